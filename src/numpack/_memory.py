@@ -1,0 +1,164 @@
+"""NumPy memory, the hub of every exchange: how it lies, and how to make it lie well."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._policy import Obstacle
+
+if TYPE_CHECKING:
+    from ._dtypes import DType
+
+Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+ALIGNMENT = 64  # bytes: an AVX-512 register, Arrow's recommendation, JAX's demand
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: DType) -> Array:
+    """Make an uninitialised C-contiguous array whose data start on a 64-byte boundary.
+
+    dtypes that hold references (object, `StringDType`) get NumPy's own alignment: their
+    memory must come from NumPy.
+    """
+    if dtype.hasobject:
+        return np.empty(shape, dtype)
+    nbytes = math.prod(shape) * dtype.itemsize
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return np.ndarray(shape, dtype, buffer=raw, offset=start)
+
+
+def aligned_copy(array: Array) -> Array:
+    """Copy into native byte order, C order and 64-byte alignment.
+
+    A `MaskedArray` stays one; any other subclass becomes a plain array.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        mask = np.ma.nomask if array.mask is np.ma.nomask else array.mask.copy()
+        return np.ma.MaskedArray(
+            aligned_copy(array.data), mask=mask, fill_value=array.fill_value
+        )
+    fresh = aligned_empty(array.shape, array.dtype.newbyteorder("="))
+    np.copyto(fresh, array.view(np.ndarray), casting="no" if array.dtype.isnative else "equiv")
+    return fresh
+
+
+def plain(array: Array) -> Array:
+    """View as a base-class array whose meaningless strides are the usual ones.
+
+    The stride of an axis of length 1, and every stride of an array without elements, is
+    never used to reach an element, so NumPy lets it be anything; other frameworks refuse
+    what they find there.
+    """
+    if type(array) is not np.ndarray:
+        array = array.view(np.ndarray)
+    strides = tuple(_useful_strides(array))
+    if strides == array.strides:
+        return array
+    return np.lib.stride_tricks.as_strided(
+        array, array.shape, strides, writeable=array.flags.writeable
+    )
+
+
+def _useful_strides(array: Array) -> list[int]:
+    if array.flags.c_contiguous:
+        strides, step = [], array.itemsize
+        for extent in reversed(array.shape):
+            strides.append(step)
+            step *= max(extent, 1)
+        return strides[::-1]
+    return [
+        array.itemsize if extent == 1 else stride
+        for extent, stride in zip(array.shape, array.strides, strict=True)
+    ]
+
+
+def representation_obstacle(array: Array) -> Obstacle | None:
+    """Find what keeps the elements from being read in place: byte order or alignment."""
+    if not array.dtype.isnative:
+        return Obstacle(
+            "not in native byte order",
+            "store it natively: array.astype(array.dtype.newbyteorder('='))",
+        )
+    if not array.flags.aligned:
+        return Obstacle(
+            f"not aligned to {array.dtype.alignment} bytes",
+            "keep it in aligned memory: a field of an aligned struct, or array.copy()",
+        )
+    return None
+
+
+def strides_obstacle(array: Array) -> Obstacle | None:
+    """Find what keeps strides from being counted in elements, from zero up."""
+    if any(stride < 0 for stride in array.strides):
+        return Obstacle(
+            "it has negative strides", "pass it unreversed, or np.ascontiguousarray(array)"
+        )
+    if any(stride % array.itemsize for stride in array.strides if array.itemsize):
+        return Obstacle(
+            f"its strides {array.strides} are no multiples of the item size {array.itemsize}",
+            "keep the field in an array of its own, or np.ascontiguousarray(array)",
+        )
+    return None
+
+
+def order_obstacle(array: Array) -> Obstacle | None:
+    """Find whether the elements lie otherwise than one after the other in C order."""
+    if array.flags.c_contiguous:
+        return None
+    return Obstacle("not C-contiguous", "pass np.ascontiguousarray(array)")
+
+
+def writable_alias(array: Array) -> Array:
+    """View read-only memory as writable, for a framework that knows no read-only memory.
+
+    The caller has made sure that a write cannot fault (see `_mapping`) and has warned.
+    """
+    return from_address(array.ctypes.data, array.shape, array.strides, array.dtype, owner=array)
+
+
+def from_address(
+    address: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None,
+    dtype: DType,
+    *,
+    owner: object,
+    readonly: bool = False,
+) -> Array:
+    """View memory at an address as an array that keeps `owner` alive.
+
+    Parameters
+    ----------
+    address : int
+        Where the element at index (0, …, 0) lies.
+    shape, strides
+        In elements and bytes; ``None`` for C order.
+    dtype : numpy.dtype
+    owner : object
+        Lives as long as the array or any view of it.
+    readonly : bool
+    """
+    holder = _Holder(owner)
+    carrier = np.dtype(f"V{dtype.itemsize}") if dtype.isbuiltin != 1 else dtype
+    holder.__array_interface__ = {
+        "version": 3,
+        "shape": shape,
+        "strides": strides,
+        "typestr": carrier.str,
+        "data": (address, readonly),
+    }
+    return np.asarray(holder).view(dtype)
+
+
+class _Holder:
+    """Exports memory by NumPy's array interface and keeps its owner alive."""
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
+        self.__array_interface__: dict[str, object] = {}

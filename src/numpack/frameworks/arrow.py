@@ -1,0 +1,66 @@
+"""Arrow, by pyarrow or through the Arrow PyCapsule interface of any other library.
+
+Source: Arrow columnar format (physical layouts, canonical extension types) and the Arrow
+PyCapsule interface. The two directions are in `arrow_out` and `arrow_in`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from .._policy import wrong_type
+from .arrow_in import plan_array
+from .arrow_out import plan_arrow
+from .arrow_table import as_table, column, names
+
+if TYPE_CHECKING:
+    from .._memory import Array
+    from .._policy import Plan
+
+__all__ = [
+    "FROM_OPTIONS",
+    "LABEL",
+    "TO_OPTIONS",
+    "as_table",
+    "column",
+    "from_numpy",
+    "names",
+    "to_numpy",
+]
+
+LABEL = "Arrow"
+_EXPECTED = (
+    "a pyarrow.Array, a pyarrow.ChunkedArray or an object of the Arrow PyCapsule interface"
+)
+FROM_OPTIONS = frozenset({"nulls"})
+TO_OPTIONS = frozenset({"layout", "type"})
+
+
+def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[pa.Array]:  # noqa: A002 -- pyarrow's name
+    """Plan the way from the hub to a `pyarrow.Array`."""
+    return plan_arrow(array, layout, type)
+
+
+def to_numpy(obj: Any, *, nulls: str = "convert") -> Plan[Array]:
+    """Plan the way to the hub from an Arrow array of whatever library."""
+    return plan_array(_imported(obj), nulls)
+
+
+def _imported(obj: Any) -> pa.Array | pa.ChunkedArray:
+    """Bring what speaks the Arrow PyCapsule interface into pyarrow, which shares memory."""
+    if isinstance(obj, pa.Table | pa.RecordBatch):
+        wrong_type(
+            "arrow_to_numpy_zero_copy",
+            _EXPECTED,
+            obj,
+            "pass one column, or use table_to_numpy_zero_copy",
+        )
+    if isinstance(obj, pa.Array | pa.ChunkedArray):
+        return obj
+    if hasattr(obj, "__arrow_c_array__"):
+        return pa.array(obj)
+    if hasattr(obj, "__arrow_c_stream__"):
+        return pa.chunked_array(obj)
+    wrong_type("arrow_to_numpy_zero_copy", _EXPECTED, obj, "pass pyarrow.array(x)")

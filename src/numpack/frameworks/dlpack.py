@@ -1,0 +1,282 @@
+"""DLPack: the protocol that most frameworks speak, and raw capsules of both kinds.
+
+Source: DLPack 1.1 (``dlpack.h``) and the Python specification of the array API standard,
+``__dlpack__`` and ``from_dlpack``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _dtypes, _exchange, _mapping
+from .._memory import aligned_copy, plain
+from .._policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
+from ..errors import InvalidValueError, ZeroCopyError
+from .numpy import expect, in_form
+
+if TYPE_CHECKING:
+    from .._dtypes import Row
+    from .._memory import Array
+
+LABEL = "DLPack"
+FROM_OPTIONS = frozenset({"device"})
+TO_OPTIONS = frozenset({"order"})
+
+
+class DLPackBuffer:
+    """An array that any DLPack consumer takes, any number of times.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of a dtype that DLPack can name: bool, integers, float16 to float64, complex64,
+        complex128, and the types of ml_dtypes.
+    order : {"C", "K"}, default "C"
+        ``"C"``: an array that is not C-contiguous, native and aligned is brought to that
+        form once, now, so that consumers which refuse strides take it too. ``"K"``:
+        strides are kept; negative ones are not, because no consumer takes them.
+    copy : bool or None, optional
+        The copy policy for what `order` asks for; True: own memory in any case.
+
+    Attributes
+    ----------
+    array : ndarray
+        The array that is exported.
+
+    Raises
+    ------
+    ZeroCopyError
+        A copy is needed and ``copy=False``.
+    UnsupportedError
+        DLPack has no name for the dtype.
+
+    Notes
+    -----
+    Memory is shared, and a read-only array is announced as such. Memory that is a file
+    mapped read-only is mapped again copy-on-write for each consumer: no byte is copied,
+    and a consumer that ignores the announcement cannot kill the process by a write.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpack.io import to_dlpack
+    >>> a = np.arange(3.0)
+    >>> b = np.from_dlpack(to_dlpack(a))
+    >>> np.shares_memory(a, b)
+    True
+    """
+
+    __slots__ = ("_row", "array")
+
+    def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
+        array = expect("DLPackBuffer", array)
+        self.array: Array = carry_out(_form(array, order), copy)
+        self._row = _row(self.array)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Give DLPack's device: the CPU, ``(1, 0)``."""
+        return _exchange.CPU
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> object:
+        """Export the array as a capsule.
+
+        Parameters
+        ----------
+        stream : None
+            The CPU has no streams.
+        max_version : tuple of int, optional
+            The newest DLPack version that the consumer takes; from ``(1, 0)`` on it gets
+            a versioned capsule, else a legacy one.
+        dl_device : tuple of int, optional
+            The CPU, ``(1, 0)``.
+        copy : bool or None, optional
+            True: memory of the consumer's own, flagged as copied.
+
+        Returns
+        -------
+        capsule
+            Named ``dltensor_versioned`` or ``dltensor``.
+
+        Raises
+        ------
+        ZeroCopyError
+            A `BufferError`: another device was asked for, or the array is read-only and
+            the consumer cannot be told so.
+        InvalidValueError
+            A stream was given.
+        """
+        if stream is not None:
+            msg = f"the CPU has no streams: stream must be None, not {stream!r}"
+            raise InvalidValueError(msg)
+        if dl_device is not None and tuple(dl_device) != _exchange.CPU:
+            msg = (
+                f"the memory is on the CPU, device {_exchange.CPU}, and the consumer asks for "
+                f"{tuple(dl_device)}; ask for the CPU and transfer the result"
+            )
+            raise ZeroCopyError(msg)
+        versioned = max_version is not None and tuple(max_version) >= (1, 0)
+        array = plain(aligned_copy(self.array) if copy else _mapping.for_writer(self.array))
+        return _exchange.export(array, self._row, versioned=versioned, copied=bool(copy))
+
+    def __repr__(self) -> str:
+        """Tell the dtype, shape and device."""
+        return f"DLPackBuffer({describe(self.array)}, device='cpu')"
+
+
+def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
+    """Plan the way from the hub: wrap, so that any consumer can take it."""
+    form = _form(array, order)
+    return Plan(
+        direction=form.direction,
+        given=form.given,
+        nbytes=form.nbytes,
+        result=lambda: DLPackBuffer(form.result(), order=order, copy=False),
+        independent=lambda: DLPackBuffer(form.independent(), order=order, copy=False),
+        obstacle=form.obstacle,
+        how="shared" if _mapping.writing_is_safe(array) else _mapping.COPY_ON_WRITE,
+    )
+
+
+def to_numpy(obj: Any, *, device: object = None) -> Plan[Array]:
+    """Plan the way to the hub from a capsule or from an object with ``__dlpack__``.
+
+    The capsule of an object is asked for now, because only it tells dtype and flags, and
+    is given back unused if nothing comes of it.
+    """
+    check_device(device)
+    if _exchange.is_capsule(obj):
+        return _of_capsule(obj)
+    if not hasattr(obj, "__dlpack__"):
+        wrong_type(
+            "from_dlpack",
+            "a DLPack capsule or an object with __dlpack__",
+            obj,
+            "pass np.asarray(x), or share(x, 'numpy') for what speaks another protocol",
+        )
+    capsule = _request(obj, max_version=_exchange.MAX_VERSION)
+    if _exchange.describe(capsule).on_host:
+        return _of_capsule(capsule)
+    return _of_device(obj, _exchange.describe(capsule))
+
+
+def check_device(device: object) -> None:
+    """Raise `InvalidValueError` for a device on which NumPy has no arrays."""
+    if device is not None and device != _exchange.CPU and str(device) != "cpu":
+        msg = f"NumPy arrays live on the CPU: device must be None or 'cpu', not {device!r}"
+        raise InvalidValueError(msg)
+
+
+def _form(array: Array, order: str) -> Plan[Array]:
+    _row(array)
+    return in_form(array, order, "to DLPack", exported=True)
+
+
+def _row(array: Array) -> Row:
+    row = _dtypes.of_numpy(array.dtype)
+    if isinstance(array, np.ma.MaskedArray) and array.mask is not np.ma.nomask:
+        refuse(
+            "to DLPack",
+            describe(array),
+            "DLPack has no masks, and the masked values would come back",
+            "pass array.filled(value), or array.data if the mask does not matter",
+        )
+    if row is None:
+        refuse(
+            "to DLPack",
+            describe(array),
+            "DLPack has no name for this dtype",
+            "export the bytes as array.view('i8') or array.view('u1'), or convert with astype",
+        )
+    return row
+
+
+def _request(obj: Any, **keywords: Any) -> object:
+    """Ask for a capsule, one keyword less each time that an old producer does not know it."""
+    while True:
+        try:
+            return obj.__dlpack__(**keywords)
+        except TypeError:
+            if not keywords:
+                raise
+            keywords.popitem()
+        except BufferError as error:
+            msg = f"Zero-copy conversion from DLPack failed: the producer refuses, {error}"
+            raise ZeroCopyError(msg) from error
+
+
+def _of_capsule(capsule: object) -> Plan[Array]:
+    about = _exchange.describe(capsule)
+    row = _usable_row(about)
+    if not about.on_host:
+        refuse(
+            "from DLPack",
+            str(about),
+            f"its memory is on device {about.device}, which a raw capsule cannot leave",
+            "pass the array that made the capsule, or move it to the CPU first",
+        )
+
+    def take() -> Array:
+        return _exchange.adopt(capsule, about, row)
+
+    obstacle = None
+    if about.copied:
+        obstacle = Obstacle("its producer made a copy", "ask the producer for its own memory")
+    owned = about.copied and not about.readonly
+    return Plan(
+        direction="from DLPack",
+        given=lambda: str(about),
+        nbytes=about.nbytes,
+        result=take,
+        independent=take if owned else lambda: aligned_copy(take()),
+        obstacle=obstacle,
+        stand_in=lambda: _exchange.borrow(capsule, about, row),
+    )
+
+
+def _of_device(obj: Any, about: _exchange.Description) -> Plan[Array]:
+    row = _usable_row(about)
+
+    def transfer() -> Array:
+        capsule = _request(obj, dl_device=_exchange.CPU, max_version=_exchange.MAX_VERSION)
+        arrived = _exchange.describe(capsule)
+        if not arrived.on_host:
+            refuse(
+                "from DLPack",
+                str(arrived),
+                f"its memory is on device {arrived.device} and its producer cannot move it",
+                "move it to the CPU with the producer's own call first",
+            )
+        return _exchange.adopt(capsule, arrived, row)
+
+    return Plan(
+        direction="from DLPack",
+        given=lambda: str(about),
+        nbytes=about.nbytes,
+        result=transfer,
+        independent=lambda: aligned_copy(transfer()),
+        obstacle=Obstacle(
+            f"its memory is on device {about.device}, not the CPU's",
+            "keep the array on the CPU, or use a consumer on its device",
+        ),
+        stand_in=lambda: np.empty(about.shape, row.dtype),
+    )
+
+
+def _usable_row(about: _exchange.Description) -> Row:
+    if about.row is None:
+        refuse(
+            "from DLPack",
+            str(about),
+            "NumPy has no dtype for it that reads this memory",
+            "convert it with the producer's own call to a type that NumPy or ml_dtypes has",
+        )
+    return about.row

@@ -1,0 +1,104 @@
+"""NumPy, the hub itself, and the objects of this package that hold an ndarray."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._mapping import write_obstacle
+from .._memory import (
+    aligned_copy,
+    order_obstacle,
+    plain,
+    representation_obstacle,
+    strides_obstacle,
+)
+from .._policy import Obstacle, Plan, describe, wrong_type
+from ..errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from .._memory import Array
+
+LABEL = "NumPy"
+FROM_OPTIONS: frozenset[str] = frozenset()
+TO_OPTIONS: frozenset[str] = frozenset()
+
+
+def to_numpy(obj: Any) -> Plan[Array]:
+    """Plan the way to the hub, which an ndarray has reached already."""
+    return _as_it_is(obj if isinstance(obj, np.ndarray) else obj.__array__(), "from NumPy")
+
+
+def from_numpy(array: Array) -> Plan[Array]:
+    """Plan the way from the hub, which an ndarray need not leave."""
+    return _as_it_is(array, "to NumPy")
+
+
+def _as_it_is(array: Array, direction: str) -> Plan[Array]:
+    return Plan(
+        direction=direction,
+        given=lambda: describe(array),
+        nbytes=array.nbytes,
+        result=lambda: array,
+        independent=lambda: aligned_copy(array),
+    )
+
+
+def expect(function: str, array: object) -> Array:
+    """Take an ndarray, or what holds one, and nothing else.
+
+    Raises
+    ------
+    WrongTypeError
+        It is something else: a list, a scalar, an array of another framework.
+    """
+    if isinstance(array, np.ndarray):
+        return array
+    name = type(array).__module__
+    if name.partition(".")[0] == "numpack" and hasattr(array, "__array__"):
+        held: Array = array.__array__()
+        return held
+    fix = "pass np.asarray(x)"
+    if hasattr(array, "__dlpack__") or hasattr(array, "__arrow_c_array__"):
+        fix = "numpack.share(x, target) takes the arrays of every framework"
+    wrong_type(function, "a numpy.ndarray", array, fix)
+
+
+def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan[Array]:
+    """Plan to bring an array to the form in which every exit is free.
+
+    Parameters
+    ----------
+    array : ndarray
+    order : {"C", "K"}
+        ``"C"``: C-contiguous, native and aligned. ``"K"``: as it is.
+    direction : str
+        For messages.
+    exported : bool
+        Whether it is for other frameworks: strides that they cannot take must go under
+        ``"K"`` too, and a write must not be able to kill the process.
+    """
+    if order not in ("C", "K"):
+        msg = f"order must be 'C' or 'K', not {order!r}"
+        raise InvalidValueError(msg)
+    return Plan(
+        direction=direction,
+        given=lambda: describe(array),
+        nbytes=array.nbytes,
+        result=lambda: array if obstacle is None else aligned_copy(array),
+        independent=lambda: aligned_copy(array),
+        obstacle=(obstacle := _form_obstacle(array, order, exported=exported)),
+    )
+
+
+def _form_obstacle(array: Array, order: str, *, exported: bool) -> Obstacle | None:
+    if order == "C":
+        found = order_obstacle(array) or representation_obstacle(array)
+        if found is not None and not array.flags.c_contiguous:
+            found = Obstacle(found.why, f"{found.fix}, or order='K' to keep the strides")
+    elif exported:
+        found = representation_obstacle(array) or strides_obstacle(plain(array))
+    else:
+        found = None
+    return write_obstacle(array) if found is None and exported else found

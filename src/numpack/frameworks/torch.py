@@ -1,0 +1,216 @@
+"""PyTorch: strided tensors on the CPU share memory both ways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .. import _dtypes, _mapping
+from .._memory import (
+    aligned_copy,
+    plain,
+    representation_obstacle,
+    strides_obstacle,
+    writable_alias,
+)
+from .._policy import Obstacle, Plan, describe, refuse
+from ..errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from .._dtypes import Row
+    from .._memory import Array
+
+LABEL = "torch"
+FROM_OPTIONS: frozenset[str] = frozenset()
+TO_OPTIONS = frozenset({"device"})
+
+
+def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
+    """Plan the way from the hub.
+
+    Strided views are shared with their strides. Read-only memory that is a mapped file is
+    mapped again copy-on-write, because a write through a tensor would otherwise kill the
+    process; other read-only memory is shared with a caution, because torch has no
+    read-only tensors.
+    """
+    row = _torch_row(array)
+    target = _device(device)
+    values = plain(array)
+    hindered = (
+        representation_obstacle(values)
+        or strides_obstacle(values)
+        or _mapping.write_obstacle(values)
+    )
+    obstacle = hindered or _device_obstacle(target)
+    safe = _mapping.writing_is_safe(values)
+
+    def convert() -> torch.Tensor:
+        memory = aligned_copy(values) if hindered else _mapping.for_writer(values)
+        tensor = _tensor(memory, row)
+        return tensor if target.type == "cpu" else tensor.to(target)
+
+    return Plan(
+        direction="to torch",
+        given=lambda: describe(array),
+        nbytes=array.nbytes,
+        result=convert,
+        independent=convert if obstacle else lambda: _tensor(aligned_copy(values), row),
+        obstacle=obstacle,
+        how="shared" if safe else _mapping.COPY_ON_WRITE,
+        caution=_caution(array) if safe and array.nbytes and not array.flags.writeable else "",
+    )
+
+
+def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
+    """Plan the way to the hub; a tensor that needs grad is detached."""
+    row = _numpy_row(tensor)
+    detached = tensor.detach()
+    obstacle = _tensor_obstacle(tensor)
+
+    def share() -> Array:
+        return _array(detached, row)
+
+    def resolve() -> Array:
+        return _array(detached.cpu().resolve_conj().resolve_neg().clone(), row)
+
+    return Plan(
+        direction="from torch",
+        given=lambda: _describe(tensor),
+        nbytes=tensor.numel() * tensor.element_size(),
+        result=share if obstacle is None else resolve,
+        independent=lambda: aligned_copy(share()) if obstacle is None else resolve(),
+        obstacle=obstacle,
+        stand_in=None if obstacle is None else lambda: np.empty(tuple(tensor.shape), row.dtype),
+    )
+
+
+def _tensor(array: Array, row: Row) -> torch.Tensor:
+    if not array.flags.writeable:
+        array = writable_alias(array)
+    if row.extension:
+        return torch.from_numpy(array.view(row.carrier)).view(getattr(torch, str(row.torch)))
+    return torch.from_numpy(array)
+
+
+def _array(tensor: torch.Tensor, row: Row) -> Array:
+    if row.extension:
+        carrier = getattr(torch, row.carrier.name)
+        array: Array = tensor.view(carrier).numpy().view(row.dtype)
+        return array
+    shared: Array = tensor.numpy()
+    return shared
+
+
+def _torch_row(array: Array) -> Row:
+    row = _dtypes.of_numpy(array.dtype)
+    if isinstance(array, np.ma.MaskedArray) and array.mask is not np.ma.nomask:
+        refuse(
+            "to torch",
+            describe(array),
+            "torch has no masks, and the masked values would come back",
+            "pass array.filled(value), or array.data if the mask does not matter",
+        )
+    if row is None or row.torch is None:
+        why = "torch has no such dtype"
+        refuse("to torch", describe(array), why, _way_out(array.dtype))
+    return row
+
+
+def _way_out(dtype: _dtypes.DType) -> str:
+    if dtype.kind in "mM":
+        return "pass the counts since 1970 or the durations as array.view('i8')"
+    if dtype.kind in "fc" and dtype.itemsize > 8:
+        narrower = "complex128" if dtype.kind == "c" else "float64"
+        return f"round it yourself: array.astype(np.{narrower})"
+    if dtype.names:
+        return f"pass one field at a time: array[{dtype.names[0]!r}]"
+    if _dtypes.is_extension(dtype):
+        return "widen it: array.astype(np.float32)"
+    if dtype.kind in "SUT":
+        return "encode the strings as numbers first"
+    return "convert it to numbers with array.astype(...) first"
+
+
+def _caution(array: Array) -> str:
+    return (
+        f"Zero-copy conversion to torch shares read-only memory: {describe(array)}, and torch "
+        "has no read-only tensors, so a write through the tensor changes data that NumPy "
+        "protects; pass copy=True for a tensor that is safe to write"
+    )
+
+
+def _device(device: object) -> torch.device:
+    try:
+        target = torch.device("cpu" if device is None else device)
+        if target.type != "meta":
+            torch.empty(0, device=target)
+            return target
+    except (RuntimeError, AssertionError, TypeError) as error:
+        msg = f"device={device!r} is not to be had: {error}; pass device='cpu'"
+        raise InvalidValueError(msg) from error
+    msg = "device='meta' holds no values; pass device='cpu'"
+    raise InvalidValueError(msg)
+
+
+def _device_obstacle(target: torch.device) -> Obstacle | None:
+    if target.type == "cpu":
+        return None
+    return Obstacle(
+        f"device {target} has memory of its own", "leave the tensor on the CPU: device=None"
+    )
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    name = str(tensor.dtype).removeprefix("torch.")
+    return f"{name} tensor of shape {tuple(tensor.shape)}"
+
+
+def _numpy_row(tensor: torch.Tensor) -> Row:
+    """Find the dtype, or refuse a tensor that is not plain memory with values in it."""
+    refusal = _refusal(tensor)
+    if refusal is not None:
+        kind = f"{str(tensor.dtype).removeprefix('torch.')} {type(tensor).__name__}"
+        refuse("from torch", kind, *refusal)
+    row = _dtypes.of_torch(str(tensor.dtype).removeprefix("torch."))
+    if row is None:
+        why = "NumPy has no such dtype"
+        refuse(
+            "from torch", _describe(tensor), why, "convert it first: tensor.to(torch.float32)"
+        )
+    return row
+
+
+def _refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # noqa: SLF001 -- no public way
+        return "it is a tracer of torch.func", "convert outside of the transformed function"
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        return (
+            "its type stands for memory that is elsewhere or nowhere",
+            "convert it to a plain tensor first (full_tensor(), values(), dequantize())",
+        )
+    if tensor.is_nested:
+        return "a nested tensor has no single shape", "pass tensor.to_padded_tensor(0.0)"
+    if tensor.is_quantized:
+        return "its values are scaled integers", "pass tensor.dequantize() or tensor.int_repr()"
+    if tensor.layout is not torch.strided:
+        return f"its layout is {tensor.layout}", "pass tensor.to_dense()"
+    if tensor.is_meta:
+        return "a meta tensor has no values", "make it on the CPU"
+    return None
+
+
+def _tensor_obstacle(tensor: torch.Tensor) -> Obstacle | None:
+    if tensor.device.type != "cpu":
+        return Obstacle(
+            f"its memory is on {tensor.device}", "keep the tensor on the CPU: tensor.cpu()"
+        )
+    if tensor.is_conj() or tensor.is_neg():
+        return Obstacle(
+            "its values are conjugated or negated only when read",
+            "resolve it once: tensor.resolve_conj().resolve_neg()",
+        )
+    if tensor._is_zerotensor():  # noqa: SLF001 -- no public way to ask
+        return Obstacle("its zeros take no memory", "make it real once: tensor.clone()")
+    return None

@@ -1,0 +1,160 @@
+"""`share` and `explain`: from any framework to any other, by way of the hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._policy import Plan, Route, Step, carry_out, check_copy, wrong_type
+from ..errors import UnsupportedError, WrongTypeError
+from ..frameworks import Framework, by_name, of_object
+
+
+def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> Any:
+    """Hand an array of any framework over to any other.
+
+    Parameters
+    ----------
+    x : array
+        Of NumPy, PyTorch or Arrow; a `LazyArray`; any object with ``__dlpack__``,
+        ``__arrow_c_array__`` or ``__arrow_c_stream__``; a raw DLPack capsule.
+    target : {"numpy", "torch", "arrow", "dlpack"}
+        The framework that gets it.
+    copy : bool or None, default None
+        ``None``: share memory, or copy once with `CopyWarning` where it cannot be shared.
+        ``False``: share, or raise `ZeroCopyError`. ``True``: independent, writable memory.
+    **options
+        What the two frameworks take: ``device`` to torch, ``layout`` and ``type`` to
+        Arrow, ``order`` to DLPack, ``nulls`` from Arrow, ``device`` from DLPack.
+
+    Returns
+    -------
+    array
+        A `numpy.ndarray`, `torch.Tensor`, `pyarrow.Array` or `DLPackBuffer`, which keeps
+        the memory of `x` alive.
+
+    Raises
+    ------
+    ZeroCopyError
+        Memory cannot be shared and ``copy=False``.
+    UnsupportedError
+        The target cannot hold the values.
+    WrongTypeError
+        `x` is no array, or an option is not known.
+    InvalidValueError
+        No framework is called `target`, or an option has no such value.
+    MissingDependencyError
+        The target's package is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, numpack
+    >>> a = np.arange(4, dtype="f4")
+    >>> t = numpack.share(a, "torch")
+    >>> t[0] = 7
+    >>> a
+    array([7., 1., 2., 3.], dtype=float32)
+    """
+    check_copy(copy)
+    source, sink = _source(x), by_name(target)
+    leaving, arriving = _split(options, source, sink)
+    first: Plan[Any] = source.module().to_numpy(x, **leaving)
+    if sink.name == "numpy":
+        return carry_out(first, copy)
+    arrive = sink.module().from_numpy
+    if not copy:
+        return carry_out(arrive(carry_out(first, copy), **arriving), copy)
+    if first.obstacle is None:
+        return arrive(first.result(), **arriving).independent()
+    return arrive(first.independent(), **arriving).result()
+
+
+def explain(x: Any, target: str, **options: Any) -> Route:
+    """Tell whether `share` would copy, and why, without moving data.
+
+    The verdict comes from the very plans that `share` carries out.
+
+    Parameters
+    ----------
+    x : array
+        As for `share`. A raw capsule is not consumed.
+    target : {"numpy", "torch", "arrow", "dlpack"}
+    **options
+        As for `share`.
+
+    Returns
+    -------
+    Route
+        With ``shares_memory``, ``supported``, ``reason``, ``fix``, ``nbytes`` and ``steps``.
+
+    Raises
+    ------
+    WrongTypeError, InvalidValueError, MissingDependencyError
+        As `share`. What `share` refuses with `UnsupportedError` is a route that is not
+        ``supported``.
+
+    Notes
+    -----
+    Values are read where only they decide: objects and casts to Arrow, and integers
+    beside nulls from it.
+
+    Examples
+    --------
+    >>> import numpy as np, numpack
+    >>> numpack.explain(np.zeros((2, 3)), "torch")
+    numpy -> torch: shares memory
+      to torch: shared
+    >>> route = numpack.explain(np.zeros(1000, bool), "arrow")
+    >>> route.verdict, route.reason
+    ('copies 1,000 bytes', 'Arrow packs booleans as bits')
+    >>> route.fix
+    'pass type=pa.bool8() to share the bytes'
+    """
+    source, sink = _source(x), by_name(target)
+    leaving, arriving = _split(options, source, sink)
+    steps: list[Step] = []
+    direction = f"from {source.module().LABEL}"
+    try:
+        first: Plan[Any] = source.module().to_numpy(x, **leaving)
+        if source.name != "numpy" or sink.name == "numpy":
+            steps.append(Step.of(first))
+        if sink.name != "numpy":
+            direction = f"to {sink.module().LABEL}"
+            array = (first.stand_in or first.result)()
+            steps.append(Step.of(sink.module().from_numpy(array, **arriving)))
+    except UnsupportedError as error:
+        steps.append(Step(direction, "refused", reason=error.reason, fix=error.fix))
+    return Route.of(source.name, sink.name, tuple(steps))
+
+
+def _source(x: object) -> Framework:
+    framework = of_object(x)
+    if framework is None:
+        wrong_type(
+            "share",
+            "an array of a framework that it knows, or an object with __dlpack__ or "
+            "__arrow_c_array__",
+            x,
+            "pass np.asarray(x)",
+        )
+    return framework
+
+
+def _split(
+    options: dict[str, Any], source: Framework, sink: Framework
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give each option to the framework that takes it."""
+    from_options: frozenset[str] = source.module().FROM_OPTIONS
+    to_options: frozenset[str] = frozenset()
+    if sink.name != "numpy":
+        to_options = sink.module().TO_OPTIONS
+    unknown = sorted(set(options) - from_options - to_options)
+    if unknown:
+        known = ", ".join(sorted(from_options | to_options)) or "none"
+        msg = (
+            f"from {source.name} to {sink.name} there is no option {unknown[0]!r}; "
+            f"the options are: {known}"
+        )
+        raise WrongTypeError(msg)
+    leaving = {k: v for k, v in options.items() if k in from_options and k not in to_options}
+    arriving = {k: v for k, v in options.items() if k in to_options}
+    return leaving, arriving

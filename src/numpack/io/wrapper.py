@@ -1,0 +1,181 @@
+"""`ZeroCopyArray`: an array in the form in which every exit is free."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._memory import aligned_copy
+from .._policy import carry_out, describe, refuse
+from ..frameworks import by_name
+from ..frameworks.dlpack import DLPackBuffer
+from ..frameworks.numpy import expect, in_form
+from ..frameworks.numpy import from_numpy as stay
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from .._memory import Array
+
+
+class ZeroCopyArray:
+    """An array that leaves for every framework without being copied again.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any shape and dtype.
+    order : {"C", "K"}, default "C"
+        ``"C"``: an array that is not C-contiguous, native and aligned is brought to that
+        form once, now, in 64-byte-aligned memory. ``"K"``: it is kept as it is.
+    copy : bool or None, optional
+        The copy policy for what `order` asks for; True: own memory in any case.
+
+    Attributes
+    ----------
+    array : ndarray
+        The array, sharing memory with the one given unless it had to be brought to form.
+    shape, dtype, ndim, size, nbytes
+        Those of `array`.
+
+    Raises
+    ------
+    ZeroCopyError
+        A copy is needed and ``copy=False``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpack import ZeroCopyArray
+    >>> door = ZeroCopyArray(np.arange(6, dtype="f4").reshape(2, 3))
+    >>> door
+    ZeroCopyArray(float32 array of shape (2, 3), 24 bytes)
+    >>> door.to_torch().shape
+    torch.Size([2, 3])
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
+        array = expect("ZeroCopyArray", array)
+        plan = in_form(array, order, "to ZeroCopyArray", exported=False)
+        self.array: Array = carry_out(plan, copy)
+
+    @classmethod
+    def from_torch(
+        cls, tensor: torch.Tensor, *, order: str = "C", copy: bool | None = None
+    ) -> ZeroCopyArray:
+        """Wrap the memory of a CPU tensor; see `torch_to_numpy_zero_copy`."""
+        return cls._of("torch", tensor, order, copy)
+
+    @classmethod
+    def from_arrow(
+        cls, array: Any, *, order: str = "C", nulls: str = "convert", copy: bool | None = None
+    ) -> ZeroCopyArray:
+        """Wrap the memory of an Arrow array; see `arrow_to_numpy_zero_copy`."""
+        return cls._of("arrow", array, order, copy, nulls=nulls)
+
+    @classmethod
+    def from_dlpack(
+        cls, obj: Any, *, order: str = "C", device: Any = None, copy: bool | None = None
+    ) -> ZeroCopyArray:
+        """Wrap the memory of a capsule or of an object with ``__dlpack__``."""
+        return cls._of("dlpack", obj, order, copy, device=device)
+
+    @classmethod
+    def _of(
+        cls, framework: str, obj: Any, order: str, copy: bool | None, **options: Any
+    ) -> ZeroCopyArray:
+        array = carry_out(by_name(framework).module().to_numpy(obj, **options), copy)
+        return cls(array, order=order, copy=None if copy else copy)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the elements."""
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.array.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self.array.nbytes
+
+    def __len__(self) -> int:
+        """Give the extent of the first axis."""
+        return len(self.array)
+
+    def __repr__(self) -> str:
+        """Tell the dtype, shape and size."""
+        return f"ZeroCopyArray({describe(self.array)}, {self.nbytes:,} bytes)"
+
+    def to_numpy(self, *, copy: bool | None = None) -> Array:
+        """Give the array itself, the same memory every time; a copy if ``copy=True``."""
+        return carry_out(stay(self.array), copy)
+
+    def to_torch(self, *, device: Any = None, copy: bool | None = None) -> torch.Tensor:
+        """Give a tensor over the same memory; see `numpy_to_torch_zero_copy`."""
+        plan = by_name("torch").module().from_numpy(self.array, device=device)
+        return carry_out(plan, copy)
+
+    def to_arrow(
+        self,
+        *,
+        layout: str = "flat",
+        type: Any = None,  # noqa: A002 -- pyarrow's name
+        copy: bool | None = None,
+    ) -> pa.Array:
+        """Give an Arrow array over the same memory; see `numpy_to_arrow_zero_copy`."""
+        plan = by_name("arrow").module().from_numpy(self.array, layout=layout, type=type)
+        return carry_out(plan, copy)
+
+    def to_dlpack(self, *, copy: bool | None = None) -> DLPackBuffer:
+        """Give a buffer over the same memory that any DLPack consumer takes."""
+        return DLPackBuffer(self.array, order="K", copy=copy)
+
+    def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> Array:
+        """Give the array to NumPy; a copy only for another dtype or if asked for."""
+        masked = isinstance(self.array, np.ma.MaskedArray)
+        if masked and self.array.mask is not np.ma.nomask:  # type: ignore[attr-defined]
+            why = "np.asarray would drop its mask"
+            refuse("to NumPy", describe(self.array), why, "use .to_numpy() or .array")
+        if dtype is None or dtype == self.array.dtype:
+            return aligned_copy(self.array) if copy else self.array
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Give DLPack's device: the CPU, ``(1, 0)``."""
+        return (1, 0)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> object:
+        """Export a capsule over the same memory; see `DLPackBuffer`."""
+        return self.to_dlpack().__dlpack__(
+            stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
+        )
+
+    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
+        """Export the flat values by the Arrow PyCapsule interface."""
+        capsules: tuple[object, object] = self.to_arrow().__arrow_c_array__(requested_schema)
+        return capsules

@@ -1,0 +1,503 @@
+"""`NumPack`: an embedded store of arrays in a folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+
+from .._memory import aligned_copy
+from .._policy import wrong_type
+from ..errors import (
+    CorruptStoreError,
+    InvalidIndexError,
+    InvalidValueError,
+    NotFoundError,
+    StoreClosedError,
+)
+from ..io import share
+from . import data, folder
+from .indexing import rows_of
+from .lazy import LazyArray
+from .log import Log
+from .schema import Entry, encode_dtype, storable_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from .._memory import Array
+
+__all__ = ["LazyArray", "NumPack"]
+
+T = TypeVar("T")
+
+
+class NumPack:
+    """A store of named arrays in a folder, memory-mapped when they are loaded lazily.
+
+    Every call that changes the store is one atomic commit, made when the call returns:
+    nothing is lost if the process dies, and no `close` is needed for it. Any number of
+    processes and threads read while one writes; writers queue. A call sees everything
+    committed before it.
+
+    Parameters
+    ----------
+    filename : str or os.PathLike
+        The folder. It is created when the store is opened.
+    drop_if_exists : bool, default False
+        Drop all arrays of a store that is there when this object is first opened. What is
+        no store is never touched.
+
+    Raises
+    ------
+    StoreClosedError
+        A `RuntimeError`, from every method but `open` and `close`, of a store that is
+        not open.
+
+    Notes
+    -----
+    Array names are any non-empty strings. Arrays are of every fixed-size dtype of NumPy
+    but long double, and of those of ml_dtypes, in any layout; they are stored in C order,
+    little-endian.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpack import NumPack
+    >>> with NumPack("features.npk", drop_if_exists=True) as npk:
+    ...     npk.save({"x": np.zeros((2, 3), "f4")})
+    ...     npk.append({"x": np.ones((1, 3), "f4")})
+    ...     npk.load("x")
+    array([[0., 0., 0.],
+           [0., 0., 0.],
+           [1., 1., 1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        filename: str | os.PathLike[str],
+        drop_if_exists: bool = False,
+    ) -> None:
+        self._path = Path(os.fspath(filename))
+        self._drop_if_exists = bool(drop_if_exists)
+        self._log: Log | None = None
+        self._swept = False
+        self._lock = threading.RLock()
+        _HANDLES.add(self)
+
+    # Opening and closing
+
+    def open(self) -> None:
+        """Open the store; create it if there is none. Does nothing if it is open.
+
+        Raises
+        ------
+        NotAStoreError
+            The path is a file, or a folder that is not empty and no store.
+        NewerFormatError, CorruptStoreError
+            The store cannot be read by this version, or is damaged.
+        """
+        with self._lock:
+            if self._log is not None:
+                return
+            if self._drop_if_exists:
+                folder.empty(self._path)
+                self._drop_if_exists = False  # opening again after a close keeps the arrays
+            folder.prepare(self._path)
+            self._log = Log(self._path)
+
+    def close(self) -> None:
+        """Close the store. Arrays that were loaded from it, lazily too, stay valid."""
+        with self._lock:
+            if self._log is not None:
+                self._log.close()
+            self._log = None
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether the store is open."""
+        return self._log is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the store is not open."""
+        return self._log is None
+
+    def __enter__(self) -> Self:
+        """Open the store."""
+        self.open()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the store."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Tell the path and what is in it."""
+        if self._log is None:
+            return f"NumPack({str(self._path)!r}, closed)"
+        return f"NumPack({str(self._path)!r}, {len(self._arrays())} arrays)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path: the other process opens the store for itself."""
+        return _opened_as, (str(self._path.absolute()), self.is_opened)
+
+    # Writing
+
+    def save(self, arrays: Mapping[str, Any]) -> None:
+        """Store arrays, all of them in one commit; existing names are replaced.
+
+        Parameters
+        ----------
+        arrays : dict of str to array
+            NumPy arrays or scalars, or arrays of any framework that `share` knows.
+
+        Raises
+        ------
+        InvalidValueError
+            `arrays` is no dictionary, or a name is empty.
+        WrongTypeError
+            A name is no string, or a value no array.
+        UnsupportedError
+            An array holds objects, long doubles or a mask.
+        OSError
+            The disk is full, or cannot be written. Nothing has changed.
+        """
+        values = _checked(arrays)
+        with self._writing() as log:
+            put: dict[str, Entry] = {}
+            try:
+                for number, (name, array) in enumerate(values.items()):
+                    put[name] = self._write_new(array, log.state.new_id(ahead=number))
+            except BaseException:
+                self._unlink(put.values())
+                raise
+            replaced = [log.state.arrays[name] for name in put if name in log.state.arrays]
+            if put:
+                log.commit(put=put)
+            self._unlink(replaced)
+
+    def append(self, arrays: Mapping[str, Any]) -> None:
+        """Add rows to arrays, to all of them in one commit.
+
+        What is stored already is not rewritten, and lazy arrays keep their length.
+
+        Parameters
+        ----------
+        arrays : dict of str to array
+            Rows of the dtype and row shape of the array of that name.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError`: there is no array of a name.
+        InvalidValueError
+            `arrays` is no dictionary, or dtype or row shape differ.
+        OSError
+            The disk is full, or cannot be written. Nothing has changed.
+        """
+        values = _checked(arrays)
+        with self._writing() as log:
+            found = {name: _entry(log.state.arrays, name) for name in values}
+            for name, array in values.items():
+                _check_rows(name, found[name], array)
+            for name, array in values.items():
+                entry = found[name]
+                end = entry.nbytes()
+                with data.grown_file(self._path / entry.file, end) as descriptor:
+                    data.write(descriptor, array, entry.dtype, end)
+            if values:
+                rows = {name: found[name].shape[0] + len(values[name]) for name in values}
+                log.commit(rows=rows)
+
+    def drop(self, array_name: str | list[str] | tuple[str, ...]) -> None:
+        """Remove one array or several, in one commit; names that are not there are ignored.
+
+        Lazy arrays of them stay valid.
+
+        Parameters
+        ----------
+        array_name : str or list of str
+        """
+        names = [array_name] if isinstance(array_name, str) else list(array_name)
+        with self._writing() as log:
+            arrays = log.state.arrays
+            present = {name: arrays[name] for name in names if name in arrays}
+            if present:
+                log.commit(drop=present)
+                self._unlink(present.values())
+
+    # Reading
+
+    def load(self, array_name: str, lazy: bool = False) -> Array | LazyArray:
+        """Load an array.
+
+        Parameters
+        ----------
+        array_name : str
+        lazy : bool, default False
+            Map the file instead of reading it.
+
+        Returns
+        -------
+        ndarray or LazyArray
+            Independent, writable, 64-byte-aligned memory; or a view of the file that stays
+            valid and unchanged whatever is done to the store.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError` that names the arrays there are.
+        CorruptStoreError
+            The array's file is missing or too short.
+        """
+        if lazy:
+            return self._map(array_name)
+        return self._read(
+            array_name, lambda entry, path: data.read(path, entry.dtype, entry.shape)
+        )
+
+    def getitem(self, array_name: str, indexes: Any) -> Array:
+        """Load some rows.
+
+        Parameters
+        ----------
+        array_name : str
+        indexes : int, list, tuple, slice, integer array or boolean mask
+            Negative numbers count from the end; a single int keeps the row axis; no
+            indexes give no rows.
+
+        Returns
+        -------
+        ndarray
+            Independent and writable, of shape ``(rows, …)``.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError` that names the arrays there are.
+        IndexRangeError
+            An `IndexError`: a row number is out of range.
+        InvalidIndexError
+            `indexes` is something else.
+        """
+        rows = np.asarray(self._map(array_name))
+        if rows.ndim == 0:
+            msg = f"{array_name!r} is 0-d and has no rows; use load"
+            raise InvalidIndexError(msg)
+        selected = rows_of(indexes, len(rows))
+        if isinstance(selected, slice):
+            return aligned_copy(rows[selected])
+        return rows[selected]
+
+    def stream_load(self, array_name: str, buffer_size: int | None = None) -> Iterator[Array]:
+        """Load an array batch by batch.
+
+        The batches are those of the moment of the call, whatever is done to the store
+        meanwhile.
+
+        Parameters
+        ----------
+        array_name : str
+        buffer_size : int, optional
+            Rows in a batch; one if left out. The last batch may have fewer.
+
+        Returns
+        -------
+        iterator of ndarray
+            Independent and writable, of shape ``(rows, …)``.
+
+        Raises
+        ------
+        InvalidValueError
+            `buffer_size` is not positive.
+        """
+        size = 1 if buffer_size is None else buffer_size
+        if isinstance(size, bool) or not isinstance(size, int | np.integer):
+            wrong_type("stream_load", "an int as buffer_size", size, "pass a number of rows")
+        if size <= 0:
+            msg = f"buffer_size must be positive, not {size}"
+            raise InvalidValueError(msg)
+        rows = np.asarray(self._map(array_name))
+        if rows.ndim == 0:
+            msg = f"{array_name!r} is 0-d and has no rows; use load"
+            raise InvalidValueError(msg)
+        return (aligned_copy(rows[i : i + size]) for i in range(0, len(rows), int(size)))
+
+    # What is in the store
+
+    def has_array(self, array_name: str) -> bool:
+        """Tell whether there is an array of that name."""
+        return array_name in self._arrays()
+
+    def get_member_list(self) -> list[str]:
+        """List the names of the arrays, in the order in which they came."""
+        return list(self._arrays())
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the arrays."""
+        return iter(self.get_member_list())
+
+    def get_shape(self, array_name: str) -> tuple[int, ...]:
+        """Give the shape of an array."""
+        return _entry(self._arrays(), array_name).shape
+
+    def get_modify_time(self, array_name: str) -> int | None:
+        """Give the time of an array's last change, in µs since 1970; None if it is absent."""
+        entry = self._arrays().get(array_name)
+        return None if entry is None else entry.modified
+
+    def get_metadata(self) -> dict[str, Any]:
+        """Describe all arrays.
+
+        Returns
+        -------
+        dict
+            ``arrays``: for each name ``shape``, ``dtype``, ``size_bytes``,
+            ``last_modified`` (µs since 1970) and ``data_file``; ``base_dir``;
+            ``total_arrays``.
+        """
+        arrays = dict(self._arrays())
+        return {
+            "arrays": {
+                name: {
+                    "shape": entry.shape,
+                    "dtype": str(entry.dtype),
+                    "size_bytes": entry.nbytes(),
+                    "last_modified": entry.modified,
+                    "data_file": entry.file,
+                }
+                for name, entry in arrays.items()
+            },
+            "base_dir": str(self._path),
+            "total_arrays": len(arrays),
+        }
+
+    # How
+
+    def _opened(self) -> Log:
+        if self._log is None:
+            msg = (
+                f"the store {self._path} is not opened or has been closed; call open(), or "
+                "use it in a with statement"
+            )
+            raise StoreClosedError(msg)
+        return self._log
+
+    def _arrays(self) -> dict[str, Entry]:
+        """Give the arrays of this moment, other processes' commits included."""
+        with self._lock:
+            log = self._opened()
+            log.refresh()
+            return log.state.arrays
+
+    @contextmanager
+    def _writing(self) -> Iterator[Log]:
+        """Hold the store's lock, with the log up to date."""
+        with self._lock:
+            log = self._opened()
+            with folder.exclusive(self._path):
+                log.refresh()
+                if not self._swept:
+                    folder.sweep(self._path, {e.file for e in log.state.arrays.values()})
+                    self._swept = True
+                yield log
+
+    def _read(self, name: str, use: Callable[[Entry, Path], T]) -> T:
+        """Use an array's file; again if it was replaced between the log and the file."""
+        tried: Entry | None = None
+        while True:
+            entry = _entry(self._arrays(), name)
+            path = self._path / entry.file
+            try:
+                return use(entry, path)
+            except FileNotFoundError:
+                if entry == tried:
+                    msg = f"the file {path} of the array {name!r} is missing"
+                    raise CorruptStoreError(msg) from None
+                tried = entry
+
+    def _map(self, name: str) -> LazyArray:
+        return self._read(name, lambda entry, path: LazyArray(path, entry.dtype, entry.shape))
+
+    def _write_new(self, array: Array, identifier: str) -> Entry:
+        dtype = storable_dtype(array)
+        entry = Entry(identifier, encode_dtype(dtype), array.shape, modified=0)
+        with data.new_file(self._path / entry.file) as descriptor:
+            data.write(descriptor, array, dtype, offset=0)
+        return entry
+
+    def _unlink(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            (self._path / entry.file).unlink(missing_ok=True)
+
+
+def _checked(arrays: Mapping[str, Any]) -> dict[str, Array]:
+    """Take a dictionary of names and arrays of any framework."""
+    if not isinstance(arrays, dict):
+        msg = f"arrays must be a dictionary of names and arrays, not {type(arrays).__name__}"
+        raise InvalidValueError(msg)
+    for name in arrays:
+        if not isinstance(name, str):
+            wrong_type("numpack", "a str as the name of an array", name, "pass str(name)")
+        if not name:
+            msg = "the name of an array must not be empty"
+            raise InvalidValueError(msg)
+    return {name: _as_array(value) for name, value in arrays.items()}
+
+
+def _as_array(value: Any) -> Array:
+    array: Array = np.asarray(value) if isinstance(value, np.generic) else share(value, "numpy")
+    storable_dtype(array)
+    return array
+
+
+def _entry(arrays: Mapping[str, Entry], name: str) -> Entry:
+    entry = arrays.get(name)
+    if entry is None:
+        known = ", ".join(map(repr, arrays)) or "none yet"
+        msg = f"no array is called {name!r}; the arrays are: {known}"
+        raise NotFoundError(msg)
+    return entry
+
+
+def _check_rows(name: str, entry: Entry, array: Array) -> None:
+    if not entry.shape:
+        msg = f"{name!r} is 0-d: there are no rows to append to; save it anew"
+        raise InvalidValueError(msg)
+    if array.ndim == 0 or array.shape[1:] != entry.row_shape:
+        msg = (
+            f"rows of {name!r} have shape {entry.row_shape}, so append takes (rows, "
+            f"{str(entry.row_shape)[1:]}, not {array.shape}; reshape the array"
+        )
+        raise InvalidValueError(msg)
+    if storable_dtype(array) != entry.dtype:
+        msg = (
+            f"{name!r} holds {entry.dtype}, and the rows are {array.dtype}; convert them "
+            f"with astype({str(entry.dtype)!r})"
+        )
+        raise InvalidValueError(msg)
+
+
+_HANDLES: weakref.WeakSet[NumPack] = weakref.WeakSet()
+
+
+def _free_locks() -> None:
+    """Give each handle a new lock in a forked child: another thread may have held it."""
+    for handle in _HANDLES:
+        handle._lock = threading.RLock()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_free_locks)
+
+
+def _opened_as(path: str, opened: bool) -> NumPack:
+    store = NumPack(path)
+    if opened:
+        store.open()
+    return store

@@ -1,0 +1,133 @@
+"""What the log says of an array: its file, dtype and shape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _dtypes
+from .._policy import describe
+from ..errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from .._dtypes import DType
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One array as the log has it.
+
+    Attributes
+    ----------
+    id : str
+        Names the data file; never used twice.
+    code : str, list or dict
+        The dtype, see `encode_dtype`.
+    shape : tuple of int
+    modified : int
+        Time of the commit that wrote it, in microseconds since 1970.
+    """
+
+    id: str
+    code: Any
+    shape: tuple[int, ...]
+    modified: int
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype; needs ml_dtypes for bfloat16 and narrower floats."""
+        return decode_dtype(self.code)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self.shape[1:]
+
+    @property
+    def file(self) -> str:
+        """Path of the data file in the store's folder."""
+        return f"data/{self.id}.bin"
+
+    def nbytes(self) -> int:
+        """Bytes that the rows take in the data file."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def record(self) -> Record:
+        """Give what the log keeps."""
+        return {
+            "id": self.id,
+            "dtype": self.code,
+            "shape": list(self.shape),
+            "modified_us": self.modified,
+        }
+
+    @classmethod
+    def of(cls, record: Record) -> Entry:
+        """Read what the log keeps."""
+        shape = tuple(record["shape"])
+        return cls(record["id"], record["dtype"], shape, record["modified_us"])
+
+
+def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
+    """Give the little-endian dtype in which an array is stored.
+
+    Raises
+    ------
+    UnsupportedError
+        Objects and variable-length strings are references, long doubles differ from one
+        machine to the next, and a mask would be lost.
+    """
+    if isinstance(array, np.ma.MaskedArray) and array.mask is not np.ma.nomask:
+        _refuse(array, "the mask would be lost", "save array.filled(value), or data and mask")
+    for leaf in _dtypes.leaves(array.dtype):
+        if leaf.hasobject:
+            why = "it holds references, not values"
+            fix = "convert it to a fixed-size dtype, strings for example with astype('U')"
+            _refuse(array, why, fix)
+        if leaf.char in "gG":
+            why = "long doubles differ from one machine to the next"
+            _refuse(array, why, "round it yourself with astype(np.float64)")
+        if leaf.isbuiltin == 2 and _dtypes.of_numpy(leaf) is None:
+            _refuse(array, "its dtype is none that the format names", "store array.view('u1')")
+    stored: DType = array.dtype.newbyteorder("<")
+    return stored
+
+
+def encode_dtype(dtype: DType) -> Any:
+    """Give a dtype in JSON: a string, a subarray's list, or a struct's dictionary.
+
+    ml_dtypes go by their names, everything else by NumPy's type string.
+    """
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return [encode_dtype(base), list(shape)]
+    if dtype.fields is not None and dtype.names is not None:
+        fields = [dtype.fields[name] for name in dtype.names]
+        return {
+            "names": list(dtype.names),
+            "formats": [encode_dtype(field[0]) for field in fields],
+            "offsets": [field[1] for field in fields],
+            "itemsize": dtype.itemsize,
+        }
+    return dtype.name if _dtypes.is_extension(dtype) else dtype.newbyteorder("<").str
+
+
+def decode_dtype(code: Any) -> DType:
+    """Read what `encode_dtype` gave."""
+    if isinstance(code, dict):
+        fields: Any = {**code, "formats": [decode_dtype(each) for each in code["formats"]]}
+        struct: DType = np.dtype(fields)
+        return struct
+    if isinstance(code, list):
+        return np.dtype((decode_dtype(code[0]), tuple(code[1])))
+    return _dtypes.of_extension(code) or np.dtype(code)
+
+
+def _refuse(array: np.ndarray[Any, Any], why: str, fix: str) -> None:
+    msg = f"a {describe(array)} cannot be stored: {why}; {fix}"
+    raise UnsupportedError(msg, reason=why, fix=fix)
