@@ -134,6 +134,11 @@ def of_extension(name: str) -> DType | None:
     return row.dtype if row is not None and row.extension else None
 
 
+def native(dtype: DType) -> DType:
+    """Give the dtype in the machine's byte order."""
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
 def leaves(dtype: DType) -> Iterator[DType]:
     """Walk the plain dtypes inside a structured or subarray dtype."""
     if dtype.subdtype is not None:

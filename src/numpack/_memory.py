@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._dtypes import native
 from ._policy import Obstacle
 
 if TYPE_CHECKING:
@@ -38,16 +40,17 @@ def aligned_copy(array: Array) -> Array:
     """
     if isinstance(array, np.ma.MaskedArray):
         mask = np.ma.nomask if array.mask is np.ma.nomask else array.mask.copy()
-        return np.ma.MaskedArray(
-            aligned_copy(array.data), mask=mask, fill_value=array.fill_value
-        )
-    fresh = aligned_empty(array.shape, array.dtype.newbyteorder("="))
+        masked = np.ma.MaskedArray(aligned_copy(array.data), mask=mask)
+        with contextlib.suppress(TypeError):  # NumPy has no fill value for some dtypes
+            masked.fill_value = array.fill_value
+        return masked
+    fresh = aligned_empty(array.shape, native(array.dtype))
     np.copyto(fresh, array.view(np.ndarray), casting="no" if array.dtype.isnative else "equiv")
     return fresh
 
 
 def plain(array: Array) -> Array:
-    """View as a base-class array whose meaningless strides are the usual ones.
+    """View as a base-class array whose meaningless strides are harmless.
 
     The stride of an axis of length 1, and every stride of an array without elements, is
     never used to reach an element, so NumPy lets it be anything; other frameworks refuse
@@ -55,25 +58,13 @@ def plain(array: Array) -> Array:
     """
     if type(array) is not np.ndarray:
         array = array.view(np.ndarray)
-    strides = tuple(_useful_strides(array))
-    if strides == array.strides:
-        return array
-    return np.lib.stride_tricks.as_strided(
-        array, array.shape, strides, writeable=array.flags.writeable
-    )
-
-
-def _useful_strides(array: Array) -> list[int]:
-    if array.flags.c_contiguous:
-        strides, step = [], array.itemsize
-        for extent in reversed(array.shape):
-            strides.append(step)
-            step *= max(extent, 1)
-        return strides[::-1]
-    return [
-        array.itemsize if extent == 1 else stride
-        for extent, stride in zip(array.shape, array.strides, strict=True)
-    ]
+    if array.size == 0:
+        empty = np.empty(array.shape, array.dtype)
+        empty.flags.writeable = array.flags.writeable
+        return empty
+    if 1 in array.shape:
+        return np.squeeze(array).reshape(array.shape)  # adding such an axis never copies
+    return array
 
 
 def representation_obstacle(array: Array) -> Obstacle | None:

@@ -75,7 +75,6 @@ FRAMEWORKS: tuple[Framework, ...] = (
         (
             "numpy.ndarray",
             "numpack.store.lazy.LazyArray",
-            "numpack.frameworks.dlpack.DLPackBuffer",
             "numpack.io.wrapper.ZeroCopyArray",
         ),
     ),

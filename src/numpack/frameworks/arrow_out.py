@@ -200,7 +200,7 @@ def _conversion_obstacle(dtype: _dtypes.DType, wanted: pa.DataType | None) -> Ob
 def _converted(
     array: Array, values: Array, mask: Array | None, wanted: pa.DataType | None
 ) -> pa.Array:
-    dtype = values.dtype.newbyteorder("=")
+    dtype = _dtypes.native(values.dtype)
     convert = _converter(array, dtype)
     # pyarrow shares a primitive array, and may share again when casting: not this time
     flat = values.reshape(-1).astype(dtype, copy=dtype.kind not in "bOUT")

@@ -89,7 +89,7 @@ def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
             why = "it holds references, not values"
             fix = "convert it to a fixed-size dtype, strings for example with astype('U')"
             _refuse(array, why, fix)
-        if leaf.char in "gG":
+        if leaf.type in (np.longdouble, np.clongdouble):
             why = "long doubles differ from one machine to the next"
             _refuse(array, why, "round it yourself with astype(np.float64)")
         if leaf.isbuiltin == 2 and _dtypes.of_numpy(leaf) is None:

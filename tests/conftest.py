@@ -1,0 +1,32 @@
+"""Tests run in an empty folder, and see each warning as an error."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run a script in a fresh interpreter; its output, or a failure that shows its errors."""
+    import subprocess
+    import sys
+
+    def run(script: str, *args: str, expect: int = 0, flags: tuple[str, ...] = ()) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", *flags, "-c", script, *args],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run

@@ -1,0 +1,59 @@
+"""Where memory is: addresses, and the kernel's table of mappings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Region(NamedTuple):
+    """A line of /proc/self/maps."""
+
+    start: int
+    end: int
+    rights: str
+    offset: int
+    inode: int
+
+
+def region_at(address: int) -> Region:
+    """The mapping that holds an address."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        bounds, rights, offset, _, inode, *_ = line.split(None, 5)
+        start, end = (int(each, 16) for each in bounds.split("-"))
+        if start <= address < end:
+            return Region(start, end, rights, int(offset, 16), int(inode))
+    raise AssertionError(f"nothing is mapped at {address:#x}")
+
+
+def file_position(address: int) -> tuple[int, int]:
+    """The inode and the byte of the file behind an address."""
+    region = region_at(address)
+    return region.inode, region.offset + address - region.start
+
+
+def is_private_copy_on_write(address: int) -> bool:
+    """Whether writes at an address stay out of the file."""
+    return region_at(address).rights == "rw-p"
+
+
+def shares_pages(address: int, other: int) -> bool:
+    """Whether two addresses are the same byte: the same memory, or the same of a file."""
+    if address == other:
+        return True
+    inode, position = file_position(address)
+    return inode != 0 and (inode, position) == file_position(other)
+
+
+def address(array: np.ndarray) -> int:
+    """Where an array's first element lies."""
+    return array.__array_interface__["data"][0]
+
+
+def resident_bytes() -> int:
+    """The resident size of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
