@@ -26,7 +26,9 @@ def run_python(tmp_path):
             timeout=300,
             check=False,
         )
-        assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == expect, (
+            f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout
 
     return run

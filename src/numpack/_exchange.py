@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +170,9 @@ def describe(capsule: object) -> Description:
     shape = tuple(tensor.shape[:ndim]) if ndim else ()
     if any(extent < 0 for extent in shape):
         msg = f"the DLPack tensor has a negative extent in its shape {shape}"
+        raise InvalidValueError(msg)
+    if math.prod(shape) * tensor.dtype.bits * tensor.dtype.lanes // 8 > sys.maxsize:
+        msg = f"the DLPack tensor of shape {shape} is larger than any memory"
         raise InvalidValueError(msg)
     if not tensor.data and 0 not in shape:
         msg = f"the DLPack tensor of shape {shape} has no data: its pointer is NULL"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +38,8 @@ def aligned_copy(array: Array) -> Array:
     A `MaskedArray` stays one; any other subclass becomes a plain array.
     """
     if isinstance(array, np.ma.MaskedArray):
-        mask = np.ma.nomask if array.mask is np.ma.nomask else array.mask.copy()
-        masked = np.ma.MaskedArray(aligned_copy(array.data), mask=mask)
-        with contextlib.suppress(TypeError):  # NumPy has no fill value for some dtypes
-            masked.fill_value = array.fill_value
+        masked: Array = aligned_copy(array.data).view(type(array))
+        masked.__array_finalize__(array)  # the mask, a copy, and the fill value if one was set
         return masked
     fresh = aligned_empty(array.shape, native(array.dtype))
     np.copyto(fresh, array.view(np.ndarray), casting="no" if array.dtype.isnative else "equiv")

@@ -55,7 +55,9 @@ def expected_to_arrow(name: str, layout: str) -> str:
     kind, unit = dtype_of(name).kind, None
     if kind in "mM":
         unit, count = np.datetime_data(dtype_of(name))
-        exact = ("s", "ms", "us", "ns", "h", "m", "W", "D") + (("M", "Y") if kind == "M" else ())
+        exact = ("s", "ms", "us", "ns", "h", "m", "W", "D") + (
+            ("M", "Y") if kind == "M" else ()
+        )
         if unit not in exact:
             return REFUSE
         if unit not in ("s", "ms", "us", "ns") or count != 1:
@@ -186,13 +188,17 @@ def check_forbidden(array, target, expected):
         assert target.same_values(array, result)
         assert not array.nbytes or is_shared(array, target, result)
     else:
-        message = f"Zero-copy conversion to .* failed: .*; a copy takes {array.nbytes:,} bytes; "
+        message = (
+            f"Zero-copy conversion to .* failed: .*; a copy takes {array.nbytes:,} bytes; "
+        )
         with pytest.raises(ZeroCopyError, match=message):
             share(array, target.name, copy=False, **target.options)
 
 
 def check_copied(array, target):
-    result, categories = recorded(lambda: share(array, target.name, copy=True, **target.options))
+    result, categories = recorded(
+        lambda: share(array, target.name, copy=True, **target.options)
+    )
     assert categories == []
     assert target.same_values(array, result)
     if not array.nbytes:
@@ -228,7 +234,9 @@ def is_shared(array, target, result) -> bool:
     return read_only_map and shares_pages(source, got) and is_private_copy_on_write(got)
 
 
-@pytest.mark.parametrize("layout", ["c", "fortran", "sliced", "negative", "swapped", "odd_bytes"])
+@pytest.mark.parametrize(
+    "layout", ["c", "fortran", "sliced", "negative", "swapped", "odd_bytes"]
+)
 @pytest.mark.parametrize("order", ["C", "K"])
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "M8[D]", "U5", "object", "struct"])
 def test_door_brings_an_array_to_form_once(name, layout, order, tmp_path):

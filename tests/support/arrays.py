@@ -196,6 +196,9 @@ def elements(array: np.ndarray) -> bytes | list:
     if array.dtype.hasobject:
         return array.ravel().tolist()
     native = array.astype(_dtypes.native(array.dtype), order="C")
-    if array.dtype.type in (np.longdouble, np.clongdouble):  # ten bytes of value, six of padding
+    if array.dtype.type in (
+        np.longdouble,
+        np.clongdouble,
+    ):  # ten bytes of value, six of padding
         return native.ravel().tolist()
     return native.tobytes()

@@ -81,6 +81,7 @@ def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Arra
 
 def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
     """Plan a masked array: its values as if there were no nulls, its mask from the bitmap."""
+    encoded = next((chunk for chunk in chunks if _decoded(chunk) is not chunk), None)
     chunks = [_decoded(chunk) for chunk in chunks]
     values = _plan(source, [_without_nulls(chunk) for chunk in chunks])
 
@@ -97,7 +98,7 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
         nbytes=values.nbytes,
         result=lambda: masked(values.result()),
         independent=lambda: masked(values.independent()),
-        obstacle=values.obstacle,
+        obstacle=values.obstacle if encoded is None else _obstacle(encoded),
         stand_in=None if stand_in is None else lambda: masked(stand_in()),
     )
 
@@ -245,8 +246,8 @@ def _conversion(chunks: list[pa.Array]) -> Callable[[], Array]:
     A type is tried on its first value: pyarrow says for itself what it cannot convert.
     Only with times does that depend on all values, because Python has no nanoseconds.
     """
+    _refuse_rounded_integers(chunks)
     for chunk in chunks:
-        _refuse_rounded_integers(chunk)
         _try(chunk if _contains(chunk.type, pa.types.is_time64) else chunk.slice(0, 1))
     return lambda: _as_pyarrow_does(_joined(chunks))
 
@@ -294,16 +295,16 @@ def _objects(array: pa.Array) -> Array:
     return values
 
 
-def _refuse_rounded_integers(array: pa.Array) -> None:
+def _refuse_rounded_integers(chunks: list[pa.Array]) -> None:
     """Refuse integers beside nulls that float64, which NumPy would get, cannot hold."""
-    for part in _parts(array):
-        if not pa.types.is_integer(part.type) or part.null_count in (0, len(part)):
+    for parts in zip(*map(_parts, chunks), strict=True):
+        if not pa.types.is_integer(parts[0].type) or not any(p.null_count for p in parts):
             continue
-        bounds = pc.min_max(part).as_py()
-        if max(-bounds["min"], bounds["max"]) > _EXACT_IN_FLOAT64:
+        bounds = [pc.min_max(part).as_py() for part in parts if part.null_count < len(part)]
+        if any(max(-b["min"], b["max"]) > _EXACT_IN_FLOAT64 for b in bounds):
             refuse(
                 "from Arrow",
-                _describe(array),
+                _describe(chunks[0]),
                 "it has nulls, and float64 with NaN would round its integers above 2**53",
                 "pass nulls='mask', or fill_null(...) first",
             )

@@ -132,6 +132,10 @@ class Log:
             self.close()
             raise
 
+    def __del__(self) -> None:
+        """Close the file of a store that was never closed."""
+        self.close()
+
     def close(self) -> None:
         """Close the file."""
         if self._descriptor >= 0:

@@ -1,0 +1,157 @@
+"""Importing numpack imports no framework, and the arrows between its modules point down."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import numpack
+
+ROOT = Path(numpack.__file__).parent
+FRAMEWORKS = ("torch", "pyarrow", "ml_dtypes", "jax", "pandas", "polars", "tensorflow", "cupy")
+
+# Each layer may use those before it, and its own.
+LAYERS = [
+    {"errors"},
+    {"_dtypes", "_policy"},
+    {"_memory", "_mapping"},
+    {"_exchange"},
+    {"frameworks"},
+    {"io"},
+    {"store"},
+]
+
+
+@pytest.mark.parametrize(
+    "module", ["numpack", "numpack.io", "numpack.io.zero_copy", "numpack.store"]
+)
+def test_import_imports_no_framework(module, run_python):
+    out = run_python(f"import sys, {module}; print(*sys.modules)")
+    assert not set(out.split()) & set(FRAMEWORKS)
+
+
+def test_store_and_dlpack_work_without_importing_a_framework(run_python):
+    out = run_python(
+        """
+import sys, numpy as np, numpack
+from numpack.io import from_dlpack, to_dlpack
+with numpack.NumPack("s.npk") as npk:
+    npk.save({"x": np.arange(3)})
+    from_dlpack(to_dlpack(npk.load("x")))
+    numpack.explain(npk.load("x", lazy=True), "dlpack")
+print(*sys.modules)
+"""
+    )
+    assert not set(out.split()) & set(FRAMEWORKS)
+
+
+def test_missing_framework_says_what_to_install(run_python):
+    run_python(
+        """
+import sys
+sys.modules.update(torch=None, pyarrow=None)
+import numpy as np, numpack, numpack.io as io
+a = np.zeros(3)
+for call, extra in (
+    (lambda: io.numpy_to_torch_zero_copy(a), "torch"),
+    (lambda: io.numpy_to_arrow_zero_copy(a), "arrow"),
+    (lambda: numpack.share(a, "torch"), "torch"),
+    (lambda: numpack.explain(a, "arrow"), "arrow"),
+    (lambda: io.ZeroCopyArray(a).to_arrow(), "arrow"),
+    (lambda: io.table_to_numpy_zero_copy(a), "arrow"),
+):
+    try:
+        call()
+    except numpack.MissingDependencyError as error:
+        assert isinstance(error, ImportError)
+        assert f"pip install 'numpack[{extra}]'" in str(error), error
+    else:
+        raise AssertionError(extra)
+"""
+    )
+
+
+def test_missing_ml_dtypes_says_what_to_install(run_python):
+    run_python(
+        """
+import sys
+sys.modules["ml_dtypes"] = None
+import numpack
+from numpack import _dtypes
+try:
+    _dtypes.of_dlpack(4, 16).dtype
+except numpack.MissingDependencyError as error:
+    assert "pip install 'numpack[lowprec]'" in str(error), error
+else:
+    raise AssertionError
+"""
+    )
+
+
+def layer_of(module: str) -> int:
+    top = module.split(".", maxsplit=1)[0]
+    return next(i for i, names in enumerate(LAYERS) if top in names)
+
+
+def imports_of(path: Path) -> list[str]:
+    """The modules of this package that a file imports at run time, from the package's root."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    package = parts[:-1]
+    found = []
+    tree = ast.parse(path.read_text())
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in guarded:
+            base = package[: len(package) - node.level + 1]
+            if node.module:
+                found.append(".".join((*base, node.module)))
+            else:
+                found += [".".join((*base, alias.name)) for alias in node.names]
+    return found
+
+
+FILES = sorted(
+    path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__"
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_down(path):
+    own = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for imported in imports_of(path):
+        assert layer_of(imported) <= layer_of(own), f"{own} imports {imported}"
+
+
+def test_store_reaches_frameworks_only_through_share():
+    for path in (ROOT / "store").glob("*.py"):
+        text = path.read_text()
+        assert "frameworks" not in text, path
+        for imported in imports_of(path):
+            if imported.startswith("io"):
+                assert imported == "io", f"{path} imports {imported}"
+
+
+def test_no_module_of_the_registry_imports_a_framework():
+    registry = (ROOT / "frameworks" / "__init__.py").read_text()
+    assert not any(f"import {name}" in registry for name in FRAMEWORKS)
+
+
+def test_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert numpack.__version__ == version("numpack")
+
+
+def test_public_names_are_all_there():
+    for module in (numpack, numpack.io, numpack.io.zero_copy):
+        for name in module.__all__:
+            assert getattr(module, name) is not None
+    for name in numpack.io.zero_copy.__all__:
+        assert getattr(numpack.io, name) is getattr(numpack.io.zero_copy, name)

@@ -1,0 +1,100 @@
+"""Every example runs: the docstrings', and the Python blocks of README and docs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import numpack
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = ["numpack"] + [m.name for m in pkgutil.walk_packages(numpack.__path__, "numpack.")]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list:
+    return [
+        pytest.param(
+            text, id=f"{page.name}:{page.read_text()[: match.start()].count(chr(10)) + 2}"
+        )
+        for page in PAGES
+        for match in BLOCK.finditer(page.read_text())
+        for found, text in [match.groups()]
+        if found == language
+    ]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring(name, monkeypatch):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_docstrings_have_examples():
+    """The finder sees the examples of all public functions and classes."""
+    public = [*numpack.io.zero_copy.__all__, "NumPack", "LazyArray", "share", "explain"]
+    for name in public:
+        thing = getattr(numpack.io, name, None) or getattr(numpack, name)
+        assert ">>>" in thing.__doc__, name
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_python_block(text):
+    exec(compile(text, "<block>", "exec"), {"__name__": "__main__"})
+
+
+def test_there_are_blocks():
+    assert len(blocks("python")) >= 9
+    assert len(blocks("sh")) >= 3
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_commands_are_those_that_ci_runs(text):
+    """A shell block is not run from within the tests: CI runs each of its commands."""
+    runs = (ROOT / ".ci" / "run").read_text()
+    for command in text.splitlines():
+        assert command in runs, f"{command!r} is in the documentation and not in .ci/run"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_picture_of_the_architecture_names_every_file():
+    picture = (ROOT / "docs" / "architecture.md").read_text()
+    for path in (ROOT / "src" / "numpack").rglob("*.py"):
+        assert path.name in picture, path
+
+
+def test_changelog_is_of_this_version():
+    assert f"## [{numpack.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_constraints_pin_what_runs_here():
+    """The tests run with the versions that the constraints name."""
+    from importlib.metadata import version
+
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, pinned = line.split("==")
+            assert version(name).partition("+")[0] == pinned
+
+
+def test_example_runs(run_python):
+    script = os.fspath(ROOT / "examples" / "ml_pipeline.py")
+    out = run_python(
+        f"import runpy, sys; sys.argv[:] = [{script!r}, '.']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    assert out.splitlines()[-1] == "total              0 bytes copied"

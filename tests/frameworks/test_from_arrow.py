@@ -1,0 +1,378 @@
+"""Arrow to NumPy: types × slicing × nulls × chunks × policy."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support.memory import address
+
+from numpack import (
+    CopyWarning,
+    InvalidValueError,
+    NullError,
+    UnsupportedError,
+    WrongTypeError,
+    ZeroCopyError,
+    explain,
+)
+from numpack.io import arrow_to_numpy_zero_copy, numpy_to_arrow_zero_copy
+
+DAY = datetime.date(2020, 1, 2)
+
+
+def extension(kind: pa.DataType, storage: pa.Array) -> pa.Array:
+    return pa.ExtensionArray.from_storage(kind, storage)
+
+
+def fixed_lists(values: np.ndarray) -> pa.Array:
+    return numpy_to_arrow_zero_copy(values, layout="list")
+
+
+NUMBERS = np.arange(1, 13)
+SHARED = {
+    **{
+        name: (pa.array(NUMBERS.astype(name)), NUMBERS.astype(name))
+        for name in (
+            "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+        ).split()
+    },
+    **{
+        f"{kind}[{unit}]": (
+            pa.array(NUMBERS.astype(f"{char}8[{unit}]")),
+            NUMBERS.astype(f"{char}8[{unit}]"),
+        )
+        for kind, char in (("timestamp", "M"), ("duration", "m"))
+        for unit in ("s", "ms", "us", "ns")
+    },
+    "timestamp with zone": (
+        pa.array(NUMBERS).cast(pa.timestamp("us", "Europe/Paris")),
+        NUMBERS.astype("M8[us]"),
+    ),
+    "date64": (pa.array([DAY] * 12, pa.date64()), np.array([DAY] * 12, "M8[ms]")),
+    "bool8": (
+        extension(pa.bool8(), pa.array(NUMBERS % 2, pa.int8())),
+        NUMBERS % 2 == 1,
+    ),
+    "fixed-size binary": (
+        pa.array([b"a%02d\0" % n for n in NUMBERS], pa.binary(4)),
+        np.array([b"a%02d\0" % n for n in NUMBERS], "V4"),
+    ),
+    "uuid": (
+        extension(pa.uuid(), pa.array([bytes([n] * 16) for n in range(12)], pa.binary(16))),
+        np.array([bytes([n] * 16) for n in range(12)], "V16"),
+    ),
+    "fixed-size list": (
+        fixed_lists(NUMBERS.reshape(12, 1) + [0, 1, 2]),
+        NUMBERS.reshape(12, 1) + [0, 1, 2],
+    ),
+    "nested fixed-size lists": (
+        fixed_lists(np.arange(144.0).reshape(12, 3, 4)),
+        np.arange(144.0).reshape(12, 3, 4),
+    ),
+    "tensor": (
+        numpy_to_arrow_zero_copy(np.arange(144.0).reshape(12, 3, 4), layout="tensor"),
+        np.arange(144.0).reshape(12, 3, 4),
+    ),
+    "permuted tensor": (
+        extension(
+            pa.fixed_shape_tensor(pa.int32(), [2, 3, 4], permutation=[2, 0, 1]),
+            pa.FixedSizeListArray.from_arrays(pa.array(np.arange(288, dtype="i4")), 24),
+        ),
+        np.arange(288, dtype="i4").reshape(12, 2, 3, 4).transpose(0, 3, 1, 2),
+    ),
+}
+
+COPIED = {
+    "bool": (pa.array([True, False, True]), [True, False, True]),
+    "date32": (pa.array([DAY, DAY]), [DAY, DAY]),
+    "time32": (pa.array([datetime.time(1)], pa.time32("s")), [datetime.time(1)]),
+    "time64": (pa.array([datetime.time(1, 2)], pa.time64("ns")), [datetime.time(1, 2)]),
+    "decimal": (pa.array([decimal.Decimal("1.50")]), [decimal.Decimal("1.50")]),
+    "dictionary": (pa.array(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
+    "dictionary of numbers": (pa.array([5, 6, 5]).dictionary_encode(), [5, 6, 5]),
+    "string": (pa.array(["a", "é\0b"]), ["a", "é\0b"]),
+    "large_string": (pa.array(["a"], pa.large_string()), ["a"]),
+    "string_view": (pa.array(["a"], pa.string_view()), ["a"]),
+    "binary": (pa.array([b"a\0"]), [b"a\0"]),
+    "struct": (pa.array([{"a": 1, "b": "x"}]), [{"a": 1, "b": "x"}]),
+    "map": (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), [[("k", 1)]]),
+    "run-end encoded": (pa.RunEndEncodedArray.from_arrays([2, 3], [5, 6]), [5, 5, 6]),
+    "interval": (pa.array([pa.MonthDayNano([1, 2, 3])]), [pa.MonthDayNano([1, 2, 3])]),
+    "list of intervals": (
+        pa.array([[pa.MonthDayNano([1, 2, 3])]]),
+        [[pa.MonthDayNano([1, 2, 3])]],
+    ),
+    "null": (pa.nulls(2), [None, None]),
+    "bool8 of other bytes": (
+        extension(pa.bool8(), pa.array([1, 0, -1, 2], pa.int8())),
+        [True, False, True, True],
+    ),
+    "fixed-size list of bool": (
+        pa.array([[True, False], [False, False]], pa.list_(pa.bool_(), 2)),
+        [[True, False], [False, False]],
+    ),
+    "tensor of bool": (
+        extension(
+            pa.fixed_shape_tensor(pa.bool_(), [2, 1]),
+            pa.array([[True, False], [False, True]], pa.list_(pa.bool_(), 2)),
+        ),
+        [[[True], [False]], [[False], [True]]],
+    ),
+    "json": (extension(pa.json_(pa.string()), pa.array(["{}"])), ["{}"]),
+}
+
+NULLS = {
+    "int64": (pa.array([1, None, 3]), [1.0, np.nan, 3.0], "float64"),
+    "uint8": (pa.array([1, None], pa.uint8()), [1.0, np.nan], "float64"),
+    "float32": (pa.array([1, None], pa.float32()), [1.0, np.nan], "float32"),
+    "timestamp": (pa.array([1, None], pa.timestamp("s")), [1, "NaT"], "M8[s]"),
+    "duration": (pa.array([1, None], pa.duration("s")), [1, "NaT"], "m8[s]"),
+    "date32": (pa.array([DAY, None]), [DAY, "NaT"], "M8[D]"),
+    "bool": (pa.array([True, None]), [True, None], "O"),
+    "string": (pa.array(["a", None]), ["a", None], "O"),
+    "bool8": (extension(pa.bool8(), pa.array([1, None], pa.int8())), [True, None], "O"),
+    "fixed-size binary": (pa.array([b"ab", None], pa.binary(2)), [b"ab", None], "O"),
+}
+
+
+def assert_copied(array, expected, **options):
+    """A copy: with the warning, refused under False, silent and writable under True."""
+    assert not explain(array, "numpy", **options).shares_memory
+    with pytest.warns(CopyWarning, match="Zero-copy conversion from Arrow failed: ") as caught:
+        result = arrow_to_numpy_zero_copy(array, **options)
+    assert caught[0].filename == __file__
+    with pytest.raises(ZeroCopyError, match="Zero-copy conversion from Arrow failed: "):
+        arrow_to_numpy_zero_copy(array, copy=False, **options)
+    independent = arrow_to_numpy_zero_copy(array, copy=True, **options)
+    assert independent.flags.writeable
+    for each in (result, independent):
+        assert each.shape[0] == len(array)
+        np.testing.assert_array_equal(each, expected)
+    return result
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(3, 9), slice(5, None), slice(4, 4)])
+@pytest.mark.parametrize("name", SHARED)
+def test_shared(name, part):
+    array, expected = SHARED[name]
+    cut = array[part]
+    assert explain(cut, "numpy").shares_memory
+    for source in (cut, pa.chunked_array([cut]), pa.chunked_array([cut, cut[:0]])):
+        result = arrow_to_numpy_zero_copy(source, copy=False)
+        assert result.dtype == expected.dtype
+        assert result.tolist() == expected[part].tolist()
+        assert not result.flags.writeable or result.size == 0
+        if result.size:
+            whole = arrow_to_numpy_zero_copy(array, copy=False)
+            assert address(result) - address(whole) == (part.start or 0) * whole.strides[0]
+    independent = arrow_to_numpy_zero_copy(cut, copy=True)
+    assert independent.flags.writeable
+    assert independent.tolist() == expected[part].tolist()
+    assert not np.shares_memory(independent, arrow_to_numpy_zero_copy(cut))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_address_is_the_buffer(name):
+    array, _ = SHARED[name]
+    buffers = [each for each in array.buffers() if each is not None and each.size]
+    assert address(arrow_to_numpy_zero_copy(array)) == buffers[-1].address
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_copied(name):
+    array, values = COPIED[name]
+    result = assert_copied(array, arrow_objects(values))
+    assert result.tolist() == arrow_objects(values).tolist()
+    sliced = array[len(array) - 1 :]
+    assert_copied(sliced, arrow_objects(values[-1:]))
+
+
+def arrow_objects(values: list) -> np.ndarray:
+    if isinstance(values[0], bool | int | datetime.date) or (
+        np.ndim(values) > 1 and isinstance(np.ravel(values)[0], np.bool_)
+    ):
+        kind = "M8[D]" if isinstance(values[0], datetime.date) else None
+        return np.array(values, kind)
+    objects = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        objects[i] = value
+    return objects
+
+
+@pytest.mark.parametrize(
+    "name", ["int64", "timestamp[ns]", "fixed-size list", "permuted tensor"]
+)
+def test_several_chunks_are_joined_in_one_copy(name):
+    array, expected = SHARED[name]
+    chunked = pa.chunked_array([array[:2], array[2:2], array[2:]])
+    assert "3 chunks" in str(explain(chunked, "numpy").reason) or "2 chunks" in str(
+        explain(chunked, "numpy").reason
+    )
+    result = assert_copied(chunked, expected)
+    assert result.dtype == expected.dtype
+
+
+def test_no_chunks_at_all():
+    result = arrow_to_numpy_zero_copy(pa.chunked_array([], pa.int32()), copy=False)
+    assert result.dtype == np.int32
+    assert result.shape == (0,)
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_nulls_converted_as_pyarrow_does(name):
+    array, values, dtype = NULLS[name]
+    expected = np.array(values, dtype)
+    result = assert_copied(array, expected)
+    assert result.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([2**53 + 1, None]),
+        pa.array([-(2**53) - 1, None]),
+        pa.array([2**64 - 1, None], pa.uint64()),
+        pa.array([2**60 + 1, None]).dictionary_encode(),
+        pa.array([[2**60 + 1, None]]),
+        pa.array([{"a": 2**60 + 1}, {"a": None}]),
+        pa.chunked_array([[2**60 + 1], [None]]),
+    ],
+    ids=str,
+)
+def test_integers_that_float_would_round_are_refused(array):
+    assert not explain(array, "numpy").supported
+    with pytest.raises(UnsupportedError, match="would round its integers"):
+        arrow_to_numpy_zero_copy(array)
+
+
+@pytest.mark.parametrize("name", ["int64", "float32", "timestamp", "fixed-size binary"])
+def test_nulls_as_mask_over_shared_values(name):
+    array = NULLS[name][0]
+    result = arrow_to_numpy_zero_copy(array, nulls="mask", copy=False)
+    assert isinstance(result, np.ma.MaskedArray)
+    assert result.mask.tolist() == [value is None for value in array.to_pylist()]
+    assert address(result.data) == array.buffers()[1].address
+    assert explain(array, "numpy", nulls="mask").shares_memory
+    independent = arrow_to_numpy_zero_copy(array, nulls="mask", copy=True)
+    assert independent.flags.writeable
+    assert independent.compressed().tolist() == result.compressed().tolist()
+
+
+def test_mask_of_a_slice_and_without_nulls():
+    sliced = pa.array([None, 2**60 + 1, None, 4])[1:]
+    result = arrow_to_numpy_zero_copy(sliced, nulls="mask", copy=False)
+    assert result.tolist() == [2**60 + 1, None, 4]
+    assert arrow_to_numpy_zero_copy(pa.array([1, 2]), nulls="mask").mask.tolist() == [
+        False,
+        False,
+    ]
+
+
+def test_mask_of_lists_covers_lists_and_values():
+    lists = pa.array([[1, 2], None, [None, 4]], pa.list_(pa.int64(), 2))
+    result = arrow_to_numpy_zero_copy(lists, nulls="mask", copy=False)
+    assert result.tolist() == [[1, 2], [None, None], [None, 4]]
+
+
+def test_mask_over_several_chunks_and_dictionaries():
+    with pytest.warns(CopyWarning, match="2 chunks"):
+        result = arrow_to_numpy_zero_copy(pa.chunked_array([[1, None], [3]]), nulls="mask")
+    assert result.tolist() == [1, None, 3]
+    with pytest.warns(CopyWarning):
+        decoded = arrow_to_numpy_zero_copy(
+            pa.array([2**60 + 1, None]).dictionary_encode(), nulls="mask"
+        )
+    assert decoded.tolist() == [2**60 + 1, None]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([1, None, None]),
+        pa.chunked_array([[1, None], [None]]),
+        pa.array([[1, None], [None, 2]], pa.list_(pa.int64(), 2)),
+    ],
+    ids=["array", "chunks", "lists"],
+)
+def test_nulls_raise_says_how_many(array):
+    for copy in (None, False, True):
+        with pytest.raises(NullError, match=r"from Arrow failed: .* 2 of its values are null"):
+            arrow_to_numpy_zero_copy(array, nulls="raise", copy=copy)
+    assert arrow_to_numpy_zero_copy(pa.array([1]), nulls="raise", copy=False).tolist() == [1]
+
+
+def test_lists_with_nulls_are_what_pyarrow_gives():
+    lists = pa.array([[1.0, 2.0], None], pa.list_(pa.float64(), 2))
+    with pytest.warns(CopyWarning, match="null"):
+        result = arrow_to_numpy_zero_copy(lists)
+    assert result[0].tolist() == [1.0, 2.0]
+    assert result[1] is None
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]),
+        pa.array([1_000_000_001], pa.time64("ns")),
+        pa.array([1, 1_000_000_001], pa.time64("ns")),
+    ],
+    ids=["union", "nanoseconds", "nanoseconds later"],
+)
+def test_refused(array):
+    assert not explain(array, "numpy").supported
+    for copy in (None, False, True):
+        with pytest.raises(UnsupportedError, match="Zero-copy conversion from Arrow failed"):
+            arrow_to_numpy_zero_copy(array, copy=copy)
+
+
+class Exporter:
+    """An Arrow array of another library, known by its protocol alone."""
+
+    def __init__(self, array):
+        self.array = array
+
+
+class ArrayExporter(Exporter):
+    def __arrow_c_array__(self, requested_schema=None):
+        return self.array.__arrow_c_array__(requested_schema)
+
+
+class StreamExporter(Exporter):
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.array.__arrow_c_stream__(requested_schema)
+
+
+def test_protocol_of_other_libraries():
+    array = pa.array(NUMBERS)
+    for foreign in (ArrayExporter(array), StreamExporter(pa.chunked_array([array]))):
+        assert explain(foreign, "torch").shares_memory
+        result = arrow_to_numpy_zero_copy(foreign, copy=False)
+        assert address(result) == array.buffers()[1].address
+
+
+@pytest.mark.parametrize("wrong", [[1], np.zeros(2), pa.table({"x": [1]}), None])
+def test_wrong_type_says_what_came(wrong):
+    with pytest.raises(WrongTypeError, match="expects a pyarrow.Array.*, got "):
+        arrow_to_numpy_zero_copy(wrong)
+
+
+def test_wrong_option():
+    with pytest.raises(InvalidValueError, match="nulls must be one of"):
+        arrow_to_numpy_zero_copy(pa.array([1]), nulls="drop")
+    with pytest.raises(InvalidValueError, match="copy must be None, False or True"):
+        arrow_to_numpy_zero_copy(pa.array([1]), copy="yes")
+
+
+def test_explain_of_a_copy_does_not_convert():
+    """The stand-in for what comes from Arrow has its dtype and shape, so that the rest
+    of the way is foretold."""
+    for array, dtype in ((pa.array([1, None]), "float64"), (pa.array([True]), "bool")):
+        route = explain(array, "torch")
+        assert route.supported
+        with pytest.warns(CopyWarning):
+            assert arrow_to_numpy_zero_copy(array).dtype == dtype
+    assert not explain(pa.array(["a"]), "torch").supported

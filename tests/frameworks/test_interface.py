@@ -1,0 +1,357 @@
+"""The public faces: tables, `ZeroCopyArray`, `share` and `explain`."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from support.memory import address
+
+import numpack
+from numpack import (
+    CopyWarning,
+    IndexRangeError,
+    InvalidValueError,
+    NotFoundError,
+    NullError,
+    NumPack,
+    Route,
+    UnsupportedError,
+    WrongTypeError,
+    ZeroCopyArray,
+    ZeroCopyError,
+    explain,
+    share,
+)
+from numpack.io import numpy_to_torch_zero_copy, table_to_numpy_zero_copy, wrap_for_zero_copy
+
+# Tables
+
+TABLE = pa.table({"x": np.arange(4.0), "y": np.arange(4), "s": ["a", "b", "c", "d"]})
+
+
+class Stream:
+    """A table of another library."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [TABLE, TABLE.to_batches()[0], Stream(TABLE), TABLE.slice(0)],
+    ids=["table", "batch", "stream", "slice"],
+)
+@pytest.mark.parametrize("column", ["y", 1, -2])
+def test_one_column_shares(table, column):
+    result = table_to_numpy_zero_copy(table, column, copy=False)
+    assert result.tolist() == [0, 1, 2, 3]
+    assert address(result) == TABLE.column("y").chunk(0).buffers()[1].address
+
+
+def test_all_columns_in_their_order():
+    with pytest.warns(CopyWarning) as caught:
+        result = table_to_numpy_zero_copy(TABLE)
+    assert [w.filename for w in caught] == [__file__]
+    assert list(result) == ["x", "y", "s"]
+    assert result["s"].tolist() == ["a", "b", "c", "d"]
+    with pytest.raises(ZeroCopyError):
+        table_to_numpy_zero_copy(TABLE, copy=False)
+    assert all(a.flags.writeable for a in table_to_numpy_zero_copy(TABLE, copy=True).values())
+
+
+def test_missing_column_names_the_nearest():
+    table = pa.table({"label": [1], "features": [2]})
+    with pytest.raises(NotFoundError, match="did you mean 'features'") as caught:
+        table_to_numpy_zero_copy(table, "feature")
+    assert isinstance(caught.value, KeyError)
+    assert "['label', 'features']" in str(caught.value)
+    with pytest.raises(NotFoundError) as caught:
+        table_to_numpy_zero_copy(table, "zzz")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_repeated_names_are_selected_by_position():
+    table = pa.table([[1], [2]], names=["a", "a"])
+    for call in (
+        lambda: table_to_numpy_zero_copy(table, "a"),
+        lambda: table_to_numpy_zero_copy(table),
+    ):
+        with pytest.raises(ValueError, match="columns are called 'a'"):
+            call()
+    assert table_to_numpy_zero_copy(table, 1).tolist() == [2]
+
+
+@pytest.mark.parametrize("column", [3, -4, 10**30])
+def test_position_out_of_range(column):
+    with pytest.raises(IndexRangeError, match="is out of range: the table has 3 columns"):
+        table_to_numpy_zero_copy(TABLE, column)
+
+
+@pytest.mark.parametrize("column", [1.0, True, ["x"], b"x"])
+def test_column_of_another_type(column):
+    with pytest.raises(WrongTypeError, match="column expects a name or a position"):
+        table_to_numpy_zero_copy(TABLE, column)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"x": [1]}, np.zeros(2), pa.array([1]), Stream(pa.chunked_array([[1]]))]
+)
+def test_what_is_no_table(wrong):
+    with pytest.raises(
+        WrongTypeError, match="table_to_numpy_zero_copy expects a pyarrow.Table"
+    ):
+        table_to_numpy_zero_copy(wrong)
+
+
+def test_nulls_of_a_table():
+    table = pa.table({"x": [1, None]})
+    assert table_to_numpy_zero_copy(table, "x", nulls="mask", copy=False).tolist() == [1, None]
+    with pytest.raises(NullError, match="1 of its values are null"):
+        table_to_numpy_zero_copy(table, nulls="raise")
+
+
+def test_table_is_no_array_for_share():
+    with pytest.raises(
+        WrongTypeError, match="pass one column, or use table_to_numpy_zero_copy"
+    ):
+        share(TABLE, "torch")
+
+
+# ZeroCopyArray
+
+
+def test_every_exit_of_the_door_is_the_same_memory():
+    a = np.arange(6.0).reshape(2, 3)
+    door = wrap_for_zero_copy(a)
+    there = address(a)
+    assert address(door.to_numpy()) == there
+    assert door.to_torch(copy=False).data_ptr() == there
+    assert door.to_arrow(copy=False).buffers()[1].address == there
+    assert address(np.from_dlpack(door.to_dlpack(copy=False))) == there
+    assert address(np.from_dlpack(door)) == there
+    assert torch.from_dlpack(door).data_ptr() == there
+    assert pa.array(door).buffers()[1].address == there
+    assert address(np.asarray(door)) == there
+    assert share(door, "torch", copy=False).data_ptr() == there
+    assert numpy_to_torch_zero_copy(door, copy=False).data_ptr() == there
+
+
+def test_door_copies_where_asked():
+    a = np.arange(6.0).reshape(2, 3)
+    door = ZeroCopyArray(a)
+    for copied in (
+        door.to_numpy(copy=True),
+        door.to_torch(copy=True).numpy(),
+        ZeroCopyArray(a, copy=True).array,
+        np.array(door),
+        np.asarray(door, copy=True),
+        np.asarray(door, dtype="f4"),
+    ):
+        assert copied.tolist() == a.tolist()
+        assert not np.shares_memory(copied, a)
+        assert copied.flags.writeable
+    with pytest.raises(ValueError, match="copy"):
+        np.asarray(door, dtype="f4", copy=False)
+
+
+def test_door_looks_like_its_array():
+    a = np.zeros((2, 3), "f4")
+    door = ZeroCopyArray(a)
+    assert (door.shape, door.dtype, door.ndim, door.size, door.nbytes, len(door)) == (
+        a.shape,
+        a.dtype,
+        a.ndim,
+        a.size,
+        a.nbytes,
+        len(a),
+    )
+    assert repr(door) == "ZeroCopyArray(float32 array of shape (2, 3), 24 bytes)"
+    assert door.__dlpack_device__() == (1, 0)
+    with pytest.raises(TypeError):
+        len(ZeroCopyArray(np.array(1.0)))
+
+
+def test_doors_from_other_frameworks():
+    t = torch.arange(6.0).reshape(2, 3)
+    assert address(ZeroCopyArray.from_torch(t, copy=False).array) == t.data_ptr()
+    array = pa.array([1.0, 2.0])
+    assert (
+        address(ZeroCopyArray.from_arrow(array, copy=False).array) == array.buffers()[1].address
+    )
+    assert address(ZeroCopyArray.from_dlpack(t, copy=False).array) == t.data_ptr()
+    masked = ZeroCopyArray.from_arrow(pa.array([1, None]), nulls="mask", copy=False)
+    assert masked.array.tolist() == [1, None]
+    with pytest.raises(ZeroCopyError, match="not C-contiguous"):
+        ZeroCopyArray.from_torch(t.t(), copy=False)
+    assert ZeroCopyArray.from_torch(t.t(), order="K", copy=False).array.shape == (3, 2)
+    assert ZeroCopyArray.from_torch(t, copy=True).array.ctypes.data != t.data_ptr()
+
+
+def test_door_keeps_a_mask_and_refuses_to_lose_it():
+    a = np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]])
+    door = ZeroCopyArray(a.T, order="C", copy=True)
+    assert door.array.tolist() == a.T.tolist()
+    assert door.to_arrow(layout="list").to_pylist() == a.T.tolist()
+    with pytest.raises(UnsupportedError, match="would drop its mask"):
+        np.asarray(door)
+
+
+def test_read_only_memory_through_the_door():
+    a = np.zeros(3)
+    a.flags.writeable = False
+    assert not np.from_dlpack(ZeroCopyArray(a)).flags.writeable
+    assert ZeroCopyArray(a, copy=True).array.flags.writeable
+
+
+@pytest.mark.parametrize("wrong", [[1], 1.0, torch.zeros(2), None, np.float64(1)])
+def test_door_is_for_arrays(wrong):
+    with pytest.raises(WrongTypeError, match="ZeroCopyArray expects a numpy.ndarray, got"):
+        ZeroCopyArray(wrong)
+
+
+# share and explain
+
+
+SOURCES = "numpy torch arrow chunked dlpack capsule lazy door".split()
+
+
+def sources():
+    with NumPack("sources.npk") as npk:
+        npk.save({"x": np.arange(6.0)})
+        lazy = npk.load("x", lazy=True)
+    return {
+        "numpy": np.arange(6.0),
+        "torch": torch.arange(6.0, dtype=torch.float64),
+        "arrow": pa.array(np.arange(6.0)),
+        "chunked": pa.chunked_array([np.arange(6.0)]),
+        "dlpack": numpack.io.to_dlpack(np.arange(6.0)),
+        "capsule": numpack.io.to_dlpack(np.arange(6.0)).__dlpack__(),
+        "lazy": lazy,
+        "door": ZeroCopyArray(np.arange(6.0)),
+    }
+
+
+@pytest.mark.parametrize("target", ["numpy", "torch", "arrow", "dlpack"])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.filterwarnings("ignore::numpack.ReadOnlyWarning")
+def test_any_to_any(source, target):
+    x = sources()[source]
+    route = explain(x, target)
+    assert route.shares_memory
+    assert route.supported
+    assert (route.reason, route.fix, route.nbytes) == ("", "", 0)
+    result = share(x, target, copy=False)
+    assert share(result, "numpy").tolist() == list(range(6))
+    if source != "capsule":
+        copied = share(share(x, target, copy=True), "numpy")
+        assert copied.tolist() == list(range(6))
+        assert not np.shares_memory(copied, share(result, "numpy"))
+
+
+def test_two_copies_on_the_way_are_both_told():
+    source = torch.tensor([[1 + 1j, 2]]).conj().imag.t()
+    route = explain(source, "arrow")
+    assert [step.action for step in route.steps] == ["copied", "shared"]
+    strided = torch.zeros(4, 6)[::2]
+    route = explain(strided, "arrow")
+    assert [step.action for step in route.steps] == ["shared", "copied"]
+    assert route.nbytes == 48
+    chunks = pa.chunked_array([[True], [False]])
+    route = explain(chunks, "arrow")
+    assert [step.action for step in route.steps] == ["copied", "copied"]
+    with pytest.warns(CopyWarning) as caught:
+        assert share(chunks, "arrow").to_pylist() == [True, False]
+    assert len(caught) == 2
+
+
+def test_route_for_a_person():
+    route = explain(np.zeros(1000, bool), "arrow")
+    assert isinstance(route, Route)
+    assert repr(route) == (
+        "numpy -> arrow: copies 1,000 bytes\n"
+        "  to Arrow: 1,000 bytes copied, Arrow packs booleans as bits; "
+        "pass type=pa.bool8() to share the bytes"
+    )
+    html = route._repr_html_()
+    assert html.startswith("<table>")
+    assert "Arrow packs booleans as bits" in html
+    refused = explain(np.zeros(2, "M8[s]"), "torch")
+    assert refused.verdict == "not supported"
+    assert "array.view('i8')" in refused.fix
+    assert "array.view(&#x27;i8&#x27;)" in refused._repr_html_()
+
+
+def test_explain_moves_nothing():
+    a = np.zeros((1000, 1000))[::-1]
+    route = explain(a, "torch")
+    assert route.nbytes == a.nbytes
+    assert explain(torch.zeros(3).conj(), "torch").shares_memory
+
+
+def test_options_go_where_they_belong():
+    a = np.array([[True, False]])
+    assert share(a, "arrow", type=pa.bool8(), layout="list").to_pylist() == [[True, False]]
+    assert share(pa.array([1, None]), "numpy", nulls="mask").tolist() == [1, None]
+    assert share(pa.array([1, None]), "arrow", nulls="mask").to_pylist() == [1, None]
+    assert share(a.T, "dlpack", order="K").array.shape == (2, 1)
+    assert share(a, "torch", device="cpu").shape == (1, 2)
+    with pytest.raises(WrongTypeError, match="from numpy to torch there is no option 'layout'"):
+        share(a, "torch", layout="list")
+    with pytest.raises(WrongTypeError, match="the options are: none"):
+        explain(a, "numpy", layout="list")
+
+
+def test_unknown_names_and_things():
+    with pytest.raises(
+        InvalidValueError, match="no framework is called 'jx'; known are: arrow"
+    ):
+        share(np.zeros(2), "jx")
+    for wrong in ([1, 2], 1.0, "text", None, {"a": 1}):
+        for verb in (share, explain):
+            with pytest.raises(WrongTypeError, match=r"pass np.asarray\(x\)"):
+                verb(wrong, "torch")
+    with pytest.raises(
+        InvalidValueError, match="copy must be None, False or True, not 'never'"
+    ):
+        share(np.zeros(2), "torch", copy="never")
+
+
+def test_numpy_booleans_are_booleans():
+    a = np.zeros(2)
+    assert share(a, "torch", copy=np.False_).data_ptr() == address(a)
+    assert share(a, "torch", copy=np.True_).data_ptr() != address(a)
+
+
+def test_subclasses_belong_to_their_framework():
+    class Mine(np.ndarray):
+        pass
+
+    a = np.arange(3.0).view(Mine)
+    assert share(a, "torch", copy=False).data_ptr() == address(a)
+    assert share(torch.nn.Parameter(torch.ones(2)), "numpy", copy=False).tolist() == [1, 1]
+
+
+def test_store_takes_the_arrays_of_every_framework():
+    with NumPack("any.npk") as npk:
+        npk.save(
+            {
+                "torch": torch.ones(2, dtype=torch.bfloat16),
+                "arrow": pa.array([1, 2]),
+                "door": ZeroCopyArray(np.arange(2)),
+                "scalar": np.float32(1),
+            }
+        )
+        assert npk.load("torch").dtype == ml_dtypes.bfloat16
+        assert npk.load("arrow").tolist() == [1, 2]
+        npk.append({"door": torch.tensor([7])})
+        assert npk.load("door").tolist() == [0, 1, 7]
+        npk.save({"again": npk.load("arrow", lazy=True)})
+        assert npk.load("again").tolist() == [1, 2]
+        with pytest.raises(WrongTypeError, match="pass np.asarray"):
+            npk.save({"list": [1, 2]})

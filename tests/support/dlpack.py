@@ -1,0 +1,63 @@
+"""DLPack producers made by hand, honest ones and others, that count their deleter's calls."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from numpack import _exchange
+
+_new_capsule = ctypes.pythonapi.PyCapsule_New
+_new_capsule.restype = ctypes.py_object
+_new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+
+
+class Tensor:
+    """A managed tensor over an array's memory, whose fields a test may falsify."""
+
+    def __init__(self, array: np.ndarray, *, versioned: bool = True, row=None):
+        self.array = array
+        self.deleted = 0
+        self.managed = (_exchange._Versioned if versioned else _exchange._Legacy)()
+        self._deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._count)
+        self._name = _exchange.VERSIONED if versioned else _exchange.LEGACY
+        self.managed.deleter = ctypes.cast(self._deleter, ctypes.c_void_p)
+        if versioned:
+            self.managed.major, self.managed.minor = 1, 0
+        tensor = self.managed.tensor
+        tensor.data = array.ctypes.data
+        tensor.device_type, tensor.device_id = _exchange.CPU
+        tensor.ndim = array.ndim
+        tensor.dtype.code, tensor.dtype.bits = 2, 8 * array.itemsize
+        tensor.dtype.lanes = 1
+        self.shape = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
+        steps = [stride // array.itemsize for stride in array.strides]
+        self.strides = (ctypes.c_int64 * max(array.ndim, 1))(*steps)
+        tensor.shape, tensor.strides = self.shape, self.strides
+
+    def _count(self, _address):
+        self.deleted += 1
+
+    def capsule(self) -> object:
+        """A raw capsule, which leaves the deleter to whoever takes it."""
+        return _new_capsule(ctypes.addressof(self.managed), self._name, None)
+
+
+class Producer:
+    """An object with `__dlpack__` that takes only the keywords given."""
+
+    def __init__(self, tensor: Tensor, keywords: tuple[str, ...] = (), device=(1, 0)):
+        self.tensor, self.keywords, self.device = tensor, keywords, device
+        self.asked: list[dict] = []
+
+    def __dlpack_device__(self):
+        return self.device
+
+    def __dlpack__(self, **keywords):
+        self.asked.append(keywords)
+        unknown = set(keywords) - set(self.keywords)
+        if unknown:
+            msg = f"__dlpack__() got an unexpected keyword argument {unknown.pop()!r}"
+            raise TypeError(msg)
+        return self.tensor.capsule()
