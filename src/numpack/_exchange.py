@@ -244,26 +244,48 @@ def export(array: Array, row: Row, *, versioned: bool, copied: bool) -> object:
         capsule cannot say so. It is a `BufferError`, as the protocol asks for.
     """
     padded = row.bits < 8
-    if not versioned and (padded or not array.flags.writeable):
-        what = (
-            "that values of less than a byte are padded"
-            if padded
-            else "that memory is read-only"
-        )
+    if not versioned and padded:
         msg = (
-            f"a legacy DLPack capsule cannot say {what}; ask for a versioned one with "
-            "max_version=(1, 1), or pass copy=True to this library"
+            "a legacy DLPack capsule cannot say that values of less than a byte are padded; "
+            "ask for a versioned one with max_version=(1, 1)"
+        )
+        raise ZeroCopyError(msg)
+    if not versioned and not array.flags.writeable:
+        msg = (
+            "a legacy DLPack capsule cannot say that memory is read-only; ask for a versioned "
+            "one with max_version=(1, 0), or wrap a copy with copy=True"
         )
         raise ZeroCopyError(msg)
     carrier = array.view(row.carrier) if row.extension else array
     capsule = _numpy_capsule(carrier, versioned=versioned, must_tell=padded)
-    if row.extension or copied:
-        _, managed = _open(capsule)
-        managed.tensor.dtype.code, managed.tensor.dtype.bits = row.code, row.bits
-        if isinstance(managed, _Versioned):
-            managed.minor = MAX_VERSION[1] if row.extension else managed.minor
-            managed.flags |= (IS_COPIED if copied else 0) | (PADDED if padded else 0)
+    _, managed = _open(capsule)
+    if array.ndim and not managed.tensor.strides:
+        capsule, managed = _with_strides(carrier, versioned=versioned)
+    managed.tensor.dtype.code, managed.tensor.dtype.bits = row.code, row.bits
+    if isinstance(managed, _Versioned):
+        managed.minor = MAX_VERSION[1] if row.extension else managed.minor
+        managed.flags |= (IS_COPIED if copied else 0) | (PADDED if padded else 0)
     return capsule
+
+
+def _with_strides(array: Array, *, versioned: bool) -> tuple[object, _Legacy | _Versioned]:
+    """Make a capsule with strides where NumPy 2.0 leaves them NULL, which DLPack 1.2 forbids.
+
+    They live as long as the managed tensor: in the owner of the view that it holds.
+    """
+    strides = (ctypes.c_int64 * array.ndim)(*(each // array.itemsize for each in array.strides))
+    view = from_address(
+        array.ctypes.data,
+        array.shape,
+        array.strides,
+        array.dtype,
+        owner=(array, strides),
+        readonly=not array.flags.writeable,
+    )
+    capsule = _numpy_capsule(view, versioned=versioned, must_tell=False)
+    _, managed = _open(capsule)
+    managed.tensor.strides = strides
+    return capsule, managed
 
 
 def _numpy_capsule(array: Array, *, versioned: bool, must_tell: bool) -> object:
