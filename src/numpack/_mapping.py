@@ -5,15 +5,20 @@ read-only arrays. So read-only mapped memory leaves for them *mapped again, copy
 (``MAP_PRIVATE``): the same pages of the page cache, no byte copied, and a write stays
 private to whoever made it.
 
-Which pages are mapped read-only is asked of the kernel (``/proc/self/maps``, see proc(5)),
-because an array does not tell: one that NumPy marks read-only may lie in ordinary memory,
-and one that Arrow or another library made may lie in a map that Python never saw.
+The package's own mappings know their file. For all others it is the kernel that is asked
+what is mapped how (``/proc/self/maps``, see proc(5)), because an array does not tell: one
+that NumPy marks read-only may lie in ordinary memory, and one that Arrow or another library
+made may lie in a map that Python never saw.
 """
 
 from __future__ import annotations
 
+import errno
+import itertools
 import mmap
 import os
+import sys
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,32 +34,44 @@ if TYPE_CHECKING:
 
     from ._memory import Array
 
+SHARED, COPY_ON_WRITE = "shared", "mapped copy-on-write"
+
 _MAPS = Path("/proc/self/maps")
 _DESCRIPTORS = Path("/proc/self/fd")
 
+# Pages of the file until written. Without a reservation, or the size of the file would
+# count against the memory of the machine (see proc(5), vm.overcommit_memory).
+_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # Python 3.11 has no name for it
+_PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", _NO_RESERVE)
+_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+
 
 class FileMapping(mmap.mmap):
-    """A read-only mapping that knows its file, so that it can be mapped again.
+    """A mapping that knows its file, so that it can be mapped again.
 
     Attributes
     ----------
     path : str
         Where the file was when it was mapped.
-    device, inode : int
-        Which file it is, whatever happens to its name.
+    identity : tuple of int
+        Device and inode: which file it is, whatever happens to its name.
     address : int
         Where its first byte lies in memory.
     """
 
     path: str
-    device: int
-    inode: int
+    identity: tuple[int, int]
     address: int
 
 
-def map_file(path: str | os.PathLike[str], nbytes: int) -> Array:
-    """Map the first `nbytes` of a file read-only, as an array of uint8.
+_OURS: weakref.WeakSet[FileMapping] = weakref.WeakSet()
 
+
+def map_file(path: str | os.PathLike[str], nbytes: int) -> Array:
+    """Map the first `nbytes` of a file, as a read-only array of uint8.
+
+    NumPy lets nobody write to it. Its pages could be written all the same, privately: a
+    framework that ignores what NumPy says does not kill the process, nor reach the file.
     The mapping stays valid when the file is unlinked, and is undone when the last array
     over it is gone.
     """
@@ -64,14 +81,24 @@ def map_file(path: str | os.PathLike[str], nbytes: int) -> Array:
         return empty
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        mapping = FileMapping(descriptor, nbytes, access=mmap.ACCESS_READ)
+        mapping = _map_private(descriptor, nbytes)
         status = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    array: Array = np.frombuffer(mapping, np.uint8)
+    array: Array = np.frombuffer(memoryview(mapping).toreadonly(), np.uint8)
     mapping.path, mapping.address = os.fspath(path), array.ctypes.data
-    mapping.device, mapping.inode = status.st_dev, status.st_ino
+    mapping.identity = status.st_dev, status.st_ino
+    _OURS.add(mapping)
     return array
+
+
+def _map_private(descriptor: int, nbytes: int) -> FileMapping:
+    try:
+        return FileMapping(descriptor, nbytes, flags=_PRIVATE, prot=_READ_WRITE)
+    except OSError as error:
+        if error.errno != errno.ENOMEM:  # where nothing is ever overcommitted
+            raise
+        return FileMapping(descriptor, nbytes, access=mmap.ACCESS_READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,119 +124,140 @@ class Origin:
     listed: bool
 
 
-COPY_ON_WRITE = "mapped copy-on-write"
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What lies behind an array, as far as it matters to who may write to it.
+
+    Attributes
+    ----------
+    array : ndarray
+    safe : bool
+        Whether a write to its own memory harms neither the process nor anybody's file.
+    origin : Origin or None
+        The file to map again where it does.
+    """
+
+    array: Array
+    safe: bool
+    origin: Origin | None = None
+
+    @property
+    def how(self) -> str:
+        """How the memory leaves for a framework that may write to it."""
+        return SHARED if self.safe else COPY_ON_WRITE
+
+    def obstacle(self) -> Obstacle | None:
+        """Find whether there is no way to let a framework write to it."""
+        if self.safe or (self.origin is not None and _can_open(self.origin)):
+            return None
+        return Obstacle(
+            "its pages are mapped read-only and the file behind them is not to be found",
+            "map the file copy-on-write: np.memmap(file, mode='c')",
+        )
+
+    def for_writer(self) -> Array:
+        """Give the array's own memory, or the file mapped again, of the same layout.
+
+        Raises
+        ------
+        ZeroCopyError
+            There is an `obstacle`, or the system does not map the file.
+        """
+        if self.safe:
+            return self.array
+        again = None if self.origin is None else _map_again(self.array, self.origin)
+        if again is None:
+            msg = (
+                "Zero-copy conversion failed: the file behind a read-only mapping cannot be "
+                f"mapped again; a copy takes {self.array.nbytes:,} bytes; pass copy=True"
+            )
+            raise ZeroCopyError(msg)
+        return again
 
 
-def write_obstacle(array: Array) -> Obstacle | None:
-    """Find whether a write could kill the process and mapping again cannot prevent it."""
-    if writing_is_safe(array) or _can_map_again(array):
+def behind(array: Array) -> Backing:
+    """Find what lies behind an array. Cheap unless it is read-only and of unknown origin."""
+    if array.flags.writeable or array.nbytes == 0:
+        return Backing(array, safe=True)
+    root = _root(array)
+    if _is_heap(root):
+        return Backing(array, safe=True)
+    lowest, beyond = byte_bounds(array)
+    ours = _our_mapping(root, lowest)
+    if ours is not None:
+        offset = lowest - ours.address
+        return Backing(
+            array, safe=False, origin=Origin(ours.path, ours.identity, offset, listed=False)
+        )
+    regions = [r for r in _regions() if r.start < beyond and lowest < r.end]
+    if not regions:  # no such table on this system
+        return Backing(array, safe=not isinstance(root, mmap.mmap))
+    if all(region.writable for region in regions):
+        return Backing(array, safe=True)
+    return Backing(array, safe=False, origin=_origin(regions, lowest))
+
+
+def _our_mapping(root: Any, lowest: int) -> FileMapping | None:
+    if isinstance(root, FileMapping):
+        return root
+    ours = (m for m in list(_OURS) if m.address <= lowest < m.address + len(m))
+    return next(ours, None)
+
+
+def _origin(regions: list[_Region], lowest: int) -> Origin | None:
+    if len(regions) != 1 or not regions[0].inode:
         return None
-    return Obstacle(
-        "its pages are mapped read-only and the file behind them is not to be found",
-        "map the file copy-on-write: np.memmap(file, mode='c')",
+    region = regions[0]
+    offset = region.offset + lowest - region.start
+    return Origin(region.path, (region.device, region.inode), offset, listed=True)
+
+
+def _map_again(array: Array, origin: Origin) -> Array | None:
+    """Map the file behind an array once more, copy-on-write; ``None`` if it cannot be."""
+    lowest, beyond = byte_bounds(array)
+    begin = origin.offset - origin.offset % mmap.ALLOCATIONGRANULARITY
+    length = origin.offset - begin + beyond - lowest
+    descriptor = _open_again(origin)
+    if descriptor is None:
+        return None
+    try:
+        mapping = mmap.mmap(descriptor, length, flags=_PRIVATE, prot=_READ_WRITE, offset=begin)
+    except (OSError, ValueError):  # no memory is to be had, or the file has become shorter
+        return None
+    finally:
+        os.close(descriptor)
+    return np.ndarray(
+        array.shape,
+        array.dtype,
+        buffer=np.frombuffer(mapping, np.uint8),
+        offset=origin.offset - begin + array.ctypes.data - lowest,
+        strides=array.strides,
     )
 
 
-def for_writer(array: Array) -> Array:
-    """Give memory that can be written without harm: the array's own, or mapped again.
-
-    Call it for an array without a `write_obstacle`.
-    """
-    if writing_is_safe(array):
-        return array
-    again = map_again(array)
-    if again is None:
-        msg = "the file behind a read-only mapping has disappeared; pass copy=True"
-        raise ZeroCopyError(msg)
-    return again
-
-
-def writing_is_safe(array: Array) -> bool:
-    """Tell whether a write to the array's memory cannot fault, whatever NumPy allows."""
-    root = _root(array)
-    if array.flags.writeable or array.nbytes == 0 or _is_heap(root):
-        return True
-    if isinstance(root, FileMapping):
+def _can_open(origin: Origin) -> bool:
+    descriptor = _open_again(origin)
+    if descriptor is None:
         return False
-    lowest, beyond = byte_bounds(array)
-    regions = [r for r in _regions() if r.start < beyond and lowest < r.end]
-    if regions:
-        return all(region.writable for region in regions)
-    return not isinstance(root, mmap.mmap)
+    os.close(descriptor)
+    return True
 
 
-def origin(array: Array) -> Origin | None:
-    """Find the file behind an array, or ``None`` if no single one is."""
-    lowest, beyond = byte_bounds(array)
-    root = _root(array)
-    if isinstance(root, FileMapping):
-        return Origin(root.path, (root.device, root.inode), lowest - root.address, listed=False)
-    for region in _regions():
-        if region.start <= lowest and beyond <= region.end and region.inode:
-            offset = region.offset + lowest - region.start
-            return Origin(region.path, (region.device, region.inode), offset, listed=True)
-    return None
-
-
-def map_again(array: Array) -> Array | None:
-    """Map the file behind an array once more, copy-on-write.
-
-    Returns
-    -------
-    ndarray or None
-        Writable, of the same shape, strides and dtype, over pages of its own mapping;
-        ``None`` if the file is not to be found any more.
-    """
-    source = origin(array)
-    if source is None:
-        return None
-    lowest, beyond = byte_bounds(array)
-    begin = source.offset - source.offset % mmap.ALLOCATIONGRANULARITY
-    length = source.offset - begin + beyond - lowest
-    for descriptor in _open_again(source):
-        try:
-            mapping = mmap.mmap(descriptor, length, access=mmap.ACCESS_COPY, offset=begin)
-        except (OSError, ValueError):  # it has become shorter
-            return None
-        finally:
-            os.close(descriptor)
-        first = source.offset - begin + array.ctypes.data - lowest
-        return np.ndarray(
-            array.shape,
-            array.dtype,
-            buffer=np.frombuffer(mapping, np.uint8),
-            offset=first,
-            strides=array.strides,
-        )
-    return None
-
-
-def _can_map_again(array: Array) -> bool:
-    """Tell whether `map_again` would find the file, without mapping it."""
-    source = origin(array)
-    if source is None:
-        return False
-    for descriptor in _open_again(source):
-        os.close(descriptor)
-        return True
-    return False
-
-
-def _open_again(source: Origin) -> Iterator[int]:
-    """Open the very file of `source`: by its name, else by a descriptor still open to it.
+def _open_again(origin: Origin) -> int | None:
+    """Open the very file of `origin`: by its name, else by a descriptor still open to it.
 
     Python's `mmap` keeps a descriptor of its own, so that a file which was renamed or
     unlinked since is found as well.
     """
-    for name in (source.path, *_open_descriptors()):
+    for name in itertools.chain([origin.path], _open_descriptors()):
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             continue
-        if _identity(descriptor, listed=source.listed) == source.identity:
-            yield descriptor
-            return
+        if _identity(descriptor, listed=origin.listed) == origin.identity:
+            return descriptor
         os.close(descriptor)
+    return None
 
 
 def _open_descriptors() -> Iterator[str]:

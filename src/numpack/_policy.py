@@ -8,7 +8,6 @@ Because both read one plan, what `explain` says is what a conversion does.
 
 from __future__ import annotations
 
-import html
 import os
 import sys
 import warnings
@@ -256,6 +255,8 @@ class Route:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        import html  # noqa: PLC0415 -- for notebooks alone
+
         cells = "".join(
             "<tr>"
             + "".join(

@@ -160,6 +160,31 @@ def test_write_through_a_tensor_over_a_read_only_map(name, way, tmp_path):
     assert {path: path.read_bytes() for path in files} == files
 
 
+def test_write_through_a_tensor_that_torch_made_itself_over_a_lazy_array():
+    """Who goes past this library with what it gave cannot kill the process either."""
+    with NumPack("own.npk") as npk:
+        npk.save({"x": np.arange(1000.0)})
+        lazy = npk.load("x", lazy=True)
+        with pytest.warns(UserWarning, match="not writable"):
+            tensor = torch.from_numpy(lazy[:10])
+        tensor += 1
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            np.asarray(lazy).flags.writeable = True
+        assert npk.load("x")[0] == 0
+
+
+def test_file_larger_than_memory(tmp_path):
+    size = 1 << 40  # 1 TiB, sparse
+    path = tmp_path / "sparse.bin"
+    with path.open("wb") as file:
+        file.truncate(size)
+    mapped = np.memmap(path, "u1", "r")
+    tensor = numpy_to_torch_zero_copy(mapped, copy=False)
+    tensor[size // 2] = 1
+    assert tensor[size // 2].item() == 1
+    assert mapped[size // 2] == 0
+
+
 @pytest.mark.parametrize("fate", ["renamed", "replaced", "unlinked"])
 def test_map_whose_file_is_no_longer_where_it_was(fate, tmp_path):
     path = tmp_path / "data.bin"
@@ -185,7 +210,7 @@ def test_map_whose_file_cannot_be_found_is_copied_with_the_warning(tmp_path, mon
     path = tmp_path / "data.bin"
     path.write_bytes(np.arange(10.0).tobytes())
     mapped = np.memmap(path, "f8", "r")
-    monkeypatch.setattr(_mapping, "_open_again", lambda _: iter(()))
+    monkeypatch.setattr(_mapping, "_open_again", lambda _: None)
     for target in ("torch", "dlpack"):
         assert not explain(mapped, target).shares_memory
         with pytest.warns(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _dtypes, _exchange, _mapping
+from .. import _dtypes, _exchange
+from .._mapping import behind
 from .._memory import aligned_copy, plain
 from .._policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
 from ..errors import InvalidValueError, ZeroCopyError
@@ -124,7 +125,7 @@ class DLPackBuffer:
             )
             raise ZeroCopyError(msg)
         versioned = max_version is not None and tuple(max_version) >= (1, 0)
-        array = plain(aligned_copy(self.array) if copy else _mapping.for_writer(self.array))
+        array = plain(aligned_copy(self.array) if copy else behind(self.array).for_writer())
         return _exchange.export(array, self._row, versioned=versioned, copied=bool(copy))
 
     def __repr__(self) -> str:
@@ -142,7 +143,7 @@ def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
         result=lambda: DLPackBuffer(form.result(), order=order, copy=False),
         independent=lambda: DLPackBuffer(form.independent(), order=order, copy=False),
         obstacle=form.obstacle,
-        how="shared" if _mapping.writing_is_safe(array) else _mapping.COPY_ON_WRITE,
+        how=behind(array).how,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._mapping import write_obstacle
+from .._mapping import behind
 from .._memory import (
     aligned_copy,
     order_obstacle,
@@ -101,4 +101,4 @@ def _form_obstacle(array: Array, order: str, *, exported: bool) -> Obstacle | No
         found = representation_obstacle(array) or strides_obstacle(plain(array))
     else:
         found = None
-    return write_obstacle(array) if found is None and exported else found
+    return behind(array).obstacle() if found is None and exported else found

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .. import _dtypes, _mapping
+from .. import _dtypes
+from .._mapping import behind
 from .._memory import (
     aligned_copy,
     plain,
@@ -38,16 +39,12 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
     row = _torch_row(array)
     target = _device(device)
     values = plain(array)
-    hindered = (
-        representation_obstacle(values)
-        or strides_obstacle(values)
-        or _mapping.write_obstacle(values)
-    )
+    backing = behind(values)
+    hindered = representation_obstacle(values) or strides_obstacle(values) or backing.obstacle()
     obstacle = hindered or _device_obstacle(target)
-    safe = _mapping.writing_is_safe(values)
 
     def convert() -> torch.Tensor:
-        memory = aligned_copy(values) if hindered else _mapping.for_writer(values)
+        memory = aligned_copy(values) if hindered else backing.for_writer()
         tensor = _tensor(memory, row)
         return tensor if target.type == "cpu" else tensor.to(target)
 
@@ -58,8 +55,8 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
         result=convert,
         independent=convert if obstacle else lambda: _tensor(aligned_copy(values), row),
         obstacle=obstacle,
-        how="shared" if safe else _mapping.COPY_ON_WRITE,
-        caution=_caution(array) if safe and array.nbytes and not array.flags.writeable else "",
+        how=backing.how,
+        caution=_caution(array) if backing.safe and _is_frozen(array) else "",
     )
 
 
@@ -131,6 +128,10 @@ def _way_out(dtype: _dtypes.DType) -> str:
     if dtype.kind in "SUT":
         return "encode the strings as numbers first"
     return "convert it to numbers with array.astype(...) first"
+
+
+def _is_frozen(array: Array) -> bool:
+    return not array.flags.writeable and array.nbytes > 0
 
 
 def _caution(array: Array) -> str:

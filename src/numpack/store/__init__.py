@@ -15,13 +15,11 @@ from .._memory import aligned_copy
 from .._policy import wrong_type
 from ..errors import (
     CorruptStoreError,
-    InvalidIndexError,
     InvalidValueError,
-    NotFoundError,
     StoreClosedError,
 )
-from ..io import share
 from . import data, folder
+from .checks import check_rows, entry_of, named_arrays
 from .indexing import rows_of
 from .lazy import LazyArray
 from .log import Log
@@ -168,7 +166,7 @@ class NumPack:
         OSError
             The disk is full, or cannot be written. Nothing has changed.
         """
-        values = _checked(arrays)
+        values = named_arrays(arrays)
         with self._writing() as log:
             put: dict[str, Entry] = {}
             try:
@@ -201,11 +199,11 @@ class NumPack:
         OSError
             The disk is full, or cannot be written. Nothing has changed.
         """
-        values = _checked(arrays)
+        values = named_arrays(arrays)
         with self._writing() as log:
-            found = {name: _entry(log.state.arrays, name) for name in values}
+            found = {name: entry_of(log.state.arrays, name) for name in values}
             for name, array in values.items():
-                _check_rows(name, found[name], array)
+                check_rows(name, found[name], array)
             for name, array in values.items():
                 entry = found[name]
                 end = entry.nbytes()
@@ -286,10 +284,7 @@ class NumPack:
         InvalidIndexError
             `indexes` is something else.
         """
-        rows = np.asarray(self._map(array_name))
-        if rows.ndim == 0:
-            msg = f"{array_name!r} is 0-d and has no rows; use load"
-            raise InvalidIndexError(msg)
+        rows = self._rows(array_name)
         selected = rows_of(indexes, len(rows))
         if isinstance(selected, slice):
             return aligned_copy(rows[selected])
@@ -323,10 +318,7 @@ class NumPack:
         if size <= 0:
             msg = f"buffer_size must be positive, not {size}"
             raise InvalidValueError(msg)
-        rows = np.asarray(self._map(array_name))
-        if rows.ndim == 0:
-            msg = f"{array_name!r} is 0-d and has no rows; use load"
-            raise InvalidValueError(msg)
+        rows = self._rows(array_name)
         return (aligned_copy(rows[i : i + size]) for i in range(0, len(rows), int(size)))
 
     # What is in the store
@@ -345,7 +337,7 @@ class NumPack:
 
     def get_shape(self, array_name: str) -> tuple[int, ...]:
         """Give the shape of an array."""
-        return _entry(self._arrays(), array_name).shape
+        return entry_of(self._arrays(), array_name).shape
 
     def get_modify_time(self, array_name: str) -> int | None:
         """Give the time of an array's last change, in µs since 1970; None if it is absent."""
@@ -412,7 +404,7 @@ class NumPack:
         """Use an array's file; again if it was replaced between the log and the file."""
         tried: Entry | None = None
         while True:
-            entry = _entry(self._arrays(), name)
+            entry = entry_of(self._arrays(), name)
             path = self._path / entry.file
             try:
                 return use(entry, path)
@@ -425,6 +417,13 @@ class NumPack:
     def _map(self, name: str) -> LazyArray:
         return self._read(name, lambda entry, path: LazyArray(path, entry.dtype, entry.shape))
 
+    def _rows(self, name: str) -> Array:
+        rows = np.asarray(self._map(name))
+        if rows.ndim == 0:
+            msg = f"{name!r} is 0-d and has no rows; use load"
+            raise InvalidValueError(msg)
+        return rows
+
     def _write_new(self, array: Array, identifier: str) -> Entry:
         dtype = storable_dtype(array)
         entry = Entry(identifier, encode_dtype(dtype), array.shape, modified=0)
@@ -435,53 +434,6 @@ class NumPack:
     def _unlink(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             (self._path / entry.file).unlink(missing_ok=True)
-
-
-def _checked(arrays: Mapping[str, Any]) -> dict[str, Array]:
-    """Take a dictionary of names and arrays of any framework."""
-    if not isinstance(arrays, dict):
-        msg = f"arrays must be a dictionary of names and arrays, not {type(arrays).__name__}"
-        raise InvalidValueError(msg)
-    for name in arrays:
-        if not isinstance(name, str):
-            wrong_type("numpack", "a str as the name of an array", name, "pass str(name)")
-        if not name:
-            msg = "the name of an array must not be empty"
-            raise InvalidValueError(msg)
-    return {name: _as_array(value) for name, value in arrays.items()}
-
-
-def _as_array(value: Any) -> Array:
-    array: Array = np.asarray(value) if isinstance(value, np.generic) else share(value, "numpy")
-    storable_dtype(array)
-    return array
-
-
-def _entry(arrays: Mapping[str, Entry], name: str) -> Entry:
-    entry = arrays.get(name)
-    if entry is None:
-        known = ", ".join(map(repr, arrays)) or "none yet"
-        msg = f"no array is called {name!r}; the arrays are: {known}"
-        raise NotFoundError(msg)
-    return entry
-
-
-def _check_rows(name: str, entry: Entry, array: Array) -> None:
-    if not entry.shape:
-        msg = f"{name!r} is 0-d: there are no rows to append to; save it anew"
-        raise InvalidValueError(msg)
-    if array.ndim == 0 or array.shape[1:] != entry.row_shape:
-        msg = (
-            f"rows of {name!r} have shape {entry.row_shape}, so append takes (rows, "
-            f"{str(entry.row_shape)[1:]}, not {array.shape}; reshape the array"
-        )
-        raise InvalidValueError(msg)
-    if storable_dtype(array) != entry.dtype:
-        msg = (
-            f"{name!r} holds {entry.dtype}, and the rows are {array.dtype}; convert them "
-            f"with astype({str(entry.dtype)!r})"
-        )
-        raise InvalidValueError(msg)
 
 
 _HANDLES: weakref.WeakSet[NumPack] = weakref.WeakSet()

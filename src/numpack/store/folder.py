@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +138,7 @@ def _create(path: Path) -> None:
 
 
 def _fresh_state() -> log.State:
-    return log.State(token=secrets.token_hex(4))
+    return log.State(token=os.urandom(4).hex())
 
 
 def _header() -> dict[str, Any]:
