@@ -15,7 +15,7 @@ from .._mapping import behind
 from .._memory import aligned_copy, plain
 from .._policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
 from ..errors import InvalidValueError, ZeroCopyError
-from .numpy import expect, in_form
+from .numpy import expect, in_form, refuse_mask
 
 if TYPE_CHECKING:
     from .._dtypes import Row
@@ -183,13 +183,7 @@ def _form(array: Array, order: str) -> Plan[Array]:
 
 def _row(array: Array) -> Row:
     row = _dtypes.of_numpy(array.dtype)
-    if isinstance(array, np.ma.MaskedArray) and array.mask is not np.ma.nomask:
-        refuse(
-            "to DLPack",
-            describe(array),
-            "DLPack has no masks, and the masked values would come back",
-            "pass array.filled(value), or array.data if the mask does not matter",
-        )
+    refuse_mask(array, LABEL)
     if row is None:
         refuse(
             "to DLPack",

@@ -14,7 +14,7 @@ from .._memory import (
     representation_obstacle,
     strides_obstacle,
 )
-from .._policy import Obstacle, Plan, describe, wrong_type
+from .._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -63,6 +63,17 @@ def expect(function: str, array: object) -> Array:
     if hasattr(array, "__dlpack__") or hasattr(array, "__arrow_c_array__"):
         fix = "numpack.share(x, target) takes the arrays of every framework"
     wrong_type(function, "a numpy.ndarray", array, fix)
+
+
+def refuse_mask(array: Array, framework: str) -> None:
+    """Refuse an array with a mask towards a framework that has none."""
+    if isinstance(array, np.ma.MaskedArray) and array.mask is not np.ma.nomask:
+        refuse(
+            f"to {framework}",
+            describe(array),
+            f"{framework} has no masks, and the masked values would come back",
+            "pass array.filled(value), or array.data if the mask does not matter",
+        )
 
 
 def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan[Array]:

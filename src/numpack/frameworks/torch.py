@@ -18,6 +18,7 @@ from .._memory import (
 )
 from .._policy import Obstacle, Plan, describe, refuse
 from ..errors import InvalidValueError
+from .numpy import refuse_mask
 
 if TYPE_CHECKING:
     from .._dtypes import Row
@@ -70,7 +71,8 @@ def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
         return _array(detached, row)
 
     def resolve() -> Array:
-        return _array(detached.cpu().resolve_conj().resolve_neg().clone(), row)
+        real = detached.resolve_conj().resolve_neg().cpu()
+        return _array(real.clone() if real._is_zerotensor() else real, row)  # noqa: SLF001
 
     return Plan(
         direction="from torch",
@@ -102,13 +104,7 @@ def _array(tensor: torch.Tensor, row: Row) -> Array:
 
 def _torch_row(array: Array) -> Row:
     row = _dtypes.of_numpy(array.dtype)
-    if isinstance(array, np.ma.MaskedArray) and array.mask is not np.ma.nomask:
-        refuse(
-            "to torch",
-            describe(array),
-            "torch has no masks, and the masked values would come back",
-            "pass array.filled(value), or array.data if the mask does not matter",
-        )
+    refuse_mask(array, LABEL)
     if row is None or row.torch is None:
         why = "torch has no such dtype"
         refuse("to torch", describe(array), why, _way_out(array.dtype))

@@ -62,6 +62,10 @@ def to_dlpack(array: Array, *, order: str = "C", copy: bool | None = None) -> DL
     WrongTypeError
         `array` is no ndarray.
 
+    References
+    ----------
+    DLPack 1.1, ``DLManagedTensorVersioned``; array API standard 2024.12, ``__dlpack__``.
+
     Examples
     --------
     >>> import numpy as np, torch
@@ -102,6 +106,11 @@ def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -
         The capsule was consumed already or holds nonsense.
     WrongTypeError
         `capsule` is neither a capsule nor a producer.
+
+    References
+    ----------
+    DLPack 1.1, ``DLManagedTensor`` and ``DLManagedTensorVersioned``; array API standard
+    2024.12, ``from_dlpack``.
 
     Examples
     --------
@@ -159,6 +168,10 @@ def numpy_to_torch_zero_copy(
     ReadOnlyWarning
         Read-only memory that is no map was shared; torch cannot protect it.
 
+    References
+    ----------
+    PyTorch, `torch.from_numpy`; POSIX, ``mmap`` with ``MAP_PRIVATE``.
+
     Examples
     --------
     >>> import numpy as np
@@ -195,6 +208,10 @@ def torch_to_numpy_zero_copy(tensor: torch.Tensor, *, copy: bool | None = None) 
         The tensor is sparse, quantized, nested, meta, fake or traced.
     WrongTypeError
         `tensor` is no tensor.
+
+    References
+    ----------
+    PyTorch, `torch.Tensor.numpy`.
 
     Examples
     --------
@@ -248,6 +265,11 @@ def numpy_to_arrow_zero_copy(
     WrongTypeError
         `array` is no ndarray.
 
+    References
+    ----------
+    Arrow columnar format: fixed-size primitive layout, validity bitmaps, fixed-size list
+    layout; canonical extension types ``arrow.fixed_shape_tensor`` and ``arrow.bool8``.
+
     Examples
     --------
     >>> import numpy as np
@@ -292,6 +314,11 @@ def arrow_to_numpy_zero_copy(
         ``nulls="raise"`` and there are nulls.
     WrongTypeError
         `arrow_array` is no Arrow array.
+
+    References
+    ----------
+    Arrow columnar format: fixed-size primitive layout, validity bitmaps, fixed-size list
+    layout; canonical extension types; Arrow PyCapsule interface.
 
     Examples
     --------
@@ -340,6 +367,10 @@ def table_to_numpy_zero_copy(
         As `arrow_to_numpy_zero_copy`.
     WrongTypeError
         `table` is no table.
+
+    References
+    ----------
+    Arrow PyCapsule interface, ``__arrow_c_stream__``.
 
     Examples
     --------
