@@ -27,7 +27,8 @@ def aligned_empty(shape: tuple[int, ...], dtype: DType) -> Array:
     if dtype.hasobject:
         return np.empty(shape, dtype)
     nbytes = math.prod(shape) * dtype.itemsize
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    make = np.empty if dtype.names is None else np.zeros  # nobody fills a struct's padding
+    raw = make(nbytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return np.ndarray(shape, dtype, buffer=raw, offset=start)
 
@@ -56,9 +57,7 @@ def plain(array: Array) -> Array:
     if type(array) is not np.ndarray:
         array = array.view(np.ndarray)
     if array.size == 0:
-        empty = np.empty(array.shape, array.dtype)
-        empty.flags.writeable = array.flags.writeable
-        return empty
+        return np.empty(array.shape, array.dtype)  # nothing to share, nor to protect
     if 1 in array.shape:
         return np.squeeze(array).reshape(array.shape)  # adding such an axis never copies
     return array

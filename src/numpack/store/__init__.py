@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -17,6 +18,7 @@ from ..errors import (
     CorruptStoreError,
     InvalidValueError,
     StoreClosedError,
+    StoreError,
 )
 from . import data, folder
 from .checks import check_rows, entry_of, named_arrays
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["LazyArray", "NumPack"]
 
 T = TypeVar("T")
+
+_COUNTS = int | np.integer | None
 
 
 class NumPack:
@@ -81,11 +85,13 @@ class NumPack:
         filename: str | os.PathLike[str],
         drop_if_exists: bool = False,
     ) -> None:
-        self._path = Path(os.fspath(filename))
+        self._given = _path_of(filename)
+        self._path = self._given.absolute()  # whatever becomes of the working directory
         self._drop_if_exists = bool(drop_if_exists)
         self._log: Log | None = None
         self._swept = False
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # of opening, closing and writing
+        self._writer: int | None = None  # the thread that writes
         _HANDLES.add(self)
 
     # Opening and closing
@@ -112,9 +118,9 @@ class NumPack:
     def close(self) -> None:
         """Close the store. Arrays that were loaded from it, lazily too, stay valid."""
         with self._lock:
-            if self._log is not None:
-                self._log.close()
-            self._log = None
+            log, self._log = self._log, None
+            if log is not None:
+                log.close()
 
     @property
     def is_opened(self) -> bool:
@@ -137,13 +143,13 @@ class NumPack:
 
     def __repr__(self) -> str:
         """Tell the path and what is in it."""
-        if self._log is None:
-            return f"NumPack({str(self._path)!r}, closed)"
-        return f"NumPack({str(self._path)!r}, {len(self._arrays())} arrays)"
+        log = self._log
+        what = "closed" if log is None else f"{len(log.state.arrays)} arrays"
+        return f"NumPack({str(self._given)!r}, {what})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path: the other process opens the store for itself."""
-        return _opened_as, (str(self._path.absolute()), self.is_opened)
+        return _opened_as, (str(self._path), self.is_opened)
 
     # Writing
 
@@ -176,8 +182,12 @@ class NumPack:
                 self._unlink(put.values())
                 raise
             replaced = [log.state.arrays[name] for name in put if name in log.state.arrays]
-            if put:
-                log.commit(put=put)
+            try:
+                if put:
+                    log.commit(put=put)
+            except OSError:  # no line was written; after any other exception one may have been
+                self._unlink(put.values())
+                raise
             self._unlink(replaced)
 
     def append(self, arrays: Mapping[str, Any]) -> None:
@@ -204,14 +214,14 @@ class NumPack:
             found = {name: entry_of(log.state.arrays, name) for name in values}
             for name, array in values.items():
                 check_rows(name, found[name], array)
-            for name, array in values.items():
-                entry = found[name]
-                end = entry.nbytes()
-                with data.grown_file(self._path / entry.file, end) as descriptor:
-                    data.write(descriptor, array, entry.dtype, end)
-            if values:
-                rows = {name: found[name].shape[0] + len(values[name]) for name in values}
-                log.commit(rows=rows)
+            rows = {name: found[name].shape[0] + len(values[name]) for name in values}
+            with contextlib.ExitStack() as grown:
+                for name, array in values.items():
+                    entry, end = found[name], found[name].nbytes()
+                    file = data.grown_file(self._path / entry.file, end)
+                    data.write(grown.enter_context(file), array, entry.dtype, end)
+                if rows:
+                    log.commit(rows=rows)
 
     def drop(self, array_name: str | list[str] | tuple[str, ...]) -> None:
         """Remove one array or several, in one commit; names that are not there are ignored.
@@ -222,7 +232,10 @@ class NumPack:
         ----------
         array_name : str or list of str
         """
-        names = [array_name] if isinstance(array_name, str) else list(array_name)
+        names = [array_name] if isinstance(array_name, str) else array_name
+        for name in names if isinstance(names, list | tuple) else [names]:
+            if not isinstance(name, str):
+                wrong_type("drop", "a name or a list of names", name, "pass str or list of str")
         with self._writing() as log:
             arrays = log.state.arrays
             present = {name: arrays[name] for name in names if name in arrays}
@@ -312,14 +325,15 @@ class NumPack:
         InvalidValueError
             `buffer_size` is not positive.
         """
-        size = 1 if buffer_size is None else buffer_size
-        if isinstance(size, bool) or not isinstance(size, int | np.integer):
-            wrong_type("stream_load", "an int as buffer_size", size, "pass a number of rows")
+        if isinstance(buffer_size, bool) or not isinstance(buffer_size, _COUNTS):
+            fix = "pass a number of rows"
+            wrong_type("stream_load", "an int as buffer_size", buffer_size, fix)
+        size = 1 if buffer_size is None else int(buffer_size)
         if size <= 0:
             msg = f"buffer_size must be positive, not {size}"
             raise InvalidValueError(msg)
         rows = self._rows(array_name)
-        return (aligned_copy(rows[i : i + size]) for i in range(0, len(rows), int(size)))
+        return (aligned_copy(rows[i : i + size]) for i in range(0, len(rows), size))
 
     # What is in the store
 
@@ -366,7 +380,7 @@ class NumPack:
                 }
                 for name, entry in arrays.items()
             },
-            "base_dir": str(self._path),
+            "base_dir": str(self._given),
             "total_arrays": len(arrays),
         }
 
@@ -383,22 +397,26 @@ class NumPack:
 
     def _arrays(self) -> dict[str, Entry]:
         """Give the arrays of this moment, other processes' commits included."""
-        with self._lock:
-            log = self._opened()
-            log.refresh()
-            return log.state.arrays
+        return self._opened().refresh().arrays
 
     @contextmanager
     def _writing(self) -> Iterator[Log]:
         """Hold the store's lock, with the log up to date."""
         with self._lock:
             log = self._opened()
-            with folder.exclusive(self._path):
-                log.refresh()
-                if not self._swept:
-                    folder.sweep(self._path, {e.file for e in log.state.arrays.values()})
-                    self._swept = True
-                yield log
+            if self._writer == threading.get_ident():  # a signal handler, say
+                msg = f"this thread is writing to the store {self._path} already"
+                raise StoreError(msg)
+            self._writer = threading.get_ident()
+            try:
+                with folder.exclusive(self._path):
+                    state = log.refresh(exact=True)
+                    if not self._swept:
+                        folder.sweep(self._path, {e.file for e in state.arrays.values()})
+                        self._swept = True
+                    yield log
+            finally:
+                self._writer = None
 
     def _read(self, name: str, use: Callable[[Entry, Path], T]) -> T:
         """Use an array's file; again if it was replaced between the log and the file."""
@@ -410,9 +428,10 @@ class NumPack:
                 return use(entry, path)
             except FileNotFoundError:
                 if entry == tried:
-                    msg = f"the file {path} of the array {name!r} is missing"
+                    msg = f"the data file {path} of the array {name!r} is missing"
                     raise CorruptStoreError(msg) from None
                 tried = entry
+                self._opened().refresh(exact=True)
 
     def _map(self, name: str) -> LazyArray:
         return self._read(name, lambda entry, path: LazyArray(path, entry.dtype, entry.shape))
@@ -442,10 +461,17 @@ _HANDLES: weakref.WeakSet[NumPack] = weakref.WeakSet()
 def _free_locks() -> None:
     """Give each handle a new lock in a forked child: another thread may have held it."""
     for handle in _HANDLES:
-        handle._lock = threading.RLock()  # noqa: SLF001
+        handle._lock, handle._writer = threading.RLock(), None  # noqa: SLF001
 
 
 os.register_at_fork(after_in_child=_free_locks)
+
+
+def _path_of(filename: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(filename)
+    except TypeError:
+        wrong_type("NumPack", "a str or os.PathLike", filename, "pass the folder's path")
 
 
 def _opened_as(path: str, opened: bool) -> NumPack:

@@ -53,7 +53,11 @@ def grown_file(path: Path, committed: int) -> Iterator[int]:
     try:
         if (size := os.fstat(descriptor).st_size) < committed:
             raise _too_short(path, committed, size)
-        yield descriptor
+        try:
+            yield descriptor
+        except OSError:  # the disk is full, say: give back what was taken; nobody maps it
+            os.ftruncate(descriptor, committed)
+            raise
     finally:
         os.close(descriptor)
 
@@ -87,9 +91,7 @@ def mapped(path: Path, dtype: DType, shape: tuple[int, ...]) -> Array:
     except ValueError:  # what mmap says of a file that is shorter
         raise _too_short(path, nbytes, path.stat().st_size) from None
     if nbytes == 0:
-        empty = np.empty(shape, dtype)
-        empty.flags.writeable = False
-        return empty
+        memory = np.frombuffer(bytes(1), np.uint8)  # keeps an item size of 0, as S0 has
     return np.ndarray(shape, dtype, buffer=memory)
 
 
@@ -102,7 +104,7 @@ def _blocks(array: Array, dtype: DType) -> Iterator[Array]:
     rows = array.reshape(1) if array.ndim == 0 else array
     step = max(1, _BLOCK_BYTES * len(rows) // rows.nbytes)
     for start in range(0, len(rows), step):
-        block = np.empty(rows[start : start + step].shape, dtype)
+        block = aligned_empty(rows[start : start + step].shape, dtype)
         np.copyto(block, rows[start : start + step], casting="equiv")
         yield block
 

@@ -123,7 +123,7 @@ class LazyArray(NDArrayOperatorsMixin):
         """Compute on the mapping; an in-place operator gets a new array."""
         out = kwargs.get("out")
         if out is not None and any(isinstance(each, LazyArray) for each in out):
-            if out[0] is not inputs[0]:
+            if len(out) > 1 or out[0] is not inputs[0]:
                 reason = "a LazyArray cannot be written"
                 fix = "pass an ndarray as out="
                 raise UnsupportedError(f"{reason}; {fix}", reason=reason, fix=fix)
@@ -141,6 +141,14 @@ class LazyArray(NDArrayOperatorsMixin):
         Writes of the consumer stay private to it.
         """
         return share(self, "dlpack").__dlpack__(**options)
+
+    def __copy__(self) -> LazyArray:
+        """Give itself: it never changes."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LazyArray:
+        """Give itself: it never changes."""
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the way to the file, not its contents."""

@@ -12,30 +12,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
+import weakref
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from ..errors import CorruptStoreError, NotAStoreError
+from ..errors import CorruptStoreError, NotAStoreError, StoreClosedError
 from .files import read_between, write_all
 from .schema import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 NAME = "commits.log"
 
 _CHECK = b',"crc32":"'
 _CHECK_LENGTH = len(_CHECK) + 8 + len('"}\n')
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 _FOLD_BYTES = 64 * 1024  # a log is folded when its commits take this and more than twice
 _FOLD_FACTOR = 2  # the snapshot, so that folding costs a constant share of the writing
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class State:
-    """What the log says up to some commit.
+    """What the log says up to some commit. It never changes; a commit makes another.
 
     Attributes
     ----------
@@ -74,27 +77,36 @@ class State:
         arrays = {name: Entry.of(record) for name, record in line["arrays"].items()}
         return cls(line["store"], line["commit"], line["next_id"], arrays)
 
-    def apply(self, line: dict[str, Any]) -> None:
-        """Carry out one commit."""
-        if line["commit"] != self.commit + 1:
-            msg = f"commit {line['commit']} follows commit {self.commit}"
-            raise ValueError(msg)
-        for name in line.get("drop", ()):
-            del self.arrays[name]
-        for name, record in line.get("put", {}).items():
-            self.arrays[name] = Entry.of({**record, "modified_us": line["time_us"]})
-            self.next_id = max(self.next_id, int(record["id"].partition("-")[0]) + 1)
-        for name, rows in line.get("rows", {}).items():
-            entry = self.arrays[name]
-            self.arrays[name] = replace(
-                entry, shape=(rows, *entry.row_shape), modified=line["time_us"]
-            )
-        self.commit = line["commit"]
+    def after(self, lines: Iterable[dict[str, Any]]) -> State:
+        """Give the state after some commits."""
+        arrays, commit, next_id = dict(self.arrays), self.commit, self.next_id
+        for line in lines:
+            commit += 1
+            if line["commit"] != commit:
+                msg = f"commit {line['commit']} follows commit {commit - 1}"
+                raise ValueError(msg)
+            next_id = max(next_id, _apply(line, arrays))
+        return State(self.token, commit, next_id, arrays)
+
+
+def _apply(line: dict[str, Any], arrays: dict[str, Entry]) -> int:
+    """Carry out one commit; give the number after the greatest id in it."""
+    next_id = 0
+    for name in line.get("drop", ()):
+        del arrays[name]
+    for name, record in line.get("put", {}).items():
+        arrays[name] = Entry.of({**record, "modified_us": line["time_us"]})
+        next_id = max(next_id, int(record["id"].partition("-")[0]) + 1)
+    for name, rows in line.get("rows", {}).items():
+        shape = (rows, *arrays[name].row_shape)
+        arrays[name] = replace(arrays[name], shape=shape, modified=line["time_us"])
+    return next_id
 
 
 def encode(line: Mapping[str, Any]) -> bytes:
     """Write a line of the log, with its checksum."""
-    body = json.dumps(line, separators=(",", ":")).encode("ascii")[:-1]
+    text = json.dumps(line, separators=(",", ":"), ensure_ascii=False)[:-1]
+    body = text.encode("utf-8", "surrogatepass")  # a name may be any str
     return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
 
 
@@ -110,27 +122,35 @@ def decode(line: bytes) -> dict[str, Any]:
     if check != _CHECK + b'%08x"}\n' % zlib.crc32(body):
         msg = "its checksum is wrong"
         raise ValueError(msg)
-    decoded: dict[str, Any] = json.loads(line)
+    decoded: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
     return decoded
 
 
-class Log:
-    """An open commit log.
+class _View(NamedTuple):
+    """An open log and what was read of it: put in place at once, so never half."""
 
-    Not for several threads at a time; `commit` only for who holds the store's lock.
+    descriptor: int
+    identity: tuple[int, int]
+    end: int  # of the last whole line
+    snapshot_length: int
+    state: State
+
+
+class Log:
+    """An open commit log, for any number of threads; `commit` for who holds the store's lock.
+
+    Parameters
+    ----------
+    folder : Path
+        The store's.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
-        self._descriptor = -1
-        self._end = 0  # of the last whole line
-        self._snapshot_length = 0
-        self.state = State()
-        try:
-            self._reopen()
-        except BaseException:
-            self.close()
-            raise
+        self._lock = threading.RLock()
+        self._view: _View | None = None
+        self._view = self._opened()
+        _LOGS.add(self)
 
     def __del__(self) -> None:
         """Close the file of a store that was never closed."""
@@ -138,21 +158,37 @@ class Log:
 
     def close(self) -> None:
         """Close the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
+        with self._lock:
+            view, self._view = self._view, None
+            if view is not None:
+                os.close(view.descriptor)
 
-    def refresh(self) -> None:
-        """Read what others committed since.
+    @property
+    def state(self) -> State:
+        """What the log said when it was last read."""
+        return self._now().state
+
+    def refresh(self, *, exact: bool = False) -> State:
+        """Read what others committed since, and give the state.
 
         One ``fstat`` tells whether there is anything: the size grows with each commit, and
-        a log that was renamed over, or whose store was removed, has no name any more.
+        a log that was renamed over, or whose store was removed, has lost its only name.
+
+        Parameters
+        ----------
+        exact : bool, default False
+            Make sure as well that the log is the one at the store's path: a writer has to,
+            because that is where its data goes, should the store have been moved.
         """
-        status = os.fstat(self._descriptor)
-        if status.st_nlink == 0:
-            self._reopen()
-        elif status.st_size != self._end or not self._end:
-            self._read(status.st_size)
+        with self._lock:
+            view = self._now()
+            status = os.fstat(view.descriptor)
+            if (exact or status.st_nlink != 1) and self._identity() != view.identity:
+                self._view = self._opened()
+                os.close(view.descriptor)
+            elif status.st_size != view.end:
+                self._view = self._read(view, status.st_size)
+            return self._now().state
 
     def commit(
         self,
@@ -171,75 +207,104 @@ class Log:
             New row counts of arrays that have grown.
         drop : iterable of str, optional
             Names to remove.
+
+        Raises
+        ------
+        OSError
+            The line could not be written; nothing has happened.
         """
-        line: dict[str, Any] = {"commit": self.state.commit + 1, "time_us": now_us()}
-        if drop:
-            line["drop"] = list(drop)
-        if put:
-            line["put"] = {name: _new_record(entry) for name, entry in put.items()}
-        if rows:
-            line["rows"] = dict(rows)
-        data = encode(line)
-        self._append(data)
-        self.state.apply(line)
-        self._end += len(data)
-        if self._end - self._snapshot_length > max(
-            _FOLD_BYTES, _FOLD_FACTOR * self._snapshot_length
-        ):
-            with contextlib.suppress(OSError):  # the commit stands; the next one tries again
-                self._fold()
+        with self._lock:
+            view = self._now()
+            line: dict[str, Any] = {"commit": view.state.commit + 1, "time_us": now_us()}
+            if drop:
+                line["drop"] = list(drop)
+            if put:
+                line["put"] = {name: _new_record(entry) for name, entry in put.items()}
+            if rows:
+                line["rows"] = dict(rows)
+            data = encode(line)
+            state = view.state.after([line])
+            _append(view, data)
+            view = view._replace(end=view.end + len(data), state=state)
+            self._view = view
+            grown = view.end - view.snapshot_length
+            if grown > max(_FOLD_BYTES, _FOLD_FACTOR * view.snapshot_length):
+                with contextlib.suppress(OSError):  # the commit stands; the next tries again
+                    write_new(self._path, state)
 
-    def _append(self, data: bytes) -> None:
-        if os.fstat(self._descriptor).st_size > self._end:
-            os.ftruncate(self._descriptor, self._end)  # what a dead writer began
+    def _now(self) -> _View:
+        if self._view is None:
+            msg = f"the store {self._path.parent} is not opened or has been closed"
+            raise StoreClosedError(msg)
+        return self._view
+
+    def _identity(self) -> tuple[int, int] | None:
         try:
-            write_all(self._descriptor, data, self._end)
-        except OSError:  # the disk is full, say: no whole line is there yet
-            os.ftruncate(self._descriptor, self._end)
-            raise
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
-    def _fold(self) -> None:
-        write_new(self._path, self.state)
-        self._reopen()
-
-    def _reopen(self) -> None:
+    def _opened(self) -> _View:
+        """Open the log at the store's path and read it from its first line."""
         try:
             descriptor = _open_for_writing_if_possible(self._path)
-        except FileNotFoundError:
+        except OSError as error:
             if not self._path.parent.exists():
-                msg = f"the store {self._path.parent} was removed; open it anew to create one"
-                raise NotAStoreError(msg) from None
-            self._damaged("it is missing")
-        self.close()
-        self._descriptor = descriptor
-        self._end, self._snapshot_length, self.state = 0, 0, State()
-        self._read(os.fstat(descriptor).st_size)
+                raise removed(self._path.parent) from None
+            missing = isinstance(error, FileNotFoundError)
+            what = "it is missing" if missing else f"it cannot be opened ({error.strerror})"
+            self._damaged(what, State())
+        try:
+            status = os.fstat(descriptor)
+            identity = status.st_dev, status.st_ino
+            return self._read(_View(descriptor, identity, 0, 0, State()), status.st_size)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
-    def _read(self, size: int) -> None:
-        if size < self._end:
-            self._damaged(f"it was cut to {size:,} of {self._end:,} bytes")
-        data = read_between(self._descriptor, self._end, size)
-        whole = data[: data.rfind(b"\n") + 1]
-        for line in whole.splitlines(keepends=True):
-            try:
-                decoded = decode(line)
-                if self._end:
-                    self.state.apply(decoded)
-                else:
-                    self.state = State.of_snapshot(decoded)
-                    self._snapshot_length = len(line)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                self._damaged(f"the line at byte {self._end:,} cannot be read ({error})")
-            self._end += len(line)
-        if self._end == 0:
-            self._damaged("its first line is missing or cut off")
+    def _read(self, view: _View, size: int) -> _View:
+        """Read the whole lines behind what was read already."""
+        if size < view.end:
+            self._damaged(f"it was cut to {size:,} of {view.end:,} bytes", view.state)
+        try:
+            data = read_between(view.descriptor, view.end, size)
+        except IsADirectoryError as error:
+            self._damaged(f"it is no file ({error.strerror})", view.state)
+        lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+        state, end, snapshot_length = view.state, view.end, view.snapshot_length
+        if not end and lines:
+            state = self._first(lines[0])
+            end = snapshot_length = len(lines.pop(0))
+        if not end:
+            self._damaged("its first line is missing or cut off", state)
+        good = 0
 
-    def _damaged(self, what: str) -> NoReturn:
-        readable = ", ".join(map(repr, self.state.arrays)) or "none"
+        def commits() -> Iterator[dict[str, Any]]:
+            nonlocal good, end
+            for line in lines:
+                yield decode(line)
+                good, end = good + 1, end + len(line)
+
+        try:
+            after = state.after(commits())
+            return view._replace(end=end, snapshot_length=snapshot_length, state=after)
+        except _UNREADABLE as error:
+            what = f"the line at byte {end:,} cannot be read ({error})"
+            self._damaged(what, state.after(map(decode, lines[:good])))
+
+    def _first(self, line: bytes) -> State:
+        try:
+            return State.of_snapshot(decode(line))
+        except _UNREADABLE as error:
+            self._damaged(f"the line at byte 0 cannot be read ({error})", State())
+
+    def _damaged(self, what: str, state: State) -> NoReturn:
+        readable = ", ".join(map(repr, state.arrays)) or "none"
         msg = (
-            f"the log {self._path} is damaged: {what}; up to commit {self.state.commit} it "
-            f"names these arrays: {readable}; restore it from a backup, and touch nothing in "
-            "data/, which holds their rows"
+            f"the log {self._path} is damaged: {what}; up to commit {state.commit} it names "
+            f"these arrays: {readable}; restore it from a backup, and touch nothing in data/, "
+            "which holds their rows"
         )
         raise CorruptStoreError(msg)
 
@@ -255,9 +320,24 @@ def write_new(path: Path, state: State) -> None:
         raise
 
 
+def removed(folder: Path) -> NotAStoreError:
+    """Make the error for a store whose folder is gone."""
+    return NotAStoreError(f"the store {folder} was removed or moved; open it where it is now")
+
+
 def now_us() -> int:
     """Give the time in microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+def _append(view: _View, data: bytes) -> None:
+    if os.fstat(view.descriptor).st_size > view.end:
+        os.ftruncate(view.descriptor, view.end)  # what a dead writer began
+    try:
+        write_all(view.descriptor, data, view.end)
+    except OSError:  # the disk is full, say: no whole line is there yet
+        os.ftruncate(view.descriptor, view.end)
+        raise
 
 
 def _new_record(entry: Entry) -> dict[str, Any]:
@@ -273,3 +353,15 @@ def _open_for_writing_if_possible(path: Path) -> int:
         raise
     except OSError:  # a read-only medium, or not ours to write
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+_LOGS: weakref.WeakSet[Log] = weakref.WeakSet()
+
+
+def _free_locks() -> None:
+    """Give each log a new lock in a forked child: another thread may have held it."""
+    for log in _LOGS:
+        log._lock = threading.RLock()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_free_locks)

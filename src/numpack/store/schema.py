@@ -108,12 +108,15 @@ def encode_dtype(dtype: DType) -> Any:
         return [encode_dtype(base), list(shape)]
     if dtype.fields is not None and dtype.names is not None:
         fields = [dtype.fields[name] for name in dtype.names]
-        return {
+        code = {
             "names": list(dtype.names),
             "formats": [encode_dtype(field[0]) for field in fields],
             "offsets": [field[1] for field in fields],
             "itemsize": dtype.itemsize,
         }
+        if any(len(field) > 2 for field in fields):
+            code["titles"] = [field[2] if len(field) > 2 else None for field in fields]
+        return code
     return dtype.name if _dtypes.is_extension(dtype) else dtype.newbyteorder("<").str
 
 

@@ -1,0 +1,745 @@
+"""Death, full disks and company: the store is in the state before or after, never between."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpack import NumPack, errors
+
+ROWS = np.arange(6.0).reshape(3, 2)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start scripts in fresh interpreters; none of them outlives the test."""
+    started = []
+
+    def popen(script: str, *args: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", script, *args],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        started.append(process)
+        return process
+
+    yield popen
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def store():
+    with NumPack("s.npk") as opened:
+        yield opened
+
+
+def contents() -> dict[str, bytes]:
+    """All files of the store."""
+    files = (path for path in Path("s.npk").rglob("*") if path.is_file())
+    return {str(path): path.read_bytes() for path in files}
+
+
+def state_of(store: NumPack) -> dict[str, list]:
+    """All values of a store."""
+    return {name: store.load(name).tolist() for name in store}
+
+
+def state() -> dict[str, list]:
+    """What a new handle sees."""
+    with NumPack("s.npk") as store:
+        return state_of(store)
+
+
+# A fault at each system call in turn
+
+FAULTS = '''
+import fcntl, json, os, pathlib, shutil, signal, sys, warnings
+import numpy as np
+from numpack import NumPack
+from numpack.store import log
+
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+ROWS = np.arange(6.0).reshape(3, 2)
+OPERATIONS = {
+    "create": lambda s: s.open(),
+    "save": lambda s: s.save({"new": ROWS}),
+    "save over": lambda s: s.save({"x": -ROWS, "new": ROWS, "y": np.asfortranarray(ROWS)}),
+    "append": lambda s: s.append({"x": ROWS, "y": -ROWS}),
+    "drop": lambda s: s.drop(["y", "x"]),
+    "fold": lambda s: s.append({"x": ROWS}),
+    "drop_if_exists": lambda s: NumPack(s._path, drop_if_exists=True).open(),
+}
+operation = sys.argv[1]
+if operation == "fold":
+    log._FOLD_BYTES, log._FOLD_FACTOR = -1, 0
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Fault:
+    """Kills the process at the n-th system call that can change a file."""
+    def __init__(self, at, moment):
+        self.left, self.moment = at, moment
+        for name in ("open", "close", "pwrite", "write", "ftruncate", "truncate", "unlink",
+                     "replace", "rename", "link", "mkdir", "rmdir", "fsync", "fdatasync"):
+            self.patch(os, name)
+        self.patch(fcntl, "flock")
+        self.patch(pathlib.Path, "write_bytes")
+        self.patch(pathlib.Path, "write_text")
+
+    def patch(self, owner, name):
+        original = getattr(owner, name, None)
+        if original is None:
+            return
+        def call(*args, **kwargs):
+            self.left -= 1
+            if self.left:
+                return original(*args, **kwargs)
+            if self.moment == "half" and "write" in name:
+                original(args[0], args[1][: len(args[1]) // 2], *args[2:], **kwargs)
+            try:
+                if self.moment == "after":
+                    original(*args, **kwargs)
+            finally:
+                die()
+        setattr(owner, name, call)
+
+def state(path):
+    with NumPack(path) as store:
+        return {name: store.load(name).tolist() for name in store}
+
+def build(path):
+    if operation == "create":
+        return NumPack(path)
+    with NumPack(path) as store:
+        store.save({"x": ROWS, "y": ROWS + 10})
+    store.open()
+    return store
+
+def child(path, at, moment):
+    """Die at a call, or give 0 if there are fewer calls."""
+    store = build(path)
+    pid = os.fork()
+    if not pid:
+        try:
+            Fault(at, moment)
+            OPERATIONS[operation](store)
+        except BaseException:
+            os._exit(3)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+build("before.npk").close()
+store = build("after.npk")
+OPERATIONS[operation](store)
+before = {} if operation == "create" else state("before.npk")
+after = state("after.npk")
+for moment in ("before", "half", "after"):
+    at, code = 1, -9
+    while code == -9:
+        path = f"{moment}-{at}.npk"
+        code = child(path, at, moment)
+        found = state(path)
+        with NumPack(path) as next_writer:
+            next_writer.save({"probe": ROWS})
+            live = {e["data_file"] for e in next_writer.get_metadata()["arrays"].values()}
+        there = {f"data/{name}" for name in os.listdir(f"{path}/data")}
+        print(json.dumps({
+            "moment": moment, "at": at, "code": code,
+            "state": "before" if found == before else "after" if found == after else found,
+            "usable": state(path) == {**found, "probe": ROWS.tolist()},
+            "orphans": sorted(there ^ live),
+        }))
+        shutil.rmtree(path)
+        at += 1
+'''
+CALLS = {  # that each operation makes at the least, so that the faults are known to strike
+    "create": 8,
+    "save": 6,
+    "save over": 10,
+    "append": 7,
+    "drop": 5,
+    "fold": 7,
+    "drop_if_exists": 6,
+}
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_death_at_any_system_call_leaves_the_state_before_or_after(run_python, operation):
+    results = [json.loads(each) for each in run_python(FAULTS, operation).splitlines()]
+    for result in results:
+        assert result["code"] in (0, -signal.SIGKILL), result
+        assert result["state"] in ("before", "after"), result
+        assert result["usable"], result
+        assert result["orphans"] == [], result
+    for moment in ("before", "half", "after"):
+        states = [result["state"] for result in results if result["moment"] == moment]
+        assert len(states) > CALLS[operation], "the faults no longer strike"
+        assert states[-1] == "after" or operation == "create"
+        assert states == sorted(states, reverse=True), "what has happened happens no less later"
+
+
+# Killed at a random moment
+
+
+def step(number: int, arrays: dict) -> tuple[str, object]:
+    """Give the n-th change of a history, from what is there."""
+    dice = random.Random(number)
+    kind = dice.choice(["save", "save", "append", "append", "append", "drop"])
+    names = dice.sample("abcd", dice.randint(1, 3))
+    if kind == "save" or not arrays:
+        rows = dice.choice([1, 3, 2000])
+        return "save", {name: [[number, rows]] * rows for name in names}
+    names = sorted(set(names) & set(arrays)) or sorted(arrays)
+    if kind == "append":
+        return "append", {name: [[number, -1]] * dice.choice([1, 2000]) for name in names}
+    return "drop", names
+
+
+def after(change: tuple[str, object], arrays: dict) -> dict:
+    """Give what a dictionary of lists becomes by a change."""
+    kind, what = change
+    if kind == "drop":
+        return {name: rows for name, rows in arrays.items() if name not in what}
+    if kind == "append":
+        return {**arrays, **{name: arrays[name] + rows for name, rows in what.items()}}
+    return {**arrays, **what}
+
+
+HISTORY = f"""
+import json, random, sys
+import numpy as np
+from numpack import NumPack
+from numpack.store import log
+
+{inspect.getsource(step)}
+{inspect.getsource(after)}
+
+log._FOLD_BYTES = 500
+number = int(sys.argv[1])
+store = NumPack("s.npk")
+store.open()
+arrays = {{name: store.load(name).tolist() for name in store}}
+while True:
+    kind, what = change = step(number, arrays)
+    print(number, flush=True)
+    if kind == "drop":
+        store.drop(what)
+    else:
+        getattr(store, kind)({{name: np.array(rows) for name, rows in what.items()}})
+    arrays = after(change, arrays)
+    number += 1
+"""
+
+
+def test_killed_at_any_moment_a_history_ends_before_or_after_a_change(start):
+    dice = random.Random(0)
+    number, arrays, deaths_inside = 0, {}, 0
+    for _ in range(15):
+        process = start(HISTORY, str(number))
+        begun = int(process.stdout.readline())
+        assert begun == number
+        for _ in range(dice.randint(0, 60)):
+            begun = int(process.stdout.readline())
+        spin = dice.randint(0, 3000)
+        while spin:
+            spin -= 1
+        process.kill()
+        begun = ([begun] + [int(each) for each in process.stdout if each.endswith("\n")])[-1]
+        while number < begun:
+            arrays = after(step(number, arrays), arrays)
+            number += 1
+        found = state()
+        changed = after(step(number, arrays), arrays)
+        assert found in (arrays, changed), f"a mixture after change {number}"
+        if found == changed:
+            arrays, number = changed, number + 1
+        else:
+            deaths_inside += 1
+    assert number > 100
+    assert deaths_inside
+
+
+# Interrupted by Ctrl-C
+
+INTERRUPTS = """
+import gc, json, sys
+import numpy as np
+from numpack import NumPack
+from numpack.store import log
+
+operation, fold = sys.argv[1:]
+if fold == "True":
+    log._FOLD_BYTES, log._FOLD_FACTOR = -1, 0
+ROWS = np.arange(6.0).reshape(3, 2)
+OPERATIONS = {
+    "save": lambda s: s.save({"x": -ROWS, "y": ROWS}),
+    "append": lambda s: s.append({"x": ROWS}),
+    "drop": lambda s: s.drop("x"),
+}
+left, lost = 0, []
+sys.unraisablehook = lambda error: lost.append(repr(error.exc_value))
+
+def trace(frame, event, arg):
+    global left
+    code = frame.f_code
+    if code.co_filename != log.__file__ or code.co_name == "__del__":
+        return None
+    if event == "line":
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+    return trace
+
+def state(store):
+    return {name: store.load(name).tolist() for name in store}
+
+def attempt(store, path, at):
+    global left
+    store.open()
+    store.save({"x": ROWS})
+    before = state(store)
+    left = at
+    sys.settrace(trace)
+    try:
+        OPERATIONS[operation](store)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    found = state(store)
+    store.save({"probe": ROWS})
+    with NumPack(path) as other:
+        again = state(other)
+    store.close()
+    if found not in (before, after) or again != {**found, "probe": ROWS.tolist()}:
+        raise AssertionError(f"a mixture: {found}, {again}")
+
+with NumPack("model.npk") as model:
+    model.save({"x": ROWS})
+    OPERATIONS[operation](model)
+    after = state(model)
+at = 0
+while left <= 0:
+    at += 1
+    try:
+        attempt(NumPack(f"{at}.npk"), f"{at}.npk", at)
+    except Exception as error:
+        lost.append(repr(error))
+    gc.collect()
+    print(json.dumps([at, lost]))
+    lost.clear()
+"""
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("operation", ["save", "append", "drop"])
+def test_an_interrupt_at_any_line_of_the_log_leaves_the_handle_usable(
+    run_python, operation, fold
+):
+    output = run_python(INTERRUPTS, operation, str(fold))
+    results = [json.loads(each) for each in output.splitlines()]
+    assert len(results) > 20, "the interrupts no longer strike"
+    assert [each for each in results if each[1]] == []
+
+
+# A full disk
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk with room for so many bytes; None for as many as there are."""
+    room = {"left": None}
+    pwrite = os.pwrite
+
+    def limited(descriptor, data, offset):
+        if room["left"] is None:
+            return pwrite(descriptor, data, offset)
+        if not room["left"]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        count = pwrite(descriptor, memoryview(data)[: room["left"]], offset)
+        room["left"] -= count
+        return count
+
+    monkeypatch.setattr(os, "pwrite", limited)
+    return room
+
+
+WRITES = {
+    "save": lambda s: s.save({"new": ROWS, "x": -ROWS}),
+    "append": lambda s: s.append({"x": ROWS, "y": ROWS}),
+    "drop": lambda s: s.drop(["x", "y"]),
+}
+ROOM = {
+    "save": [0, 1, 47, 48, 49, 95, 96, 97, 130, 200],
+    "append": [0, 1, 47, 48, 49, 95, 96, 97, 130],
+    "drop": [0, 1, 30],
+}
+
+
+@pytest.mark.parametrize(("call", "room"), [(call, n) for call in WRITES for n in ROOM[call]])
+def test_a_full_disk_is_an_error_and_changes_no_array(store, disk, call, room):
+    store.save({"x": ROWS, "y": ROWS})
+    lazy = store.load("x", lazy=True)
+    before, log_before = state(), Path("s.npk/commits.log").read_bytes()
+    disk["left"] = room
+    with pytest.raises(OSError, match="No space left") as raised:
+        WRITES[call](store)
+    assert raised.value.errno == errno.ENOSPC
+    assert state() == state_of(store) == before
+    assert Path("s.npk/commits.log").read_bytes() == log_before
+    disk["left"] = None
+    WRITES[call](store)
+    assert state() == state_of(store) != before
+    assert np.array_equal(lazy, ROWS)
+
+
+@pytest.mark.parametrize(("call", "room"), [(call, n) for call in WRITES for n in ROOM[call]])
+def test_a_full_disk_gets_back_what_the_failed_call_took(store, disk, call, room):
+    store.save({"x": ROWS, "y": ROWS})
+    before = contents()
+    disk["left"] = room
+    with pytest.raises(OSError, match="No space left"):
+        WRITES[call](store)
+    assert contents() == before
+
+
+@pytest.mark.parametrize("name", ["open", "unlink", "ftruncate"])
+def test_a_failing_system_call_is_an_error_and_changes_no_array(store, monkeypatch, name):
+    def fail(*args, **kwargs):
+        raise OSError(errno.EIO, "Input/output error")
+
+    store.save({"x": ROWS, "y": ROWS})
+    before = state()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, name, fail)
+        try:
+            store.save({"new": ROWS})
+            expected = {**before, "new": ROWS.tolist()}
+        except OSError:
+            expected = before
+    assert state() == state_of(store) == expected
+    store.append({"x": ROWS})
+    assert state()["x"] == [*ROWS.tolist(), *ROWS.tolist()]
+
+
+# Many at once
+
+WRITER = """
+import sys
+import numpy as np
+from numpack import NumPack
+from numpack.store import log
+log._FOLD_BYTES = 2000
+me = int(sys.argv[1])
+with NumPack("s.npk") as store:
+    for number in range(60):
+        store.append({"x": np.array([[me, number]])})
+        store.save({f"own {me}": np.array(number), f"{me}": np.array(number)})
+        assert store.load(f"own {me}") == number
+        store.drop(f"{me}")
+"""
+
+
+def test_processes_that_write_at_once_lose_nothing(store, start):
+    store.save({"x": np.zeros((0, 2), int)})
+    processes = [start(WRITER, str(number)) for number in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    rows = store.load("x")
+    assert rows.shape == (240, 2)
+    for number in range(4):
+        assert rows[rows[:, 0] == number, 1].tolist() == list(range(60))
+        assert store.load(f"own {number}") == 59
+    assert set(store.get_member_list()) == {"x", *(f"own {number}" for number in range(4))}
+
+
+def run_in_threads(*functions) -> None:
+    """Run functions at once and raise what one of them raised."""
+    raised = []
+
+    def guarded(function):
+        try:
+            function()
+        except BaseException as error:
+            raised.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=guarded, args=(each,)) for each in functions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    for error in raised:
+        raise error
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_threads_that_write_at_once_lose_nothing(store, shared):
+    store.save({"x": np.zeros((0, 2), int)})
+
+    def write(me: int):
+        handle = store if shared else NumPack("s.npk")
+        handle.open()
+        for number in range(60):
+            handle.append({"x": np.array([[me, number]])})
+            handle.save({f"own {me}": np.array(number)})
+            assert handle.load(f"own {me}") == number
+        if not shared:
+            handle.close()
+
+    run_in_threads(*(lambda me=me: write(me) for me in range(4)))
+    rows = store.load("x")
+    for number in range(4):
+        assert rows[rows[:, 0] == number, 1].tolist() == list(range(60))
+        assert store.load(f"own {number}") == 59
+
+
+PAIRS = """
+import sys
+import numpy as np
+from numpack import NumPack
+from numpack.store import log
+log._FOLD_BYTES = 2000
+with NumPack("s.npk") as store:
+    for number in range(1, 400):
+        store.append({"x": np.full(1, number), "y": np.full(1, number)})
+        store.save({"a": np.full(number, number), "b": np.full(number, number)})
+        if number % 3 == 0:
+            store.drop(["a", "b"])
+"""
+
+
+def look_at_pairs(store: NumPack) -> int:
+    """Check that what is committed together is seen together; give the rows of x."""
+    arrays = store.get_metadata()["arrays"]
+    assert arrays["x"]["shape"] == arrays["y"]["shape"]
+    assert arrays["x"]["last_modified"] == arrays["y"]["last_modified"]
+    assert ("a" in arrays) == ("b" in arrays)
+    if "a" in arrays:
+        assert arrays["a"]["shape"] == arrays["b"]["shape"]
+    names = store.get_member_list()
+    assert ("a" in names) == ("b" in names)
+    return arrays["x"]["shape"][0]
+
+
+def test_readers_beside_a_writing_process_see_only_whole_commits(store, start):
+    store.save({"x": np.zeros(1, int), "y": np.zeros(1, int)})
+    writer = start(PAIRS)
+    seen = [1]
+    while writer.poll() is None:
+        seen.append(look_at_pairs(store))
+        rows = store.load("x", lazy=True)
+        assert np.array_equal(rows, np.arange(len(rows)))
+        if store.has_array("a"):
+            try:
+                array = store.load("a")
+            except KeyError:
+                continue
+            assert (array == len(array)).all()
+    assert writer.returncode == 0
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 5, "nothing was read beside the writer"
+    assert look_at_pairs(store) == 400
+
+
+def test_threads_that_read_a_shared_handle_see_only_whole_commits(store):
+    names = [f"{number} {letter}" for letter in "abcde" for number in range(100)]
+    done = threading.Event()
+
+    def write():
+        try:
+            for _ in range(20):
+                store.save(dict.fromkeys(names, ROWS[:0]))
+                store.drop(names)
+        finally:
+            done.set()
+
+    def read():
+        while not done.is_set():
+            assert len(store.get_member_list()) in (0, len(names))
+            assert store.get_metadata()["total_arrays"] in (0, len(names))
+
+    run_in_threads(write, read, read)
+
+
+def test_a_missing_name_is_a_key_error_also_while_others_write(store):
+    store.save({f"{number}": np.array(number) for number in range(2000)})
+    done = threading.Event()
+
+    def write():
+        try:
+            for _ in range(150):
+                store.save({"another": ROWS})
+                store.drop("another")
+        finally:
+            done.set()
+
+    def read():
+        while not done.is_set():
+            with pytest.raises(KeyError, match="'absent'"):
+                store.load("absent")
+
+    run_in_threads(write, read)
+
+
+def test_a_store_is_closed_beside_threads_that_use_it_without_harm(store):
+    store.save({"x": ROWS})
+
+    def use():
+        for _ in range(300):
+            try:
+                assert np.array_equal(store.load("x"), ROWS)
+                store.save({"y": ROWS})
+            except errors.StoreClosedError:
+                store.open()
+
+    def close():
+        for _ in range(300):
+            store.close()
+
+    run_in_threads(use, use, close)
+    store.open()
+    assert np.array_equal(store.load("x"), ROWS)
+
+
+# Forks
+
+FORK = """
+import os, signal, sys, threading, warnings
+import numpy as np
+from numpack import NumPack
+from numpack.store import data, log
+
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+ROWS = np.arange(6.0).reshape(3, 2)
+entered, leave = threading.Event(), threading.Event()
+
+def hold(owner, name, then=lambda: None):
+    original = getattr(owner, name)
+    def held(*args, **kwargs):
+        result = original(*args, **kwargs)
+        if threading.current_thread() is not threading.main_thread():
+            entered.set()
+            leave.wait()
+        return result
+    setattr(owner, name, held)
+
+store = NumPack("s.npk")
+store.open()
+store.save({"x": ROWS})
+"""
+FORK_CHILD = """
+thread = threading.Thread(target=lambda: store.save({"y": ROWS}))
+thread.start()
+entered.wait()
+ready, told = os.pipe()
+pid = os.fork()
+if not pid:
+    signal.alarm(20)  # a child that waits for a lock for ever fails
+    try:
+        assert np.array_equal(store.load("x"), ROWS)
+        os.write(told, b"r")
+        store.append({"x": ROWS})
+        assert store.get_member_list() == ["x", "y"]
+        assert store.get_shape("x") == (6, 2)
+    except BaseException as error:
+        sys.stderr.write(repr(error))
+        os._exit(1)
+    os._exit(0)
+os.close(told)
+os.read(ready, 1)
+leave.set()
+thread.join()
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+store.append({"x": ROWS})
+assert store.get_shape("x") == (9, 2), store.get_shape("x")
+assert np.array_equal(store.load("y"), ROWS)
+"""
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "hold(data, 'write')",
+        "hold(log, 'encode')",
+        "hold(log, 'write_all')",
+        "hold(log.State, 'after')",
+        "hold(os, 'fstat')",
+    ],
+)
+def test_a_child_forked_while_another_thread_writes_reads_and_writes(run_python, held):
+    run_python(FORK + held + FORK_CHILD)
+
+
+def test_a_lock_ends_with_its_holder_though_a_forked_child_lives_on(start, run_python):
+    holder = start(
+        FORK
+        + """
+hold(data, "write")
+threading.Thread(target=lambda: store.save({"y": ROWS}), daemon=True).start()
+entered.wait()
+pid = os.fork()
+if not pid:
+    signal.pause()
+print(pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    child = int(holder.stdout.readline())
+    try:
+        holder.wait()
+        run_python(
+            "import signal; signal.alarm(10)\n"
+            "import numpy as np; from numpack import NumPack\n"
+            "with NumPack('s.npk') as store: store.save({'z': np.zeros(1)})"
+        )
+    finally:
+        os.kill(child, signal.SIGKILL)
+    assert state() == {"x": ROWS.tolist(), "z": [0.0]}
+
+
+def test_a_forked_child_and_its_parent_write_through_the_same_handle(run_python):
+    script = """
+import os, warnings
+import numpy as np
+from numpack import NumPack
+warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
+store = NumPack("s.npk"); store.open()
+store.save({"x": np.zeros((0, 2), int)})
+lazy = store.load("x", lazy=True)
+pids = []
+for me in range(3):
+    pid = os.fork()
+    if not pid:
+        for number in range(50):
+            store.append({"x": np.array([[me, number]])})
+        os._exit(0)
+    pids.append(pid)
+for number in range(50):
+    store.append({"x": np.array([[3, number]])})
+assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
+rows = store.load("x")
+for me in range(4):
+    assert rows[rows[:, 0] == me, 1].tolist() == list(range(50))
+"""
+    run_python(script)

@@ -1,0 +1,530 @@
+"""The store's folder: making it, recognising it, keeping it clean, and leaving others alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpack import (
+    CorruptStoreError,
+    NewerFormatError,
+    NotAStoreError,
+    NumPack,
+    StoreError,
+)
+from numpack.store import folder
+
+FOLDER = Path("s.npk")
+HEADER = FOLDER / "numpack.json"
+LOG = FOLDER / "commits.log"
+DATA = FOLDER / "data"
+ROWS = np.arange(6.0).reshape(3, 2)
+
+
+@pytest.fixture
+def store():
+    with NumPack(FOLDER) as opened:
+        yield opened
+
+
+@pytest.fixture
+def saved():
+    """A closed store of two arrays."""
+    with NumPack(FOLDER) as store:
+        store.save({"x": ROWS, "y": -ROWS})
+
+
+def contents(path: Path = FOLDER) -> dict[str, bytes | None]:
+    """All files and folders below a path."""
+    found = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return {str(each): each.read_bytes() if each.is_file() else None for each in found}
+
+
+def usable() -> bool:
+    """Whether the folder takes an array and gives it back."""
+    with NumPack(FOLDER) as store:
+        store.save({"probe": ROWS})
+    with NumPack(FOLDER) as store:
+        return np.array_equal(store.load("probe"), ROWS)
+
+
+def files_of(store: NumPack) -> dict[str, Path]:
+    arrays = store.get_metadata()["arrays"]
+    return {name: FOLDER / each["data_file"] for name, each in arrays.items()}
+
+
+# Making a store
+
+
+def test_a_new_store_is_a_header_a_log_a_lock_and_no_data(store):
+    assert contents().keys() == {
+        "s.npk",
+        "s.npk/numpack.json",
+        "s.npk/commits.log",
+        "s.npk/lock",
+        "s.npk/data",
+    }
+    assert json.loads(HEADER.read_text()) == {"format": "numpack", "version": 1}
+
+
+def test_the_header_is_written_once(store):
+    before = HEADER.stat()
+    store.save({"x": ROWS})
+    with NumPack(FOLDER, drop_if_exists=True) as other:
+        other.save({"x": ROWS})
+    assert HEADER.stat().st_ino == before.st_ino
+    assert HEADER.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_an_empty_folder_becomes_a_store():
+    FOLDER.mkdir()
+    assert usable()
+
+
+def test_a_link_to_a_folder_is_that_folder(saved):
+    os.symlink("s.npk", "link.npk")
+    with NumPack("link.npk") as linked, NumPack(FOLDER) as store:
+        linked.append({"x": ROWS})
+        assert store.get_shape("x") == (6, 2)
+
+
+def _made(*names: str) -> None:
+    FOLDER.mkdir()
+    for name in names:
+        (FOLDER / name).mkdir() if name == "data" else (FOLDER / name).write_bytes(b"")
+
+
+UNFINISHED = {
+    "folder": lambda: _made(),
+    "lock": lambda: _made("lock"),
+    "data": lambda: _made("lock", "data"),
+    "log begun": lambda: _made("lock", "data", "commits.log.new"),
+    "log half written": lambda: (
+        _made("lock", "data"),
+        Path("s.npk/commits.log.new").write_bytes(b'{"store":"01'),
+    ),
+    "log": lambda: (NumPack(FOLDER).open(), HEADER.unlink()),
+    "header begun": lambda: (
+        NumPack(FOLDER).open(),
+        HEADER.unlink(),
+        Path("s.npk/numpack.json.new").write_bytes(b""),
+    ),
+    "header written": lambda: (
+        NumPack(FOLDER).open(),
+        HEADER.rename("s.npk/numpack.json.new"),
+    ),
+}
+
+
+@pytest.mark.parametrize("step", UNFINISHED)
+@pytest.mark.parametrize("drop_if_exists", [False, True])
+def test_a_creation_that_was_interrupted_is_completed(step, drop_if_exists):
+    UNFINISHED[step]()
+    with NumPack(FOLDER, drop_if_exists=drop_if_exists) as store:
+        assert store.get_member_list() == []
+    assert usable()
+    assert not Path("s.npk/commits.log.new").exists()
+    assert not Path("s.npk/numpack.json.new").exists()
+
+
+def test_threads_that_create_one_store_all_get_it():
+    for number in range(40):
+        path = Path(f"{number}.npk")
+        start, failures = threading.Barrier(8), []
+
+        def create(name: str, path=path, start=start, failures=failures):
+            start.wait()
+            try:
+                with NumPack(path) as store:
+                    store.save({name: ROWS})
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=create, args=(name,)) for name in "abcdefgh"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        with NumPack(path) as store:
+            assert sorted(store.get_member_list()) == list("abcdefgh")
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_store_that_another_creates_meanwhile_is_opened(monkeypatch, filled):
+    check = folder._check_creatable
+    calls = []
+
+    def slow(path):
+        if not calls:  # between the look at the header and the look at the folder
+            calls.append(path)
+            with NumPack(path) as faster:
+                if filled:
+                    faster.save({"x": ROWS})
+        return check(path)
+
+    monkeypatch.setattr(folder, "_check_creatable", slow)
+    with NumPack(FOLDER) as store:
+        assert store.get_member_list() == (["x"] if filled else [])
+    assert calls
+
+
+# What is no store
+
+
+def _foreign(**files: str) -> None:
+    for name, text in files.items():
+        path = FOLDER / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+FOREIGN = {
+    "a file": (lambda: FOLDER.write_text("mine"), NotAStoreError, "is a file"),
+    "an empty file": (lambda: FOLDER.write_text(""), NotAStoreError, "is a file"),
+    "a folder with a file": (
+        lambda: _foreign(notes="mine"),
+        NotAStoreError,
+        "no numpack store and not empty",
+    ),
+    "a folder with a folder": (
+        lambda: _foreign(sub__notes="mine"),
+        NotAStoreError,
+        "no numpack store and not empty",
+    ),
+    "a store's files and others": (
+        lambda: _foreign(lock="", data__x="1", notes="mine"),
+        NotAStoreError,
+        "no numpack store and not empty",
+    ),
+    "a hidden file": (lambda: _foreign(**{".git": "mine"}), NotAStoreError, "not empty"),
+    "a folder of NumPack 0.x": (
+        lambda: _foreign(**{"metadata.npkm": "NPKB"}),
+        NotAStoreError,
+        "NumPack 0",
+    ),
+    "another format": (
+        lambda: _foreign(**{"numpack.json": '{"format": "zarr", "version": 1}'}),
+        NotAStoreError,
+        "'zarr'",
+    ),
+    "data that is a file": (lambda: _foreign(data="mine"), StoreError, "s.npk"),
+    "someone's data": (lambda: _foreign(data__table="mine"), StoreError, "s.npk"),
+    "a newer format": (
+        lambda: _foreign(**{"numpack.json": '{"format": "numpack", "version": 2}'}),
+        NewerFormatError,
+        "version 2.*upgrade",
+    ),
+}
+
+
+@pytest.mark.parametrize("drop_if_exists", [False, True])
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_is_no_store_is_refused_and_left_alone(case, drop_if_exists):
+    make, error, phrase = FOREIGN[case]
+    make()
+    before = contents()
+    with pytest.raises(error, match=phrase) as raised:
+        NumPack(FOLDER, drop_if_exists=drop_if_exists).open()
+    assert isinstance(raised.value, OSError)
+    assert contents() == before
+
+
+@pytest.mark.parametrize("drop_if_exists", [False, True])
+def test_a_path_through_a_file_is_refused(drop_if_exists):
+    FOLDER.write_text("mine")
+    with pytest.raises(NotAStoreError, match=r"s\.npk"):
+        NumPack(FOLDER / "deeper", drop_if_exists=drop_if_exists).open()
+    assert FOLDER.read_text() == "mine"
+
+
+def test_a_link_that_leads_nowhere_is_refused():
+    os.symlink("nowhere", FOLDER)
+    with pytest.raises(NotAStoreError, match=r"s\.npk"):
+        NumPack(FOLDER).open()
+    assert not Path("nowhere").exists()
+
+
+# A damaged header
+
+HEADERS = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"5",
+    b'"numpack"',
+    b"{}",
+    b'{"format": "numpack"}',
+    b'{"version": 1}',
+    b'{"format": "numpack", "version": null}',
+    b'{"format": "numpack", "version": "new"}',
+    b'{"format": "numpack", "version": [1]}',
+    b'{"format": "numpack", "version": 1e999}',
+    b'{"format": "numpack", "version": NaN}',
+    b'{"format": "numpack", "version": 0}',
+    b'{"format": "numpack", "version": -1}',
+    b'{"format": "numpack", "version": 1}trailing',
+    b"\xff\xfe\x00",
+    bytes(40),
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("drop_if_exists", [False, True])
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: repr(header[:45]))
+def test_a_damaged_header_is_told_and_nothing_is_lost(saved, header, drop_if_exists):
+    whole = HEADER.read_bytes()
+    HEADER.write_bytes(header)
+    before = contents()
+    with pytest.raises(CorruptStoreError, match=r"numpack\.json is damaged") as raised:
+        NumPack(FOLDER, drop_if_exists=drop_if_exists).open()
+    assert '{"format": "numpack", "version": 1}' in str(raised.value)
+    assert contents() == before
+    HEADER.write_bytes(whole)
+    with NumPack(FOLDER) as store:
+        assert np.array_equal(store.load("x"), ROWS)
+
+
+def test_the_header_that_the_message_gives_repairs_the_store(saved):
+    HEADER.write_bytes(b"\0" * 30)
+    with pytest.raises(CorruptStoreError) as raised:
+        NumPack(FOLDER).open()
+    text = str(raised.value)
+    HEADER.write_text(text[text.index("{") : text.index("}") + 1])
+    with NumPack(FOLDER) as store:
+        assert np.array_equal(store.load("x"), ROWS)
+
+
+@pytest.mark.parametrize("version", [2, 3.0, 10**30])
+def test_a_newer_format_is_no_damage(saved, version):
+    HEADER.write_text(json.dumps({"format": "numpack", "version": version, "more": []}))
+    before = contents()
+    with pytest.raises(NewerFormatError, match="upgrade numpack"):
+        NumPack(FOLDER, drop_if_exists=True).open()
+    assert contents() == before
+
+
+def test_unknown_keys_of_the_header_are_ignored(saved):
+    HEADER.write_text('{"made by": "hand", "version": 1, "format": "numpack"}')
+    with NumPack(FOLDER) as store:
+        assert np.array_equal(store.load("x"), ROWS)
+
+
+# Missing files
+
+
+@pytest.mark.parametrize("drop_if_exists", [False, True])
+@pytest.mark.parametrize("also", [[], ["commits.log"], ["data"], ["lock"]])
+def test_a_store_without_its_header_is_never_shown_as_an_empty_one(saved, also, drop_if_exists):
+    HEADER.unlink()
+    for name in also:
+        path = FOLDER / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = contents()
+    with pytest.raises(CorruptStoreError, match="missing"):
+        NumPack(FOLDER, drop_if_exists=drop_if_exists).open()
+    assert contents() == before
+
+
+def test_a_store_does_without_its_lock_file(saved):
+    (FOLDER / "lock").unlink()
+    assert usable()
+
+
+def test_an_empty_store_does_without_its_data_folder():
+    with NumPack(FOLDER):
+        DATA.rmdir()  # as tools do that copy no empty folders
+    assert usable()
+
+
+def test_drop_if_exists_does_without_the_data_folder(saved):
+    shutil.rmtree(DATA)
+    with NumPack(FOLDER, drop_if_exists=True) as store:
+        assert store.get_member_list() == []
+    assert usable()
+
+
+def test_lost_data_are_told_array_by_array(saved):
+    shutil.rmtree(DATA)
+    with NumPack(FOLDER) as store:
+        assert store.get_member_list() == ["x", "y"]
+        with pytest.raises(CorruptStoreError, match="'x' is missing"):
+            store.load("x")
+
+
+READS = {
+    "load": lambda s: s.load("x"),
+    "lazy load": lambda s: s.load("x", lazy=True),
+    "getitem": lambda s: s.getitem("x", 0),
+    "stream_load": lambda s: s.stream_load("x"),
+    "append": lambda s: s.append({"y": ROWS, "x": ROWS}),
+}
+
+
+@pytest.mark.parametrize("call", READS)
+def test_a_missing_data_file_is_damage(store, call):
+    store.save({"x": ROWS, "y": -ROWS})
+    files_of(store)["x"].unlink()
+    with pytest.raises(CorruptStoreError, match=r"data/\d{8}-[0-9a-f]{8}\.bin.* is missing"):
+        READS[call](store)
+    assert np.array_equal(store.load("y"), -ROWS)
+    assert not files_of(store)["x"].exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 47])
+@pytest.mark.parametrize("call", READS)
+def test_a_data_file_that_was_cut_is_damage(store, call, size):
+    store.save({"x": ROWS, "y": -ROWS})
+    os.truncate(files_of(store)["x"], size)
+    log = LOG.read_bytes()
+    with pytest.raises(CorruptStoreError, match=f"should have 48 bytes and has {size}"):
+        READS[call](store)
+    assert LOG.read_bytes() == log
+    assert files_of(store)["x"].stat().st_size == size
+    assert np.array_equal(store.load("y"), -ROWS)
+
+
+def test_what_stands_behind_the_rows_is_no_part_of_them(store):
+    store.save({"x": ROWS})
+    with files_of(store)["x"].open("ab") as file:
+        file.write(b"left by a writer that died" * 100)
+    with NumPack(FOLDER) as other:
+        assert np.array_equal(other.load("x"), ROWS)
+        assert np.array_equal(other.load("x", lazy=True), ROWS)
+        other.append({"x": -ROWS})
+    assert np.array_equal(store.load("x"), np.concatenate([ROWS, -ROWS]))
+
+
+def test_a_damaged_array_can_be_replaced_and_dropped(store):
+    store.save({"x": ROWS, "y": ROWS})
+    for file in files_of(store).values():
+        file.unlink()
+    store.save({"x": ROWS})
+    store.drop("y")
+    assert np.array_equal(store.load("x"), ROWS)
+
+
+# Dropping what exists
+
+
+def test_drop_if_exists_removes_data_files_and_nothing_else(saved):
+    (FOLDER / "notes.txt").write_text("mine")
+    (DATA / "notes.txt").write_text("mine too")
+    (DATA / "00000001.bin").write_text("no name of ours")
+    with NumPack(FOLDER, drop_if_exists=True) as store:
+        assert store.get_member_list() == []
+    assert sorted(path.name for path in DATA.iterdir()) == ["00000001.bin", "notes.txt"]
+    assert (FOLDER / "notes.txt").read_text() == "mine"
+    assert (DATA / "notes.txt").read_text() == "mine too"
+
+
+def test_drop_if_exists_creates_what_does_not_exist():
+    with NumPack(FOLDER, drop_if_exists=True) as store:
+        assert store.get_member_list() == []
+    assert usable()
+
+
+def test_drop_if_exists_does_nothing_before_the_store_is_opened(saved):
+    before = contents()
+    NumPack(FOLDER, drop_if_exists=True)
+    assert contents() == before
+
+
+def test_drop_if_exists_gives_a_damaged_log_up(saved):
+    LOG.write_bytes(b"damage\n")
+    with NumPack(FOLDER, drop_if_exists=True) as store:
+        assert store.get_member_list() == []
+    assert usable()
+
+
+# Sweeping
+
+
+def test_the_first_write_of_a_handle_sweeps_what_dead_writers_left(saved):
+    with NumPack(FOLDER) as store:
+        live = set(files_of(store).values())
+        orphan = DATA / "00000099-0123abcd.bin"
+        orphan.write_bytes(b"orphan")
+        others = {DATA / name for name in ("notes.txt", "1-2.bin", "00000001-0123abcd.bin.bak")}
+        for other in others:
+            other.write_text("mine")
+        assert np.array_equal(store.load("x"), ROWS)
+        assert orphan.exists(), "reading removes nothing"
+        store.append({"x": ROWS})
+        assert set(DATA.iterdir()) == live | others
+        assert np.array_equal(store.load("y"), -ROWS)
+
+
+def test_sweeping_spares_the_arrays_that_another_handle_just_saved(saved):
+    with NumPack(FOLDER) as idle, NumPack(FOLDER) as busy:
+        assert idle.get_member_list() == ["x", "y"]
+        busy.save({"z": ROWS})
+        idle.append({"x": ROWS})
+        assert np.array_equal(busy.load("z"), ROWS)
+        assert np.array_equal(idle.load("z"), ROWS)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda s: s.save({}), lambda s: s.drop("absent"), lambda s: s.append({"x": ROWS})]
+)
+def test_sweeping_removes_nothing_while_the_log_is_damaged(saved, call):
+    with NumPack(FOLDER) as store:
+        before = contents(DATA)
+        whole = LOG.read_bytes()
+        LOG.write_bytes(whole + b"damage\n")
+        with pytest.raises(CorruptStoreError, match="damaged"):
+            call(store)
+        assert contents(DATA) == before
+
+
+# Stores that move
+
+
+def test_a_store_can_be_moved_and_copied(saved):
+    shutil.copytree(FOLDER, "copy.npk")
+    FOLDER.rename("moved.npk")
+    for path in ("copy.npk", "moved.npk"):
+        with NumPack(path) as store:
+            store.append({"x": ROWS})
+            assert np.array_equal(store.load("x"), np.concatenate([ROWS, ROWS]))
+    assert not FOLDER.exists()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda s: s.save({"x": -ROWS, "z": ROWS}),
+        lambda s: s.append({"x": ROWS}),
+        lambda s: s.drop("y"),
+    ],
+    ids=["save", "append", "drop"],
+)
+def test_a_handle_never_tears_a_store_that_was_moved_away(saved, call, replaced):
+    def readable(path):
+        with NumPack(path) as store:
+            return {name: store.load(name).tolist() for name in store}
+
+    with NumPack(FOLDER) as store:
+        assert store.get_member_list() == ["x", "y"]
+        FOLDER.rename("moved.npk")
+        if replaced:
+            with NumPack(FOLDER) as other:
+                other.save({"x": ROWS[:1], "y": ROWS})
+        before = readable("moved.npk")
+        try:
+            call(store)
+        except StoreError:
+            if replaced:
+                assert readable(FOLDER) == {"x": ROWS[:1].tolist(), "y": ROWS.tolist()}
+        else:
+            assert replaced
+            assert readable(FOLDER) != {"x": ROWS[:1].tolist(), "y": ROWS.tolist()}
+    assert readable("moved.npk") == before

@@ -1,0 +1,198 @@
+"""The store beside a dictionary: whatever is done to both, they agree."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from numpack import NumPack
+from numpack.store import log
+
+NAMES = st.sampled_from(["a", "A", "../b", "\ud800", "n" * 300])
+DTYPES = st.sampled_from(["u1", "f4", "<i8", ">i8", "S3", "M8[us]", "?"])
+ROW_SHAPES = st.sampled_from([(), (3,), (0,), (2, 2)])
+COUNTS = st.integers(0, 4)
+SEEDS = st.integers(0, 255)
+HANDLES = st.integers(0, 1)
+
+
+def rows(count: int, row_shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    """Rows that tell one seed from another."""
+    shape = (count, *row_shape)
+    numbers = (np.arange(np.prod(shape, dtype=int)) * 7 + seed) % 256
+    return numbers.reshape(shape).astype("i8").astype(dtype)
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether dtype (in native order), shape and bytes agree."""
+    native = expected.astype(expected.dtype.newbyteorder("="))
+    return (
+        found.dtype == native.dtype
+        and found.shape == native.shape
+        and found.tobytes() == native.tobytes()
+    )
+
+
+class StoreBesideDictionary(RuleBasedStateMachine):
+    """Two handles on one store, a dictionary, and lazy arrays that are held to the end."""
+
+    @initialize(fold=st.sampled_from([0, 300, 65536]))
+    def create(self, fold):
+        self.fold_bytes, log._FOLD_BYTES = log._FOLD_BYTES, fold
+        self.folder = Path(tempfile.mkdtemp())
+        self.handles = [NumPack(self.folder / "s.npk") for _ in range(2)]
+        for handle in self.handles:
+            handle.open()
+        self.model: dict[str, np.ndarray] = {}
+        self.held: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def teardown(self):
+        if hasattr(self, "folder"):
+            log._FOLD_BYTES = self.fold_bytes
+            for handle in self.handles:
+                handle.close()
+            shutil.rmtree(self.folder)
+            self.check_what_is_held()
+
+    def check_what_is_held(self):
+        for lazy, values in self.held:
+            assert same(np.asarray(lazy), values)
+
+    @rule(
+        handle=HANDLES,
+        names=st.lists(NAMES, max_size=3, unique=True),
+        count=COUNTS,
+        row_shape=ROW_SHAPES,
+        dtype=DTYPES,
+        seed=SEEDS,
+    )
+    def save(self, handle, names, count, row_shape, dtype, seed):
+        new = {
+            name: rows(count, row_shape, dtype, seed + number)
+            for number, name in enumerate(names)
+        }
+        self.handles[handle].save(new)
+        self.model.update(new)
+
+    @rule(handle=HANDLES, name=NAMES, seed=SEEDS)
+    def save_0d(self, handle, name, seed):
+        value = np.array(seed, "i4")
+        self.handles[handle].save({name: value})
+        self.model[name] = value
+
+    @precondition(lambda self: any(array.ndim for array in self.model.values()))
+    @rule(handle=HANDLES, data=st.data(), count=COUNTS, seed=SEEDS)
+    def append(self, handle, data, count, seed):
+        able = sorted(name for name, array in self.model.items() if array.ndim)
+        names = data.draw(st.lists(st.sampled_from(able), min_size=1, unique=True))
+        new = {
+            name: rows(count, self.model[name].shape[1:], self.model[name].dtype.str, seed)
+            for name in names
+        }
+        self.handles[handle].append(new)
+        for name in names:
+            self.model[name] = np.concatenate([self.model[name], new[name]])
+
+    @rule(handle=HANDLES, names=st.lists(NAMES, max_size=3))
+    def drop(self, handle, names):
+        self.handles[handle].drop(names)
+        for name in names:
+            self.model.pop(name, None)
+
+    @precondition(lambda self: self.model)
+    @rule(handle=HANDLES, data=st.data())
+    def append_of_other_rows_fails_whole(self, handle, data):
+        names = sorted(self.model)
+        wrong = data.draw(st.sampled_from(names))
+        new = {name: self.model[name][:1] if self.model[name].ndim else 1 for name in names}
+        new = {name: np.asarray(array) for name, array in new.items()}
+        new[wrong] = np.zeros((1, 9, 9, 9))
+        try:
+            self.handles[handle].append(new)
+        except ValueError:
+            return
+        raise AssertionError("rows of another shape were appended")
+
+    @precondition(lambda self: self.model)
+    @rule(handle=HANDLES, data=st.data(), pickled=st.booleans())
+    def hold_a_lazy_array(self, handle, data, pickled):
+        name = data.draw(st.sampled_from(sorted(self.model)))
+        lazy = self.handles[handle].load(name, lazy=True)
+        if pickled:
+            lazy = pickle.loads(pickle.dumps(lazy))
+        self.held.append((lazy, self.model[name].copy()))
+
+    @precondition(lambda self: any(array.ndim for array in self.model.values()))
+    @rule(handle=HANDLES, data=st.data(), index=st.slices(5) | st.integers(-1, 0))
+    def getitem(self, handle, data, index):
+        able = sorted(name for name, array in self.model.items() if len(array.shape))
+        name = data.draw(st.sampled_from(able))
+        array = self.model[name]
+        if isinstance(index, int):
+            index = [index] if len(array) else []
+        expected = array[np.asarray(index, int) if isinstance(index, list) else index]
+        assert same(self.handles[handle].getitem(name, index), expected)
+
+    @rule(handle=HANDLES)
+    def reopen(self, handle):
+        self.handles[handle].close()
+        self.handles[handle].open()
+
+    @rule(handle=HANDLES)
+    def replace_by_a_new_handle(self, handle):
+        self.handles[handle].close()
+        self.handles[handle] = NumPack(self.folder / "s.npk")
+        self.handles[handle].open()
+
+    @rule(handle=HANDLES)
+    def drop_if_exists(self, handle):
+        self.handles[handle].close()
+        self.handles[handle] = NumPack(self.folder / "s.npk", drop_if_exists=True)
+        self.handles[handle].open()
+        self.model.clear()
+
+    @rule()
+    def leave_a_torn_line_and_an_orphan(self):
+        with (self.folder / "s.npk/commits.log").open("ab") as file:
+            file.write(b'{"commit":')
+        (self.folder / "s.npk/data/99999999-00000000.bin").write_bytes(b"orphan")
+
+    @invariant()
+    def both_handles_agree_with_the_dictionary(self):
+        if not hasattr(self, "handles"):
+            return
+        for handle in self.handles:
+            assert set(handle.get_member_list()) == set(self.model)
+            metadata = handle.get_metadata()
+            assert metadata["total_arrays"] == len(self.model)
+            for name, array in self.model.items():
+                assert same(handle.load(name), array)
+                assert handle.get_shape(name) == array.shape
+                assert metadata["arrays"][name]["size_bytes"] == array.nbytes
+
+    @invariant()
+    def held_arrays_never_change(self):
+        if hasattr(self, "held"):
+            self.check_what_is_held()
+
+
+StoreBesideDictionary.TestCase.settings = settings(
+    max_examples=250,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestStoreBesideDictionary = StoreBesideDictionary.TestCase
