@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +181,7 @@ def describe(capsule: object) -> Description:
         raise InvalidValueError(msg)
     return Description(
         shape=shape,
-        strides=tuple(tensor.strides[:ndim]) if ndim and tensor.strides else None,
+        strides=_strides(tensor, shape),
         code=tensor.dtype.code,
         bits=tensor.dtype.bits,
         lanes=tensor.dtype.lanes,
@@ -191,6 +193,20 @@ def describe(capsule: object) -> Description:
     )
 
 
+def _strides(tensor: _Tensor, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Read the strides in elements; those that reach no other element are 0."""
+    if not shape or not tensor.strides:
+        return None
+    strides = zip(shape, tensor.strides[: len(shape)], strict=True)
+    used = tuple(stride if extent > 1 else 0 for extent, stride in strides)
+    itemsize = max(tensor.dtype.bits * tensor.dtype.lanes, 8) // 8
+    reach = (abs(s) * max(n - 1, 1) * itemsize for n, s in zip(shape, used, strict=True))
+    if any(each > sys.maxsize for each in reach):
+        msg = f"the DLPack tensor of shape {shape} has strides {used}, which leave any memory"
+        raise InvalidValueError(msg)
+    return used
+
+
 def adopt(capsule: object, description: Description, row: Row) -> Array:
     """Take a capsule over as an array that shares its memory.
 
@@ -198,9 +214,10 @@ def adopt(capsule: object, description: Description, row: Row) -> Array:
     memory is gone or if this call fails.
     """
     dtype = row.dtype  # may raise: before the capsule is taken
-    name, managed = _open(capsule)
-    owner = _Owner(managed)
-    _set_name(capsule, ctypes.addressof(_USED[name]))
+    with _taking:
+        name, managed = _open(capsule)
+        _set_name(capsule, ctypes.addressof(_USED[name]))
+        owner = _Owner(managed)
     return _view(description, dtype, owner)
 
 
@@ -321,6 +338,18 @@ def _open(capsule: object) -> tuple[bytes, _Legacy | _Versioned]:
         raise InvalidValueError(msg)
     msg = f"expected a capsule named dltensor or dltensor_versioned, got {capsule!r}"
     raise InvalidValueError(msg)
+
+
+_taking = threading.Lock()  # of two threads that take one capsule the second is refused
+
+
+def _free_lock() -> None:
+    """Make a new lock in a forked child: another thread may have held it."""
+    global _taking  # noqa: PLW0603
+    _taking = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_free_lock)
 
 
 class _Owner:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SHARED, COPY_ON_WRITE = "shared", "mapped copy-on-write"
 
 _MAPS = Path("/proc/self/maps")
+_PAGEMAP = Path("/proc/self/pagemap")
 _DESCRIPTORS = Path("/proc/self/fd")
 
 # Pages of the file until written. Without a reservation, or the size of the file would
@@ -151,7 +152,7 @@ class Backing:
         if self.safe or (self.origin is not None and _can_open(self.origin)):
             return None
         return Obstacle(
-            "its pages are mapped read-only and the file behind them is not to be found",
+            "its pages are mapped read-only and cannot be mapped again from a file",
             "map the file copy-on-write: np.memmap(file, mode='c')",
         )
 
@@ -194,7 +195,24 @@ def behind(array: Array) -> Backing:
         return Backing(array, safe=not isinstance(root, mmap.mmap))
     if all(region.writable for region in regions):
         return Backing(array, safe=True)
-    return Backing(array, safe=False, origin=_origin(regions, lowest))
+    return Backing(array, safe=False, origin=_origin(regions, lowest, beyond))
+
+
+def _is_clean(lowest: int, beyond: int) -> bool:
+    """Tell whether no page of a private mapping was written, and so differs from its file.
+
+    Source: Linux, admin-guide/mm/pagemap: bit 63 a page is present, 62 swapped, 61 of a file.
+    """
+    first, last = lowest // mmap.PAGESIZE, (beyond - 1) // mmap.PAGESIZE
+    try:
+        with _PAGEMAP.open("rb", buffering=0) as table:
+            table.seek(8 * first)
+            entries = np.frombuffer(table.read(8 * (last - first + 1)), np.uint64)
+    except OSError:
+        return False
+    used = (entries >> np.uint64(62)) != 0
+    of_file = ((entries >> np.uint64(61)) & np.uint64(1)) != 0
+    return len(entries) == last - first + 1 and bool(np.all(of_file[used]))
 
 
 def _our_mapping(root: Any, lowest: int) -> FileMapping | None:
@@ -204,10 +222,12 @@ def _our_mapping(root: Any, lowest: int) -> FileMapping | None:
     return next(ours, None)
 
 
-def _origin(regions: list[_Region], lowest: int) -> Origin | None:
+def _origin(regions: list[_Region], lowest: int, beyond: int) -> Origin | None:
     if len(regions) != 1 or not regions[0].inode:
         return None
     region = regions[0]
+    if not region.shared and not _is_clean(lowest, beyond):
+        return None
     offset = region.offset + lowest - region.start
     return Origin(region.path, (region.device, region.inode), offset, listed=True)
 
@@ -291,6 +311,7 @@ class _Region:
     start: int
     end: int
     writable: bool
+    shared: bool
     offset: int
     device: int
     inode: int
@@ -311,6 +332,7 @@ def _regions() -> Iterator[_Region]:
             int(start, 16),
             int(end, 16),
             rights[1:2] == b"w",
+            rights[3:4] == b"s",
             int(offset, 16),
             os.makedev(int(major, 16), int(minor, 16)),
             int(inode),

@@ -47,6 +47,13 @@ def aligned_copy(array: Array) -> Array:
     return fresh
 
 
+def hides_values(array: Array) -> bool:
+    """Tell whether an array has a mask that masks something."""
+    if not isinstance(array, np.ma.MaskedArray) or array.mask is np.ma.nomask:
+        return False
+    return bool(np.ascontiguousarray(array.mask).view(np.bool_).any())
+
+
 def plain(array: Array) -> Array:
     """View as a base-class array whose meaningless strides are harmless.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -365,3 +367,45 @@ def test_buffer_tells_what_it_is():
 def test_share_goes_through_it():
     a = np.arange(3.0)
     assert address(share(share(a, "dlpack"), "numpy", copy=False)) == address(a)
+
+
+def test_stride_of_a_length_of_1_may_be_anything():
+    tensor = Tensor(np.arange(6.0).reshape(1, 6))
+    tensor.strides[0] = 2**62
+    assert from_dlpack(tensor.capsule(), copy=False).tolist() == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_stride_that_leaves_any_memory_is_refused():
+    tensor = Tensor(np.arange(6.0).reshape(2, 3))
+    tensor.strides[0] = 2**62
+    with pytest.raises(InvalidValueError, match="which leave any memory"):
+        from_dlpack(tensor.capsule())
+    assert tensor.deleted == 0
+
+
+def test_two_threads_that_take_one_capsule():
+    """One gets it, the other is refused, and the deleter runs once."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(500):
+            tensor, taken = Tensor(np.arange(3.0)), []
+            capsule, start = tensor.capsule(), threading.Barrier(2)
+
+            def take(capsule=capsule, start=start, taken=taken):
+                start.wait()
+                try:
+                    taken.append(from_dlpack(capsule))
+                except InvalidValueError:
+                    taken.append(None)
+
+            threads = [threading.Thread(target=take) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sum(each is not None for each in taken) == 1
+            taken.clear()
+            assert tensor.deleted == 1
+    finally:
+        sys.setswitchinterval(before)

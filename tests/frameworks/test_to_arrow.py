@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -272,6 +275,11 @@ def test_other_type_is_a_cast_into_memory_of_its_own(a, kind, values):
         (np.array([2**53 + 1]), pa.float64()),
         (np.array(["x"]), pa.int64()),
         (np.array([1]), pa.list_(pa.int64())),
+        (np.array([0, 2, 5]), pa.bool_()),
+        (np.array([2049, 100000]), pa.float16()),
+        (np.array(["2020-01-01T12:34:56"], "M8[s]"), pa.date32()),
+        (np.array(["2020-01-01T12:34:56"], "M8[s]"), pa.date64()),
+        (np.array(["2020-01-01T12:34:56"], "M8[s]"), pa.time32("s")),
     ],
     ids=str,
 )
@@ -296,3 +304,68 @@ def test_wrong_options():
         numpy_to_arrow_zero_copy([1, 2])
     with pytest.raises(WrongTypeError, match="got pyarrow.lib.Int64Array; numpack.share"):
         numpy_to_arrow_zero_copy(pa.array([1]))
+
+
+DAY, UTC = dt.date(2020, 1, 1), dt.UTC
+NOON = dt.datetime(2020, 1, 1, 12)
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [1, np.float16(1.5)],
+        [DAY, NOON],
+        [NOON, NOON.replace(tzinfo=UTC)],
+        [dt.time(1, tzinfo=UTC)],
+        ["a", b"b"],
+        [np.datetime64("2020"), np.datetime64("2020-01-01T05")],
+        [[1], [np.float16(1.5)]],
+        [{"a": DAY}, {"a": NOON}],
+        [np.zeros(1, "f4"), np.zeros(1, "i8")],
+    ],
+    ids=repr,
+)
+def test_objects_that_arrow_would_bend_into_one_type_are_refused(objects):
+    a = np.empty(len(objects), object)
+    a[:] = objects
+    assert not explain(a, "arrow").supported
+    with pytest.raises(UnsupportedError, match="several kinds|times of day with a zone"):
+        numpy_to_arrow_zero_copy(a)
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [1, 0.5, None],
+        [np.int8(1), 2],
+        ["a", np.str_("b"), None],
+        [True, np.False_],
+        [NOON, None],
+        [NOON.replace(tzinfo=UTC)],
+        [decimal.Decimal("1.5"), 2],
+        [[1], [2, None], None],
+        [{"a": 1}, {"a": 2, "b": "x"}],
+    ],
+    ids=repr,
+)
+def test_objects_of_one_kind_are_whole(objects):
+    a = np.empty(len(objects), object)
+    a[:] = objects
+    with pytest.warns(CopyWarning):
+        found = numpy_to_arrow_zero_copy(a).to_pylist()
+    if objects[0] == {"a": 1}:
+        objects = [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
+    assert found == objects
+
+
+def test_refusal_keeps_its_own_way_out():
+    route = explain(np.array([1], "M8[ps]"), "arrow")
+    assert "array.astype('M8[ns]')" in route.fix
+    assert "Zero-copy" not in route.reason
+
+
+def test_lists_longer_than_arrow_counts():
+    for layout, shape in (("list", (1, 2**31)), ("tensor", (0, 2**20, 2**20))):
+        a = np.broadcast_to(np.zeros((), "i1"), shape) if shape[0] else np.empty(shape, "i1")
+        with pytest.raises(InvalidValueError, match="at most 2,147,483,647 values"):
+            numpy_to_arrow_zero_copy(a, layout=layout)

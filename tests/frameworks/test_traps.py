@@ -13,10 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from support.dlpack import Tensor
+from support.dlpack import Producer, Tensor
 from support.memory import address, is_private_copy_on_write, shares_pages
 
-from numpack import CopyWarning, NumPack, ReadOnlyWarning, UnsupportedError, explain, share
+from numpack import (
+    CopyWarning,
+    NumPack,
+    ReadOnlyWarning,
+    UnsupportedError,
+    ZeroCopyArray,
+    explain,
+    share,
+)
 from numpack.io import (
     arrow_to_numpy_zero_copy,
     from_dlpack,
@@ -185,6 +193,24 @@ def test_file_larger_than_memory(tmp_path):
     assert mapped[size // 2] == 0
 
 
+def test_private_map_that_was_written_is_not_read_from_its_file_again(tmp_path):
+    import ctypes
+    import mmap
+
+    path = tmp_path / "data.bin"
+    path.write_bytes(np.zeros(1024).tobytes())
+    with path.open("rb") as file:
+        private = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    a = np.frombuffer(private)
+    a[0] = 42
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address(a)), 8192, mmap.PROT_READ) == 0
+    a.flags.writeable = False
+    for target in ("torch", "dlpack"):
+        assert not explain(a, target).shares_memory
+        with pytest.warns(CopyWarning, match="cannot be mapped again"):
+            assert share(share(a, target), "numpy")[0] == 42
+
+
 @pytest.mark.parametrize("fate", ["renamed", "replaced", "unlinked"])
 def test_map_whose_file_is_no_longer_where_it_was(fate, tmp_path):
     path = tmp_path / "data.bin"
@@ -213,9 +239,7 @@ def test_map_whose_file_cannot_be_found_is_copied_with_the_warning(tmp_path, mon
     monkeypatch.setattr(_mapping, "_open_again", lambda _: None)
     for target in ("torch", "dlpack"):
         assert not explain(mapped, target).shares_memory
-        with pytest.warns(
-            CopyWarning, match="mapped read-only and the file .* not to be found"
-        ):
+        with pytest.warns(CopyWarning, match="mapped read-only and cannot be mapped again"):
             result = share(mapped, target)
         share(result, "torch")[0] = 7
     assert mapped[0] == 0
@@ -320,3 +344,70 @@ def test_lazy_array_does_not_pickle_by_value():
     data = pickle.dumps(lazy)
     assert len(data) < 1000
     assert np.array_equal(pickle.loads(data), lazy)
+
+
+# Found here
+
+
+def test_conjugate_view_is_resolved_in_one_copy():
+    t = torch.tensor([[1 + 1j, 2], [3, 4], [5, 6 - 1j]]).T.conj()
+    route = explain(t, "dlpack")
+    assert [step.action for step in route.steps] == ["copied", "shared"]
+    with pytest.warns(CopyWarning) as caught:
+        buffer = share(t, "dlpack")
+    assert len(caught) == 1
+    assert buffer.array.tolist() == t.tolist()
+    assert ZeroCopyArray.from_torch(t, copy=True).array.tolist() == t.tolist()
+
+
+def test_tensor_whose_storage_was_freed_is_refused():
+    t = torch.arange(1000.0)
+    t.untyped_storage().resize_(0)
+    for call in (torch_to_numpy_zero_copy, from_dlpack):
+        with pytest.raises(UnsupportedError, match="its storage was freed"):
+            call(t)
+
+
+def test_tensor_of_more_dimensions_than_numpy_has():
+    with pytest.raises(UnsupportedError, match="at most 64 dimensions"):
+        torch_to_numpy_zero_copy(torch.zeros([1] * 65))
+
+
+def test_arrays_of_jax_come_out_read_only():
+    """They never change, and their legacy capsules cannot say so."""
+
+    class Array(Producer):
+        __module__ = "jaxlib._jax"
+
+    tensor = Tensor(np.arange(3.0), versioned=False)
+    assert not share(Array(tensor), "numpy", copy=False).flags.writeable
+    assert share(Array(tensor), "numpy", copy=True).flags.writeable
+
+
+def test_mask_that_masks_nothing_hides_nothing():
+    a = np.ma.array([1.0, 2.0], mask=[False, False])
+    assert share(a, "torch", copy=False).data_ptr() == address(a.data)
+    assert share(a, "dlpack", copy=False).array is a
+    assert np.asarray(ZeroCopyArray(a)).tolist() == [1, 2]
+    with NumPack("m.npk") as npk:
+        npk.save({"a": a})
+    masked = np.ma.array([[1, 2]], mask=[[True, False]])
+    assert share(ZeroCopyArray(masked), "arrow", layout="list").to_pylist() == [[None, 2]]
+
+
+def test_consumer_that_forbids_a_copy_gets_none():
+    door = ZeroCopyArray(np.arange(3.0)[::-1], order="K")
+    with pytest.raises(BufferError, match="negative strides"):
+        np.from_dlpack(door, copy=False)
+
+
+def test_types_are_not_held_for_ever():
+    import gc
+    import weakref
+
+    kind = type("Throwaway", (np.ndarray,), {})
+    assert share(np.zeros(2).view(kind), "torch").shape == (2,)
+    end = weakref.ref(kind)
+    del kind
+    gc.collect()
+    assert end() is None

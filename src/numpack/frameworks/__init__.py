@@ -22,6 +22,7 @@ To add one, write such a module and a line in `FRAMEWORKS`.
 from __future__ import annotations
 
 import importlib
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +92,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
 
 _BY_NAME = {framework.name: framework for framework in FRAMEWORKS}
 _BY_TYPE_NAME = {name: framework for framework in FRAMEWORKS for name in framework.types}
-_BY_TYPE: dict[type, Framework | None] = {}
+_BY_TYPE: weakref.WeakKeyDictionary[type, Framework] = weakref.WeakKeyDictionary()
 
 
 def by_name(name: str) -> Framework:
@@ -107,9 +108,10 @@ def by_name(name: str) -> Framework:
 def of_object(obj: object) -> Framework | None:
     """Find the framework that an object belongs to; ``None`` if none claims it."""
     kind = type(obj)
-    if kind not in _BY_TYPE:
-        _BY_TYPE[kind] = _claim(kind)
-    return _BY_TYPE[kind]
+    found = _BY_TYPE.get(kind) or _claim(kind)
+    if found is not None:
+        _BY_TYPE[kind] = found
+    return found
 
 
 def _claim(kind: type) -> Framework | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from .._policy import wrong_type
+from .._policy import refuse, wrong_type
 from .arrow_in import plan_array
 from .arrow_out import plan_arrow
 from .arrow_table import as_table, column, names
@@ -59,8 +59,12 @@ def _imported(obj: Any) -> pa.Array | pa.ChunkedArray:
         )
     if isinstance(obj, pa.Array | pa.ChunkedArray):
         return obj
-    if hasattr(obj, "__arrow_c_array__"):
-        return pa.array(obj)
-    if hasattr(obj, "__arrow_c_stream__"):
-        return pa.chunked_array(obj)
+    try:
+        if hasattr(obj, "__arrow_c_array__"):
+            return pa.array(obj)
+        if hasattr(obj, "__arrow_c_stream__"):
+            return pa.chunked_array(obj)
+    except pa.ArrowException as error:
+        given, why = type(obj).__name__, f"pyarrow cannot import it ({error})"
+        refuse("from Arrow", given, why, "convert it with its own library first")
     wrong_type("arrow_to_numpy_zero_copy", _EXPECTED, obj, "pass pyarrow.array(x)")

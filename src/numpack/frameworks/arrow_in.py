@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NULLS = ("convert", "mask", "raise")
 _EXACT_IN_FLOAT64 = 2**53
+_MAX_NDIM = 64
 _LISTS = (
     pa.types.is_list,
     pa.types.is_large_list,
@@ -50,9 +51,9 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
         obstacle = Obstacle(
             f"it is in {len(chunks)} chunks", "convert chunk by chunk: array.chunk(i)"
         )
-        convert = _concatenation(chunks)
+        convert, stand_in = _concatenation(chunks), _zeros_like(chunks)
     else:
-        convert = _conversion(chunks)
+        convert, stand_in = _conversion(chunks), None
     return Plan(
         direction="from Arrow",
         given=lambda: _describe(source),
@@ -60,7 +61,7 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
         result=convert,
         independent=lambda: _writable(convert()),
         obstacle=obstacle,
-        stand_in=lambda: _like(chunks),
+        stand_in=stand_in,
     )
 
 
@@ -87,6 +88,8 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
 
     def masked(data: Array) -> Array:
         mask = np.concatenate([_mask(chunk) for chunk in chunks])
+        if mask.ndim > data.ndim:  # objects, which hold what is inside for themselves
+            mask = np.concatenate([_own_mask(chunk) for chunk in chunks])
         mask = mask.reshape(mask.shape + (1,) * (data.ndim - mask.ndim))
         full = np.broadcast_to(mask, data.shape).copy()
         return np.ma.MaskedArray(data, mask=full, copy=False)
@@ -113,7 +116,20 @@ def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
             "copy it to the CPU first: array.copy_to(...)",
         )
         refuse("from Arrow", _describe(source), why, fix)
+    if _depth(source.type) > _MAX_NDIM:
+        why, fix = (
+            f"NumPy has at most {_MAX_NDIM} dimensions",
+            "flatten it: array.flatten()",
+        )
+        refuse("from Arrow", _describe(source), why, fix)
     return filled or [pa.nulls(0, source.type)]
+
+
+def _depth(kind: pa.DataType) -> int:
+    """Count the dimensions that fixed-size lists and tensors become."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return 1 + len(kind.shape)
+    return 1 + _depth(kind.value_type) if pa.types.is_fixed_size_list(kind) else 1
 
 
 def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> None:
@@ -240,52 +256,101 @@ def _concatenation(chunks: list[pa.Array]) -> Callable[[], Array]:
     return lambda: np.concatenate([_view(chunk) for chunk in chunks])
 
 
+def _zeros_like(chunks: list[pa.Array]) -> Callable[[], Array]:
+    shown = _view(chunks[0])
+    return lambda: np.zeros((sum(map(len, chunks)), *shown.shape[1:]), shown.dtype)
+
+
 def _conversion(chunks: list[pa.Array]) -> Callable[[], Array]:
     """Choose how to convert what cannot be shared, as pyarrow does; refuse what it cannot.
 
-    A type is tried on its first value: pyarrow says for itself what it cannot convert.
+    A type is tried on a value and a null: pyarrow says for itself what it cannot convert.
     Only with times does that depend on all values, because Python has no nanoseconds.
     """
     _refuse_rounded_integers(chunks)
+    kind = chunks[0].type
+    if _hides_nanoseconds(kind):
+        why = "Python objects in structs and maps have no nanoseconds"
+        refuse("from Arrow", _describe(chunks[0]), why, "cast them to microseconds first")
     for chunk in chunks:
-        _try(chunk if _contains(chunk.type, pa.types.is_time64) else chunk.slice(0, 1))
-    return lambda: _as_pyarrow_does(_joined(chunks))
+        _converted([chunk] if _contains(kind, pa.types.is_time64) else _samples(chunk))
+    return lambda: _converted(chunks)
+
+
+def _converted(chunks: list[pa.Array]) -> Array:
+    try:
+        return _as_pyarrow_does(_joined(chunks))
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        why = f"pyarrow cannot convert it ({error})"
+        refuse("from Arrow", _describe(chunks[0]), why, "cast it first: array.cast(...)")
+
+
+def _samples(array: pa.Array) -> list[pa.Array]:
+    """Pick the first value and the first null, if there are any."""
+    nulls = np.flatnonzero(_mask(array).reshape(len(array), -1).any(axis=1)).tolist()
+    return [array.slice(row, 1) for row in sorted({0, *nulls[:1]})]
 
 
 def _joined(chunks: list[pa.Array]) -> pa.Array:
-    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(list(map(_decoded, chunks)))
 
 
 def _as_pyarrow_does(array: pa.Array) -> Array:
+    array = _decoded(array)
     kind = array.type
-    if _contains(kind, pa.types.is_interval):  # pyarrow 26 crashes on these
+    if _contains(kind, _is_misread):
         return _objects(array)
-    if kind == pa.bool8() and not array.null_count:
-        return np.not_equal(_view(array.storage), 0)
     if isinstance(kind, pa.FixedShapeTensorType) and not _null_count(array):
         return _tensor_shaped(_as_pyarrow_does(array.storage), kind)
+    if kind == pa.bool8():
+        return _as_pyarrow_does(pc.not_equal(array.storage, 0))
+    if isinstance(kind, pa.BaseExtensionType):
+        return _as_pyarrow_does(array.storage)
     if pa.types.is_fixed_size_list(kind) and not _null_count(array):
         cells = _as_pyarrow_does(_child(array))
         return cells.reshape(len(array), kind.list_size, *cells.shape[1:])
-    converted: Array = _decoded(array).to_numpy(zero_copy_only=False)
+    try:
+        converted: Array = array.to_numpy(zero_copy_only=False)
+    except pa.ArrowNotImplementedError:
+        return _objects(array)
     return converted
 
 
+def _is_misread(kind: pa.DataType) -> bool:
+    """Tell whether pyarrow 26 crashes on a type, or forgets the offset of its bitmap."""
+    tests = (pa.types.is_interval, pa.types.is_list_view, pa.types.is_large_list_view)
+    return any(test(kind) for test in tests)
+
+
+def _hides_nanoseconds(kind: pa.DataType) -> bool:
+    """Tell whether a struct or map holds times of a unit that become plain integers there."""
+    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+        return _contains(kind, _is_in_nanoseconds)
+    inner = (kind.field(i).type for i in range(kind.num_fields))
+    return any(map(_hides_nanoseconds, inner))
+
+
+def _is_in_nanoseconds(kind: pa.DataType) -> bool:
+    return bool(
+        (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns"
+    )
+
+
 def _decoded(array: pa.Array) -> pa.Array:
-    """Write out a dictionary or the runs of a run-end encoding."""
-    if pa.types.is_dictionary(array.type):
-        return array.dictionary_decode()
-    if pa.types.is_run_end_encoded(array.type):
+    """Write out a dictionary or the runs of a run-end encoding, in an extension type too."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        storage = array.storage
+        inner = _decoded(storage)
+        return array if inner is storage else inner
+    if pa.types.is_run_end_encoded(kind):
         return pc.run_end_decode(array)
-    return array
-
-
-def _try(sample: pa.Array) -> None:
+    if not pa.types.is_dictionary(kind):
+        return array
     try:
-        _as_pyarrow_does(sample)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        why = f"pyarrow cannot convert it ({error})"
-        refuse("from Arrow", _describe(sample), why, "cast it first: array.cast(...)")
+        return array.dictionary_decode()
+    except pa.ArrowNotImplementedError:  # views of strings
+        return pa.array(array.to_pylist(), kind.value_type)
 
 
 def _objects(array: pa.Array) -> Array:
@@ -337,31 +402,30 @@ def _writable(array: Array) -> Array:
     return array if array.flags.writeable else aligned_copy(array)
 
 
-def _like(chunks: list[pa.Array]) -> Array:
-    """Make an uninitialised array like the result: dtype by converting a value or two."""
-    samples = [chunk.slice(0, 1) for chunk in chunks]
-    samples += [
-        chunk.filter(chunk.is_null()).slice(0, 1) for chunk in chunks if chunk.null_count
-    ]
-    shown = _as_pyarrow_does(_joined(samples))
-    if all(map(_shareable, samples)):
-        shown = _concatenation(samples)()
-    return np.empty((sum(map(len, chunks)), *shown.shape[1:]), shown.dtype)
-
-
 # Nulls
 
 
 def _mask(array: pa.Array) -> Array:
     """Unpack the validity bitmaps: true where a value, or the list around it, is null."""
-    if isinstance(array.type, pa.BaseExtensionType):
+    kind = array.type
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return _tensor_shaped(_mask(array.storage), kind)
+    if isinstance(kind, pa.BaseExtensionType):
         return _mask(array.storage)
-    own: Array = array.is_null().to_numpy(zero_copy_only=False)
-    if not pa.types.is_fixed_size_list(array.type):
+    own = _own_mask(array)
+    if not pa.types.is_fixed_size_list(kind):
         return own
     cells = _mask(_child(array))
-    cells = cells.reshape(len(array), array.type.list_size, *cells.shape[1:])
+    cells = cells.reshape(len(array), kind.list_size, *cells.shape[1:])
     return cells | own.reshape(len(array), *(1,) * (cells.ndim - 1))
+
+
+def _own_mask(array: pa.Array) -> Array:
+    """Unpack the outermost validity bitmap."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        return _own_mask(array.storage)
+    mask: Array = array.is_null().to_numpy(zero_copy_only=False)
+    return mask
 
 
 def _without_nulls(array: pa.Array) -> pa.Array:

@@ -10,13 +10,15 @@ import pyarrow as pa
 from .. import _dtypes
 from .._memory import aligned_copy, order_obstacle, plain, representation_obstacle
 from .._policy import Obstacle, Plan, describe, refuse
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, UnsupportedError
+from .arrow_objects import check_one_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._memory import Array
 
+_MAX_LIST = 2**31 - 1
 LAYOUTS = ("flat", "tensor", "list")
 _TIME_UNITS = ("s", "ms", "us", "ns")
 _CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
@@ -75,6 +77,11 @@ def _check_options(array: Array, layout: str, wanted: object) -> None:
         raise InvalidValueError(msg)
     if array.ndim == 0 and layout != "flat":
         msg = f"layout={layout!r} needs rows, and a 0-d array has none; pass array.reshape(1)"
+        raise InvalidValueError(msg)
+    if (layout != "flat" and max(array.shape[1:], default=0) > _MAX_LIST) or (
+        layout == "tensor" and np.prod(array.shape[1:], dtype=float) > _MAX_LIST
+    ):
+        msg = f"a fixed-size list has at most {_MAX_LIST:,} values; pass layout='flat'"
         raise InvalidValueError(msg)
     if wanted is not None and not isinstance(wanted, pa.DataType):
         msg = f"type must be a pyarrow.DataType such as pyarrow.bool8(), not {wanted!r}"
@@ -162,7 +169,8 @@ def _fixed_size_lists(values: pa.Array, rows: int, cell: tuple[int, ...]) -> pa.
 def _check_nulls(array: Array, mask: Array | None, layout: str) -> None:
     if layout != "tensor":
         return
-    if mask is not None or (array.dtype.kind in "mM" and np.isnat(array).any()):
+    masked = mask is not None and bool(mask.any())
+    if masked or (array.dtype.kind in "mM" and np.isnat(array).any()):
         _refuse_null_tensor(array)
 
 
@@ -209,6 +217,8 @@ def _converted(
         if wanted is None or wanted == result.type:
             return result
         return _faithfully_cast(array, result, wanted)
+    except UnsupportedError:
+        raise
     except _CONVERSION_ERRORS as error:
         if wanted is None:
             fix = "convert the values to one type with astype(...) first"
@@ -237,8 +247,15 @@ def _from_primitive(flat: Array) -> Any:
 def _from_objects(flat: Array, mask: Array | None) -> pa.Array:
     # pyarrow cuts a U string at its first NUL, so the strings go one by one; what a
     # StringDType holds for missing (NaN, None) is a null, a NaN among objects is not
+    objects = flat.astype(object)
+    if flat.dtype.kind == "O":
+        check_one_kind(objects.tolist())
     missing_is_null = flat.dtype.kind == "T"
-    return pa.array(flat.astype(object), mask=mask, from_pandas=missing_is_null)
+    array = pa.array(objects, mask=mask, from_pandas=missing_is_null)
+    if isinstance(array, pa.ChunkedArray):  # more than 2 GiB of characters
+        large = pa.large_string() if pa.types.is_string(array.type) else pa.large_binary()
+        array = pa.array(objects, large, mask=mask, from_pandas=missing_is_null)
+    return array
 
 
 def _from_coarse_time(array: Array, flat: Array, mask: Array | None) -> pa.Array:
@@ -280,14 +297,22 @@ def _fits_int32(days: Array) -> bool:
 
 
 def _faithfully_cast(array: Array, source: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """Cast, and refuse what would round: pyarrow's safe cast does not see that of floats."""
+    """Cast, and refuse what does not come back: pyarrow's safe cast lets much pass."""
     result = source.cast(wanted, safe=True)
-    if pa.types.is_floating(source.type):
-        back = result.cast(source.type).to_numpy(zero_copy_only=False)
-        if not np.array_equal(back, source.to_numpy(zero_copy_only=False), equal_nan=True):
-            why = f"{wanted} cannot hold its values without rounding"
-            refuse("to Arrow", describe(array), why, "round it yourself with astype(...) first")
+    if not _equal(result.cast(source.type, safe=True), source):
+        why = f"{wanted} cannot hold its values as they are"
+        fix = "round them yourself with astype(...) first"
+        refuse("to Arrow", describe(array), why, fix)
     return result
+
+
+def _equal(one: pa.Array, other: pa.Array) -> bool:
+    """Compare values; NaN is NaN."""
+    if not pa.types.is_floating(other.type):
+        return bool(one.equals(other))
+    left, right = (each.to_numpy(zero_copy_only=False) for each in (one, other))
+    same_nulls = bool(one.is_null().equals(other.is_null()))
+    return same_nulls and np.array_equal(left, right, equal_nan=True)
 
 
 def _way_out(dtype: _dtypes.DType) -> str:

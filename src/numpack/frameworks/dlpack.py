@@ -6,6 +6,7 @@ Source: DLPack 1.1 (``dlpack.h``) and the Python specification of the array API 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 LABEL = "DLPack"
 FROM_OPTIONS = frozenset({"device"})
 TO_OPTIONS = frozenset({"order"})
+
+# Their arrays never change, and their legacy capsules cannot say so.
+_IMMUTABLE = frozenset({"jax", "jaxlib"})
 
 
 class DLPackBuffer:
@@ -164,9 +168,11 @@ def to_numpy(obj: Any, *, device: object = None) -> Plan[Array]:
             "pass np.asarray(x), or share(x, 'numpy') for what speaks another protocol",
         )
     capsule = _request(obj, max_version=_exchange.MAX_VERSION)
-    if _exchange.describe(capsule).on_host:
-        return _of_capsule(capsule)
-    return _of_device(obj, _exchange.describe(capsule))
+    about = _exchange.describe(capsule)
+    if about.on_host:
+        immutable = type(obj).__module__.partition(".")[0] in _IMMUTABLE
+        return _of_capsule(capsule, readonly=immutable)
+    return _of_device(obj, about)
 
 
 def check_device(device: object) -> None:
@@ -208,8 +214,9 @@ def _request(obj: Any, **keywords: Any) -> object:
             raise ZeroCopyError(msg) from error
 
 
-def _of_capsule(capsule: object) -> Plan[Array]:
+def _of_capsule(capsule: object, *, readonly: bool = False) -> Plan[Array]:
     about = _exchange.describe(capsule)
+    about = replace(about, readonly=about.readonly or readonly)
     row = _usable_row(about)
     if not about.on_host:
         refuse(

@@ -9,6 +9,7 @@ import numpy as np
 from .._mapping import behind
 from .._memory import (
     aligned_copy,
+    hides_values,
     order_obstacle,
     plain,
     representation_obstacle,
@@ -27,7 +28,7 @@ TO_OPTIONS: frozenset[str] = frozenset()
 
 def to_numpy(obj: Any) -> Plan[Array]:
     """Plan the way to the hub, which an ndarray has reached already."""
-    return _as_it_is(obj if isinstance(obj, np.ndarray) else obj.__array__(), "from NumPy")
+    return _as_it_is(held(obj), "from NumPy")
 
 
 def from_numpy(array: Array) -> Plan[Array]:
@@ -45,6 +46,14 @@ def _as_it_is(array: Array, direction: str) -> Plan[Array]:
     )
 
 
+def held(obj: Any) -> Array:
+    """Give the ndarray that an object of this package holds; an ndarray is its own."""
+    if isinstance(obj, np.ndarray):
+        return obj
+    array: Array = obj.array if hasattr(obj, "array") else obj.__array__()
+    return array
+
+
 def expect(function: str, array: object) -> Array:
     """Take an ndarray, or what holds one, and nothing else.
 
@@ -55,10 +64,8 @@ def expect(function: str, array: object) -> Array:
     """
     if isinstance(array, np.ndarray):
         return array
-    name = type(array).__module__
-    if name.partition(".")[0] == "numpack" and hasattr(array, "__array__"):
-        held: Array = array.__array__()
-        return held
+    if type(array).__module__.partition(".")[0] == "numpack" and hasattr(array, "__array__"):
+        return held(array)
     fix = "pass np.asarray(x)"
     if hasattr(array, "__dlpack__") or hasattr(array, "__arrow_c_array__"):
         fix = "numpack.share(x, target) takes the arrays of every framework"
@@ -67,7 +74,7 @@ def expect(function: str, array: object) -> Array:
 
 def refuse_mask(array: Array, framework: str) -> None:
     """Refuse an array with a mask towards a framework that has none."""
-    if isinstance(array, np.ma.MaskedArray) and array.mask is not np.ma.nomask:
+    if hides_values(array):
         refuse(
             f"to {framework}",
             describe(array),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .._memory import Array
 
 LABEL = "torch"
+_MAX_NDIM = 64
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS = frozenset({"device"})
 
@@ -71,8 +72,7 @@ def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
         return _array(detached, row)
 
     def resolve() -> Array:
-        real = detached.resolve_conj().resolve_neg().cpu()
-        return _array(real.clone() if real._is_zerotensor() else real, row)  # noqa: SLF001
+        return _array(torch.empty(tensor.shape, dtype=tensor.dtype).copy_(detached), row)
 
     return Plan(
         direction="from torch",
@@ -195,7 +195,20 @@ def _refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
         return f"its layout is {tensor.layout}", "pass tensor.to_dense()"
     if tensor.is_meta:
         return "a meta tensor has no values", "make it on the CPU"
+    if tensor.ndim > _MAX_NDIM:
+        return f"NumPy has at most {_MAX_NDIM} dimensions", "pass tensor.squeeze()"
+    if _reach(tensor) > tensor.untyped_storage().nbytes():
+        return "its storage was freed or made smaller", "give it its memory back first"
     return None
+
+
+def _reach(tensor: torch.Tensor) -> int:
+    """Count the bytes of storage up to the end of the tensor's last element."""
+    if tensor.numel() == 0 or tensor._is_zerotensor():  # noqa: SLF001
+        return 0
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last: int = tensor.storage_offset() + sum((n - 1) * stride for n, stride in steps)
+    return (last + 1) * int(tensor.element_size())
 
 
 def _tensor_obstacle(tensor: torch.Tensor) -> Obstacle | None:

@@ -61,6 +61,8 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     if sink.name == "numpy":
         return carry_out(first, copy)
     arrive = sink.module().from_numpy
+    if copy is not None and not copy and first.obstacle is not None:
+        arrive(_foreseen(first), **arriving)  # may refuse, which is so under every policy
     if not copy:
         return carry_out(arrive(carry_out(first, copy), **arriving), copy)
     if first.obstacle is None:
@@ -94,8 +96,8 @@ def explain(x: Any, target: str, **options: Any) -> Route:
 
     Notes
     -----
-    Values are read where only they decide: objects and casts to Arrow, and integers
-    beside nulls from it.
+    Where only the values decide they are looked at: objects and casts to Arrow are
+    converted, and what comes from Arrow as another dtype is too if it goes on.
 
     Examples
     --------
@@ -109,6 +111,7 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     >>> route.fix
     'pass type=pa.bool8() to share the bytes'
     """
+    _refuse_single_use(x)
     source, sink = _source(x), by_name(target)
     leaving, arriving = _split(options, source, sink)
     steps: list[Step] = []
@@ -119,11 +122,23 @@ def explain(x: Any, target: str, **options: Any) -> Route:
             steps.append(Step.of(first))
         if sink.name != "numpy":
             direction = f"to {sink.module().LABEL}"
-            array = (first.stand_in or first.result)()
-            steps.append(Step.of(sink.module().from_numpy(array, **arriving)))
+            plan = sink.module().from_numpy(_foreseen(first), **arriving)
+            steps.append(Step.of(plan))
     except UnsupportedError as error:
         steps.append(Step(direction, "refused", reason=error.reason, fix=error.fix))
     return Route.of(source.name, sink.name, tuple(steps))
+
+
+def _foreseen(plan: Plan[Any]) -> Any:
+    """Give what a plan will result in, or an array of the same kind without moving data."""
+    return (plan.stand_in or plan.result)()
+
+
+def _refuse_single_use(x: object) -> None:
+    """Refuse to look into a stream: whoever looks has used it up."""
+    if hasattr(x, "__arrow_c_stream__") and not hasattr(x, "__len__"):
+        fix = "read it first: pyarrow.chunked_array(x)"
+        wrong_type("explain", "an array that can be looked at twice", x, fix)
 
 
 def _source(x: object) -> Framework:

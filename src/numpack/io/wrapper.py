@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._memory import aligned_copy
+from .._memory import aligned_copy, hides_values
 from .._policy import carry_out, describe, refuse
 from ..frameworks import by_name
 from ..frameworks.dlpack import DLPackBuffer
@@ -150,8 +150,7 @@ class ZeroCopyArray:
 
     def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> Array:
         """Give the array to NumPy; a copy only for another dtype or if asked for."""
-        masked = isinstance(self.array, np.ma.MaskedArray)
-        if masked and self.array.mask is not np.ma.nomask:  # type: ignore[attr-defined]
+        if hides_values(self.array):
             why = "np.asarray would drop its mask"
             refuse("to NumPy", describe(self.array), why, "use .to_numpy() or .array")
         if dtype is None or dtype == self.array.dtype:
@@ -171,7 +170,8 @@ class ZeroCopyArray:
         copy: bool | None = None,
     ) -> object:
         """Export a capsule over the same memory; see `DLPackBuffer`."""
-        return self.to_dlpack().__dlpack__(
+        form = False if copy is False else None
+        return self.to_dlpack(copy=form).__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
 

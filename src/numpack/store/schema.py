@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _dtypes
+from .._memory import hides_values
 from .._policy import describe
 from ..errors import UnsupportedError
 
@@ -82,7 +83,7 @@ def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
         Objects and variable-length strings are references, long doubles differ from one
         machine to the next, and a mask would be lost.
     """
-    if isinstance(array, np.ma.MaskedArray) and array.mask is not np.ma.nomask:
+    if hides_values(array):
         _refuse(array, "the mask would be lost", "save array.filled(value), or data and mask")
     for leaf in _dtypes.leaves(array.dtype):
         if leaf.hasobject:
