@@ -160,7 +160,11 @@ def describe(capsule: object) -> Description:
         The capsule was consumed already, is no DLPack capsule, is of another major
         version, or holds a shape that no array has.
     """
-    _, managed = _open(capsule)
+    with _taking:  # or another thread may take it, and free it, while it is being read
+        return _read(_open(capsule)[1])
+
+
+def _read(managed: _Legacy | _Versioned) -> Description:
     tensor = managed.tensor
     flags = managed.flags if isinstance(managed, _Versioned) else 0
     ndim = tensor.ndim
