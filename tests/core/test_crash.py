@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.files import contents
 
 from numpack import NumPack, errors
 
@@ -47,12 +48,6 @@ def start(tmp_path):
 def store():
     with NumPack("s.npk") as opened:
         yield opened
-
-
-def contents() -> dict[str, bytes]:
-    """All files of the store."""
-    files = (path for path in Path("s.npk").rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in files}
 
 
 def state_of(store: NumPack) -> dict[str, list]:

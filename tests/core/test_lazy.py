@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.files import contents
 from support.memory import address, file_position, shares_pages
 
 from numpack import CorruptStoreError, LazyArray, NumPack, UnsupportedError
@@ -30,12 +31,6 @@ def store():
 def lazy(store):
     store.save({"x": ROWS})
     return store.load("x", lazy=True)
-
-
-def contents() -> dict[str, bytes]:
-    """All files of the store."""
-    files = (path for path in Path("s.npk").rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in files}
 
 
 def mapped(store: NumPack, array: np.ndarray) -> LazyArray:

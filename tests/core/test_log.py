@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.files import contents
 
 from numpack import CorruptStoreError, NumPack, StoreError
 
@@ -33,12 +34,6 @@ def history():
         store.append({"x": ROWS})
         store.drop("y")
         store.save({"z": ROWS})
-
-
-def contents() -> dict[str, bytes]:
-    """All files of the store."""
-    files = (path for path in Path("s.npk").rglob("*") if path.is_file())
-    return {str(path): path.read_bytes() for path in files}
 
 
 def shapes() -> dict[str, tuple[int, ...]]:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.arrays import FIXED, cells, elements, make, values
+from support.files import contents
 
 from numpack import (
     IndexRangeError,
@@ -26,7 +27,7 @@ from numpack import (
 )
 
 ROWS = np.arange(12.0).reshape(6, 2)
-MASKED = [(name, "masked") for name in FIXED] + [("struct", "masked_without_mask")]
+MASKED = [(name, "masked") for name in FIXED]
 STORED = [cell for cell in cells(FIXED) if cell not in MASKED]
 UNUSUAL = {
     "titled": np.dtype([(("Title", "a"), "<i4"), ("b", "<f8")]),
@@ -50,12 +51,6 @@ UNUSUAL = {
 def store():
     with NumPack("s.npk") as opened:
         yield opened
-
-
-def contents(folder: str = "s.npk") -> dict[str, bytes]:
-    """All files below a folder."""
-    files = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def raw(dtype: np.dtype, count: int) -> np.ndarray:

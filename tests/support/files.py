@@ -1,0 +1,11 @@
+"""What is on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def contents(folder: str = "s.npk") -> dict[str, bytes]:
+    """All files below a folder, by their path in it."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
