@@ -47,6 +47,6 @@ $(BARE)/.installed: $(BUILD) $(SOURCES)
 	touch $@
 
 define new_venv
-	test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) || \
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) || \
 	  { echo "$(PYTHON) -m venv failed; on Debian: apt install python3-venv" >&2; exit 1; }
 endef

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from .. import _dtypes
-from .._memory import aligned_copy, order_obstacle, plain, representation_obstacle
-from .._policy import Obstacle, Plan, describe, refuse
-from ..errors import InvalidValueError, UnsupportedError
-from .arrow_objects import check_one_kind
+from ... import _dtypes
+from ..._memory import aligned_copy, order_obstacle, plain, representation_obstacle
+from ..._policy import Obstacle, Plan, describe, refuse
+from ...errors import InvalidValueError, UnsupportedError
+from .objects import check_one_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._memory import Array
+    from ..._memory import Array
 
 _MAX_LIST = 2**31 - 1
 LAYOUTS = ("flat", "tensor", "list")

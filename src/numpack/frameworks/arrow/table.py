@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from .._policy import wrong_type
-from ..errors import IndexRangeError, InvalidValueError, NotFoundError, WrongTypeError
+from ..._policy import wrong_type
+from ...errors import IndexRangeError, InvalidValueError, NotFoundError, WrongTypeError
 
 if TYPE_CHECKING:
     from typing import TypeAlias

@@ -1,7 +1,7 @@
 """Arrow, by pyarrow or through the Arrow PyCapsule interface of any other library.
 
 Source: Arrow columnar format (physical layouts, canonical extension types) and the Arrow
-PyCapsule interface. The two directions are in `arrow_out` and `arrow_in`.
+PyCapsule interface. The two directions are in `outward` and `inward`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from .._policy import refuse, wrong_type
-from .arrow_in import plan_array
-from .arrow_out import plan_arrow
-from .arrow_table import as_table, column, names
+from ..._policy import refuse, wrong_type
+from .inward import plan_array
+from .outward import plan_arrow
+from .table import as_table, column, names
 
 if TYPE_CHECKING:
-    from .._memory import Array
-    from .._policy import Plan
+    from ..._memory import Array
+    from ..._policy import Plan
 
 __all__ = [
     "FROM_OPTIONS",

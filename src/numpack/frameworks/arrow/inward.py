@@ -1,0 +1,172 @@
+"""Arrow to NumPy: what is shared, what is copied, and what becomes of nulls and chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from ..._memory import aligned_copy
+from ..._policy import Obstacle, Plan, refuse
+from ...errors import InvalidValueError, NullError
+from .convert import conversion, decoded, describe
+from .views import mask, null_count, own_mask, shareable, view, without_nulls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..._memory import Array
+
+NULLS = ("convert", "mask", "raise")
+_MAX_NDIM = 64
+
+
+def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
+    """Plan the way from an Arrow array or chunked array to an ndarray."""
+    if nulls not in NULLS:
+        msg = f"nulls must be one of {', '.join(map(repr, NULLS))}, not {nulls!r}"
+        raise InvalidValueError(msg)
+    chunks = _filled_chunks(source)
+    if nulls == "raise":
+        _raise_nulls(source, chunks)
+    if nulls == "mask":
+        return _plan_masked(source, chunks)
+    return _plan(source, chunks)
+
+
+def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
+    obstacle = next(filter(None, map(_obstacle, chunks)), None)
+    if obstacle is None and len(chunks) == 1:
+        return _plan_view(source, chunks[0])
+    if obstacle is None:
+        obstacle = Obstacle(
+            f"it is in {len(chunks)} chunks", "convert chunk by chunk: array.chunk(i)"
+        )
+        convert, stand_in = _concatenation(chunks), _zeros_like(chunks)
+    else:
+        convert, stand_in = conversion(chunks), None
+    return Plan(
+        direction="from Arrow",
+        given=lambda: describe(source),
+        nbytes=source.nbytes,
+        result=convert,
+        independent=lambda: _writable(convert()),
+        obstacle=obstacle,
+        stand_in=stand_in,
+    )
+
+
+def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Array]:
+    def share() -> Array:
+        values = view(array)
+        values.flags.writeable = False  # Arrow memory is immutable
+        return values
+
+    return Plan(
+        direction="from Arrow",
+        given=lambda: describe(source),
+        nbytes=source.nbytes,
+        result=share,
+        independent=lambda: aligned_copy(share()),
+    )
+
+
+def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
+    """Plan a masked array: its values as if there were no nulls, its mask from the bitmap."""
+    encoded = next((chunk for chunk in chunks if decoded(chunk) is not chunk), None)
+    chunks = [decoded(chunk) for chunk in chunks]
+    values = _plan(source, [without_nulls(chunk) for chunk in chunks])
+
+    def masked(data: Array) -> Array:
+        hidden = np.concatenate([mask(chunk) for chunk in chunks])
+        if hidden.ndim > data.ndim:  # objects, which hold what is inside for themselves
+            hidden = np.concatenate([own_mask(chunk) for chunk in chunks])
+        hidden = hidden.reshape(hidden.shape + (1,) * (data.ndim - hidden.ndim))
+        full = np.broadcast_to(hidden, data.shape).copy()
+        return np.ma.MaskedArray(data, mask=full, copy=False)
+
+    stand_in = values.stand_in
+    return Plan(
+        direction="from Arrow",
+        given=values.given,
+        nbytes=values.nbytes,
+        result=lambda: masked(values.result()),
+        independent=lambda: masked(values.independent()),
+        obstacle=values.obstacle if encoded is None else _obstacle(encoded),
+        stand_in=None if stand_in is None else lambda: masked(stand_in()),
+    )
+
+
+def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    """List the chunks that hold something; of an empty array one empty chunk."""
+    chunks = [source] if isinstance(source, pa.Array) else source.chunks
+    filled = [chunk for chunk in chunks if len(chunk)]
+    if any(not getattr(chunk, "is_cpu", True) for chunk in filled):
+        why, fix = (
+            "its buffers are not the CPU's",
+            "copy it to the CPU first: array.copy_to(...)",
+        )
+        refuse("from Arrow", describe(source), why, fix)
+    if _depth(source.type) > _MAX_NDIM:
+        why, fix = (
+            f"NumPy has at most {_MAX_NDIM} dimensions",
+            "flatten it: array.flatten()",
+        )
+        refuse("from Arrow", describe(source), why, fix)
+    return filled or [pa.nulls(0, source.type)]
+
+
+def _depth(kind: pa.DataType) -> int:
+    """Count the dimensions that fixed-size lists and tensors become."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return 1 + len(kind.shape)
+    return 1 + _depth(kind.value_type) if pa.types.is_fixed_size_list(kind) else 1
+
+
+def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> None:
+    count = sum(map(null_count, chunks))
+    if count:
+        msg = (
+            f"Zero-copy conversion from Arrow failed: {describe(source)}, {count:,} of its "
+            "values are null; pass nulls='mask' for a masked array over the same memory, or "
+            "nulls='convert' for NaN, NaT or None"
+        )
+        raise NullError(msg)
+
+
+def _obstacle(array: pa.Array) -> Obstacle | None:
+    """Say why the values cannot be viewed in place."""
+    if shareable(array):
+        return None
+    kind = array.type
+    nulls = null_count(array)
+    if nulls and shareable(without_nulls(array)):
+        return Obstacle(
+            f"{nulls:,} of its values are null, which NumPy has no place for",
+            "pass nulls='mask' for a masked array over the same memory",
+        )
+    if pa.types.is_boolean(kind):
+        return Obstacle("Arrow packs booleans as bits", "keep them as pa.bool8()")
+    if kind == pa.bool8():
+        return Obstacle("some of its bytes are neither 0 nor 1", "store true as 1")
+    if pa.types.is_dictionary(kind):
+        return Obstacle("its values are in a dictionary", "convert .indices and .dictionary")
+    if pa.types.is_date32(kind):
+        return Obstacle("NumPy keeps days in 64 bits", "keep the dates as pa.date64()")
+    return Obstacle(
+        f"NumPy has no array of {kind} in Arrow's layout", "keep numbers in fixed-width types"
+    )
+
+
+def _concatenation(chunks: list[pa.Array]) -> Callable[[], Array]:
+    return lambda: np.concatenate([view(chunk) for chunk in chunks])
+
+
+def _zeros_like(chunks: list[pa.Array]) -> Callable[[], Array]:
+    shown = view(chunks[0])
+    return lambda: np.zeros((sum(map(len, chunks)), *shown.shape[1:]), shown.dtype)
+
+
+def _writable(array: Array) -> Array:
+    return array if array.flags.writeable else aligned_copy(array)

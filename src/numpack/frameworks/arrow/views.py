@@ -1,0 +1,123 @@
+"""Arrow memory as NumPy sees it: values viewed in place, validity bitmaps as masks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from ..._dtypes import DType
+    from ..._memory import Array
+
+
+def shareable(array: pa.Array) -> bool:
+    """Tell whether the values lie in one buffer as NumPy's would, without nulls."""
+    kind = array.type
+    if array.null_count:
+        return False
+    if isinstance(kind, pa.BaseExtensionType):
+        return shareable(array.storage) and (kind != pa.bool8() or _only_zero_and_one(array))
+    if pa.types.is_fixed_size_list(kind):
+        return shareable(child(array))
+    return _dtype(kind) is not None
+
+
+def view(array: pa.Array) -> Array:
+    """View the values of a `_shareable` array in place."""
+    kind = array.type
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return tensor_shaped(view(array.storage), kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        values = view(array.storage)
+        return values.view(np.bool_) if kind == pa.bool8() else values
+    if pa.types.is_fixed_size_list(kind):
+        cells = view(child(array))
+        return cells.reshape(len(array), kind.list_size, *cells.shape[1:])
+    dtype = _dtype(kind)
+    data = array.buffers()[1]
+    if len(array) == 0 or dtype is None or dtype.itemsize == 0 or data is None:
+        return np.empty(len(array), dtype)
+    start = array.offset * dtype.itemsize
+    return np.frombuffer(data, np.uint8, len(array) * dtype.itemsize, start).view(dtype)
+
+
+def tensor_shaped(lists: Array, kind: Any) -> Array:
+    """Bring the elements of a tensor array's lists, one list a row, to the tensor's shape."""
+    values = lists.reshape(len(lists), *kind.shape, *lists.shape[2:])
+    if kind.permutation is None:
+        return values
+    inner = range(1 + len(kind.shape), values.ndim)
+    return values.transpose(0, *(1 + axis for axis in kind.permutation), *inner)
+
+
+def child(array: pa.Array) -> pa.Array:
+    """Give the elements of fixed-size lists: the part that an offset leaves of them."""
+    size = array.type.list_size
+    return array.values.slice(array.offset * size, len(array) * size)
+
+
+def _dtype(kind: pa.DataType) -> DType | None:
+    """Find the NumPy dtype whose elements lie as Arrow's do."""
+    if pa.types.is_timestamp(kind):
+        return np.dtype(f"M8[{kind.unit}]")
+    if pa.types.is_duration(kind):
+        return np.dtype(f"m8[{kind.unit}]")
+    if pa.types.is_date64(kind):
+        return np.dtype("M8[ms]")
+    if pa.types.is_fixed_size_binary(kind):
+        return np.dtype(f"V{kind.byte_width}")
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        dtype: DType = np.dtype(kind.to_pandas_dtype())
+        return dtype
+    return None
+
+
+def _only_zero_and_one(array: pa.Array) -> bool:
+    """Tell whether bool8 values are NumPy's: Arrow calls every other byte true as well."""
+    return bool(np.all(view(array.storage).view(np.uint8) <= 1))
+
+
+def mask(array: pa.Array) -> Array:
+    """Unpack the validity bitmaps: true where a value, or the list around it, is null."""
+    kind = array.type
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return tensor_shaped(mask(array.storage), kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        return mask(array.storage)
+    own = own_mask(array)
+    if not pa.types.is_fixed_size_list(kind):
+        return own
+    cells = mask(child(array))
+    cells = cells.reshape(len(array), kind.list_size, *cells.shape[1:])
+    return cells | own.reshape(len(array), *(1,) * (cells.ndim - 1))
+
+
+def own_mask(array: pa.Array) -> Array:
+    """Unpack the outermost validity bitmap."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        return own_mask(array.storage)
+    mask: Array = array.is_null().to_numpy(zero_copy_only=False)
+    return mask
+
+
+def without_nulls(array: pa.Array) -> pa.Array:
+    """Give the same buffers without the validity bitmaps."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, without_nulls(array.storage))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.Array.from_buffers(
+            kind, len(array), [None], children=[without_nulls(child(array))]
+        )
+    if _dtype(kind) is None and not pa.types.is_boolean(kind):
+        return array
+    return pa.Array.from_buffers(
+        kind, len(array), [None, *array.buffers()[1:]], null_count=0, offset=array.offset
+    )
+
+
+def null_count(array: pa.Array) -> int:
+    """Count the nulls, those inside fixed-size lists included."""
+    return int(np.count_nonzero(mask(array)))
