@@ -78,7 +78,7 @@ OPERATIONS = {
     "append": lambda s: s.append({"x": ROWS, "y": -ROWS}),
     "drop": lambda s: s.drop(["y", "x"]),
     "fold": lambda s: s.append({"x": ROWS}),
-    "drop_if_exists": lambda s: NumPack(s._path, drop_if_exists=True).open(),
+    "drop_if_exists": lambda s: NumPack(s._handle.path, drop_if_exists=True).open(),
 }
 operation = sys.argv[1]
 if operation == "fold":
