@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -192,7 +192,5 @@ class StoreBesideDictionary(RuleBasedStateMachine):
 StoreBesideDictionary.TestCase.settings = settings(
     max_examples=250,
     stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
 )
 TestStoreBesideDictionary = StoreBesideDictionary.TestCase

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.arrays import LOWPREC, NATIVE, elements, values
@@ -16,9 +16,7 @@ from support.memory import address
 
 from numpack import CopyWarning, NumPack, UnsupportedError, ZeroCopyError, explain, share
 
-COMMON = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+COMMON = settings(max_examples=150)
 NAMES = [*NATIVE, *LOWPREC]
 
 
