@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import tracemalloc
 import warnings
 from contextlib import nullcontext
 
@@ -529,3 +530,34 @@ def test_more_dimensions_than_numpy_has():
     assert not explain(array, "numpy").supported
     with pytest.raises(UnsupportedError, match="at most 64 dimensions"):
         arrow_to_numpy_zero_copy(array)
+
+
+@pytest.mark.parametrize("layout", ["flat", "list", "tensor"])
+@pytest.mark.parametrize("nulls", ["convert", "raise"])
+def test_sharing_costs_no_memory_whatever_is_asked_of_nulls(nulls, layout):
+    array = numpy_to_arrow_zero_copy(np.zeros((10**6, 8), "f4"), layout=layout)
+    tracemalloc.start()
+    try:
+        arrow_to_numpy_zero_copy(array, nulls=nulls, copy=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000  # a mask alone would be 8 MB
+
+
+@pytest.mark.parametrize("nulls", ["convert", "mask", "raise"])
+@pytest.mark.parametrize("name", [*COPIED, *NULLS, *MISREAD])
+def test_nothing_of_any_type_is_an_empty_array(name, nulls):
+    array = {**COPIED, **NULLS, **MISREAD}[name][0]
+    kind = array.type
+    for empty in (
+        array[:0],
+        pa.chunked_array([array[:0]] if isinstance(array, pa.Array) else [], kind),
+    ):
+        for copy in (None, True):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", CopyWarning)
+                result = arrow_to_numpy_zero_copy(empty, nulls=nulls, copy=copy)
+            assert len(result) == 0
+            assert isinstance(result, np.ndarray)
+        assert explain(empty, "numpy", nulls=nulls).supported

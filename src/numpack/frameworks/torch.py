@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LABEL = "torch"
 _MAX_NDIM = 64
+_CPU = torch.device("cpu")
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS = frozenset({"device"})
 
@@ -139,8 +140,10 @@ def _caution(array: Array) -> str:
 
 
 def _device(device: object) -> torch.device:
+    if device is None:
+        return _CPU
     try:
-        target = torch.device("cpu" if device is None else device)
+        target = torch.device(device)
         if target.type != "meta":
             torch.empty(0, device=target)
             return target

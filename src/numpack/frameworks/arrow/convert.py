@@ -52,6 +52,8 @@ def _converted(chunks: list[pa.Array]) -> Array:
 
 def _samples(array: pa.Array) -> list[pa.Array]:
     """Pick the first value and the first null, if there are any."""
+    if not len(array):
+        return [array]
     nulls = np.flatnonzero(mask(array).reshape(len(array), -1).any(axis=1)).tolist()
     return [array.slice(row, 1) for row in sorted({0, *nulls[:1]})]
 
@@ -76,7 +78,7 @@ def _as_pyarrow_does(array: pa.Array) -> Array:
         return cells.reshape(len(array), kind.list_size, *cells.shape[1:])
     try:
         converted: Array = array.to_numpy(zero_copy_only=False)
-    except pa.ArrowNotImplementedError:
+    except pa.ArrowNotImplementedError:  # unions, lists of views: Python objects hold them
         return _objects(array)
     return converted
 

@@ -119,5 +119,16 @@ def without_nulls(array: pa.Array) -> pa.Array:
 
 
 def null_count(array: pa.Array) -> int:
-    """Count the nulls, those inside fixed-size lists included."""
+    """Count the nulls, those inside fixed-size lists included; cheap where there are none."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return null_count(array.storage)
+    if pa.types.is_primitive(kind):
+        return int(array.null_count)
+    if (
+        pa.types.is_fixed_size_list(kind)
+        and not array.null_count
+        and not null_count(child(array))
+    ):
+        return 0
     return int(np.count_nonzero(mask(array)))
