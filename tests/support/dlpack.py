@@ -6,11 +6,48 @@ import ctypes
 
 import numpy as np
 
-from numpack import _exchange
+LEGACY, VERSIONED = b"dltensor", b"dltensor_versioned"
+CPU = (1, 0)
 
 _new_capsule = ctypes.pythonapi.PyCapsule_New
 _new_capsule.restype = ctypes.py_object
 _new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+
+
+class DataType(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
+
+
+class DLTensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("dtype", DataType),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class Legacy(ctypes.Structure):
+    _fields_ = (
+        ("tensor", DLTensor),
+        ("manager_ctx", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+    )
+
+
+class Versioned(ctypes.Structure):
+    _fields_ = (
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("manager_ctx", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", DLTensor),
+    )
 
 
 class Tensor:
@@ -19,15 +56,15 @@ class Tensor:
     def __init__(self, array: np.ndarray, *, versioned: bool = True, row=None):
         self.array = array
         self.deleted = 0
-        self.managed = (_exchange._Versioned if versioned else _exchange._Legacy)()
+        self.managed = (Versioned if versioned else Legacy)()
         self._deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._count)
-        self._name = _exchange.VERSIONED if versioned else _exchange.LEGACY
+        self._name = VERSIONED if versioned else LEGACY
         self.managed.deleter = ctypes.cast(self._deleter, ctypes.c_void_p)
         if versioned:
             self.managed.major, self.managed.minor = 1, 0
         tensor = self.managed.tensor
         tensor.data = array.ctypes.data
-        tensor.device_type, tensor.device_id = _exchange.CPU
+        tensor.device_type, tensor.device_id = CPU
         tensor.ndim = array.ndim
         tensor.dtype.code, tensor.dtype.bits = 2, 8 * array.itemsize
         tensor.dtype.lanes = 1

@@ -28,6 +28,8 @@ from typing import Any
 
 from ..errors import InvalidValueError, MissingDependencyError
 
+LOADED: dict[str, Any] = {}  # the modules of frameworks that were needed, by name
+
 
 @dataclass(frozen=True, slots=True)
 class Framework:
@@ -54,10 +56,13 @@ class Framework:
     install: str = ""
 
     def module(self) -> Any:
-        """Import the module of this framework, and so the framework."""
-        if self.package is not None:
-            self._require(self.package)
-        return importlib.import_module(f"{__name__}.{self.name}")
+        """Import the module of this framework, and so the framework, once."""
+        found = LOADED.get(self.name)
+        if found is None:
+            if self.package is not None:
+                self._require(self.package)
+            found = LOADED[self.name] = importlib.import_module(f"{__name__}.{self.name}")
+        return found
 
     def _require(self, package: str) -> None:
         try:

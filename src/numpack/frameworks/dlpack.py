@@ -6,19 +6,21 @@ Source: DLPack 1.1 (``dlpack.h``) and the Python specification of the array API 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _dtypes, _exchange
+from .._doors import connect, publish
 from .._mapping import behind
 from .._memory import aligned_copy, plain
 from .._policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
+from .._quick import quick_class
 from ..errors import InvalidValueError, ZeroCopyError
 from .numpy import expect, in_form, refuse_mask
 
 if TYPE_CHECKING:
+    from .._description import Description
     from .._dtypes import Row
     from .._memory import Array
 
@@ -29,8 +31,10 @@ TO_OPTIONS = frozenset({"order"})
 # Their arrays never change, and their legacy capsules cannot say so.
 _IMMUTABLE = frozenset({"jax", "jaxlib"})
 
+_connected: set[type] = set()
 
-class DLPackBuffer:
+
+class DLPackBuffer(_exchange.Exporter):
     """An array that any DLPack consumer takes, any number of times.
 
     Parameters
@@ -73,52 +77,19 @@ class DLPackBuffer:
     True
     """
 
-    __slots__ = ("_row", "array")
+    __slots__ = ()
 
     def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
         array = expect("DLPackBuffer", array)
-        self.array: Array = carry_out(_form(array, order), copy)
-        self._row = _row(self.array)
+        self.array = carry_out(_form(array, order), copy)
 
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Give DLPack's device: the CPU, ``(1, 0)``."""
-        return _exchange.CPU
-
-    def __dlpack__(
+    def _export(
         self,
-        *,
-        stream: Any = None,
-        max_version: tuple[int, int] | None = None,
-        dl_device: tuple[int, int] | None = None,
-        copy: bool | None = None,
+        stream: object,
+        max_version: tuple[int, int] | None,
+        dl_device: tuple[int, int] | None,
+        copy: bool | None,
     ) -> object:
-        """Export the array as a capsule.
-
-        Parameters
-        ----------
-        stream : None
-            The CPU has no streams.
-        max_version : tuple of int, optional
-            The newest DLPack version that the consumer takes; from ``(1, 0)`` on it gets
-            a versioned capsule, else a legacy one.
-        dl_device : tuple of int, optional
-            The CPU, ``(1, 0)``.
-        copy : bool or None, optional
-            True: memory of the consumer's own, flagged as copied.
-
-        Returns
-        -------
-        capsule
-            Named ``dltensor_versioned`` or ``dltensor``.
-
-        Raises
-        ------
-        ZeroCopyError
-            A `BufferError`: another device was asked for, or the array is read-only and
-            the consumer cannot be told so.
-        InvalidValueError
-            A stream was given.
-        """
         if stream is not None:
             msg = f"the CPU has no streams: stream must be None, not {stream!r}"
             raise InvalidValueError(msg)
@@ -130,11 +101,15 @@ class DLPackBuffer:
             raise ZeroCopyError(msg)
         versioned = max_version is not None and tuple(max_version) >= (1, 0)
         array = plain(aligned_copy(self.array) if copy else behind(self.array).for_writer())
-        return _exchange.export(array, self._row, versioned=versioned, copied=bool(copy))
+        return _exchange.export(array, versioned=versioned, copied=bool(copy))
 
     def __repr__(self) -> str:
         """Tell the dtype, shape and device."""
         return f"DLPackBuffer({describe(self.array)}, device='cpu')"
+
+
+publish(DLPackBuffer, 0)
+quick_class(DLPackBuffer, exported=True)
 
 
 def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
@@ -158,8 +133,30 @@ def to_numpy(obj: Any, *, device: object = None) -> Plan[Array]:
     is given back unused if nothing comes of it.
     """
     check_device(device)
+    return _plan(obj, _capsule_of(obj))
+
+
+def receive(obj: Any, copy: bool | None) -> Array:
+    """Come to the hub, and plan only if there is more to it than to share."""
+    capsule = _capsule_of(obj)
+    if copy is None or copy is False:
+        array = _exchange.take_capsule(capsule, readonly=_is_immutable(obj))
+        if array is not None:
+            _connect(type(obj))
+            return array
+    return carry_out(_plan(obj, capsule), copy)
+
+
+def _connect(kind: type) -> None:
+    """Take objects of a type by its table of functions from now on, where it has one."""
+    if "__dlpack_c_exchange_api__" in kind.__dict__ and kind not in _connected:
+        _connected.add(kind)
+        connect(None, (kind,))
+
+
+def _capsule_of(obj: Any) -> object:
     if _exchange.is_capsule(obj):
-        return _of_capsule(obj)
+        return obj
     if not hasattr(obj, "__dlpack__"):
         wrong_type(
             "from_dlpack",
@@ -167,11 +164,17 @@ def to_numpy(obj: Any, *, device: object = None) -> Plan[Array]:
             obj,
             "pass np.asarray(x), or share(x, 'numpy') for what speaks another protocol",
         )
-    capsule = _request(obj, max_version=_exchange.MAX_VERSION)
+    return _request(obj, max_version=_exchange.MAX_VERSION)
+
+
+def _is_immutable(obj: object) -> bool:
+    return type(obj).__module__.partition(".")[0] in _IMMUTABLE
+
+
+def _plan(obj: Any, capsule: object) -> Plan[Array]:
     about = _exchange.describe(capsule)
-    if about.on_host:
-        immutable = type(obj).__module__.partition(".")[0] in _IMMUTABLE
-        return _of_capsule(capsule, readonly=immutable)
+    if obj is capsule or about.on_host:
+        return _of_capsule(capsule, about, readonly=about.readonly or _is_immutable(obj))
     return _of_device(obj, about)
 
 
@@ -214,10 +217,8 @@ def _request(obj: Any, **keywords: Any) -> object:
             raise ZeroCopyError(msg) from error
 
 
-def _of_capsule(capsule: object, *, readonly: bool = False) -> Plan[Array]:
-    about = _exchange.describe(capsule)
-    about = replace(about, readonly=about.readonly or readonly)
-    row = _usable_row(about)
+def _of_capsule(capsule: object, about: Description, *, readonly: bool) -> Plan[Array]:
+    _check_dtype(about)
     if not about.on_host:
         refuse(
             "from DLPack",
@@ -227,12 +228,12 @@ def _of_capsule(capsule: object, *, readonly: bool = False) -> Plan[Array]:
         )
 
     def take() -> Array:
-        return _exchange.adopt(capsule, about, row)
+        return _exchange.adopt(capsule, readonly=readonly)
 
     obstacle = None
     if about.copied:
         obstacle = Obstacle("its producer made a copy", "ask the producer for its own memory")
-    owned = about.copied and not about.readonly
+    owned = about.copied and not readonly
     return Plan(
         direction="from DLPack",
         given=lambda: str(about),
@@ -240,12 +241,12 @@ def _of_capsule(capsule: object, *, readonly: bool = False) -> Plan[Array]:
         result=take,
         independent=take if owned else lambda: aligned_copy(take()),
         obstacle=obstacle,
-        stand_in=lambda: _exchange.borrow(capsule, about, row),
+        stand_in=lambda: _exchange.borrow(capsule),
     )
 
 
-def _of_device(obj: Any, about: _exchange.Description) -> Plan[Array]:
-    row = _usable_row(about)
+def _of_device(obj: Any, about: Description) -> Plan[Array]:
+    row = _check_dtype(about)
 
     def transfer() -> Array:
         capsule = _request(obj, dl_device=_exchange.CPU, max_version=_exchange.MAX_VERSION)
@@ -257,7 +258,7 @@ def _of_device(obj: Any, about: _exchange.Description) -> Plan[Array]:
                 f"its memory is on device {arrived.device} and its producer cannot move it",
                 "move it to the CPU with the producer's own call first",
             )
-        return _exchange.adopt(capsule, arrived, row)
+        return _exchange.adopt(capsule)
 
     return Plan(
         direction="from DLPack",
@@ -273,7 +274,8 @@ def _of_device(obj: Any, about: _exchange.Description) -> Plan[Array]:
     )
 
 
-def _usable_row(about: _exchange.Description) -> Row:
+def _check_dtype(about: Description) -> Row:
+    """Find the dtype, or refuse; import what it takes before anything is taken."""
     if about.row is None:
         refuse(
             "from DLPack",
@@ -281,4 +283,5 @@ def _usable_row(about: _exchange.Description) -> Row:
             "NumPy has no dtype for it that reads this memory",
             "convert it with the producer's own call to a type that NumPy or ml_dtypes has",
         )
+    _ = about.row.dtype
     return about.row

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .. import _dtypes
+from .._doors import connect
 from .._mapping import behind
 from .._memory import (
     aligned_copy,
@@ -29,6 +30,15 @@ _MAX_NDIM = 64
 _CPU = torch.device("cpu")
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS = frozenset({"device"})
+
+if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:  # torch 2.10 and newer
+    # Its table hands out the memory as if there were no conjugate and no negative bit.
+    connect(
+        "torch",
+        (torch.Tensor, torch.nn.Parameter),
+        guard=torch.Tensor.is_neg,
+        complex_guard=torch.Tensor.is_conj,
+    )
 
 
 def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:

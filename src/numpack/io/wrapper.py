@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._doors import publish, take
+from .._exchange import Exporter
 from .._memory import aligned_copy, hides_values
 from .._policy import carry_out, describe, refuse
+from .._quick import giving, quick_class
 from ..frameworks import by_name
 from ..frameworks.dlpack import DLPackBuffer
 from ..frameworks.numpy import expect, in_form
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from .._memory import Array
 
 
-class ZeroCopyArray:
+class ZeroCopyArray(Exporter):
     """An array that leaves for every framework without being copied again.
 
     Parameters
@@ -56,18 +59,20 @@ class ZeroCopyArray:
     torch.Size([2, 3])
     """
 
-    __slots__ = ("array",)
+    __slots__ = ()
 
     def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
         array = expect("ZeroCopyArray", array)
         plan = in_form(array, order, "to ZeroCopyArray", exported=False)
-        self.array: Array = carry_out(plan, copy)
+        self.array = carry_out(plan, copy)
 
     @classmethod
     def from_torch(
         cls, tensor: torch.Tensor, *, order: str = "C", copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of a CPU tensor; see `torch_to_numpy_zero_copy`."""
+        if copy is None and (array := take(tensor, "torch")) is not None:
+            return cls(array, order=order)
         return cls._of("torch", tensor, order, copy)
 
     @classmethod
@@ -126,13 +131,17 @@ class ZeroCopyArray:
 
     def to_numpy(self, *, copy: bool | None = None) -> Array:
         """Give the array itself, the same memory every time; a copy if ``copy=True``."""
+        if copy is None:
+            return self.array
         return carry_out(stay(self.array), copy)
 
+    @giving("torch")
     def to_torch(self, *, device: Any = None, copy: bool | None = None) -> torch.Tensor:
         """Give a tensor over the same memory; see `numpy_to_torch_zero_copy`."""
         plan = by_name("torch").module().from_numpy(self.array, device=device)
         return carry_out(plan, copy)
 
+    @giving("arrow")
     def to_arrow(
         self,
         *,
@@ -157,19 +166,13 @@ class ZeroCopyArray:
             return aligned_copy(self.array) if copy else self.array
         return np.array(self.array, dtype=dtype, copy=copy)
 
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Give DLPack's device: the CPU, ``(1, 0)``."""
-        return (1, 0)
-
-    def __dlpack__(
+    def _export(
         self,
-        *,
-        stream: Any = None,
-        max_version: tuple[int, int] | None = None,
-        dl_device: tuple[int, int] | None = None,
-        copy: bool | None = None,
+        stream: object,
+        max_version: tuple[int, int] | None,
+        dl_device: tuple[int, int] | None,
+        copy: bool | None,
     ) -> object:
-        """Export a capsule over the same memory; see `DLPackBuffer`."""
         form = False if copy is False else None
         return self.to_dlpack(copy=form).__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
@@ -179,3 +182,7 @@ class ZeroCopyArray:
         """Export the flat values by the Arrow PyCapsule interface."""
         capsules: tuple[object, object] = self.to_arrow().__arrow_c_array__(requested_schema)
         return capsules
+
+
+publish(ZeroCopyArray, 1)
+quick_class(ZeroCopyArray, exported=False)

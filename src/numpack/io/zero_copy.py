@@ -11,8 +11,9 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from .._policy import carry_out, wrong_type
+from .._quick import giving, keeping, taking, taking_column
 from ..frameworks import by_name, of_object
-from ..frameworks.dlpack import DLPackBuffer
+from ..frameworks.dlpack import DLPackBuffer, check_device, receive
 from ..frameworks.numpy import expect
 from .wrapper import ZeroCopyArray
 
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@keeping(DLPackBuffer)
 def to_dlpack(array: Array, *, order: str = "C", copy: bool | None = None) -> DLPackBuffer:
     """Make an array available to every DLPack consumer, any number of times.
 
@@ -77,6 +79,7 @@ def to_dlpack(array: Array, *, order: str = "C", copy: bool | None = None) -> DL
     return DLPackBuffer(expect("to_dlpack", array), order=order, copy=copy)
 
 
+@taking()
 def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -> Array:
     """Make an array over the memory of a DLPack capsule or producer.
 
@@ -123,14 +126,14 @@ def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -
     >>> a.ctypes.data == t.data_ptr()
     True
     """
+    check_device(device)
     owner = of_object(capsule)
-    if owner is None or owner.name not in ("numpy", "torch"):
-        plan = by_name("dlpack").module().to_numpy(capsule, device=device)
-        return carry_out(plan, copy)
-    by_name("dlpack").module().check_device(device)
-    return carry_out(owner.module().to_numpy(capsule), copy)
+    if owner is not None and owner.name in ("numpy", "torch"):
+        return carry_out(owner.module().to_numpy(capsule), copy)
+    return receive(capsule, copy)
 
 
+@giving("torch")
 def numpy_to_torch_zero_copy(
     array: Array, *, device: Any = None, copy: bool | None = None
 ) -> torch.Tensor:
@@ -184,6 +187,7 @@ def numpy_to_torch_zero_copy(
     return carry_out(by_name("torch").module().from_numpy(array, device=device), copy)
 
 
+@taking("torch")
 def torch_to_numpy_zero_copy(tensor: torch.Tensor, *, copy: bool | None = None) -> Array:
     """Make an array over the memory of a tensor.
 
@@ -228,6 +232,7 @@ def torch_to_numpy_zero_copy(tensor: torch.Tensor, *, copy: bool | None = None) 
     return carry_out(owner.module().to_numpy(tensor), copy)
 
 
+@giving("arrow")
 def numpy_to_arrow_zero_copy(
     array: Array,
     *,
@@ -282,6 +287,7 @@ def numpy_to_arrow_zero_copy(
     return carry_out(plan, copy)
 
 
+@taking("arrow")
 def arrow_to_numpy_zero_copy(
     arrow_array: Any, *, nulls: str = "convert", copy: bool | None = None
 ) -> Array:
@@ -333,6 +339,7 @@ def arrow_to_numpy_zero_copy(
     return carry_out(plan, copy)
 
 
+@taking_column
 def table_to_numpy_zero_copy(
     table: Any,
     column: str | int | None = None,
@@ -388,6 +395,7 @@ def table_to_numpy_zero_copy(
     return {name: carry_out(plan(found.column(name)), copy) for name in arrow.names(found)}
 
 
+@keeping(ZeroCopyArray)
 def wrap_for_zero_copy(
     array: Array, *, order: str = "C", copy: bool | None = None
 ) -> ZeroCopyArray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from ..._doors import connect, connect_table
 from ..._policy import refuse, wrong_type
 from .inward import plan_array
 from .outward import plan_arrow
@@ -36,6 +37,22 @@ _EXPECTED = (
 )
 FROM_OPTIONS = frozenset({"nulls"})
 TO_OPTIONS = frozenset({"layout", "type"})
+
+if hasattr(pa.Array, "from_dlpack"):  # pyarrow 26 and newer
+    # Without nulls they are what NumPy has under the same names.
+    connect(
+        "arrow",
+        (
+            pa.FloatArray,
+            pa.DoubleArray,
+            pa.HalfFloatArray,
+            *(pa.Int8Array, pa.Int16Array, pa.Int32Array, pa.Int64Array),
+            *(pa.UInt8Array, pa.UInt16Array, pa.UInt32Array, pa.UInt64Array),
+        ),
+        consumer=pa.Array.from_dlpack,
+        readonly=True,
+    )
+    connect_table(pa.Table)
 
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[pa.Array]:  # noqa: A002 -- pyarrow's name

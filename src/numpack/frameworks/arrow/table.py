@@ -50,7 +50,7 @@ def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
         wrong_type("column", "a name or a position", key, "pass a str or an int")
     if isinstance(key, int):
         return table.column(_position(table, key))
-    positions = [i for i, name in enumerate(table.column_names) if name == key]
+    positions = table.schema.get_all_field_indices(key)
     if len(positions) > 1:
         msg = f"{len(positions)} columns are called {key!r}; select by position: {positions}"
         raise InvalidValueError(msg)

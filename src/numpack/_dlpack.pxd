@@ -1,0 +1,80 @@
+# DLPack's structs and its table of functions, declared from the specification: DLPack 1.3,
+# https://dmlc.github.io/dlpack/latest/c_api.html. Names and order of the fields are its ABI.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef enum:
+    kDLCPU = 1
+    kDLCUDAHost = 3
+    kDLROCMHost = 11
+    kDLCUDAManaged = 13
+
+cdef enum:
+    kDLFloat = 2  # after kDLInt and kDLUInt
+
+cdef enum:
+    DLPACK_MAJOR = 1
+    DLPACK_MINOR = 3
+
+cdef enum:
+    FLAG_READ_ONLY = 1  # DLPACK_FLAG_BITMASK_READ_ONLY
+    FLAG_IS_COPIED = 2  # DLPACK_FLAG_BITMASK_IS_COPIED
+    FLAG_PADDED = 4  # DLPACK_FLAG_BITMASK_IS_SUBBYTE_TYPE_PADDED
+
+ctypedef struct DLDevice:
+    int32_t device_type
+    int32_t device_id
+
+ctypedef struct DLDataType:
+    uint8_t code
+    uint8_t bits
+    uint16_t lanes
+
+ctypedef struct DLTensor:
+    void *data
+    DLDevice device
+    int32_t ndim
+    DLDataType dtype
+    int64_t *shape
+    int64_t *strides  # in elements
+    uint64_t byte_offset
+
+ctypedef struct DLManagedTensor:
+    DLTensor dl_tensor
+    void *manager_ctx
+    void (*deleter)(DLManagedTensor *) noexcept nogil
+
+ctypedef struct DLPackVersion:
+    uint32_t major
+    uint32_t minor
+
+ctypedef struct DLManagedTensorVersioned:
+    DLPackVersion version
+    void *manager_ctx
+    void (*deleter)(DLManagedTensorVersioned *) noexcept nogil
+    uint64_t flags
+    DLTensor dl_tensor
+
+# The functions of the table: 0, or -1 and a Python exception. All but the allocator, which
+# reports by SetError, are called with the GIL held.
+ctypedef void (*SetError)(void *context, const char *kind, const char *message) noexcept nogil
+ctypedef int (*Allocate)(
+    DLTensor *prototype, DLManagedTensorVersioned **out, void *context, SetError set_error
+) noexcept nogil
+ctypedef int (*FromPyObject)(void *obj, DLManagedTensorVersioned **out) noexcept
+ctypedef int (*ToPyObject)(DLManagedTensorVersioned *tensor, void **out) noexcept
+ctypedef int (*BorrowFromPyObject)(void *obj, DLTensor *out) noexcept
+ctypedef int (*CurrentWorkStream)(int32_t device_type, int32_t device_id, void **out) noexcept
+
+ctypedef struct DLPackExchangeAPIHeader:
+    DLPackVersion version
+    DLPackExchangeAPIHeader *prev_api
+
+ctypedef struct DLPackExchangeAPI:
+    DLPackExchangeAPIHeader header
+    Allocate managed_tensor_allocator
+    FromPyObject managed_tensor_from_py_object_no_sync
+    ToPyObject managed_tensor_to_py_object_no_sync
+    BorrowFromPyObject dltensor_from_py_object_no_sync  # may be NULL
+    CurrentWorkStream current_work_stream

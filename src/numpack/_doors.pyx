@@ -1,0 +1,474 @@
+"""Doors: how memory goes to a framework and comes from it without a Python call.
+
+A framework's module opens its door by `connect` when it is imported. Then `take` views the
+memory of its objects and `give` makes its objects over NumPy memory, through the table of C
+functions that its type publishes (DLPack 1.3, ``__dlpack_c_exchange_api__``) or by
+``__dlpack__``. Both only ever say yes: where there is anything to decide, to convert or to
+tell they give None, and the policy takes over.
+
+`publish` makes such tables for this package's own classes.
+"""
+
+from ._exchange import CPU, MAX_VERSION
+from .errors import ZeroCopyError
+
+cimport cython
+cimport numpy as cnp
+from cpython.object cimport PyObject, Py_TYPE
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from numpack._dlpack cimport (
+    DLPACK_MAJOR,
+    DLPACK_MINOR,
+    FLAG_IS_COPIED,
+    FLAG_PADDED,
+    DLDataType,
+    DLManagedTensorVersioned,
+    DLPackExchangeAPI,
+    DLPackExchangeAPIHeader,
+    DLTensor,
+    FromPyObject,
+    SetError,
+    ToPyObject,
+    kDLCPU,
+    kDLFloat,
+)
+from numpack._exchange cimport (
+    NONE,
+    Exporter,
+    Owner,
+    capsule_or_none,
+    consume,
+    delete_managed,
+    flaw_of,
+    is_open,
+    itemsize_of,
+    learn,
+    managed_tensor,
+    name_of,
+    take_or_none,
+    unwatch,
+    view_or_none,
+)
+
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void **memory, size_t alignment, size_t size)
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItemWithError(object, object) except? NULL
+    PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
+    size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+    int PyErr_ExceptionMatches(object)
+    void PyErr_Clear()
+
+cdef extern from *:
+    """
+    #define numpack_stolen(reference) (reference)
+    static PyObject *numpack_ask(PyObject *method, PyObject *self) {
+        if (Py_TYPE(method) == &PyMethodDescr_Type) {
+            PyMethodDef *definition = ((PyMethodDescrObject *)method)->d_method;
+            if (definition->ml_flags == METH_NOARGS) {
+                return definition->ml_meth(self, NULL);
+            }
+        }
+        return PyObject_CallOneArg(method, self);
+    }
+    #define numpack_raised() ((PyObject *)NULL)
+    """
+    PyObject *ask "numpack_ask"(object, object)
+    object _stolen "numpack_stolen"(PyObject *)  # takes the reference over
+    object _raised "numpack_raised"()  # passes on the exception that is set
+
+cnp.import_array()
+
+cdef const char *TABLE = "dlpack_exchange_api"
+
+
+@cython.final
+cdef class _Door:
+    cdef str framework
+    cdef const DLPackExchangeAPI *table  # NULL: by `producer` and `consumer`
+    cdef object guard
+    cdef object complex_guard
+    cdef object producer
+    cdef object consumer
+    cdef bint readonly
+
+
+cdef dict _by_type = {}
+cdef dict _by_framework = {}
+cdef tuple _keywords = ("max_version",)
+
+
+def connect(
+    framework, kinds, *, guard=None, complex_guard=None, consumer=None, bint readonly=False
+):
+    """Open the door of objects of some types, and of the framework that the first is of.
+
+    Parameters
+    ----------
+    framework : str or None
+        The name for `take` and `give`; None if there is only the way from its objects.
+    kinds : sequence of type
+        Exact types, whose objects are asked by the table of functions that the first one
+        publishes itself, else by ``__dlpack__``. Of a table the owning calls alone are
+        used: what it lends may dangle when a tensor is given other memory.
+    guard, complex_guard : callable, optional
+        Called with an object, the second only with one of complex numbers; what they give
+        False for may pass.
+    consumer : callable, optional
+        Makes an object of the framework of a producer of integers or floats that it never
+        writes to, where there is no table.
+    readonly : bool
+        Whether nobody may write to their memory, whether they say so or not.
+    """
+    cdef _Door door = _Door()
+    door.framework, door.consumer, door.readonly = framework, consumer, readonly
+    door.guard, door.complex_guard = guard, complex_guard
+    door.table = _table(kinds[0])
+    door.producer = kinds[0].__dlpack__
+    for kind in kinds:
+        found = _by_type.setdefault(kind, door)  # never replaced: see _remember
+        _remember(<PyObject *>kind, <PyObject *>found)
+    if framework is not None and (door.table != NULL or consumer is not None):
+        _by_framework[framework] = door
+
+
+# Doors are never closed, so a type's is found by its address, and what two types at one
+# place contend for by the dictionary.
+cdef enum:
+    N_PLACES = 64
+
+cdef PyObject *_kinds[N_PLACES]
+cdef PyObject *_doors[N_PLACES]
+
+
+cdef inline size_t _place(PyObject *kind) noexcept:
+    return (<size_t>kind >> 4) % N_PLACES
+
+
+cdef void _remember(PyObject *kind, PyObject *door) noexcept:
+    cdef size_t place = _place(kind)
+    if _kinds[place] == NULL:
+        _doors[place] = door
+        _kinds[place] = kind
+
+
+cdef inline PyObject *_door_of(PyObject *kind) except? NULL:
+    cdef size_t place = _place(kind)
+    if _kinds[place] == kind:
+        return _doors[place]
+    return PyDict_GetItemWithError(_by_type, <object>kind)
+
+
+cdef const DLPackExchangeAPI *_table(kind) except? NULL:
+    """Find the table that a type itself publishes, of a version that is known here."""
+    cdef DLPackExchangeAPIHeader *header
+    capsule = kind.__dict__.get("__dlpack_c_exchange_api__")
+    if capsule is None or not PyCapsule_IsValid(capsule, TABLE):
+        return NULL
+    header = <DLPackExchangeAPIHeader *>PyCapsule_GetPointer(capsule, TABLE)
+    while header != NULL and header.version.major != DLPACK_MAJOR:
+        header = header.prev_api
+    return <const DLPackExchangeAPI *>header
+
+
+# In ---------------------------------------------------------------------------------------
+
+def take(obj, framework=None):
+    """View an object's memory as an array if there is nothing to tell about it.
+
+    Parameters
+    ----------
+    obj : object
+    framework : str, optional
+        Only objects of this framework; else an ndarray too, which is its own view.
+
+    Returns
+    -------
+    ndarray or None
+    """
+    return take_object(obj, framework)
+
+
+cdef object take_object(obj, framework):
+    cdef PyObject *found
+    cdef _Door door
+    if framework is None and cnp.PyArray_CheckExact(obj):
+        return obj
+    found = _door_of(<PyObject *>Py_TYPE(obj))
+    if found == NULL:
+        return None
+    door = <_Door>found
+    if framework is not None and door.framework != framework:
+        return None
+    if door.guard is not None and not _lets_pass(door.guard, obj):
+        return None
+    array = _take_by_protocol(door, obj) if door.table == NULL else _take_by_table(door, obj)
+    if door.complex_guard is None or array is None or not _is_complex(array):
+        return array
+    return array if _lets_pass(door.complex_guard, obj) else None
+
+
+cdef bint _lets_pass(guard, obj) except -1:
+    cdef PyObject *answer = ask(guard, obj)
+    return (_unexplained() if answer == NULL else _stolen(answer)) is False
+
+
+cdef bint _is_complex(cnp.ndarray array) noexcept:
+    return cnp.PyArray_ISCOMPLEX(array)
+
+
+cdef object _take_by_table(_Door door, obj):
+    cdef DLManagedTensorVersioned *managed = NULL
+    cdef Owner owner
+    if door.table.managed_tensor_from_py_object_no_sync(<PyObject *>obj, &managed) != 0:
+        return _unexplained()
+    owner = Owner.__new__(Owner)
+    owner.managed, owner.versioned = managed, True  # from here on it is freed once
+    if managed.version.major != DLPACK_MAJOR:
+        return None
+    array = view_or_none(&managed.dl_tensor, managed.flags, door.readonly, owner)
+    if array is None and learn(managed.dl_tensor.dtype):
+        array = view_or_none(&managed.dl_tensor, managed.flags, door.readonly, owner)
+    return array
+
+
+cdef object _take_by_protocol(_Door door, obj):
+    cdef PyObject *arguments[3]
+    cdef PyObject *capsule
+    arguments[1], arguments[2] = <PyObject *>obj, <PyObject *>MAX_VERSION
+    capsule = PyObject_Vectorcall(
+        <PyObject *>door.producer, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+        <PyObject *>_keywords,
+    )
+    if capsule == NULL:
+        return _unexplained()
+    return take_or_none(_stolen(capsule), door.readonly, 0)
+
+
+cdef object _unexplained():
+    """Forget why a framework failed: the policy asks again, and says it."""
+    if not PyErr_ExceptionMatches(Exception):  # KeyboardInterrupt and the like
+        return _raised()
+    PyErr_Clear()
+    return None
+
+
+cdef object _table_kind = None
+
+
+def connect_table(kind):
+    """Open the door of the columns of pyarrow's tables, `kind`."""
+    global _table_kind
+    _table_kind = kind
+
+
+cdef object take_column(table, name):
+    """View the memory of a table's one column of a name; None if there is more to it."""
+    if type(table) is not _table_kind or type(name) is not str:
+        return None
+    position = table.schema.get_field_index(name)  # -1 for none and for several
+    if position == -1:
+        return None
+    column = table.column(position)
+    if column.num_chunks != 1:
+        return None
+    return take_object(column.chunk(0), "arrow")
+
+
+# Out --------------------------------------------------------------------------------------
+
+def give(array, framework):
+    """Make an object of a framework over an array's memory if there is nothing to tell.
+
+    Parameters
+    ----------
+    array : ndarray, or an `Exporter` that holds one
+    framework : str
+
+    Returns
+    -------
+    object or None
+    """
+    return give_array(array, framework)
+
+
+cdef object give_array(array, framework):
+    cdef PyObject *found = PyDict_GetItemWithError(_by_framework, framework)
+    if found == NULL:
+        return None
+    if isinstance(array, Exporter):
+        array = (<Exporter>array).array
+    if not cnp.PyArray_CheckExact(array):
+        return None
+    if (<_Door>found).table == NULL:
+        return _give_by_protocol(<_Door>found, array)
+    return _give_by_table(<_Door>found, array) if cnp.PyArray_ISWRITEABLE(array) else None
+
+
+cdef object _give_by_table(_Door door, cnp.ndarray array):
+    cdef bint gone = False
+    cdef DLManagedTensorVersioned *managed = managed_tensor(array, 0, &gone)
+    cdef void *made = NULL
+    if managed == NULL:
+        return None
+    if managed.flags & FLAG_PADDED:  # which others expect to be packed
+        delete_managed(managed, True)
+        return None
+    if door.table.managed_tensor_to_py_object_no_sync(managed, &made) != 0:
+        if not gone:  # ownership is theirs, but on failure some forget it
+            delete_managed(managed, True)
+        return _unexplained()
+    if not gone:
+        unwatch(managed)
+    return _stolen(<PyObject *>made)
+
+
+@cython.final
+cdef class _Parcel:
+    """A producer for one consumer that never writes: read-only arrays go as they are."""
+
+    cdef cnp.ndarray array
+
+    def __dlpack_device__(self):
+        return CPU
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        return capsule_or_none(self.array, max_version is not None, 0)
+
+
+cdef object _give_by_protocol(_Door door, cnp.ndarray array):
+    cdef DLDataType name
+    cdef _Parcel parcel
+    if not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISBEHAVED_RO(array):
+        return None
+    if not name_of(array, &name) or name.code > kDLFloat or name.bits < 8:
+        return None
+    parcel = _Parcel.__new__(_Parcel)
+    parcel.array = array if cnp.PyArray_NDIM(array) == 1 else array.reshape(-1)
+    try:
+        return door.consumer(parcel)
+    except Exception:  # the policy goes its own way, and says why
+        return None
+
+
+# The tables of this package's own classes -------------------------------------------------
+
+cdef enum:
+    N_CLASSES = 2
+
+cdef DLPackExchangeAPI _tables[N_CLASSES]
+cdef PyObject *_classes[N_CLASSES]
+
+
+def publish(cls, int number):
+    """Give a subclass of `Exporter` a table of functions as ``__dlpack_c_exchange_api__``.
+
+    Parameters
+    ----------
+    cls : type
+    number : {0, 1}
+        Of its table, as C functions cannot know for which class they are called.
+    """
+    cdef DLPackExchangeAPI *table = &_tables[number]
+    table.header.version.major, table.header.version.minor = DLPACK_MAJOR, DLPACK_MINOR
+    table.managed_tensor_allocator = _allocate
+    table.managed_tensor_from_py_object_no_sync = <FromPyObject>_from_py_object
+    table.managed_tensor_to_py_object_no_sync = <ToPyObject>(
+        _to_first if number == 0 else _to_second
+    )
+    table.current_work_stream = _no_stream
+    # dltensor_from_py_object_no_sync stays NULL: nothing is lent that could dangle
+    Py_INCREF(cls)  # for good, as the table
+    _classes[number] = <PyObject *>cls
+    cls.__dlpack_c_exchange_api__ = PyCapsule_New(table, TABLE, NULL)
+
+
+cdef int _from_py_object(void *obj, DLManagedTensorVersioned **out) except? -1:
+    cdef Exporter exporter = <Exporter?><object>obj
+    cdef Owner owner
+    out[0] = managed_tensor(exporter.array, 0, NULL) if is_open(exporter.array) else NULL
+    if out[0] == NULL:
+        owner = consume(exporter.__dlpack__(max_version=MAX_VERSION))
+        out[0], owner.managed = <DLManagedTensorVersioned *>owner.managed, NULL
+    return 0
+
+
+cdef int _to_first(DLManagedTensorVersioned *managed, void **out) except? -1:
+    return _to_class(_classes[0], managed, out)
+
+
+cdef int _to_second(DLManagedTensorVersioned *managed, void **out) except? -1:
+    return _to_class(_classes[1], managed, out)
+
+
+cdef int _to_class(PyObject *cls, DLManagedTensorVersioned *managed, void **out) except -1:
+    cdef Owner owner = Owner.__new__(Owner)
+    array = None
+    owner.managed, owner.versioned = managed, True  # whatever fails, it is freed once
+    cdef uint64_t flags = managed.flags & ~<uint64_t>FLAG_IS_COPIED
+    if managed.version.major == DLPACK_MAJOR:
+        learn(managed.dl_tensor.dtype)
+        array = view_or_none(&managed.dl_tensor, flags, False, owner)
+    if array is None:
+        raise ZeroCopyError("NumPy cannot read this DLPack tensor in place")
+    result = (<object>cls)(array)
+    Py_INCREF(result)
+    out[0] = <PyObject *>result
+    return 0
+
+
+cdef int _no_stream(int32_t device_type, int32_t device_id, void **out) noexcept:
+    out[0] = NULL
+    return 0
+
+
+cdef struct Allocated:  # in one allocation: this, then shape and strides
+    DLManagedTensorVersioned managed
+    void *memory
+
+
+cdef void _delete_allocated(DLManagedTensorVersioned *managed) noexcept nogil:
+    free((<Allocated *>managed).memory)
+    free(managed)
+
+
+cdef int _allocate(
+    DLTensor *prototype, DLManagedTensorVersioned **out, void *context, SetError set_error
+) noexcept nogil:
+    """Make a new tensor in C order, in 64-byte-aligned memory of the host."""
+    cdef DLTensor wanted = prototype[0]
+    cdef int64_t *extents
+    cdef int64_t step = 1
+    cdef Allocated *made
+    cdef int i
+    wanted.data, wanted.strides, wanted.byte_offset = prototype, NULL, 0
+    if wanted.device.device_type != kDLCPU or flaw_of(&wanted) != NONE:
+        set_error(context, "BufferError", "numpack makes tensors on the CPU, of 0 to 64 axes")
+        return -1
+    made = <Allocated *>malloc(sizeof(Allocated) + 2 * sizeof(int64_t) * wanted.ndim)
+    if made == NULL:
+        set_error(context, "MemoryError", "no memory for a tensor")
+        return -1
+    memset(made, 0, sizeof(Allocated))
+    extents = <int64_t *>(made + 1)
+    for i in range(wanted.ndim - 1, -1, -1):
+        extents[i], extents[wanted.ndim + i] = wanted.shape[i], step
+        step *= wanted.shape[i]
+    if posix_memalign(&made.memory, 64, max(step, 1) * itemsize_of(wanted.dtype)) != 0:
+        free(made)
+        set_error(context, "MemoryError", "no memory for the elements of a tensor")
+        return -1
+    wanted.data, wanted.shape, wanted.strides = made.memory, extents, extents + wanted.ndim
+    made.managed.version.major, made.managed.version.minor = DLPACK_MAJOR, DLPACK_MINOR
+    made.managed.manager_ctx, made.managed.deleter = made, _delete_allocated
+    made.managed.flags = FLAG_PADDED if wanted.dtype.bits < 8 else 0
+    made.managed.dl_tensor = wanted
+    out[0] = &made.managed
+    return 0

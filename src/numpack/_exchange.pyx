@@ -1,0 +1,691 @@
+"""DLPack in and out of NumPy memory, and nothing else.
+
+What comes in is a capsule of either kind: `describe` reads it, `adopt` makes an array over
+its memory, whose base owns the tensor and calls the producer's deleter exactly once. What
+goes out is a managed tensor that owns a reference to its array, which `_release.h` drops on
+whatever thread. The structs are those of DLPack 1.3, in ``_dlpack.pxd``.
+
+Functions whose names say ``or_none``, and `take_capsule`, do a hand-over or leave everything
+as it was; why they did is for the policy to find out and to say.
+"""
+
+import atexit
+import os
+
+import numpy as np
+
+from . import _dtypes
+from ._description import Description
+from .errors import InvalidValueError, ZeroCopyError
+
+cimport cython
+cimport numpy as cnp
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.pycapsule cimport (
+    PyCapsule_CheckExact,
+    PyCapsule_GetName,
+    PyCapsule_GetPointer,
+    PyCapsule_IsValid,
+    PyCapsule_New,
+    PyCapsule_SetName,
+)
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, strcmp
+
+from numpack._dlpack cimport (
+    DLPACK_MAJOR,
+    DLPACK_MINOR,
+    FLAG_IS_COPIED,
+    FLAG_PADDED,
+    FLAG_READ_ONLY,
+    DLDataType,
+    DLManagedTensor,
+    DLManagedTensorVersioned,
+    DLTensor,
+    kDLCPU,
+    kDLCUDAHost,
+    kDLCUDAManaged,
+    kDLROCMHost,
+)
+
+
+cdef extern from "_release.h":
+    int numpack_begin()
+    void numpack_open()
+    void numpack_end()
+    void numpack_release(PyObject *) noexcept nogil
+
+cdef extern from "numpy/arrayobject.h":
+    enum:
+        NPY_MAXDIMS
+    PyTypeObject PyArray_Type
+    object PyArray_NewFromDescr(
+        PyTypeObject *, cnp.PyArray_Descr *, int, const cnp.npy_intp *, const cnp.npy_intp *,
+        void *, int, PyObject *
+    )
+    int PyArray_SetBaseObject(cnp.ndarray, PyObject *) except -1
+
+cnp.import_array()
+
+CPU = (kDLCPU, 0)
+MAX_VERSION = (DLPACK_MAJOR, DLPACK_MINOR)
+READ_ONLY, IS_COPIED, PADDED = FLAG_READ_ONLY, FLAG_IS_COPIED, FLAG_PADDED
+
+cdef const char *LEGACY = "dltensor"
+cdef const char *VERSIONED = "dltensor_versioned"
+# A capsule keeps the address of its name, not the name: these are never freed.
+cdef const char *USED_LEGACY = "used_dltensor"
+cdef const char *USED_VERSIONED = "used_dltensor_versioned"
+
+
+# Dtypes: the table of _dtypes, by number where NumPy gives them one -----------------------
+
+cdef enum:
+    N_CODES = 18  # kDLFloat4_e2m1fn is the last that has a dtype
+    N_WIDTHS = 24  # 1 to 7 bits, then 1 to 16 bytes
+    N_NUMBERS = 32
+
+cdef PyObject *_descrs[N_CODES][N_WIDTHS]  # by DLPack's code and width; NULL if not learned
+cdef DLDataType _names[N_NUMBERS]  # by NumPy's number; bits == 0 where DLPack has no name
+cdef dict _extension_names = {}  # by scalar type: code and bits, or None
+
+
+cdef _fill_tables():
+    for character in np.typecodes["All"]:
+        dtype = np.dtype(character)
+        row = _dtypes.of_numpy(dtype)
+        if row is not None:
+            _names[<int>dtype.num] = DLDataType(row.code, row.bits, 1)
+            learn(_names[<int>dtype.num])
+
+
+cdef PyObject **_place(DLDataType dtype) noexcept nogil:
+    """Find where NumPy's dtype is kept for what NumPy may be able to hold; else NULL."""
+    cdef int bits = dtype.bits
+    if dtype.lanes != 1 or dtype.code >= N_CODES or bits > 128 or (bits >= 8 and bits % 8):
+        return NULL
+    return &_descrs[dtype.code][bits if bits < 8 else 7 + bits // 8]
+
+
+cdef bint learn(DLDataType dtype) except -1:
+    """Look a dtype up in the table for good; it may import ml_dtypes, or fail to.
+
+    Returns whether it was not known, and now is.
+    """
+    cdef PyObject **place = _place(dtype)
+    if place == NULL or place[0] != NULL:
+        return False
+    row = _dtypes.of_dlpack(dtype.code, dtype.bits)
+    if row is None:
+        return False
+    descr = row.dtype
+    Py_INCREF(descr)
+    place[0] = <PyObject *>descr
+    return True
+
+
+cdef PyObject *_descr(DLDataType dtype, uint64_t flags) noexcept nogil:
+    """Find NumPy's dtype for elements that it can hold in place; NULL if none is learned."""
+    cdef PyObject **place = _place(dtype)
+    if place == NULL or (dtype.bits < 8 and not flags & FLAG_PADDED):
+        return NULL
+    return place[0]
+
+
+cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1:
+    """Find DLPack's name for an array's dtype; false if it has none."""
+    cdef int number = cnp.PyArray_TYPE(array)
+    if number < N_NUMBERS:
+        name[0] = _names[number]
+        return name.bits != 0
+    kind = (<object><PyObject *>cnp.PyArray_DESCR(array)).type
+    found = _extension_names.get(kind, False)
+    if found is False:
+        row = _dtypes.of_numpy(array.dtype)
+        found = None if row is None else (row.code, row.bits)
+        _extension_names[kind] = found
+    if found is None:
+        return False
+    name[0] = DLDataType(found[0], found[1], 1)
+    return True
+
+
+cdef size_t itemsize_of(DLDataType dtype) noexcept nogil:
+    cdef size_t bits = <size_t>dtype.bits * dtype.lanes
+    return 1 if bits < 8 else bits // 8
+
+
+_fill_tables()
+
+
+# In: what a producer says, and an array over it ------------------------------------------
+
+cdef double TOO_FAR = 2.0**62  # bytes: beyond any address space
+
+
+ctypedef struct Layout:  # of a tensor, as NumPy has it
+    bint empty
+    cnp.npy_intp shape[NPY_MAXDIMS]
+    cnp.npy_intp strides[NPY_MAXDIMS]
+
+
+cdef Flaw flaw_of(const DLTensor *tensor) noexcept nogil:
+    """Find what no array can have."""
+    cdef Layout layout
+    return _lay_out(tensor, &layout)
+
+
+cdef Flaw _lay_out(const DLTensor *tensor, Layout *layout) noexcept nogil:
+    """Bring shape and strides to NumPy's form, or find what is wrong with them.
+
+    Sizes are added up in floating point, which does not wrap around.
+    """
+    cdef size_t itemsize = itemsize_of(tensor.dtype), step = itemsize
+    cdef double size = itemsize, reach = itemsize
+    cdef int64_t extent
+    cdef int i
+    if tensor.ndim < 0 or tensor.ndim > NPY_MAXDIMS or (tensor.ndim and tensor.shape == NULL):
+        return NDIM
+    layout.empty = False
+    for i in range(tensor.ndim - 1, -1, -1):
+        extent = layout.shape[i] = tensor.shape[i]
+        layout.strides[i] = step
+        if extent > 1:
+            if tensor.strides != NULL:
+                layout.strides[i] = <size_t>tensor.strides[i] * itemsize
+                reach += <double>itemsize * (extent - 1) * abs(<double>tensor.strides[i])
+            size *= extent
+        elif extent < 0:
+            return NEGATIVE
+        elif extent == 0:
+            layout.empty = True
+        step = <size_t>layout.strides[i] * <size_t>extent
+    if size >= TOO_FAR:
+        return HUGE
+    if layout.empty:
+        return NONE
+    if tensor.data == NULL:
+        return NO_DATA
+    return STRIDES if reach >= TOO_FAR else NONE
+
+
+cdef _raise_flaw(const DLTensor *tensor, Flaw flaw):
+    if flaw == NDIM:
+        raise InvalidValueError(
+            f"the DLPack tensor has {tensor.ndim} dimensions and no usable shape; an array has "
+            f"0 to {NPY_MAXDIMS}"
+        )
+    shape = _tuple(tensor.ndim, tensor.shape)
+    what = f"the DLPack tensor of shape {shape}"
+    if flaw == NEGATIVE:
+        raise InvalidValueError(f"the DLPack tensor has a negative extent in its shape {shape}")
+    if flaw == HUGE:
+        raise InvalidValueError(f"{what} is larger than any memory")
+    if flaw == NO_DATA:
+        raise InvalidValueError(f"{what} has no data: its pointer is NULL")
+    strides = _tuple(tensor.ndim, tensor.strides)
+    raise InvalidValueError(f"{what} has strides {strides}, which leave any memory")
+
+
+cdef tuple _tuple(int length, const int64_t *values):
+    return tuple([values[i] for i in range(length)])
+
+
+cdef bint _on_host(const DLTensor *tensor) noexcept nogil:
+    return tensor.device.device_type in (kDLCPU, kDLCUDAHost, kDLROCMHost, kDLCUDAManaged)
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(32)
+cdef class Owner:
+    """Holds a managed tensor, and calls its deleter when it goes."""
+
+    def __dealloc__(self):
+        if self.managed != NULL:
+            delete_managed(self.managed, self.versioned)
+
+
+cdef void delete_managed(void *managed, bint versioned) noexcept:
+    if versioned:
+        if (<DLManagedTensorVersioned *>managed).deleter != NULL:
+            (<DLManagedTensorVersioned *>managed).deleter(<DLManagedTensorVersioned *>managed)
+    elif (<DLManagedTensor *>managed).deleter != NULL:
+        (<DLManagedTensor *>managed).deleter(<DLManagedTensor *>managed)
+
+
+cdef object view_or_none(const DLTensor *tensor, uint64_t flags, bint readonly, Owner owner):
+    """View a tensor's memory as an array that keeps `owner` alive; None if there is more."""
+    cdef Layout layout
+    if flags & FLAG_IS_COPIED or not _on_host(tensor) or _lay_out(tensor, &layout) != NONE:
+        return None
+    return _view(tensor, flags, &layout, readonly, owner)
+
+
+cdef object _view(
+    const DLTensor *tensor, uint64_t flags, const Layout *layout, bint readonly, object owner
+):
+    cdef PyObject *descr = _descr(tensor.dtype, flags)
+    if descr == NULL:
+        return None
+    if layout.empty:
+        return np.empty(_tuple(tensor.ndim, tensor.shape), <object>descr)
+    Py_INCREF(<object>descr)
+    array = PyArray_NewFromDescr(
+        &PyArray_Type, <cnp.PyArray_Descr *>descr, tensor.ndim, layout.shape, layout.strides,
+        <char *>tensor.data + tensor.byte_offset,
+        0 if readonly or flags & FLAG_READ_ONLY else cnp.NPY_ARRAY_WRITEABLE, NULL,
+    )
+    Py_INCREF(owner)
+    PyArray_SetBaseObject(<cnp.ndarray>array, <PyObject *>owner)
+    return array
+
+
+# Capsules ---------------------------------------------------------------------------------
+
+ctypedef struct Content:  # of a capsule that nobody has consumed
+    void *managed
+    const DLTensor *tensor
+    uint64_t flags
+    const char *name
+    bint versioned
+
+
+def is_capsule(obj):
+    """Tell whether `obj` is a raw capsule of whatever kind."""
+    return PyCapsule_CheckExact(obj)
+
+
+cdef int _look(capsule, Content *content) except -1:
+    """Look into a capsule, in which nothing is safe any more once Python code has run."""
+    cdef const char *name = PyCapsule_GetName(capsule) if PyCapsule_CheckExact(capsule) else NULL
+    cdef DLManagedTensorVersioned *managed
+    cdef DLManagedTensor *legacy
+    if name != NULL and strcmp(name, VERSIONED) == 0:
+        managed = <DLManagedTensorVersioned *>PyCapsule_GetPointer(capsule, name)
+        if managed.version.major != DLPACK_MAJOR:
+            raise InvalidValueError(
+                f"the capsule is of DLPack {managed.version.major}.{managed.version.minor}, and "
+                f"this version reads DLPack {DLPACK_MAJOR}; ask its producer for "
+                f"max_version={MAX_VERSION}"
+            )
+        content[0] = Content(managed, &managed.dl_tensor, managed.flags, name, True)
+    elif name != NULL and strcmp(name, LEGACY) == 0:
+        legacy = <DLManagedTensor *>PyCapsule_GetPointer(capsule, name)
+        content[0] = Content(legacy, &legacy.dl_tensor, 0, name, False)
+    elif name != NULL and (strcmp(name, USED_VERSIONED) == 0 or strcmp(name, USED_LEGACY) == 0):
+        raise InvalidValueError(
+            "the DLPack capsule was consumed already; ask its producer for another one"
+        )
+    else:
+        raise InvalidValueError(
+            f"expected a capsule named dltensor or dltensor_versioned, got {capsule!r}"
+        )
+    return 0
+
+
+def describe(capsule):
+    """Read what a capsule holds and leave it to its producer.
+
+    Raises
+    ------
+    InvalidValueError
+        The capsule was consumed already, is no DLPack capsule, is of another major
+        version, or holds a shape that no array has.
+    """
+    cdef int64_t shape[NPY_MAXDIMS]
+    cdef int64_t strides[NPY_MAXDIMS]
+    cdef Content content
+    cdef DLTensor copy
+    cdef Flaw flaw
+    with cython.critical_section(capsule):
+        _look(capsule, &content)
+        _copy_out(content.tensor, &copy, shape, strides)
+    flaw = flaw_of(&copy)
+    if flaw != NONE:
+        _raise_flaw(&copy, flaw)
+    return Description(
+        shape=_tuple(copy.ndim, shape),
+        strides=None if copy.strides == NULL else _tuple(copy.ndim, strides),
+        code=copy.dtype.code,
+        bits=copy.dtype.bits,
+        lanes=copy.dtype.lanes,
+        device=(copy.device.device_type, copy.device.device_id),
+        readonly=bool(content.flags & FLAG_READ_ONLY),
+        copied=bool(content.flags & FLAG_IS_COPIED),
+        padded=bool(content.flags & FLAG_PADDED),
+    )
+
+
+cdef void _copy_out(
+    const DLTensor *tensor, DLTensor *copy, int64_t *shape, int64_t *strides
+) noexcept:
+    """Copy a tensor that another thread may take, and free, as soon as Python code runs."""
+    copy[0] = tensor[0]
+    if 0 < tensor.ndim <= NPY_MAXDIMS:
+        if tensor.shape != NULL:
+            copy.shape = <int64_t *>memcpy(shape, tensor.shape, tensor.ndim * sizeof(int64_t))
+        if tensor.strides != NULL:
+            copy.strides = <int64_t *>memcpy(
+                strides, tensor.strides, tensor.ndim * sizeof(int64_t)
+            )
+
+
+def adopt(capsule, *, bint readonly=False):
+    """Take a capsule over as an array that shares its memory.
+
+    The capsule is marked as used and its deleter runs once, when the last array over the
+    memory is gone. Writing is allowed unless the capsule or `readonly` forbids it.
+
+    Raises
+    ------
+    InvalidValueError
+        As `describe`; or NumPy cannot hold the values in place. The capsule is untouched.
+    """
+    array = take_or_none(capsule, readonly, FLAG_IS_COPIED)
+    if array is None:
+        raise InvalidValueError(f"NumPy cannot read it in place: {describe(capsule)}")
+    return array
+
+
+def take_capsule(capsule, *, bint readonly=False):
+    """Take a capsule over, as `adopt`, if there is nothing to tell about it; else give None."""
+    return take_or_none(capsule, readonly, 0)
+
+
+cdef object take_or_none(capsule, bint readonly, uint64_t tolerated):
+    cdef Owner owner = Owner.__new__(Owner)
+    cdef Content content
+    with cython.critical_section(capsule):
+        _look(capsule, &content)
+        if _descr(content.tensor.dtype, content.flags) == NULL:
+            learn(content.tensor.dtype)
+            _look(capsule, &content)
+        array = view_or_none(content.tensor, content.flags & ~tolerated, readonly, owner)
+        if array is not None:
+            _consume(capsule, &content, owner)
+    return array
+
+
+cdef int _consume(capsule, const Content *content, Owner owner) except -1:
+    """Give `owner` what is in a capsule."""
+    PyCapsule_SetName(capsule, USED_VERSIONED if content.versioned else USED_LEGACY)
+    owner.managed, owner.versioned = content.managed, content.versioned
+    return 0
+
+
+cdef Owner consume(capsule):
+    """Take what is in a capsule, whatever it is."""
+    cdef Owner owner = Owner.__new__(Owner)
+    cdef Content content
+    with cython.critical_section(capsule):
+        _look(capsule, &content)
+        _consume(capsule, &content, owner)
+    return owner
+
+
+def borrow(capsule):
+    """View a capsule's memory without taking it over, for as long as nobody else does.
+
+    Raises
+    ------
+    InvalidValueError
+        As `adopt`.
+    """
+    cdef Content content
+    cdef Layout layout
+    array = None
+    with cython.critical_section(capsule):
+        _look(capsule, &content)
+        learn(content.tensor.dtype)
+        if _on_host(content.tensor) and _lay_out(content.tensor, &layout) == NONE:
+            array = _view(content.tensor, content.flags, &layout, False, capsule)
+    if array is None:
+        raise InvalidValueError(f"NumPy cannot read it in place: {describe(capsule)}")
+    return array
+
+
+# Out: a managed tensor over an array ------------------------------------------------------
+
+cdef struct Versioned:  # in one allocation: this, then shape and strides
+    DLManagedTensorVersioned managed
+    PyObject *owner
+    bint *gone  # is set when the deleter runs, if somebody watches
+
+cdef struct Legacy:
+    DLManagedTensor managed
+    PyObject *owner
+
+
+cdef void _delete_versioned(DLManagedTensorVersioned *managed) noexcept nogil:
+    cdef Versioned *ours = <Versioned *>managed
+    if ours.gone != NULL:
+        ours.gone[0] = True
+    numpack_release(ours.owner)
+    free(ours)
+
+
+cdef void _delete_legacy(DLManagedTensor *managed) noexcept nogil:
+    numpack_release((<Legacy *>managed).owner)
+    free(managed)
+
+
+cdef DLManagedTensorVersioned *managed_tensor(
+    cnp.ndarray array, uint64_t flags, bint *gone
+) except? NULL:
+    """Make a tensor that owns a reference to `array`; NULL if none describes it as it lies."""
+    cdef Versioned *made
+    cdef DLDataType name
+    if not name_of(array, &name):
+        return NULL
+    made = <Versioned *>_allocate(sizeof(Versioned), array)
+    if not _fill(&made.managed.dl_tensor, <int64_t *>(made + 1), array, name):
+        free(made)
+        return NULL
+    made.managed.version.major, made.managed.version.minor = DLPACK_MAJOR, DLPACK_MINOR
+    made.managed.manager_ctx, made.managed.deleter = made, _delete_versioned
+    made.managed.flags = flags
+    if not cnp.PyArray_ISWRITEABLE(array):
+        made.managed.flags |= FLAG_READ_ONLY
+    if name.bits < 8:
+        made.managed.flags |= FLAG_PADDED
+    Py_INCREF(array)
+    made.owner, made.gone = <PyObject *>array, gone
+    return &made.managed
+
+
+cdef void unwatch(DLManagedTensorVersioned *managed) noexcept:
+    """Say that nobody watches any more for the deleter of a tensor of `managed_tensor`."""
+    (<Versioned *>managed).gone = NULL
+
+
+cdef DLManagedTensor *_legacy_tensor(cnp.ndarray array) except? NULL:
+    """Make a legacy one, which can tell neither read-only nor padded; NULL if none does."""
+    cdef Legacy *made
+    cdef DLDataType name
+    if not cnp.PyArray_ISWRITEABLE(array) or not name_of(array, &name) or name.bits < 8:
+        return NULL
+    made = <Legacy *>_allocate(sizeof(Legacy), array)
+    if not _fill(&made.managed.dl_tensor, <int64_t *>(made + 1), array, name):
+        free(made)
+        return NULL
+    made.managed.manager_ctx, made.managed.deleter = made, _delete_legacy
+    Py_INCREF(array)
+    made.owner = <PyObject *>array
+    return &made.managed
+
+
+cdef void *_allocate(size_t head, cnp.ndarray array) except NULL:
+    cdef void *memory = malloc(head + 2 * sizeof(int64_t) * cnp.PyArray_NDIM(array))
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+
+cdef bint _fill(DLTensor *tensor, int64_t *extents, cnp.ndarray array, DLDataType name) noexcept:
+    """Describe an array; false if a consumer may not be able to read it as it lies."""
+    cdef int ndim = cnp.PyArray_NDIM(array), i
+    cdef cnp.npy_intp itemsize = cnp.PyArray_ITEMSIZE(array), stride, step = 1
+    cdef bint empty = cnp.PyArray_SIZE(array) == 0
+    if not cnp.PyArray_ISBEHAVED_RO(array):  # aligned and in native byte order
+        return False
+    for i in range(ndim - 1, -1, -1):
+        extents[i] = cnp.PyArray_DIM(array, i)
+        if empty or extents[i] == 1:  # such strides reach nothing and may be anything
+            extents[ndim + i] = step
+        else:
+            stride = cnp.PyArray_STRIDE(array, i)
+            if stride < 0 or stride % itemsize:
+                return False
+            extents[ndim + i] = stride // itemsize
+        step = extents[ndim + i] * max(extents[i], 1)
+    tensor.data = cnp.PyArray_DATA(array)
+    tensor.device.device_type, tensor.device.device_id = kDLCPU, 0
+    tensor.ndim, tensor.dtype = ndim, name
+    tensor.shape, tensor.strides, tensor.byte_offset = extents, extents + ndim, 0
+    return True
+
+
+cdef object capsule_or_none(cnp.ndarray array, bint versioned, uint64_t flags):
+    cdef void *managed
+    if versioned:
+        managed = managed_tensor(array, flags, NULL)
+    else:
+        managed = _legacy_tensor(array)
+    if managed == NULL:
+        return None
+    try:
+        if versioned:
+            return PyCapsule_New(managed, VERSIONED, _drop_versioned)
+        return PyCapsule_New(managed, LEGACY, _drop_legacy)
+    except MemoryError:
+        delete_managed(managed, versioned)
+        raise
+
+
+cdef void _drop_versioned(object capsule) noexcept:
+    if PyCapsule_IsValid(capsule, VERSIONED):  # else a consumer has it
+        delete_managed(PyCapsule_GetPointer(capsule, VERSIONED), True)
+
+
+cdef void _drop_legacy(object capsule) noexcept:
+    if PyCapsule_IsValid(capsule, LEGACY):
+        delete_managed(PyCapsule_GetPointer(capsule, LEGACY), False)
+
+
+def export(array, *, bint versioned, bint copied=False):
+    """Make a capsule over an array's memory.
+
+    Parameters
+    ----------
+    array : ndarray
+        Native, aligned, of a dtype that DLPack can name, with strides that are multiples
+        of the item size from zero up.
+    versioned : bool
+        Whether the consumer takes ``dltensor_versioned``.
+    copied : bool
+        Whether the memory was copied for the consumer.
+
+    Raises
+    ------
+    ZeroCopyError
+        The array is read-only, or its values take less than a byte each, and a legacy
+        capsule cannot say so. It is a `BufferError`, as the protocol asks for.
+    """
+    capsule = capsule_or_none(array, versioned, FLAG_IS_COPIED if copied else 0)
+    if capsule is not None:
+        return capsule
+    if not versioned and not array.flags.writeable:
+        raise ZeroCopyError(
+            "a legacy DLPack capsule cannot say that memory is read-only; ask for a versioned "
+            "one with max_version=(1, 0), or wrap a copy with copy=True"
+        )
+    raise ZeroCopyError(
+        "a legacy DLPack capsule cannot say that values of less than a byte are padded; "
+        "ask for a versioned one with max_version=(1, 1)"
+    )
+
+
+cdef class Exporter:
+    """What `__dlpack__` is, for a class that holds an array.
+
+    A subclass says in `_export` what is done where memory cannot just be shared, and what
+    is wrong with what a consumer asks for.
+
+    Attributes
+    ----------
+    array : ndarray
+        The array that is exported.
+    """
+
+    def __dlpack_device__(self):
+        """Give DLPack's device: the CPU, ``(1, 0)``."""
+        return CPU
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        """Export the array as a capsule.
+
+        Parameters
+        ----------
+        stream : None
+            The CPU has no streams.
+        max_version : tuple of int, optional
+            The newest DLPack version that the consumer takes; from ``(1, 0)`` on it gets
+            a versioned capsule, else a legacy one.
+        dl_device : tuple of int, optional
+            The CPU, ``(1, 0)``.
+        copy : bool or None, optional
+            True: memory of the consumer's own, flagged as copied.
+
+        Returns
+        -------
+        capsule
+            Named ``dltensor_versioned`` or ``dltensor``.
+
+        Raises
+        ------
+        ZeroCopyError
+            A `BufferError`: another device was asked for, or the array is read-only and
+            the consumer cannot be told so, or ``copy=False`` and memory cannot be shared.
+        InvalidValueError
+            A stream was given.
+        """
+        if stream is None and dl_device is None and (copy is None or copy is False):
+            capsule = _quick_capsule(self.array, max_version)
+            if capsule is not None:
+                return capsule
+        return self._export(stream, max_version, dl_device, copy)
+
+
+cdef object _quick_capsule(cnp.ndarray array, max_version):
+    cdef bint versioned = False
+    if not is_open(array):
+        return None
+    if max_version is not None:
+        if type(max_version) is not tuple:
+            return None
+        versioned = max_version >= (1, 0)
+    return capsule_or_none(array, versioned, 0)
+
+
+cdef bint is_open(cnp.ndarray array) noexcept:
+    """Tell whether anybody may write to an array's memory: no mask, no mapping to fear."""
+    return array is not None and cnp.PyArray_CheckExact(array) and cnp.PyArray_ISWRITEABLE(array)
+
+
+# Deleters, as long as the process lives ---------------------------------------------------
+
+def _open():
+    numpack_open()
+
+
+def _end():
+    numpack_end()
+
+
+if numpack_begin() != 0:
+    raise MemoryError
+os.register_at_fork(after_in_child=_open)
+atexit.register(_end)
