@@ -118,6 +118,18 @@ def taking_column(function):
     return _quick(function, take_column, None, 2)
 
 
+def sharing(function):
+    """Decorate a function of an object and a framework's name: `take`, then `give`, first."""
+    return _quick(function, _share_object, None, 2)
+
+
+cdef object _share_object(obj, target):
+    if type(target) is not str:
+        return None
+    array = take_object(obj, None)
+    return array if array is None or target == "numpy" else give_array(array, target)
+
+
 def giving(framework):
     """Decorate a function, or a method, of an array: `give` first."""
     return lambda function: _quick(function, give_array, framework)

@@ -41,11 +41,13 @@ def growth() -> dict[str, list[int]]:
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_route_leaks_nothing(route, growth):
-    """10,000 times: the objects, the blocks and the resident size stay where they were."""
-    objects, blocks, resident = growth[route]
+    """10,000 times: objects, references, memory and the resident size stay as they were."""
+    objects, blocks, allocated, resident, references = growth[route]
     assert objects < 50
     assert blocks < 500
+    assert allocated < 10_000 * 8  # the least that malloc gives is 24 bytes
     assert resident < 2 * 2**20  # 10,000 arrays would be 20 MB and more
+    assert references < 500
 
 
 def test_lazy_routes_leak_no_mapping():

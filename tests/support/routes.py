@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import json
 import sys
@@ -11,15 +13,20 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from numpack import ZeroCopyArray, share
+from numpack import ZeroCopyArray, _exchange, share
+from numpack._dtypes import ROWS
+from numpack._exchange import Exporter
 from numpack.io import (
+    DLPackBuffer,
     arrow_to_numpy_zero_copy,
     from_dlpack,
     numpy_to_arrow_zero_copy,
     numpy_to_torch_zero_copy,
+    table_to_numpy_zero_copy,
     to_dlpack,
     torch_to_numpy_zero_copy,
 )
+from support.dlpack import Tensor
 from support.memory import resident_bytes
 
 
@@ -36,6 +43,46 @@ def frozen() -> np.ndarray:
     a.flags.writeable = False
     return a
 
+
+def refused(call, *arguments, **keywords) -> None:
+    with contextlib.suppress(Exception):
+        call(*arguments, **keywords)
+        raise SystemExit(f"{call} accepts what it should refuse")
+
+
+def twice(capsule: object) -> None:
+    from_dlpack(capsule)
+    refused(from_dlpack, capsule)
+
+
+def liar() -> object:
+    tensor = Tensor(KEPT)
+    tensor.managed.tensor.ndim = -1
+    return tensor.capsule()
+
+
+def through_own_table(array: np.ndarray) -> object:
+    """As a foreign consumer would: out by the table of one class, in by the other's."""
+    managed, made = ctypes.c_void_p(), ctypes.c_void_p()
+    buffer = to_dlpack(array)
+    OUT(id(buffer), ctypes.byref(managed))
+    IN(managed, ctypes.byref(made))
+    result = ctypes.cast(made, ctypes.py_object).value
+    ctypes.pythonapi.Py_DecRef(ctypes.py_object(result))
+    return result
+
+
+def _function(cls: type, number: int) -> object:
+    """The function of a class's table, by its place after the header of 16 bytes."""
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = get(cls.__dlpack_c_exchange_api__, b"dlpack_exchange_api")
+    place = ctypes.c_void_p.from_address(table + 16 + 8 * number).value
+    return ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(place)
+
+
+KEPT = np.arange(6.0)
+OUT, IN = _function(DLPackBuffer, 1), _function(ZeroCopyArray, 2)
 
 ROUTES = {
     "numpy to torch": lambda: numpy_to_torch_zero_copy(array()),
@@ -65,18 +112,71 @@ ROUTES = {
     "unused capsule": lambda: to_dlpack(bfloat()).__dlpack__(max_version=(1, 0)),
     "door": lambda: ZeroCopyArray(array()).to_torch(),
     "torch to arrow": lambda: share(torch.ones(1000), "arrow"),
+    "complex to numpy": lambda: torch_to_numpy_zero_copy(torch.ones(9, dtype=torch.complex64)),
+    "column": lambda: table_to_numpy_zero_copy(pa.table({"x": array()}), "x"),
+    "strides kept": lambda: to_dlpack(array()[::2], order="K").__dlpack__(max_version=(1, 0)),
+    "no such dtype in torch": lambda: refused(
+        numpy_to_torch_zero_copy, np.ones(9, ml_dtypes.float8_e4m3)
+    ),
+    "a list": lambda: refused(numpy_to_torch_zero_copy, [1, 2]),
+    "sparse": lambda: refused(from_dlpack, torch.ones(2, 2).to_sparse()),
+    "negative bit": lambda: refused(
+        torch_to_numpy_zero_copy, torch.ones(9, dtype=torch.complex64).conj().imag, copy=False
+    ),
+    "taken twice": lambda: twice(to_dlpack(array()).__dlpack__()),
+    "not named": lambda: refused(to_dlpack, array().astype("M8[s]")),
+    "liar": lambda: refused(from_dlpack, liar()),
+    "own tables": lambda: through_own_table(array()),
+    "class with keywords": lambda: ZeroCopyArray(array(), order="C", copy=None),
+    "class without arguments": lambda: refused(ZeroCopyArray),
 }
 
 
+class _Heap(ctypes.Structure):
+    """What glibc's mallinfo2(3) gives."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+# What many things refer to: a reference too many to one of them leaves no memory behind.
+SHARED = (
+    *(None, True, False, (), _exchange.CPU, _exchange.MAX_VERSION),
+    *(np.dtype(name) for name in np.typecodes["All"]),
+    *(np.dtype(getattr(ml_dtypes, row.numpy)) for row in ROWS if row.extension),
+    *(np.ndarray, np.dtype, torch.Tensor, pa.Array, DLPackBuffer, ZeroCopyArray, Exporter),
+    *(np, pa, torch, ml_dtypes, KEPT, "torch", "arrow", "numpy", "copy", "max_version"),
+)
+
+
+def counts() -> list[int]:
+    """Objects and blocks of Python, bytes of malloc, bytes resident; references to each."""
+    heap = ctypes.CDLL(None).mallinfo2
+    heap.restype = _Heap
+    taken = heap()
+    return [
+        len(gc.get_objects()),
+        sys.getallocatedblocks(),
+        taken.uordblks + taken.hblkhd,
+        resident_bytes(),
+        *map(sys.getrefcount, SHARED),
+    ]
+
+
 def passes(route: str) -> list[int]:
-    """Go 10,000 times; count the objects, blocks and bytes that have come."""
+    """Go 10,000 times; count what has come, and the references to what gained the most."""
     gc.collect()
-    before = len(gc.get_objects()), sys.getallocatedblocks(), resident_bytes()
+    before = counts()
     for _ in range(10_000):
         ROUTES[route]()
     gc.collect()
-    after = len(gc.get_objects()), sys.getallocatedblocks(), resident_bytes()
-    return [new - old for new, old in zip(after, before, strict=True)]
+    grown = [new - old for new, old in zip(counts(), before, strict=True)]
+    return [*grown[:4], max(grown[4:])]
 
 
 def growth(route: str) -> list[int]:

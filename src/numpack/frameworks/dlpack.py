@@ -142,16 +142,17 @@ def receive(obj: Any, copy: bool | None) -> Array:
     if copy is None or copy is False:
         array = _exchange.take_capsule(capsule, readonly=_is_immutable(obj))
         if array is not None:
-            _connect(type(obj))
+            _connect(obj)
             return array
     return carry_out(_plan(obj, capsule), copy)
 
 
-def _connect(kind: type) -> None:
+def _connect(obj: object) -> None:
     """Take objects of a type by its table of functions from now on, where it has one."""
+    kind = type(obj)
     if "__dlpack_c_exchange_api__" in kind.__dict__ and kind not in _connected:
         _connected.add(kind)
-        connect(None, (kind,))
+        connect(None, (kind,), readonly=_is_immutable(obj))
 
 
 def _capsule_of(obj: Any) -> object:

@@ -210,18 +210,9 @@ def _refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
         return "a meta tensor has no values", "make it on the CPU"
     if tensor.ndim > _MAX_NDIM:
         return f"NumPy has at most {_MAX_NDIM} dimensions", "pass tensor.squeeze()"
-    if _reach(tensor) > tensor.untyped_storage().nbytes():
-        return "its storage was freed or made smaller", "give it its memory back first"
+    if tensor.numel() and not tensor.data_ptr() and not tensor._is_zerotensor():  # noqa: SLF001
+        return "its storage was freed", "give it its memory back first"
     return None
-
-
-def _reach(tensor: torch.Tensor) -> int:
-    """Count the bytes of storage up to the end of the tensor's last element."""
-    if tensor.numel() == 0 or tensor._is_zerotensor():  # noqa: SLF001
-        return 0
-    steps = zip(tensor.shape, tensor.stride(), strict=True)
-    last: int = tensor.storage_offset() + sum((n - 1) * stride for n, stride in steps)
-    return (last + 1) * int(tensor.element_size())
 
 
 def _tensor_obstacle(tensor: torch.Tensor) -> Obstacle | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._doors import give, take
 from .._policy import Plan, Route, Step, carry_out, check_copy, wrong_type
+from .._quick import sharing
 from ..errors import UnsupportedError, WrongTypeError
 from ..frameworks import Framework, by_name, of_object
 
 
+@sharing
 def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> Any:
     """Hand an array of any framework over to any other.
 
@@ -55,10 +56,6 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     >>> a
     array([7., 1., 2., 3.], dtype=float32)
     """
-    if not options and (copy is None or copy is False):
-        shared = _shared(x, target)
-        if shared is not None:
-            return shared
     check_copy(copy)
     source, sink = _source(x), by_name(target)
     leaving, arriving = _split(options, source, sink)
@@ -73,14 +70,6 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     if first.obstacle is None:
         return arrive(first.result(), **arriving).independent()
     return arrive(first.independent(), **arriving).result()
-
-
-def _shared(x: Any, target: str) -> Any:
-    """Go the whole way at C speed, if there is nothing to tell on it; else give None."""
-    array = take(x)
-    if array is None or type(target) is not str:
-        return None
-    return array if target == "numpy" else give(array, target)
 
 
 def explain(x: Any, target: str, **options: Any) -> Route:

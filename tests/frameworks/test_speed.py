@@ -1,0 +1,49 @@
+"""What a hand-over costs, as a ratio to the framework's own call in the same minute."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Another machine, a busy one, or another phase of its clock may move a ratio.
+SLACK = 1.35
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("exchange", ROOT / "benchmarks/exchange.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_sharing_costs_less_than_the_frameworks_own_calls(benchmark):
+    best = {}
+    for _ in range(3):  # what is slow three times is slow
+        for result in benchmark.compare(benchmark.CONTESTS, rounds=31):
+            call = result.contest.ours
+            best[call] = min(best.get(call, result.ratio), result.ratio)
+    assert {c.ours for c in benchmark.CONTESTS if best[c.ours] > c.at_most * SLACK} == set()
+
+
+def test_cost_does_not_follow_size(benchmark):
+    small, *_, large = benchmark.SWEEP
+    ratios = {}
+    for _ in range(3):
+        for call, row in benchmark.sweep(rounds=31).items():
+            ratio = row[large] / row[small]
+            ratios[call] = min(ratios.get(call, ratio), ratio)
+    assert {call for call, ratio in ratios.items() if ratio > SLACK} == set()
+
+
+def test_figures_of_the_readme_come_from_the_script(benchmark):
+    """The calls and the aims in the README are those that the script measures."""
+    page = (ROOT / "README.md").read_text()
+    table = page.split(benchmark.BEGIN)[1].split(benchmark.END)[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    told = [(ours.strip(" `"), theirs.strip(" `")) for ours, theirs, *_ in rows]
+    assert told == [(contest.ours, contest.theirs) for contest in benchmark.CONTESTS]

@@ -1,0 +1,101 @@
+"""What a consumer in C does with a capsule, on threads that never saw Python."""
+
+from __future__ import annotations
+
+import ctypes
+
+from support.dlpack import LEGACY, VERSIONED, Legacy, Versioned
+
+libc = ctypes.CDLL(None)  # its calls give the GIL up
+holding = ctypes.PyDLL(None)  # its calls keep the GIL
+
+VOID = ctypes.c_void_p
+Thread = ctypes.c_size_t  # pthread_t, which is an integer or a pointer
+
+for _library in (libc, holding):
+    _library.pthread_create.argtypes = [ctypes.POINTER(Thread), VOID, VOID, VOID]
+libc.pthread_join.argtypes = [Thread, ctypes.POINTER(VOID)]
+libc.alarm.argtypes = [ctypes.c_uint]
+
+_at_exit = libc["__cxa_atexit"]
+_at_exit.argtypes = [VOID, VOID, VOID]
+
+_get_name = ctypes.pythonapi.PyCapsule_GetName
+_get_name.restype, _get_name.argtypes = VOID, [ctypes.py_object]
+_get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_get_pointer.restype, _get_pointer.argtypes = VOID, [ctypes.py_object, ctypes.c_char_p]
+_set_name = ctypes.pythonapi.PyCapsule_SetName
+_set_name.restype, _set_name.argtypes = ctypes.c_int, [ctypes.py_object, VOID]
+
+# A capsule keeps the address of its name: these stay for as long as the process.
+_USED = {name: ctypes.create_string_buffer(b"used_" + name) for name in (LEGACY, VERSIONED)}
+for _each in _USED.values():
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_each))
+
+
+def name_of(capsule: object) -> bytes | None:
+    """The name that a capsule has now."""
+    address = _get_name(capsule)
+    return None if address is None else ctypes.string_at(address)
+
+
+def pointer_in(capsule: object) -> int:
+    """What a capsule points to, without taking it."""
+    return _get_pointer(capsule, name_of(capsule))
+
+
+def take(capsule: object) -> Legacy | Versioned:
+    """Take a capsule over as a consumer does; who calls this has to call the deleter."""
+    name = name_of(capsule)
+    managed = (Versioned if name == VERSIONED else Legacy).from_address(pointer_in(capsule))
+    _set_name(capsule, ctypes.addressof(_USED[name]))
+    return managed
+
+
+def delete(managed: Legacy | Versioned, *, keep_gil: bool = False) -> None:
+    """Call a managed tensor's deleter on this thread, by default without the GIL."""
+    prototype = (ctypes.PYFUNCTYPE if keep_gil else ctypes.CFUNCTYPE)(None, VOID)
+    prototype(managed.deleter)(ctypes.addressof(managed))
+
+
+def start(function: int, argument: int | None = None, *, keep_gil: bool = False) -> Thread:
+    """Run a C function of one pointer on a thread that is not Python's."""
+    thread = Thread()
+    library = holding if keep_gil else libc
+    error = library.pthread_create(ctypes.byref(thread), None, function, argument)
+    assert error == 0, error
+    return thread
+
+
+def start_deleter(managed: Legacy | Versioned, *, keep_gil: bool = False) -> Thread:
+    """Call a deleter on a thread that is not Python's. It returns nothing, so no result."""
+    return start(managed.deleter, ctypes.addressof(managed), keep_gil=keep_gil)
+
+
+def join(thread: Thread) -> int:
+    """Wait for a thread without the GIL; what its function returned."""
+    result = VOID()
+    error = libc.pthread_join(thread, ctypes.byref(result))
+    assert error == 0, error
+    return result.value or 0
+
+
+def at_exit(function: int, argument: int | None) -> None:
+    """Have the C library call a function when the process exits, after Python's end."""
+    error = _at_exit(function, argument, None)
+    assert error == 0, error
+
+
+def address_of(function: object) -> int:
+    """The address of a function of a library."""
+    return ctypes.cast(function, VOID).value
+
+
+def sleep_with_gil(seconds: float) -> None:
+    """Sleep in C, so that no other thread runs Python meanwhile."""
+    holding.usleep(int(seconds * 1e6))
+
+
+def kill_after(seconds: int) -> None:
+    """End this process by a signal if it hangs; a forked child does not inherit it."""
+    libc.alarm(seconds)
