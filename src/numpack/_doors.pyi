@@ -4,12 +4,24 @@ from typing import Any
 from ._exchange import Exporter
 from ._memory import Array
 
+class Memory:
+    def __init__(
+        self,
+        *,
+        keeper: Callable[[Any], Any],
+        may_move: Callable[[Any], bool],
+        address: Callable[[Any], int],
+        nbytes: Callable[[Any], int],
+        settled: Callable[[Any], Array],
+    ) -> None: ...
+
 def connect(
     framework: str | None,
     kinds: Sequence[type],
     *,
     guard: Callable[[Any], bool] | None = None,
-    complex_guard: Callable[[Any], bool] | None = None,
+    closer_guard: Callable[[Any], bool] | None = None,
+    memory: Memory | None = None,
     consumer: Callable[[Any], Any] | None = None,
     readonly: bool = False,
 ) -> None: ...

@@ -14,7 +14,7 @@ from .errors import ZeroCopyError
 
 cimport cython
 cimport numpy as cnp
-from cpython.object cimport PyObject, Py_TYPE
+from cpython.object cimport PyObject, PyTypeObject, Py_TYPE
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -48,6 +48,7 @@ from numpack._exchange cimport (
     is_open,
     itemsize_of,
     learn,
+    lies_within,
     managed_tensor,
     name_of,
     take_or_none,
@@ -63,6 +64,7 @@ cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+    PyObject *PyErr_Occurred()
     int PyErr_ExceptionMatches(object)
     void PyErr_Clear()
 
@@ -90,11 +92,42 @@ cdef const char *TABLE = "dlpack_exchange_api"
 
 
 @cython.final
+cdef class Memory:
+    """How to view the memory of objects that may be given other memory.
+
+    torch's tensors own the `TensorImpl`, whose storage `t.data = …` and `set_` exchange and
+    `resize_` moves: what views a tensor's memory by a tensor that owns the object would see
+    it freed. A storage that cannot be resized keeps its memory where it is, and making an
+    array with torch's own call settles it so.
+
+    Parameters
+    ----------
+    keeper : callable
+        Gives what keeps an object's memory.
+    may_move, address, nbytes : callable
+        Of such a keeper: whether its memory may still move; where it is, how long.
+    settled : callable
+        Makes an array of an object whose memory may not move from then on, or fails.
+    """
+
+    cdef object keeper
+    cdef object may_move
+    cdef object address
+    cdef object nbytes
+    cdef object settled
+
+    def __init__(self, *, keeper, may_move, address, nbytes, settled):
+        self.keeper, self.may_move, self.settled = keeper, may_move, settled
+        self.address, self.nbytes = address, nbytes
+
+
+@cython.final
 cdef class _Door:
     cdef str framework
     cdef const DLPackExchangeAPI *table  # NULL: by `producer` and `consumer`
     cdef object guard
-    cdef object complex_guard
+    cdef object closer_guard
+    cdef Memory memory
     cdef object producer
     cdef object consumer
     cdef bint readonly
@@ -106,7 +139,8 @@ cdef tuple _keywords = ("max_version",)
 
 
 def connect(
-    framework, kinds, *, guard=None, complex_guard=None, consumer=None, bint readonly=False
+    framework, kinds, *, guard=None, closer_guard=None, Memory memory=None,
+    consumer=None, bint readonly=False
 ):
     """Open the door of objects of some types, and of the framework that the first is of.
 
@@ -118,9 +152,11 @@ def connect(
         Exact types, whose objects are asked by the table of functions that the first one
         publishes itself, else by ``__dlpack__``. Of a table the owning calls alone are
         used: what it lends may dangle when a tensor is given other memory.
-    guard, complex_guard : callable, optional
-        Called with an object, the second only with one of complex numbers; what they give
-        False for may pass.
+    guard, closer_guard : callable, optional
+        Called with an object, the second only with one that seems to be of complex numbers
+        or of 8-bit integers; what they give False for may pass.
+    memory : Memory, optional
+        For objects whose memory may be exchanged under a tensor that owns the object.
     consumer : callable, optional
         Makes an object of the framework of a producer of integers or floats that it never
         writes to, where there is no table.
@@ -129,12 +165,16 @@ def connect(
     """
     cdef _Door door = _Door()
     door.framework, door.consumer, door.readonly = framework, consumer, readonly
-    door.guard, door.complex_guard = guard, complex_guard
+    door.guard, door.closer_guard = guard, closer_guard
+    door.memory = memory
     door.table = _table(kinds[0])
-    door.producer = kinds[0].__dlpack__
-    for kind in kinds:
-        found = _by_type.setdefault(kind, door)  # never replaced: see _remember
-        _remember(<PyObject *>kind, <PyObject *>found)
+    door.producer = getattr(kinds[0], "__dlpack__", None)
+    if framework is None and door.table == NULL:
+        return
+    with cython.critical_section(_by_type):
+        for kind in kinds:
+            found = _by_type.setdefault(kind, door)  # never replaced: see _remember
+            _remember(<PyObject *>kind, <PyObject *>found)
     if framework is not None and (door.table != NULL or consumer is not None):
         _by_framework[framework] = door
 
@@ -161,7 +201,7 @@ cdef void _remember(PyObject *kind, PyObject *door) noexcept:
 
 cdef inline PyObject *_door_of(PyObject *kind) except? NULL:
     cdef size_t place = _place(kind)
-    if _kinds[place] == kind:
+    if _kinds[place] == kind and _doors[place] != NULL:  # two stores, seen in any order
         return _doors[place]
     return PyDict_GetItemWithError(_by_type, <object>kind)
 
@@ -210,9 +250,9 @@ cdef object take_object(obj, framework):
     if door.guard is not None and not _lets_pass(door.guard, obj):
         return None
     array = _take_by_protocol(door, obj) if door.table == NULL else _take_by_table(door, obj)
-    if door.complex_guard is None or array is None or not _is_complex(array):
+    if door.closer_guard is None or array is None or not _is_doubtful(array):
         return array
-    return array if _lets_pass(door.complex_guard, obj) else None
+    return array if _lets_pass(door.closer_guard, obj) else None
 
 
 cdef bint _lets_pass(guard, obj) except -1:
@@ -220,16 +260,21 @@ cdef bint _lets_pass(guard, obj) except -1:
     return (_unexplained() if answer == NULL else _stolen(answer)) is False
 
 
-cdef bint _is_complex(cnp.ndarray array) noexcept:
-    return cnp.PyArray_ISCOMPLEX(array)
+cdef bint _is_doubtful(cnp.ndarray array) noexcept:
+    cdef int number = cnp.PyArray_TYPE(array)
+    return number in (cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE, cnp.NPY_BYTE, cnp.NPY_UBYTE)
 
 
 cdef object _take_by_table(_Door door, obj):
     cdef DLManagedTensorVersioned *managed = NULL
     cdef Owner owner
+    if door.memory is not None:
+        return _take_kept(door, obj)
+    owner = Owner.__new__(Owner)
     if door.table.managed_tensor_from_py_object_no_sync(<PyObject *>obj, &managed) != 0:
         return _unexplained()
-    owner = Owner.__new__(Owner)
+    if managed == NULL:
+        return None
     owner.managed, owner.versioned = managed, True  # from here on it is freed once
     if managed.version.major != DLPACK_MAJOR:
         return None
@@ -237,6 +282,34 @@ cdef object _take_by_table(_Door door, obj):
     if array is None and learn(managed.dl_tensor.dtype):
         array = view_or_none(&managed.dl_tensor, managed.flags, door.readonly, owner)
     return array
+
+
+cdef object _take_kept(_Door door, obj):
+    """View memory by what keeps it, see `Memory`; the tensor is only borrowed to be read."""
+    cdef DLTensor tensor
+    cdef PyObject *keeper = ask(door.memory.keeper, obj)
+    if keeper == NULL:
+        return _unexplained()
+    owner = _stolen(keeper)
+    if door.table.dltensor_from_py_object_no_sync == NULL:
+        return None
+    if door.table.dltensor_from_py_object_no_sync(<PyObject *>obj, &tensor) != 0:
+        return _unexplained()
+    if learn(tensor.dtype):  # which runs Python code: the tensor is looked at again
+        return _take_kept(door, obj)
+    if not _lets_pass(door.memory.may_move, owner):
+        return _settled(door.memory, obj, owner, &tensor)
+    return view_or_none(&tensor, 0, door.readonly, owner)
+
+
+cdef object _settled(Memory memory, obj, owner, const DLTensor *tensor):
+    """Make the first array over some memory, if that is as long as the object needs it."""
+    try:
+        if lies_within(tensor, memory.address(owner), memory.nbytes(owner)):
+            return memory.settled(obj)
+    except Exception:  # the policy asks again, and says why
+        pass
+    return None
 
 
 cdef object _take_by_protocol(_Door door, obj):
@@ -254,8 +327,8 @@ cdef object _take_by_protocol(_Door door, obj):
 
 cdef object _unexplained():
     """Forget why a framework failed: the policy asks again, and says it."""
-    if not PyErr_ExceptionMatches(Exception):  # KeyboardInterrupt and the like
-        return _raised()
+    if PyErr_Occurred() != NULL and not PyErr_ExceptionMatches(Exception):
+        return _raised()  # KeyboardInterrupt and the like
     PyErr_Clear()
     return None
 
@@ -289,7 +362,7 @@ def give(array, framework):
 
     Parameters
     ----------
-    array : ndarray, or an `Exporter` that holds one
+    array : ndarray
     framework : str
 
     Returns
@@ -303,8 +376,6 @@ cdef object give_array(array, framework):
     cdef PyObject *found = PyDict_GetItemWithError(_by_framework, framework)
     if found == NULL:
         return None
-    if isinstance(array, Exporter):
-        array = (<Exporter>array).array
     if not cnp.PyArray_CheckExact(array):
         return None
     if (<_Door>found).table == NULL:
@@ -321,10 +392,11 @@ cdef object _give_by_table(_Door door, cnp.ndarray array):
     if managed.flags & FLAG_PADDED:  # which others expect to be packed
         delete_managed(managed, True)
         return None
-    if door.table.managed_tensor_to_py_object_no_sync(managed, &made) != 0:
+    if door.table.managed_tensor_to_py_object_no_sync(managed, &made) != 0 or made == NULL:
+        _unexplained()  # which may drop what the exception holds, and so the tensor
         if not gone:  # ownership is theirs, but on failure some forget it
             delete_managed(managed, True)
-        return _unexplained()
+        return None
     if not gone:
         unwatch(managed)
     return _stolen(<PyObject *>made)
@@ -393,11 +465,20 @@ def publish(cls, int number):
 cdef int _from_py_object(void *obj, DLManagedTensorVersioned **out) except? -1:
     cdef Exporter exporter = <Exporter?><object>obj
     cdef Owner owner
-    out[0] = managed_tensor(exporter.array, 0, NULL) if is_open(exporter.array) else NULL
+    out[0] = NULL
+    if _is_own(Py_TYPE(exporter)) and is_open(exporter.array):
+        out[0] = managed_tensor(exporter.array, 0, NULL)
     if out[0] == NULL:
         owner = consume(exporter.__dlpack__(max_version=MAX_VERSION))
+        if not owner.versioned:
+            raise ZeroCopyError("its __dlpack__ gives a legacy capsule, not a versioned one")
         out[0], owner.managed = <DLManagedTensorVersioned *>owner.managed, NULL
     return 0
+
+
+cdef bint _is_own(PyTypeObject *kind) noexcept:
+    """Tell whether it is a published class itself, whose `__dlpack__` nobody has changed."""
+    return <PyObject *>kind == _classes[0] or <PyObject *>kind == _classes[1]
 
 
 cdef int _to_first(DLManagedTensorVersioned *managed, void **out) except? -1:
@@ -418,7 +499,7 @@ cdef int _to_class(PyObject *cls, DLManagedTensorVersioned *managed, void **out)
         array = view_or_none(&managed.dl_tensor, flags, False, owner)
     if array is None:
         raise ZeroCopyError("NumPy cannot read this DLPack tensor in place")
-    result = (<object>cls)(array)
+    result = (<object>cls)(array, order="K")
     Py_INCREF(result)
     out[0] = <PyObject *>result
     return 0
@@ -468,7 +549,7 @@ cdef int _allocate(
     wanted.data, wanted.shape, wanted.strides = made.memory, extents, extents + wanted.ndim
     made.managed.version.major, made.managed.version.minor = DLPACK_MAJOR, DLPACK_MINOR
     made.managed.manager_ctx, made.managed.deleter = made, _delete_allocated
-    made.managed.flags = FLAG_PADDED if wanted.dtype.bits < 8 else 0
+    made.managed.flags = FLAG_PADDED if wanted.dtype.bits * wanted.dtype.lanes < 8 else 0
     made.managed.dl_tensor = wanted
     out[0] = &made.managed
     return 0

@@ -137,7 +137,7 @@ cdef PyObject *_descr(DLDataType dtype, uint64_t flags) noexcept nogil:
 cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1:
     """Find DLPack's name for an array's dtype; false if it has none."""
     cdef int number = cnp.PyArray_TYPE(array)
-    if number < N_NUMBERS:
+    if 0 <= number < N_NUMBERS:  # a dtype of a new kind may have -1
         name[0] = _names[number]
         return name.bits != 0
     kind = (<object><PyObject *>cnp.PyArray_DESCR(array)).type
@@ -153,8 +153,9 @@ cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1:
 
 
 cdef size_t itemsize_of(DLDataType dtype) noexcept nogil:
+    """Count the bytes that an element takes, alone: at least one."""
     cdef size_t bits = <size_t>dtype.bits * dtype.lanes
-    return 1 if bits < 8 else bits // 8
+    return max(1, (bits + 7) // 8)
 
 
 _fill_tables()
@@ -169,6 +170,22 @@ ctypedef struct Layout:  # of a tensor, as NumPy has it
     bint empty
     cnp.npy_intp shape[NPY_MAXDIMS]
     cnp.npy_intp strides[NPY_MAXDIMS]
+
+
+cdef bint lies_within(const DLTensor *tensor, size_t start, size_t nbytes) noexcept nogil:
+    """Tell whether all elements of a flawless tensor lie in some bytes of memory."""
+    cdef size_t first = <size_t>tensor.data + tensor.byte_offset, last = first
+    cdef size_t itemsize = itemsize_of(tensor.dtype)
+    cdef Layout layout
+    cdef int i
+    if _lay_out(tensor, &layout) != NONE:
+        return False
+    for i in range(tensor.ndim):
+        if layout.strides[i] > 0:
+            last += layout.strides[i] * (layout.shape[i] - 1)
+        elif layout.strides[i] < 0:
+            first += layout.strides[i] * (layout.shape[i] - 1)
+    return layout.empty or (start <= first and last + itemsize <= start + nbytes)
 
 
 cdef Flaw flaw_of(const DLTensor *tensor) noexcept nogil:
@@ -208,7 +225,7 @@ cdef Flaw _lay_out(const DLTensor *tensor, Layout *layout) noexcept nogil:
         return NONE
     if tensor.data == NULL:
         return NO_DATA
-    return STRIDES if reach >= TOO_FAR else NONE
+    return STRIDES if reach + tensor.byte_offset >= TOO_FAR else NONE
 
 
 cdef _raise_flaw(const DLTensor *tensor, Flaw flaw):
@@ -225,8 +242,11 @@ cdef _raise_flaw(const DLTensor *tensor, Flaw flaw):
         raise InvalidValueError(f"{what} is larger than any memory")
     if flaw == NO_DATA:
         raise InvalidValueError(f"{what} has no data: its pointer is NULL")
-    strides = _tuple(tensor.ndim, tensor.strides)
-    raise InvalidValueError(f"{what} has strides {strides}, which leave any memory")
+    strides = None if tensor.strides == NULL else _tuple(tensor.ndim, tensor.strides)
+    raise InvalidValueError(
+        f"{what} has strides {strides} and an offset of {tensor.byte_offset} bytes, which leave "
+        "any memory"
+    )
 
 
 cdef tuple _tuple(int length, const int64_t *values):
@@ -256,7 +276,7 @@ cdef void delete_managed(void *managed, bint versioned) noexcept:
         (<DLManagedTensor *>managed).deleter(<DLManagedTensor *>managed)
 
 
-cdef object view_or_none(const DLTensor *tensor, uint64_t flags, bint readonly, Owner owner):
+cdef object view_or_none(const DLTensor *tensor, uint64_t flags, bint readonly, object owner):
     """View a tensor's memory as an array that keeps `owner` alive; None if there is more."""
     cdef Layout layout
     if flags & FLAG_IS_COPIED or not _on_host(tensor) or _lay_out(tensor, &layout) != NONE:
@@ -271,7 +291,7 @@ cdef object _view(
     if descr == NULL:
         return None
     if layout.empty:
-        return np.empty(_tuple(tensor.ndim, tensor.shape), <object>descr)
+        return _empty(tensor.ndim, layout, <object>descr, readonly or flags & FLAG_READ_ONLY)
     Py_INCREF(<object>descr)
     array = PyArray_NewFromDescr(
         &PyArray_Type, <cnp.PyArray_Descr *>descr, tensor.ndim, layout.shape, layout.strides,
@@ -280,6 +300,14 @@ cdef object _view(
     )
     Py_INCREF(owner)
     PyArray_SetBaseObject(<cnp.ndarray>array, <PyObject *>owner)
+    return array
+
+
+cdef object _empty(int ndim, const Layout *layout, descr, bint readonly):
+    """Make an array without elements, which has nothing to share."""
+    array = np.empty(tuple([layout.shape[i] for i in range(ndim)]), descr)
+    if readonly:
+        array.flags.writeable = False
     return array
 
 
@@ -410,7 +438,10 @@ cdef object take_or_none(capsule, bint readonly, uint64_t tolerated):
 
 
 cdef int _consume(capsule, const Content *content, Owner owner) except -1:
-    """Give `owner` what is in a capsule."""
+    """Give `owner` what is in a capsule; raise if somebody was faster."""
+    cdef Content other
+    if PyCapsule_GetName(capsule) != content.name:
+        _look(capsule, &other)
     PyCapsule_SetName(capsule, USED_VERSIONED if content.versioned else USED_LEGACY)
     owner.managed, owner.versioned = content.managed, content.versioned
     return 0
@@ -527,8 +558,9 @@ cdef void *_allocate(size_t head, cnp.ndarray array) except NULL:
 cdef bint _fill(DLTensor *tensor, int64_t *extents, cnp.ndarray array, DLDataType name) noexcept:
     """Describe an array; false if a consumer may not be able to read it as it lies."""
     cdef int ndim = cnp.PyArray_NDIM(array), i
-    cdef cnp.npy_intp itemsize = cnp.PyArray_ITEMSIZE(array), stride, step = 1
+    cdef cnp.npy_intp itemsize = cnp.PyArray_ITEMSIZE(array), stride
     cdef bint empty = cnp.PyArray_SIZE(array) == 0
+    cdef size_t step = 1
     if not cnp.PyArray_ISBEHAVED_RO(array):  # aligned and in native byte order
         return False
     for i in range(ndim - 1, -1, -1):
@@ -540,7 +572,7 @@ cdef bint _fill(DLTensor *tensor, int64_t *extents, cnp.ndarray array, DLDataTyp
             if stride < 0 or stride % itemsize:
                 return False
             extents[ndim + i] = stride // itemsize
-        step = extents[ndim + i] * max(extents[i], 1)
+        step = <size_t>extents[ndim + i] * <size_t>max(extents[i], 1)
     tensor.data = cnp.PyArray_DATA(array)
     tensor.device.device_type, tensor.device.device_id = kDLCPU, 0
     tensor.ndim, tensor.dtype = ndim, name
@@ -602,9 +634,14 @@ def export(array, *, bint versioned, bint copied=False):
             "a legacy DLPack capsule cannot say that memory is read-only; ask for a versioned "
             "one with max_version=(1, 0), or wrap a copy with copy=True"
         )
+    if not versioned and capsule_or_none(array, True, 0) is not None:
+        raise ZeroCopyError(
+            "a legacy DLPack capsule cannot say that values of less than a byte are padded; "
+            "ask for a versioned one with max_version=(1, 1)"
+        )
     raise ZeroCopyError(
-        "a legacy DLPack capsule cannot say that values of less than a byte are padded; "
-        "ask for a versioned one with max_version=(1, 1)"
+        f"DLPack cannot describe {array.dtype} of strides {array.strides} as it lies; wrap "
+        "the array again, which brings it to form"
     )
 
 
@@ -619,6 +656,9 @@ cdef class Exporter:
     array : ndarray
         The array that is exported.
     """
+
+    def __reduce__(self):
+        return _restored, (type(self), self.array)
 
     def __dlpack_device__(self):
         """Give DLPack's device: the CPU, ``(1, 0)``."""
@@ -657,6 +697,13 @@ cdef class Exporter:
             if capsule is not None:
                 return capsule
         return self._export(stream, max_version, dl_device, copy)
+
+
+def _restored(cls, array):
+    """Make what was pickled again, of the array as it was."""
+    made = cls.__new__(cls)
+    made.array = array
+    return made
 
 
 cdef object _quick_capsule(cnp.ndarray array, max_version):

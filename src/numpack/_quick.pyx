@@ -67,6 +67,9 @@ cdef class QuickFunction:
     cdef dict __dict__
     cdef object __weakref__
 
+    def __call__(self, *arguments, **keywords):  # for who looks for it; calls go to _call
+        return self.function(*arguments, **keywords)
+
     def __get__(self, instance, owner):
         return self if instance is None else MethodType(self, instance)
 
@@ -93,11 +96,10 @@ cdef PyObject *_call(
 
 cdef bint _may_share(PyObject **named, PyObject *keywords) except -1:
     """Tell whether there are no keywords but ``copy=None`` or ``copy=False``."""
-    if keywords == NULL:
+    if keywords == NULL or len(<tuple>keywords) == 0:
         return True
-    if named[0] != <PyObject *>None and named[0] != <PyObject *>False:
-        return False
-    return <object>keywords == _copy_alone
+    copy = <object>named[0]
+    return (copy is None or copy is False) and <object>keywords == _copy_alone
 
 
 cdef object _quick(function, Attempt attempt, subject, size_t takes=1):
@@ -131,7 +133,7 @@ cdef object _share_object(obj, target):
 
 
 def giving(framework):
-    """Decorate a function, or a method, of an array: `give` first."""
+    """Decorate a function of an array: `give` first."""
     return lambda function: _quick(function, give_array, framework)
 
 

@@ -36,17 +36,29 @@ static int numpack_begin(void) {
 static void numpack_end(void) {
     numpack_close();
     Py_BEGIN_ALLOW_THREADS
-    for (int i = 0; i < 2000 && atomic_load(&numpack_waiting); i++) {
+    for (int i = 0; i < 2000 && atomic_load(&numpack_waiting) > 0; i++) {
         usleep(1000);
     }
     Py_END_ALLOW_THREADS
+}
+
+/* PyGILState_Check says yes to everybody once there has been a subinterpreter. */
+static int numpack_is_attached(void) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyThreadState_GetUnchecked() != NULL;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return _PyThreadState_UncheckedGet() != NULL;
+#else
+    PyThreadState *current = _PyThreadState_UncheckedGet(); /* of whoever has the GIL */
+    return current != NULL && current == PyGILState_GetThisThreadState();
+#endif
 }
 
 static void numpack_release(PyObject *object) {
     if (!Py_IsInitialized()) {
         return;
     }
-    if (PyGILState_Check()) {
+    if (numpack_is_attached()) {
         Py_DECREF(object);
         return;
     }

@@ -334,6 +334,45 @@ def test_garbage_that_takes_the_capsule_while_it_is_being_taken(take_it, shape, 
     assert won["caller"]
 
 
+@pytest.mark.parametrize("shape", [(3,), (0, 3)], ids=str)
+@pytest.mark.parametrize("take_it", [_exchange.take_capsule, _exchange.adopt, from_dlpack])
+def test_garbage_that_takes_and_frees_what_is_being_taken(take_it, shape, own_garbage):
+    """What a producer has freed holds anything, and is read no more."""
+    for allowance in range(1, 30):
+        tensor = Tensor(np.zeros(shape))
+        capsule = tensor.capsule()
+
+        class Garbage:
+            def __init__(self):
+                self.cycle = self
+
+            def __del__(self, capsule=capsule, tensor=tensor):
+                gc.disable()
+                try:
+                    take_it(capsule)
+                except InvalidValueError:
+                    return
+                tensor.shape[0] = -7
+                tensor.managed.tensor.ndim = -7
+                tensor.managed.major = 7
+
+        gc.collect()
+        Garbage()
+        gc.set_threshold(allowance)
+        gc.enable()
+        try:
+            assert take_it(capsule).shape == shape
+        except InvalidValueError as error:
+            said = str(error)
+        else:
+            said = "was consumed already"
+        finally:
+            gc.disable()
+            gc.collect()
+        assert "was consumed already" in said
+        assert tensor.deleted == 1
+
+
 def test_pointer_of_a_consumed_capsule_is_not_read_again():
     """The producer may free it at once: what it holds then is nonsense."""
     tensor = Tensor(np.arange(3.0))
@@ -485,7 +524,7 @@ taken = [managed_over(a, i) for i in range(4)]
 parent = os.getpid()
 for managed in taken:  # each process of the two runs them when it exits
     at_exit(managed.deleter, ctypes.addressof(managed))
-thread = start(address_of(libc.fork), keep_gil=True)  # in the child it returns, and exit is called
+thread = start(address_of(libc.fork), keep_gil=True)  # in the child it returns, and exits
 sleep_with_gil(0.2)
 wait(join(thread))
 assert sys.getrefcount(a) == before + 4
@@ -498,9 +537,10 @@ assert sys.getrefcount(a) == before + 4
 
 @pytest.mark.parametrize("kept", [False, True], ids=["array gone", "array kept"])
 def test_after_the_interpreter_has_ended(kept, run_python):
+    """The arrays stay: there is no Python any more for what their end would run."""
     out = run_python(
         """
-import ctypes, sys
+import ctypes, os, sys
 import numpy as np
 from numpack import ZeroCopyArray
 from numpack.io import DLPackBuffer
@@ -509,11 +549,18 @@ kill_after(60)
 message = ctypes.create_string_buffer(b"deleters have run")
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(message))
 at_exit(address_of(libc.puts), ctypes.addressof(message))  # the first comes last
+
+class Memory(bytearray):
+    def __del__(self, write=os.write):
+        write(1, b"gone ")
+
 keep = []
 for door in (DLPackBuffer, ZeroCopyArray):
     for version in (None, (1, 0)):
-        a = np.arange(3.0)
-        managed = take(door(a).__dlpack__(max_version=version))
+        a = np.frombuffer(Memory(24))
+        managed = take(door(a.copy()).__dlpack__(max_version=version))
+        at_exit(managed.deleter, ctypes.addressof(managed))
+        managed = take(door(a).__dlpack__(max_version=(1, 0)))
         at_exit(managed.deleter, ctypes.addressof(managed))
         if sys.argv[1] == "True":
             sys.kept_to_the_very_end = keep.append(a) or keep
@@ -521,6 +568,60 @@ for door in (DLPackBuffer, ZeroCopyArray):
         str(kept),
     )
     assert out == "deleters have run\n"
+
+
+def test_threads_that_wait_for_the_gil_at_the_end_get_it(run_python):
+    """The interpreter does not end before those are done that asked when it still ran."""
+    out = run_python(
+        """
+import atexit, sys, weakref
+seen, ends, taken = [], [], []
+atexit.register(lambda: print(*seen))  # was registered first, so it runs last
+import numpy as np
+from numpack.io import DLPackBuffer
+from support.native import *
+kill_after(60)
+sys.setswitchinterval(60)
+for i in range(20):
+    a = np.arange(3.0)
+    ends.append(weakref.ref(a, lambda _: seen.append("gone")))
+    taken.append(take(DLPackBuffer(a).__dlpack__()))
+del a
+for managed in taken:
+    start_deleter(managed, keep_gil=True)
+sleep_with_gil(0.1)  # they are waiting now
+seen.append("end")
+"""
+    )
+    assert out.split().count("gone") == 20
+    assert out.endswith(" gone\n")
+
+
+def test_nobody_asks_for_the_gil_once_the_interpreter_ends(run_python):
+    """A thread that did could wait for ever, or be ended in the middle of a consumer."""
+    run_python(
+        """
+import atexit
+from support.native import *
+kill_after(20)
+
+def late():  # was registered first, so it runs last
+    for managed in taken:
+        thread = start_deleter(managed, keep_gil=True)
+        assert holding.pthread_join(thread, None) == 0  # without giving up the GIL
+
+atexit.register(late)
+import numpy as np
+from numpack import ZeroCopyArray
+from numpack.io import DLPackBuffer
+a = np.arange(3.0)
+taken = [
+    take(door(a).__dlpack__(max_version=version))
+    for door in (DLPackBuffer, ZeroCopyArray)
+    for version in (None, (1, 0))
+]
+"""
+    )
 
 
 def test_capsules_and_arrays_that_die_with_the_interpreter(run_python):

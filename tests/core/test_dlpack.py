@@ -25,8 +25,6 @@ from numpack import (
 )
 from numpack.io import from_dlpack, to_dlpack
 
-NUMPY_TELLS_READ_ONLY = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
-
 
 def described(buffer, **keywords):
     return _exchange.describe(buffer.__dlpack__(**keywords))
@@ -104,7 +102,7 @@ def test_copy_of_the_consumer_is_its_own_and_flagged():
     a = np.zeros(3)
     buffer = to_dlpack(a)
     capsule = buffer.__dlpack__(max_version=(1, 0), copy=True)
-    assert _exchange.describe(capsule).copied == NUMPY_TELLS_READ_ONLY
+    assert _exchange.describe(capsule).copied
     b = from_dlpack(capsule, copy=True)
     b[0] = 7
     assert a[0] == 0
@@ -144,10 +142,6 @@ def test_read_only_is_told_or_refused():
     a.flags.writeable = False
     with pytest.raises(BufferError, match="a legacy DLPack capsule cannot say"):
         to_dlpack(a).__dlpack__()
-    if not NUMPY_TELLS_READ_ONLY:
-        with pytest.raises(BufferError, match=r"install numpy>=2\.1"):
-            to_dlpack(a).__dlpack__(max_version=(1, 0))
-        return
     assert described(to_dlpack(a), max_version=(1, 0)).readonly
     b = from_dlpack(to_dlpack(a))
     assert address(b) == address(a)
@@ -351,7 +345,7 @@ def test_wrong_type_says_what_came(wrong):
 
 
 def test_capsule_of_another_kind_is_refused():
-    new = ctypes.pythonapi.PyCapsule_New
+    new = ctypes.PyDLL(None).PyCapsule_New
     new.restype = ctypes.py_object
     new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     with pytest.raises(InvalidValueError, match="expected a capsule named dltensor"):

@@ -211,3 +211,45 @@ def test_tensor_to_any_other(target):
     )
     if back is not None:
         assert back.data_ptr() == t.data_ptr()
+
+
+NARROW = [f"{kind}{bits}" for kind in ("uint", "int") for bits in range(1, 8)]
+
+
+@pytest.mark.parametrize("settled", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_integers_are_not_taken_for_bytes(name, settled):
+    """DLPack says that torch.uint4 and the like are integers of 8 bits."""
+    t = torch.zeros(3, dtype=torch.uint8)
+    if settled:
+        torch_to_numpy_zero_copy(t)
+    narrow = t.view(getattr(torch, name))
+    for copy in (None, False, True):
+        for convert in (torch_to_numpy_zero_copy, from_dlpack):
+            with pytest.raises(UnsupportedError, match="NumPy has no such dtype"):
+                convert(narrow, copy=copy)
+    with pytest.raises(UnsupportedError, match="NumPy has no such dtype"):
+        share(narrow, "numpy")
+    assert not explain(narrow, "numpy").supported
+
+
+DTYPES = sorted(
+    {each for each in vars(torch).values() if isinstance(each, torch.dtype)}, key=str
+)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize.*:UserWarning")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_dtype_of_torch_is_itself_or_refused(dtype):
+    """Whatever torch has now: the same name on the other side, or an error."""
+    try:
+        t = torch.zeros(16, dtype=torch.uint8).view(dtype)
+    except (RuntimeError, TypeError):
+        t = torch.zeros(2, dtype=dtype)
+    for _ in range(2):
+        try:
+            a = share(t, "numpy", copy=False)
+        except UnsupportedError:
+            continue
+        assert a.dtype.name == str(dtype).removeprefix("torch.")
+        assert address(a) == t.data_ptr()

@@ -17,6 +17,7 @@ from numpack import (
     NotFoundError,
     NullError,
     NumPack,
+    ReadOnlyWarning,
     Route,
     UnsupportedError,
     WrongTypeError,
@@ -25,7 +26,15 @@ from numpack import (
     explain,
     share,
 )
-from numpack.io import numpy_to_torch_zero_copy, table_to_numpy_zero_copy, wrap_for_zero_copy
+from numpack.io import (
+    arrow_to_numpy_zero_copy,
+    from_dlpack,
+    numpy_to_arrow_zero_copy,
+    numpy_to_torch_zero_copy,
+    table_to_numpy_zero_copy,
+    to_dlpack,
+    wrap_for_zero_copy,
+)
 
 # Tables
 
@@ -355,3 +364,35 @@ def test_store_takes_the_arrays_of_every_framework():
         assert npk.load("again").tolist() == [1, 2]
         with pytest.raises(WrongTypeError, match="pass np.asarray"):
             npk.save({"list": [1, 2]})
+
+
+@pytest.mark.parametrize("kind", [np.longlong, np.ulonglong])
+def test_every_name_of_an_integer_goes_to_torch(kind):
+    a = np.arange(3).astype(kind)
+    frozen = a.copy()
+    frozen.flags.writeable = False
+    assert numpy_to_torch_zero_copy(a).tolist() == [0, 1, 2]
+    assert numpy_to_torch_zero_copy(a, copy=True).tolist() == [0, 1, 2]
+    with pytest.warns(ReadOnlyWarning):
+        assert numpy_to_torch_zero_copy(frozen).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("copy", [None, False, True])
+def test_a_buffer_is_no_array(copy):
+    """Neither on the quick path nor by the policy."""
+    for convert in (numpy_to_torch_zero_copy, numpy_to_arrow_zero_copy):
+        with pytest.raises(WrongTypeError, match="got numpack.frameworks.dlpack.DLPackBuffer"):
+            convert(to_dlpack(np.zeros(3)), copy=copy)
+    assert numpy_to_torch_zero_copy(ZeroCopyArray(np.zeros(3)), copy=copy).shape == (3,)
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_arrow_memory_is_read_only_with_and_without_elements(size):
+    arrow = pa.array(np.zeros(size))
+    for array in (
+        arrow_to_numpy_zero_copy(arrow),
+        arrow_to_numpy_zero_copy(arrow, nulls="mask"),
+        from_dlpack(arrow),
+    ):
+        assert not array.flags.writeable
+    assert arrow_to_numpy_zero_copy(arrow, copy=True).flags.writeable

@@ -9,7 +9,7 @@ import numpy as np
 LEGACY, VERSIONED = b"dltensor", b"dltensor_versioned"
 CPU = (1, 0)
 
-_new_capsule = ctypes.pythonapi.PyCapsule_New
+_new_capsule = ctypes.PyDLL(None).PyCapsule_New
 _new_capsule.restype = ctypes.py_object
 _new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 

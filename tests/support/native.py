@@ -14,23 +14,23 @@ Thread = ctypes.c_size_t  # pthread_t, which is an integer or a pointer
 
 for _library in (libc, holding):
     _library.pthread_create.argtypes = [ctypes.POINTER(Thread), VOID, VOID, VOID]
-libc.pthread_join.argtypes = [Thread, ctypes.POINTER(VOID)]
+    _library.pthread_join.argtypes = [Thread, ctypes.POINTER(VOID)]
 libc.alarm.argtypes = [ctypes.c_uint]
 
 _at_exit = libc["__cxa_atexit"]
 _at_exit.argtypes = [VOID, VOID, VOID]
 
-_get_name = ctypes.pythonapi.PyCapsule_GetName
+_get_name = ctypes.PyDLL(None).PyCapsule_GetName
 _get_name.restype, _get_name.argtypes = VOID, [ctypes.py_object]
-_get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_get_pointer = ctypes.PyDLL(None).PyCapsule_GetPointer
 _get_pointer.restype, _get_pointer.argtypes = VOID, [ctypes.py_object, ctypes.c_char_p]
-_set_name = ctypes.pythonapi.PyCapsule_SetName
+_set_name = ctypes.PyDLL(None).PyCapsule_SetName
 _set_name.restype, _set_name.argtypes = ctypes.c_int, [ctypes.py_object, VOID]
 
 # A capsule keeps the address of its name: these stay for as long as the process.
 _USED = {name: ctypes.create_string_buffer(b"used_" + name) for name in (LEGACY, VERSIONED)}
 for _each in _USED.values():
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_each))
+    ctypes.PyDLL(None).Py_IncRef(ctypes.py_object(_each))
 
 
 def name_of(capsule: object) -> bytes | None:

@@ -68,13 +68,13 @@ def through_own_table(array: np.ndarray) -> object:
     OUT(id(buffer), ctypes.byref(managed))
     IN(managed, ctypes.byref(made))
     result = ctypes.cast(made, ctypes.py_object).value
-    ctypes.pythonapi.Py_DecRef(ctypes.py_object(result))
+    ctypes.PyDLL(None).Py_DecRef(ctypes.py_object(result))
     return result
 
 
 def _function(cls: type, number: int) -> object:
     """The function of a class's table, by its place after the header of 16 bytes."""
-    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get = ctypes.PyDLL(None).PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = get(cls.__dlpack_c_exchange_api__, b"dlpack_exchange_api")
     place = ctypes.c_void_p.from_address(table + 16 + 8 * number).value

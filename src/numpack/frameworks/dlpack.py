@@ -17,6 +17,7 @@ from .._memory import aligned_copy, plain
 from .._policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
 from .._quick import quick_class
 from ..errors import InvalidValueError, ZeroCopyError
+from . import of_object
 from .numpy import expect, in_form, refuse_mask
 
 if TYPE_CHECKING:
@@ -136,8 +137,15 @@ def to_numpy(obj: Any, *, device: object = None) -> Plan[Array]:
     return _plan(obj, _capsule_of(obj))
 
 
-def receive(obj: Any, copy: bool | None) -> Array:
-    """Come to the hub, and plan only if there is more to it than to share."""
+def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Array:
+    """Come to the hub as `from_dlpack` does; plan only if there is more to it than to share.
+
+    An object of NumPy or torch goes its own way, on which more is known about it.
+    """
+    check_device(device)
+    owner = of_object(obj)
+    if owner is not None and owner.name in ("numpy", "torch"):
+        return carry_out(owner.module().to_numpy(obj), copy)
     capsule = _capsule_of(obj)
     if copy is None or copy is False:
         array = _exchange.take_capsule(capsule, readonly=_is_immutable(obj))

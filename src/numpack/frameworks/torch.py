@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .. import _dtypes
-from .._doors import connect
+from .._doors import Memory, connect
 from .._mapping import behind
 from .._memory import (
     aligned_copy,
@@ -31,13 +31,28 @@ _CPU = torch.device("cpu")
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS = frozenset({"device"})
 
+
+def _is_misdescribed(tensor: torch.Tensor) -> bool:
+    """Tell whether DLPack says less of complex or 8-bit values than torch knows."""
+    if tensor.is_complex():
+        return bool(tensor.is_conj())
+    return tensor.dtype not in (torch.int8, torch.uint8)  # but narrower, as torch.uint4
+
+
 if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:  # torch 2.10 and newer
     # Its table hands out the memory as if there were no conjugate and no negative bit.
     connect(
         "torch",
         (torch.Tensor, torch.nn.Parameter),
         guard=torch.Tensor.is_neg,
-        complex_guard=torch.Tensor.is_conj,
+        closer_guard=_is_misdescribed,
+        memory=Memory(
+            keeper=torch.Tensor.untyped_storage,
+            may_move=torch.UntypedStorage.resizable,
+            address=torch.UntypedStorage.data_ptr,
+            nbytes=torch.UntypedStorage.nbytes,
+            settled=torch.Tensor.numpy,
+        ),
     )
 
 
@@ -101,7 +116,7 @@ def _tensor(array: Array, row: Row) -> torch.Tensor:
         array = writable_alias(array)
     if row.extension:
         return torch.from_numpy(array.view(row.carrier)).view(getattr(torch, str(row.torch)))
-    return torch.from_numpy(array)
+    return torch.from_numpy(array.view(row.dtype))  # it knows one name of each integer
 
 
 def _array(tensor: torch.Tensor, row: Row) -> Array:
@@ -210,9 +225,18 @@ def _refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
         return "a meta tensor has no values", "make it on the CPU"
     if tensor.ndim > _MAX_NDIM:
         return f"NumPy has at most {_MAX_NDIM} dimensions", "pass tensor.squeeze()"
-    if tensor.numel() and not tensor.data_ptr() and not tensor._is_zerotensor():  # noqa: SLF001
-        return "its storage was freed", "give it its memory back first"
+    if _reach(tensor) > tensor.untyped_storage().nbytes():
+        return "its storage was freed or made smaller", "give it its memory back first"
     return None
+
+
+def _reach(tensor: torch.Tensor) -> int:
+    """Count the bytes of storage up to the end of the tensor's last element."""
+    if tensor.numel() == 0 or tensor._is_zerotensor():  # noqa: SLF001
+        return 0
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last: int = tensor.storage_offset() + sum((n - 1) * stride for n, stride in steps)
+    return (last + 1) * int(tensor.element_size())
 
 
 def _tensor_obstacle(tensor: torch.Tensor) -> Obstacle | None:

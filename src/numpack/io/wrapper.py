@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._doors import publish, take
+from .._doors import give, publish, take
 from .._exchange import Exporter
 from .._memory import aligned_copy, hides_values
 from .._policy import carry_out, describe, refuse
-from .._quick import giving, quick_class
+from .._quick import quick_class
 from ..frameworks import by_name
-from ..frameworks.dlpack import DLPackBuffer
+from ..frameworks.dlpack import DLPackBuffer, receive
 from ..frameworks.numpy import expect, in_form
 from ..frameworks.numpy import from_numpy as stay
 
@@ -71,29 +71,34 @@ class ZeroCopyArray(Exporter):
         cls, tensor: torch.Tensor, *, order: str = "C", copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of a CPU tensor; see `torch_to_numpy_zero_copy`."""
-        if copy is None and (array := take(tensor, "torch")) is not None:
-            return cls(array, order=order)
-        return cls._of("torch", tensor, order, copy)
+        array = take(tensor, "torch") if copy is None else None
+        if array is None:
+            array = carry_out(by_name("torch").module().to_numpy(tensor), copy)
+        return cls._of(array, order, copy)
 
     @classmethod
     def from_arrow(
         cls, array: Any, *, order: str = "C", nulls: str = "convert", copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of an Arrow array; see `arrow_to_numpy_zero_copy`."""
-        return cls._of("arrow", array, order, copy, nulls=nulls)
+        values = take(array, "arrow") if copy is None and nulls == "convert" else None
+        if values is None:
+            values = carry_out(by_name("arrow").module().to_numpy(array, nulls=nulls), copy)
+        return cls._of(values, order, copy)
 
     @classmethod
     def from_dlpack(
         cls, obj: Any, *, order: str = "C", device: Any = None, copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of a capsule or of an object with ``__dlpack__``."""
-        return cls._of("dlpack", obj, order, copy, device=device)
+        array = take(obj) if copy is None and device is None else None
+        if array is None:
+            array = receive(obj, device=device, copy=copy)
+        return cls._of(array, order, copy)
 
     @classmethod
-    def _of(
-        cls, framework: str, obj: Any, order: str, copy: bool | None, **options: Any
-    ) -> ZeroCopyArray:
-        array = carry_out(by_name(framework).module().to_numpy(obj, **options), copy)
+    def _of(cls, array: Array, order: str, copy: bool | None) -> ZeroCopyArray:
+        """Wrap what has come under the copy policy, which a copy has fulfilled already."""
         return cls(array, order=order, copy=None if copy else copy)
 
     @property
@@ -135,13 +140,14 @@ class ZeroCopyArray(Exporter):
             return self.array
         return carry_out(stay(self.array), copy)
 
-    @giving("torch")
     def to_torch(self, *, device: Any = None, copy: bool | None = None) -> torch.Tensor:
         """Give a tensor over the same memory; see `numpy_to_torch_zero_copy`."""
+        tensor = give(self.array, "torch") if device is None and copy is None else None
+        if tensor is not None:
+            return tensor
         plan = by_name("torch").module().from_numpy(self.array, device=device)
         return carry_out(plan, copy)
 
-    @giving("arrow")
     def to_arrow(
         self,
         *,
@@ -150,6 +156,10 @@ class ZeroCopyArray(Exporter):
         copy: bool | None = None,
     ) -> pa.Array:
         """Give an Arrow array over the same memory; see `numpy_to_arrow_zero_copy`."""
+        plainly = layout == "flat" and type is None and copy is None
+        array = give(self.array, "arrow") if plainly else None
+        if array is not None:
+            return array
         plan = by_name("arrow").module().from_numpy(self.array, layout=layout, type=type)
         return carry_out(plan, copy)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._policy import carry_out, wrong_type
 from .._quick import giving, keeping, taking, taking_column
 from ..frameworks import by_name, of_object
-from ..frameworks.dlpack import DLPackBuffer, check_device, receive
+from ..frameworks.dlpack import DLPackBuffer, receive
 from ..frameworks.numpy import expect
 from .wrapper import ZeroCopyArray
 
@@ -126,11 +126,7 @@ def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -
     >>> a.ctypes.data == t.data_ptr()
     True
     """
-    check_device(device)
-    owner = of_object(capsule)
-    if owner is not None and owner.name in ("numpy", "torch"):
-        return carry_out(owner.module().to_numpy(capsule), copy)
-    return receive(capsule, copy)
+    return receive(capsule, device=device, copy=copy)
 
 
 @giving("torch")
