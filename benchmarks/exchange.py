@@ -72,6 +72,7 @@ BEYOND = (
     Contest('share(a, "torch")', "torch.from_numpy(a)"),
     Contest('share(t, "numpy")', "t.numpy()"),
     Contest("z.to_torch()", "torch.from_numpy(a)"),
+    Contest("torch_to_numpy_zero_copy(s.clone())", "s.clone().numpy()"),
     Contest("from_dlpack(ar)", "np.from_dlpack(ar)"),
 )
 TVM_FFI = (
@@ -90,6 +91,7 @@ def names(a: np.ndarray[Any, Any], f: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {
         **public,
         **modules,
+        "s": torch.zeros(8),
         "a": a,
         "t": torch.from_numpy(a.copy()),
         "z": numpack.ZeroCopyArray(a),

@@ -8,6 +8,7 @@ class Memory:
     def __init__(
         self,
         *,
+        kind: type,
         keeper: Callable[[Any], Any],
         may_move: Callable[[Any], bool],
         address: Callable[[Any], int],

@@ -71,6 +71,7 @@ cdef extern from "Python.h":
 cdef extern from *:
     """
     #define numpack_stolen(reference) (reference)
+    /* Call a method of a type with an object that is known to be of that type. */
     static PyObject *numpack_ask(PyObject *method, PyObject *self) {
         if (Py_TYPE(method) == &PyMethodDescr_Type) {
             PyMethodDef *definition = ((PyMethodDescrObject *)method)->d_method;
@@ -102,6 +103,8 @@ cdef class Memory:
 
     Parameters
     ----------
+    kind : type
+        Of what keeps memory; anything else is not believed.
     keeper : callable
         Gives what keeps an object's memory.
     may_move, address, nbytes : callable
@@ -110,14 +113,16 @@ cdef class Memory:
         Makes an array of an object whose memory may not move from then on, or fails.
     """
 
+    cdef object kind
     cdef object keeper
     cdef object may_move
     cdef object address
     cdef object nbytes
     cdef object settled
 
-    def __init__(self, *, keeper, may_move, address, nbytes, settled):
-        self.keeper, self.may_move, self.settled = keeper, may_move, settled
+    def __init__(self, *, type kind, keeper, may_move, address, nbytes, settled):
+        self.kind, self.keeper = kind, keeper
+        self.may_move, self.settled = may_move, settled
         self.address, self.nbytes = address, nbytes
 
 
@@ -291,15 +296,18 @@ cdef object _take_kept(_Door door, obj):
     if keeper == NULL:
         return _unexplained()
     owner = _stolen(keeper)
+    if type(owner) is not door.memory.kind:
+        return None
     if door.table.dltensor_from_py_object_no_sync == NULL:
         return None
     if door.table.dltensor_from_py_object_no_sync(<PyObject *>obj, &tensor) != 0:
         return _unexplained()
-    if learn(tensor.dtype):  # which runs Python code: the tensor is looked at again
-        return _take_kept(door, obj)
     if not _lets_pass(door.memory.may_move, owner):
         return _settled(door.memory, obj, owner, &tensor)
-    return view_or_none(&tensor, 0, door.readonly, owner)
+    array = view_or_none(&tensor, 0, door.readonly, owner)
+    if array is None and learn(tensor.dtype):  # Python code has run: look at it again
+        return _take_kept(door, obj)
+    return array
 
 
 cdef object _settled(Memory memory, obj, owner, const DLTensor *tensor):

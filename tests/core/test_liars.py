@@ -898,3 +898,18 @@ def test_buffer_of_our_own_is_never_a_liar():
     for version in (None, (1, 0)):
         for door in DOORS.values():
             assert door(to_dlpack(a).__dlpack__(max_version=version)).tolist() == a.tolist()
+
+
+def test_dtype_of_somebody_else_is_not_named():
+    """Those that are not NumPy's own may have any number, a negative one too."""
+    scaled = np._core._multiarray_umath._get_sfloat_dtype()
+    a = np.arange(3.0).view(scaled(2.0))
+    assert a.dtype.num < 0
+    for call in (
+        lambda: to_dlpack(a),
+        lambda: ZeroCopyArray(a).__dlpack__(),
+        lambda: ZeroCopyArray(a).__dlpack__(max_version=(1, 0)),
+        lambda: share(a, "dlpack"),
+    ):
+        with pytest.raises(UnsupportedError, match="DLPack has no name for this dtype"):
+            call()

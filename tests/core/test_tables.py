@@ -504,11 +504,11 @@ def test_deleter_frees_what_was_allocated(cls):
     from support.memory import resident_bytes
 
     before = resident_bytes()
-    for _ in range(200):
+    for _ in range(800):
         made = allocate(cls, prototype((2**20,), bits=8))
         ctypes.memset(made.tensor.data, 1, 2**20)
         delete(made)
-    assert resident_bytes() - before < 50 * 2**20  # of 200
+    assert resident_bytes() - before < 400 * 2**20  # of 800; some tools keep 256 for a while
 
 
 def test_allocator_works_without_the_gil_and_without_python(cls):

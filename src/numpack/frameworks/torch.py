@@ -39,14 +39,15 @@ def _is_misdescribed(tensor: torch.Tensor) -> bool:
     return tensor.dtype not in (torch.int8, torch.uint8)  # but narrower, as torch.uint4
 
 
-if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:  # torch 2.10 and newer
-    # Its table hands out the memory as if there were no conjugate and no negative bit.
+if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
+    # It hands out memory as if there were no conjugate and no negative bit.
     connect(
         "torch",
         (torch.Tensor, torch.nn.Parameter),
         guard=torch.Tensor.is_neg,
         closer_guard=_is_misdescribed,
         memory=Memory(
+            kind=torch.UntypedStorage,
             keeper=torch.Tensor.untyped_storage,
             may_move=torch.UntypedStorage.resizable,
             address=torch.UntypedStorage.data_ptr,

@@ -38,7 +38,7 @@ _EXPECTED = (
 FROM_OPTIONS = frozenset({"nulls"})
 TO_OPTIONS = frozenset({"layout", "type"})
 
-if hasattr(pa.Array, "from_dlpack"):  # pyarrow 26 and newer
+if hasattr(pa.Array, "from_dlpack"):
     # Without nulls they are what NumPy has under the same names.
     connect(
         "arrow",
