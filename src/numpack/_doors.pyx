@@ -284,7 +284,7 @@ cdef object _take_by_table(_Door door, obj):
     if managed.version.major != DLPACK_MAJOR:
         return None
     array = view_or_none(&managed.dl_tensor, managed.flags, door.readonly, owner)
-    if array is None and learn(managed.dl_tensor.dtype):
+    if array is None and learn(managed.dl_tensor.dtype, managed.flags):
         array = view_or_none(&managed.dl_tensor, managed.flags, door.readonly, owner)
     return array
 
@@ -305,7 +305,7 @@ cdef object _take_kept(_Door door, obj):
     if not _lets_pass(door.memory.may_move, owner):
         return _settled(door.memory, obj, owner, &tensor)
     array = view_or_none(&tensor, 0, door.readonly, owner)
-    if array is None and learn(tensor.dtype):  # Python code has run: look at it again
+    if array is None and learn(tensor.dtype, 0):  # Python code has run: look at it again
         return _take_kept(door, obj)
     return array
 
@@ -401,9 +401,11 @@ cdef object _give_by_table(_Door door, cnp.ndarray array):
         delete_managed(managed, True)
         return None
     if door.table.managed_tensor_to_py_object_no_sync(managed, &made) != 0 or made == NULL:
-        _unexplained()  # which may drop what the exception holds, and so the tensor
-        if not gone:  # ownership is theirs, but on failure some forget it
-            delete_managed(managed, True)
+        try:
+            _unexplained()  # which may drop what the exception holds, and so the tensor
+        finally:
+            if not gone:  # ownership is theirs, but on failure some forget it
+                delete_managed(managed, True)
         return None
     if not gone:
         unwatch(managed)
@@ -503,7 +505,7 @@ cdef int _to_class(PyObject *cls, DLManagedTensorVersioned *managed, void **out)
     owner.managed, owner.versioned = managed, True  # whatever fails, it is freed once
     cdef uint64_t flags = managed.flags & ~<uint64_t>FLAG_IS_COPIED
     if managed.version.major == DLPACK_MAJOR:
-        learn(managed.dl_tensor.dtype)
+        learn(managed.dl_tensor.dtype, managed.flags)
         array = view_or_none(&managed.dl_tensor, flags, False, owner)
     if array is None:
         raise ZeroCopyError("NumPy cannot read this DLPack tensor in place")

@@ -19,7 +19,7 @@ cdef enum Flaw:
 cdef Flaw flaw_of(const DLTensor *tensor) noexcept nogil
 cdef bint lies_within(const DLTensor *tensor, size_t start, size_t nbytes) noexcept nogil
 cdef size_t itemsize_of(DLDataType dtype) noexcept nogil
-cdef bint learn(DLDataType dtype) except -1
+cdef bint learn(DLDataType dtype, uint64_t flags) except -1
 cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1
 cdef object view_or_none(const DLTensor *tensor, uint64_t flags, bint readonly, object owner)
 cdef object take_or_none(object capsule, bint readonly, uint64_t tolerated)

@@ -98,7 +98,7 @@ cdef _fill_tables():
         row = _dtypes.of_numpy(dtype)
         if row is not None:
             _names[<int>dtype.num] = DLDataType(row.code, row.bits, 1)
-            learn(_names[<int>dtype.num])
+            learn(_names[<int>dtype.num], 0)
 
 
 cdef PyObject **_place(DLDataType dtype) noexcept nogil:
@@ -109,13 +109,13 @@ cdef PyObject **_place(DLDataType dtype) noexcept nogil:
     return &_descrs[dtype.code][bits if bits < 8 else 7 + bits // 8]
 
 
-cdef bint learn(DLDataType dtype) except -1:
+cdef bint learn(DLDataType dtype, uint64_t flags) except -1:
     """Look a dtype up in the table for good; it may import ml_dtypes, or fail to.
 
     Returns whether it was not known, and now is.
     """
     cdef PyObject **place = _place(dtype)
-    if place == NULL or place[0] != NULL:
+    if place == NULL or place[0] != NULL or (dtype.bits < 8 and not flags & FLAG_PADDED):
         return False
     row = _dtypes.of_dlpack(dtype.code, dtype.bits)
     if row is None:
@@ -429,7 +429,7 @@ cdef object take_or_none(capsule, bint readonly, uint64_t tolerated):
     with cython.critical_section(capsule):
         _look(capsule, &content)
         if _descr(content.tensor.dtype, content.flags) == NULL:
-            learn(content.tensor.dtype)
+            learn(content.tensor.dtype, content.flags)
             _look(capsule, &content)
         array = view_or_none(content.tensor, content.flags & ~tolerated, readonly, owner)
         if array is not None:
@@ -470,7 +470,7 @@ def borrow(capsule):
     array = None
     with cython.critical_section(capsule):
         _look(capsule, &content)
-        learn(content.tensor.dtype)
+        learn(content.tensor.dtype, content.flags)
         if _on_host(content.tensor) and _lay_out(content.tensor, &layout) == NONE:
             array = _view(content.tensor, content.flags, &layout, False, capsule)
     if array is None:
