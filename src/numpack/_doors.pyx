@@ -155,8 +155,8 @@ def connect(
         The name for `take` and `give`; None if there is only the way from its objects.
     kinds : sequence of type
         Exact types, whose objects are asked by the table of functions that the first one
-        publishes itself, else by ``__dlpack__``. Of a table the owning calls alone are
-        used: what it lends may dangle when a tensor is given other memory.
+        publishes itself, else by ``__dlpack__``. A table's owning calls are used; what it
+        lends is only read, before any other code runs.
     guard, closer_guard : callable, optional
         Called with an object, the second only with one that seems to be of complex numbers
         or of 8-bit integers; what they give False for may pass.
