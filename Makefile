@@ -10,7 +10,7 @@ SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -na
 EXCHANGE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tables.py) \
   $(addprefix tests/frameworks/test_,from_torch.py torch_table.py from_arrow.py to_arrow.py \
   roundtrips.py)
-IS_SANITIZED := import numpack._exchange as e; assert \"sanitized\" in e.__file__, e; \
+IS_SANITIZED := import numpack._export as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
 .PHONY: demo test bare check bench sanitize leaks wheel format clean

@@ -10,6 +10,16 @@ cdef enum:
     kDLROCMHost = 11
     kDLCUDAManaged = 13
 
+cdef extern from *:
+    """
+    #define NUMPACK_DLTENSOR "dltensor"
+    #define NUMPACK_DLTENSOR_VERSIONED "dltensor_versioned"
+    #define NUMPACK_EXCHANGE_API "dlpack_exchange_api"
+    """
+    const char *LEGACY "NUMPACK_DLTENSOR"  # the names of capsules
+    const char *VERSIONED "NUMPACK_DLTENSOR_VERSIONED"
+    const char *TABLE "NUMPACK_EXCHANGE_API"
+
 cdef enum:
     kDLFloat = 2  # after kDLInt and kDLUInt
 

@@ -1,17 +1,14 @@
-# What _doors and _quick use of _exchange at C speed; _exchange.pyx says what each does.
+# What other modules use of _exchange at C speed; _exchange.pyx says what each does.
 
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
-from numpack._dlpack cimport DLDataType, DLManagedTensorVersioned, DLTensor
+from numpack._dlpack cimport DLDataType, DLTensor
 
 
 cdef class Owner:
     cdef void *managed
     cdef bint versioned
-
-cdef class Exporter:
-    cdef public cnp.ndarray array
 
 cdef enum Flaw:
     NONE, NDIM, NEGATIVE, HUGE, NO_DATA, STRIDES
@@ -24,10 +21,4 @@ cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1
 cdef object view_or_none(const DLTensor *tensor, uint64_t flags, bint readonly, object owner)
 cdef object take_or_none(object capsule, bint readonly, uint64_t tolerated)
 cdef Owner consume(object capsule)
-cdef bint is_open(cnp.ndarray array) noexcept
-cdef DLManagedTensorVersioned *managed_tensor(
-    cnp.ndarray array, uint64_t flags, bint *gone
-) except? NULL
-cdef void unwatch(DLManagedTensorVersioned *managed) noexcept
 cdef void delete_managed(void *managed, bint versioned) noexcept
-cdef object capsule_or_none(cnp.ndarray array, bint versioned, uint64_t flags)

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ._exchange import Exporter
+from ._export import Exporter
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -16,7 +16,8 @@ from cpython.ref cimport Py_INCREF
 
 from numpack._dlpack cimport DLDataType
 from numpack._doors cimport give_array, take_column, take_object
-from numpack._exchange cimport Exporter, name_of
+from numpack._exchange cimport name_of
+from numpack._export cimport Exporter
 
 
 cdef extern from "Python.h":

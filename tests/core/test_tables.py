@@ -1077,7 +1077,7 @@ def test_consumer_whose_error_keeps_the_tensor_frees_it_once(run_python):
         """
 import gc, sys, warnings
 import numpy as np
-from numpack import ZeroCopyArray, _doors
+from numpack import ZeroCopyArray, _doors, _tables
 from support.memory import address
 
 class Careful(ZeroCopyArray):
@@ -1086,7 +1086,7 @@ class Careful(ZeroCopyArray):
             raise ValueError("not this one")
         super().__init__(array, order=order)
 
-_doors.publish(Careful, 1)
+_tables.publish(Careful, 1)
 _doors.connect("careful", (Careful,))
 a = np.arange(12.0)
 before = sys.getrefcount(a)

@@ -15,7 +15,7 @@ import torch
 
 from numpack import ZeroCopyArray, _exchange, share
 from numpack._dtypes import ROWS
-from numpack._exchange import Exporter
+from numpack._export import Exporter
 from numpack.io import (
     DLPackBuffer,
     arrow_to_numpy_zero_copy,

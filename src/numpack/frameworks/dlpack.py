@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _dtypes, _exchange
-from .._doors import connect, publish
+from .._doors import connect
+from .._export import Exporter, export
 from .._mapping import behind
 from .._memory import aligned_copy, plain
 from .._policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
 from .._quick import quick_class
+from .._tables import publish
 from ..errors import InvalidValueError, ZeroCopyError
 from . import of_object
 from .numpy import expect, in_form, refuse_mask
@@ -35,7 +37,7 @@ _IMMUTABLE = frozenset({"jax", "jaxlib"})
 _connected: set[type] = set()
 
 
-class DLPackBuffer(_exchange.Exporter):
+class DLPackBuffer(Exporter):
     """An array that any DLPack consumer takes, any number of times.
 
     Parameters
@@ -102,7 +104,7 @@ class DLPackBuffer(_exchange.Exporter):
             raise ZeroCopyError(msg)
         versioned = max_version is not None and tuple(max_version) >= (1, 0)
         array = plain(aligned_copy(self.array) if copy else behind(self.array).for_writer())
-        return _exchange.export(array, versioned=versioned, copied=bool(copy))
+        return export(array, versioned=versioned, copied=bool(copy))
 
     def __repr__(self) -> str:
         """Tell the dtype, shape and device."""

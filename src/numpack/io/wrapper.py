@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._doors import give, publish, take
-from .._exchange import Exporter
+from .._doors import give, take
+from .._export import Exporter
 from .._memory import aligned_copy, hides_values
 from .._policy import carry_out, describe, refuse
 from .._quick import quick_class
+from .._tables import publish
 from ..frameworks import by_name
 from ..frameworks.dlpack import DLPackBuffer, receive
 from ..frameworks.numpy import expect, in_form

@@ -1,0 +1,3 @@
+from ._export import Exporter
+
+def publish(cls: type[Exporter], number: int) -> None: ...
