@@ -142,7 +142,7 @@ def as_table(results: Iterable[Result]) -> str:
         aim = "" if result.contest.at_most is None else f"≤ {result.contest.at_most:g}"
         lines.append(
             f"| `{result.contest.ours}` | `{result.contest.theirs}` | {result.ours_ns:,.0f} "
-            f"| {result.theirs_ns:,.0f} | {result.ratio:.2f} | {aim} |"
+            f"| {result.theirs_ns:,.0f} | {result.ratio:.3f} | {aim} |"
         )
     return "\n".join(lines)
 

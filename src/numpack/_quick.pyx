@@ -9,7 +9,6 @@ for a class and its ``__init__``. Neither changes what a call does, only what it
 import functools
 from types import MethodType
 
-cimport cython
 cimport numpy as cnp
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
