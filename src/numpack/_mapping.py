@@ -13,12 +13,10 @@ made may lie in a map that Python never saw.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import mmap
 import os
 import sys
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from ._pages import FileMapping, origin_of
 from ._policy import Obstacle
 from .errors import ZeroCopyError
 
@@ -47,27 +46,6 @@ _PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", _NO_RESERVE)
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 
-class FileMapping(mmap.mmap):
-    """A mapping that knows its file, so that it can be mapped again.
-
-    Attributes
-    ----------
-    path : str
-        Where the file was when it was mapped.
-    identity : tuple of int
-        Device and inode: which file it is, whatever happens to its name.
-    address : int
-        Where its first byte lies in memory.
-    """
-
-    path: str
-    identity: tuple[int, int]
-    address: int
-
-
-_OURS: weakref.WeakSet[FileMapping] = weakref.WeakSet()
-
-
 def map_file(path: str | os.PathLike[str], nbytes: int) -> Array:
     """Map the first `nbytes` of a file, as a read-only array of uint8.
 
@@ -76,30 +54,32 @@ def map_file(path: str | os.PathLike[str], nbytes: int) -> Array:
     The mapping stays valid when the file is unlinked, and is undone when the last array
     over it is gone.
     """
+    return map_open(os.open(path, os.O_RDONLY | os.O_CLOEXEC), os.fspath(path), nbytes)
+
+
+def map_open(descriptor: int, path: str, nbytes: int) -> Array:
+    """Map an open file as `map_file` does, and keep its descriptor.
+
+    Parameters
+    ----------
+    descriptor : int
+        Closed with the mapping.
+    path : str
+        Where the file was found.
+    nbytes : int
+
+    Raises
+    ------
+    ValueError
+        The file is shorter.
+    """
     if nbytes == 0:
+        os.close(descriptor)
         empty = np.empty(0, np.uint8)
         empty.flags.writeable = False
         return empty
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        mapping = _map_private(descriptor, nbytes)
-        status = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    array: Array = np.frombuffer(memoryview(mapping).toreadonly(), np.uint8)
-    mapping.path, mapping.address = os.fspath(path), array.ctypes.data
-    mapping.identity = status.st_dev, status.st_ino
-    _OURS.add(mapping)
+    array: Array = np.frombuffer(FileMapping(descriptor, nbytes, path), np.uint8)  # type: ignore[call-overload]  # buffers are typed from 3.12 on
     return array
-
-
-def _map_private(descriptor: int, nbytes: int) -> FileMapping:
-    try:
-        return FileMapping(descriptor, nbytes, flags=_PRIVATE, prot=_READ_WRITE)
-    except OSError as error:
-        if error.errno != errno.ENOMEM:  # where nothing is ever overcommitted
-            raise
-        return FileMapping(descriptor, nbytes, access=mmap.ACCESS_READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +164,11 @@ def behind(array: Array) -> Backing:
     if _is_heap(root):
         return Backing(array, safe=True)
     lowest, beyond = byte_bounds(array)
-    ours = _our_mapping(root, lowest)
+    ours = origin_of(lowest)
     if ours is not None:
-        offset = lowest - ours.address
-        return Backing(
-            array, safe=False, origin=Origin(ours.path, ours.identity, offset, listed=False)
-        )
+        start, path, identity = ours
+        origin = Origin(path, identity, lowest - start, listed=False)
+        return Backing(array, safe=False, origin=origin)
     regions = [r for r in _regions() if r.start < beyond and lowest < r.end]
     if not regions:  # no such table on this system
         return Backing(array, safe=not isinstance(root, mmap.mmap))
@@ -213,13 +192,6 @@ def _is_clean(lowest: int, beyond: int) -> bool:
     used = (entries >> np.uint64(62)) != 0
     of_file = ((entries >> np.uint64(61)) & np.uint64(1)) != 0
     return len(entries) == last - first + 1 and bool(np.all(of_file[used]))
-
-
-def _our_mapping(root: Any, lowest: int) -> FileMapping | None:
-    if isinstance(root, FileMapping):
-        return root
-    ours = (m for m in list(_OURS) if m.address <= lowest < m.address + len(m))
-    return next(ours, None)
 
 
 def _origin(regions: list[_Region], lowest: int, beyond: int) -> Origin | None:
@@ -266,7 +238,7 @@ def _can_open(origin: Origin) -> bool:
 def _open_again(origin: Origin) -> int | None:
     """Open the very file of `origin`: by its name, else by a descriptor still open to it.
 
-    Python's `mmap` keeps a descriptor of its own, so that a file which was renamed or
+    Mappings keep a descriptor, Python's `mmap` too, so that a file which was renamed or
     unlinked since is found as well.
     """
     for name in itertools.chain([origin.path], _open_descriptors()):

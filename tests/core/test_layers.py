@@ -16,7 +16,7 @@ FRAMEWORKS = ("torch", "pyarrow", "ml_dtypes", "jax", "pandas", "polars", "tenso
 LAYERS = [
     {"errors"},
     {"_dtypes", "_policy"},
-    {"_memory", "_mapping"},
+    {"_memory", "_mapping", "_pages"},
     {"_description"},
     {"_exchange"},
     {"_export"},

@@ -1,0 +1,158 @@
+# cython: language_level=3
+"""System calls that are made so often that one call of Python has to do for several."""
+
+import os
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uintptr_t
+from posix.fcntl cimport O_CLOEXEC, O_RDONLY
+from posix.stat cimport fstat, struct_stat
+from posix.unistd cimport close, pread
+
+cdef extern from "<fcntl.h>" nogil:
+    int openat(int folder, const char *name, int flags, ...)
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef unsigned long pthread_t
+    int pthread_create(pthread_t *, void *, void *(*)(void *) noexcept nogil, void *)
+    int pthread_detach(pthread_t)
+
+cdef extern from "<sys/file.h>" nogil:
+    int LOCK_EX, LOCK_NB, LOCK_UN
+    int flock(int descriptor, int operation)
+
+cdef extern from "<sys/stat.h>" nogil:
+    int fstatat(int folder, const char *name, struct_stat *status, int flags)
+
+
+def open_at(int folder, str name, int flags) -> int:
+    """Open a file of a folder; one that is made may be read and written by all."""
+    cdef bytes path = name.encode()
+    cdef const char *where = path
+    cdef int descriptor
+    while True:
+        with nogil:
+            descriptor = openat(folder, where, flags | O_CLOEXEC, 0o666)
+        if descriptor >= 0:
+            return descriptor
+        if errno != EINTR:
+            raise OSError(errno, os.strerror(errno), name)
+        PyErr_CheckSignals()
+
+
+def close_apart(int descriptor) -> None:
+    """Close a file on a thread of its own: the last one of a large file that has no name.
+
+    To give its pages back takes a third of the time in which they were written.
+    """
+    cdef pthread_t thread
+    if pthread_create(&thread, NULL, close_and_end, <void *><uintptr_t>descriptor):
+        close(descriptor)
+    else:
+        pthread_detach(thread)
+
+
+cdef void *close_and_end(void *descriptor) noexcept nogil:
+    close(<int><uintptr_t>descriptor)
+    return NULL
+
+
+def has_changed(int descriptor, int64_t size) -> bool:
+    """Tell whether a file has another size, or other than one name: one call of fstat."""
+    cdef struct_stat status
+    if fstat(descriptor, &status) < 0:
+        raise OSError(errno, os.strerror(errno))
+    return status.st_size != size or status.st_nlink != 1
+
+
+def take_lock(int descriptor) -> bool:
+    """Wait for the lock on a file; tell whether the file still has its name.
+
+    The GIL is only released if somebody else has it.
+    """
+    cdef struct_stat status
+    cdef int result = flock(descriptor, LOCK_EX | LOCK_NB)
+    while result < 0:
+        if errno != EAGAIN and errno != EINTR:
+            raise OSError(errno, os.strerror(errno))
+        PyErr_CheckSignals()
+        with nogil:
+            result = flock(descriptor, LOCK_EX)
+    if fstat(descriptor, &status) < 0:
+        raise OSError(errno, os.strerror(errno))
+    return status.st_nlink != 0
+
+
+def drop_lock(int descriptor) -> None:
+    """Let go of the lock on a file."""
+    flock(descriptor, LOCK_UN)
+
+
+def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
+    """Tell whether a file is still the one that has a name in a folder, and as long.
+
+    Returns
+    -------
+    int
+        -1 if another file, or none, has the name; else whether the size is the same.
+    """
+    cdef struct_stat ours, named
+    if fstat(descriptor, &ours) < 0:
+        raise OSError(errno, os.strerror(errno))
+    if fstatat(folder, name, &named, 0) < 0:
+        return -1
+    if ours.st_ino != named.st_ino or ours.st_dev != named.st_dev:
+        return -1
+    return ours.st_size == size
+
+
+def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
+    """Open a file of a folder and read what stands at its beginning, then at its end.
+
+    Returns
+    -------
+    tuple
+        Descriptor; up to `first` bytes; the size after they were read; up to `last` bytes.
+    """
+    cdef struct_stat status
+    cdef int descriptor = openat(folder, name, flags | O_CLOEXEC)
+    cdef int64_t size
+    if descriptor < 0:
+        raise OSError(errno, os.strerror(errno), os.fsdecode(name))
+    try:
+        head = read_at(descriptor, name, 0, first)
+        if fstat(descriptor, &status) < 0:
+            raise OSError(errno, os.strerror(errno))
+        size = min(last, status.st_size)
+        tail = read_at(descriptor, name, status.st_size - size, size)
+    except BaseException:
+        close(descriptor)
+        raise
+    return descriptor, head, status.st_size, tail
+
+
+cdef bytes read_at(int descriptor, bytes name, int64_t offset, Py_ssize_t size):
+    content = PyBytes_FromStringAndSize(NULL, size)
+    size = pread(descriptor, PyBytes_AS_STRING(content), size, offset)
+    if size < 0:
+        raise OSError(errno, os.strerror(errno), os.fsdecode(name))
+    return content[:size]
+
+
+def read_small(int folder, bytes name, size_t limit) -> bytes:
+    """Read a small file of a folder; of a greater one, the first `limit` bytes.
+
+    The GIL is not released.
+    """
+    cdef int descriptor = openat(folder, name, O_RDONLY | O_CLOEXEC)
+    if descriptor < 0:
+        raise OSError(errno, os.strerror(errno), os.fsdecode(name))
+    content = PyBytes_FromStringAndSize(NULL, limit)
+    cdef Py_ssize_t count = pread(descriptor, PyBytes_AS_STRING(content), limit, 0)
+    cdef int error = errno
+    close(descriptor)
+    if count < 0:
+        raise OSError(error, os.strerror(error), os.fsdecode(name))
+    return content[:count]
