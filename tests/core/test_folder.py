@@ -204,9 +204,9 @@ FOREIGN = {
         "no numpack store and not empty",
     ),
     "a hidden file": (lambda: _foreign(**{".git": "mine"}), NotAStoreError, "not empty"),
-    "a folder of NumPack 0.x": (
+    "a damaged folder of NumPack 0.x": (
         lambda: _foreign(**{"metadata.npkm": "NPKB"}),
-        NotAStoreError,
+        CorruptStoreError,
         "NumPack 0",
     ),
     "another format": (
@@ -504,27 +504,27 @@ def test_a_store_can_be_moved_and_copied(saved):
         lambda s: s.save({"x": -ROWS, "z": ROWS}),
         lambda s: s.append({"x": ROWS}),
         lambda s: s.drop("y"),
+        lambda s: s.drop("y", [0]),
+        lambda s: s.replace({"x": ROWS[:1]}, [-1]),
     ],
-    ids=["save", "append", "drop"],
+    ids=["save", "append", "drop", "drop rows", "replace"],
 )
-def test_a_handle_never_tears_a_store_that_was_moved_away(saved, call, replaced):
+def test_a_handle_stays_with_its_store_when_that_is_moved(saved, call, replaced):
     def readable(path):
         with NumPack(path) as store:
+            assert store.verify().ok
             return {name: store.load(name).tolist() for name in store}
 
+    shutil.copytree(FOLDER, "expected.npk")
+    with NumPack("expected.npk") as store:
+        call(store)
     with NumPack(FOLDER) as store:
-        assert store.get_member_list() == ["x", "y"]
         FOLDER.rename("moved.npk")
         if replaced:
             with NumPack(FOLDER) as other:
                 other.save({"x": ROWS[:1], "y": ROWS})
-        before = readable("moved.npk")
-        try:
-            call(store)
-        except StoreError:
-            if replaced:
-                assert readable(FOLDER) == {"x": ROWS[:1].tolist(), "y": ROWS.tolist()}
-        else:
-            assert replaced
-            assert readable(FOLDER) != {"x": ROWS[:1].tolist(), "y": ROWS.tolist()}
-    assert readable("moved.npk") == before
+        call(store)
+        assert {name: store.load(name).tolist() for name in store} == readable("expected.npk")
+    assert readable("moved.npk") == readable("expected.npk")
+    if replaced:
+        assert readable(FOLDER) == {"x": ROWS[:1].tolist(), "y": ROWS.tolist()}

@@ -15,7 +15,18 @@ import pytest
 from support.files import contents
 from support.memory import address, file_position, shares_pages
 
-from numpack import CorruptStoreError, LazyArray, NumPack, UnsupportedError
+from numpack import (
+    CopyWarning,
+    CorruptStoreError,
+    LazyArray,
+    NumPack,
+    UnsupportedError,
+    ZeroCopyArray,
+    ZeroCopyError,
+    explain,
+    share,
+)
+from numpack.io import to_dlpack
 
 ROWS = np.arange(1, 13).reshape(6, 2)
 SHAPES = [(6, 2), (6,), (2, 3, 4), (1,), (), (0,), (0, 3), (3, 0)]
@@ -72,7 +83,7 @@ def test_length_and_iteration_are_over_rows(store, shape):
 
 def test_a_0d_array_has_no_length_and_one_truth(store):
     lazy = mapped(store, np.array(5))
-    with pytest.raises(TypeError, match="unsized"):
+    with pytest.raises(TypeError, match="0-d LazyArray"):
         len(lazy)
     with pytest.raises(TypeError, match="0-d"):
         iter(lazy)
@@ -545,3 +556,308 @@ def test_consumers_of_the_legacy_protocol_get_any_shape(store, shape):
     exported = np.from_dlpack(OldConsumer(mapped(store, array)))
     assert exported.shape == shape
     assert np.array_equal(exported, array)
+
+
+# Where rows were dropped
+
+HOLES = {
+    "none": [],
+    "first": [0],
+    "last": [-1],
+    "both ends": [0, 1, -1],
+    "middle": [2],
+    "several": [1, 3, 4],
+    "first and middle": [0, 2],
+    "all": slice(None),
+}
+SHARED = ("none", "first", "last", "both ends", "all")
+DEEP = np.arange(1, 145).reshape(12, 4, 3)
+
+
+def holed(store: NumPack, array: np.ndarray, hole: str) -> tuple[LazyArray, np.ndarray]:
+    """An array of which rows were dropped, as the store maps it and as NumPy has it."""
+    store.save({"holed": array})
+    store.drop("holed", HOLES[hole])
+    return store.load("holed", lazy=True), np.delete(array, HOLES[hole], 0)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "S3", "M8[us]", "?", "c16"])
+@pytest.mark.parametrize("shape", [(6,), (6, 2), (6, 2, 3), (6, 0)])
+@pytest.mark.parametrize("hole", HOLES)
+def test_attributes_are_those_of_what_is_left(store, hole, shape, dtype):
+    lazy, left = holed(store, np.ones(shape, "i8").astype(dtype), hole)
+    for name in ("shape", "dtype", "ndim", "size", "itemsize", "nbytes"):
+        assert getattr(lazy, name) == getattr(left, name)
+    assert np.array_equal(lazy.T, left.T)
+    assert len(lazy) == len(left)
+    assert [row.tolist() for row in lazy] == left.tolist()
+    assert np.array_equal(lazy.reshape(-1), left.reshape(-1))
+    assert f"shape={left.shape}" in repr(lazy)
+    for found in (lazy.T, lazy.reshape(-1), np.asarray(lazy)):
+        assert not found.flags.writeable
+
+
+def deep_keys(count: int) -> list[object]:
+    """Every form of index, for an array of shape (count, 4, 3)."""
+    rng = np.random.default_rng(count)
+    return [
+        0,
+        -1,
+        count - 1,
+        np.uint8(1),
+        np.array(2),
+        slice(1, 4),
+        slice(None, None, -1),
+        slice(-100, 100, 3),
+        slice(4, 2),
+        ...,
+        None,
+        (),
+        True,
+        False,
+        [0, 3, -1],
+        [],
+        [[0, 1], [2, 3]],
+        (0, 1),
+        (0, 1, 2),
+        (0, ..., 1),
+        (..., 0),
+        (0, slice(None), [1, 0]),
+        (0, None, [1, 0]),
+        (0, [1, 0]),
+        (0, [1, 0], slice(None)),
+        (0, [1, 0], [2, 0]),
+        (0, [[1], [0]], [2, 0]),
+        (slice(1, 3), [1, 0]),
+        (slice(1, 3), slice(None), [1, 0]),
+        (slice(1, 3), 1, [1, 0]),
+        (slice(1, 3), [1, 0], 1),
+        (slice(None), None, 1),
+        (None, 0, 1),
+        (None, slice(2), np.newaxis, 0),
+        ([0, 1], [1, 0]),
+        ([0, 1], slice(None), [1, 0]),
+        ([0, 1], ..., 2),
+        ([0, 1], 1, [1, 0]),
+        (np.array(0), slice(None), [1, 0]),
+        (True, 0),
+        (0, True),
+        (0, np.array([True, False, True, False])),
+        (slice(3), np.array([True, False, True, False])),
+        (0, np.ones((4, 3), bool)),
+        np.array([[0, 1], [2, -1]]),
+        np.array([], int),
+        np.array([2, 1], "u8"),
+        np.array([2, 1], ">i2"),
+        np.arange(count)[::-2],
+        np.arange(count) % 2 == 0,
+        np.zeros(count, bool),
+        [True] * count,
+        rng.random((count, 4)) > 0.5,
+        rng.random((count, 4, 3)) > 0.5,
+        (rng.random(count) > 0.5, 0),
+        (rng.random(count) > 0.5, slice(None), [1]),
+        (rng.random((count, 4)) > 0.5, 1),
+    ]
+
+
+@pytest.mark.parametrize("hole", [hole for hole in HOLES if hole != "all"])
+def test_every_form_of_index_is_that_of_numpy(store, hole):
+    lazy, left = holed(store, DEEP, hole)
+    for key in deep_keys(len(left)):
+        expected, found = left[key], lazy[key]
+        assert type(found) is type(expected), key
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype), key
+        assert np.array_equal(found, expected), key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [12, -13, (0, 4), (0, 0, 0, 0), [0, 12], "a", 1.0, [0.5], ([0, 1], [0, 1, 2])]
+    + [np.ones(5, bool), np.ones((12, 3), bool), np.array([2**63], "u8"), (0, "a"), (..., ...)],
+    ids=repr,
+)
+@pytest.mark.parametrize("hole", ["none", "several"])
+def test_indexes_fail_as_in_numpy(store, hole, key):
+    lazy, left = holed(store, DEEP, hole)
+    with pytest.raises(IndexError):
+        left[key]
+    with pytest.raises(IndexError):
+        lazy[key]
+
+
+@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("key", [slice(None), slice(1, -1), slice(None, None, -1), [0, 0], ...])
+def test_vectors_of_structs_are_indexed(store, hole, key):
+    struct = np.zeros(6, [("a", "i4"), ("b", "f8", (2,))])
+    struct["a"] = np.arange(6)
+    lazy, left = holed(store, struct, hole)
+    assert np.array_equal(lazy["a"], left["a"])
+    assert np.array_equal(lazy[["b", "a"]], left[["b", "a"]])
+    if len(left):
+        assert (lazy[key] == left[key]).all()
+        assert lazy[0]["a"] == left[0]["a"]
+        assert lazy[0, ...].shape == ()
+
+
+@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("operation", [*BINARY, operator.matmul])
+def test_operators_work_on_what_is_left(store, hole, operation):
+    lazy, left = holed(store, np.arange(1, 37).reshape(6, 6), hole)
+    other = np.arange(1, 7)
+    for found, expected in [
+        (operation(lazy, other), operation(left, other)),
+        (operation(lazy, lazy.T if operation is operator.matmul else lazy), None),
+    ]:
+        if expected is None:
+            expected = operation(left, left.T if operation is operator.matmul else left)
+        assert type(found) is np.ndarray
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("hole", ["none", "several"])
+@pytest.mark.parametrize("operation", [*IN_PLACE, operator.itruediv, operator.imatmul])
+def test_in_place_operators_leave_what_is_left_alone(store, hole, operation):
+    lazy, left = holed(store, np.arange(1.0, 37).reshape(6, 6).astype("i8"), hole)
+    before = contents()
+    other = np.eye(6) if operation is operator.imatmul else 3
+    if operation in (operator.itruediv, operator.imatmul):
+        expected = {operator.itruediv: left / 3, operator.imatmul: left @ np.eye(6)}[operation]
+    else:
+        expected = operation(left.copy(), 3)
+    found = operation(lazy, other)
+    assert np.array_equal(found, expected)
+    assert np.array_equal(lazy, left)
+    assert contents() == before
+
+
+def test_structs_are_compared_as_numpy_compares_them(store):
+    struct = np.zeros(3, [("a", "i4"), ("b", "f8")])
+    struct["a"] = [1, 2, 3]
+    lazy = mapped(store, struct)
+    assert (lazy == struct).tolist() == (struct == lazy).tolist() == [True, True, True]
+    assert (lazy != struct[0]).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("hole", ["none", "several"])
+def test_masks_of_ufuncs_may_be_lazy(store, hole):
+    mask, left = holed(store, np.arange(6) % 2 == 0, hole)
+    ones = np.ones(len(left))
+    assert np.sum(ones, where=mask) == left.sum()
+    assert np.add(ones, 1, where=mask, out=np.zeros(len(left))).tolist() == (2 * left).tolist()
+
+
+@pytest.mark.parametrize("hole", ["none", "several"])
+def test_in_finds_elements_as_in_numpy(store, hole):
+    lazy, left = holed(store, ROWS, hole)
+    assert left[-1, 0] in lazy
+    assert 99 not in lazy
+    assert left[0] in lazy
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_an_array_of_what_is_left_is_shared_if_it_lies_together(store, hole):
+    lazy, left = holed(store, ROWS, hole)
+    if hole in SHARED:
+        assert lazy.obstacle() is None
+        assert np.array(lazy, copy=False).shape == left.shape
+        assert np.array_equal(np.array(lazy, copy=False), left)
+    else:
+        assert "rows were dropped" in lazy.obstacle().why
+        with pytest.raises(ZeroCopyError, match=r"rows were dropped.*npk.update\(name\)"):
+            np.array(lazy, copy=False)
+        with pytest.raises(BufferError):
+            lazy.__array__(copy=False)
+    for dtype in (None, ROWS.dtype, "f4"):
+        assert np.array_equal(np.asarray(lazy, dtype), left)
+        for fresh in (np.array(lazy, dtype), np.array(lazy, dtype, copy=True)):
+            assert fresh.dtype == (dtype or ROWS.dtype)
+            assert fresh.flags.writeable
+            fresh[...] = 0
+    assert np.array_equal(lazy, left)
+
+
+@pytest.mark.parametrize("target", ["numpy", "dlpack"])
+@pytest.mark.parametrize("hole", HOLES)
+def test_a_copy_is_never_made_in_silence(store, hole, target):
+    lazy, left = holed(store, ROWS, hole)
+    route = explain(lazy, target)
+    assert route.supported
+    assert route.shares_memory == (hole in SHARED)
+    if hole in SHARED:
+        found = [share(lazy, target), share(lazy, target, copy=False)]
+    else:
+        assert route.nbytes == left.nbytes
+        assert "rows were dropped" in route.reason
+        assert "npk.update(name)" in route.fix
+        with pytest.raises(ZeroCopyError, match="rows were dropped"):
+            share(lazy, target, copy=False)
+        with pytest.warns(CopyWarning, match="rows were dropped") as caught:
+            found = [share(lazy, target)]
+        assert len(caught) == 1
+    found.append(share(lazy, target, copy=True))
+    for each in found:
+        array = np.from_dlpack(each) if target == "dlpack" else each
+        assert np.array_equal(array, left)
+
+
+@pytest.mark.parametrize("function", [to_dlpack, ZeroCopyArray])
+def test_other_ways_out_warn_of_the_copy_too(store, function):
+    lazy, left = holed(store, ROWS, "several")
+    with pytest.warns(CopyWarning, match="rows were dropped"):
+        assert np.array_equal(np.from_dlpack(function(lazy)), left)
+
+
+def test_a_dlpack_consumer_is_told_of_the_copy(store):
+    lazy, left = holed(store, ROWS, "several")
+    with pytest.raises(BufferError, match="rows were dropped"):
+        np.from_dlpack(lazy, copy=False)
+    with pytest.warns(CopyWarning, match="rows were dropped"):
+        assert np.array_equal(np.from_dlpack(lazy), left)
+    assert np.array_equal(np.from_dlpack(lazy, copy=True), left)
+
+
+def test_what_is_left_is_saved_without_a_word(store):
+    lazy, left = holed(store, ROWS, "several")
+    store.save({"x": lazy})
+    store.append({"x": lazy})
+    store.replace({"x": lazy}, [0, 1, 2])
+    assert np.array_equal(store.load("x"), np.concatenate([left, left]))
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_a_pickle_knows_which_rows_are_left(store, run_python, hole):
+    lazy, left = holed(store, ROWS, hole)
+    pickled = pickle.dumps(lazy)
+    store.append({"holed": ROWS})
+    store.drop("holed", 0)
+    for again in (pickle.loads(pickled), copy.copy(lazy), copy.deepcopy(lazy)):
+        assert type(again) is LazyArray
+        assert again.shape == left.shape
+        assert np.array_equal(again, left)
+    script = (
+        "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1])).reshape(-1).sum())"
+    )
+    assert run_python(script, pickled.hex()) == f"{left.sum()}\n"
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_what_is_left_stays_whatever_comes(store, hole):
+    lazy, left = holed(store, ROWS, hole)
+    store.append({"holed": ROWS})
+    store.drop("holed", 0)
+    store.update("holed")
+    store.reset()
+    store.close()
+    gc.collect()
+    assert np.array_equal(lazy, left)
+
+
+def test_a_single_element_is_a_number(store):
+    store.save({"zero": np.array(2.5), "one": np.array([7]), "many": np.arange(3)})
+    assert float(store.load("zero", lazy=True)) == 2.5
+    assert int(store.load("one", lazy=True)[0]) == 7
+    assert int(store.load("zero", lazy=True)) == 2
+    with pytest.raises(TypeError):
+        int(store.load("many", lazy=True))

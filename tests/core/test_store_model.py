@@ -57,7 +57,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
         for handle in self.handles:
             handle.open()
         self.model: dict[str, np.ndarray] = {}
-        self.held: list[tuple[np.ndarray, np.ndarray]] = []
+        self.held: list[tuple[str, np.ndarray, np.ndarray]] = []
 
     def teardown(self):
         if hasattr(self, "folder"):
@@ -68,7 +68,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
             self.check_what_is_held()
 
     def check_what_is_held(self):
-        for lazy, values in self.held:
+        for _, lazy, values in self.held:
             assert same(np.asarray(lazy), values)
 
     @rule(
@@ -133,7 +133,70 @@ class StoreBesideDictionary(RuleBasedStateMachine):
         lazy = self.handles[handle].load(name, lazy=True)
         if pickled:
             lazy = pickle.loads(pickle.dumps(lazy))
-        self.held.append((lazy, self.model[name].copy()))
+        self.held.append((name, lazy, self.model[name].copy()))
+
+    @precondition(lambda self: any(len(array.shape) for array in self.model.values()))
+    @rule(handle=HANDLES, data=st.data(), seed=SEEDS)
+    def replace(self, handle, data, seed):
+        able = sorted(name for name, array in self.model.items() if array.ndim)
+        name = data.draw(st.sampled_from(able))
+        array = self.model[name].copy()
+        index = data.draw(self.rows_of(array))
+        new = rows(len(index), array.shape[1:], array.dtype.str, seed)
+        array[index] = new
+        self.handles[handle].replace({name: new}, index)
+        self.model[name] = array
+        self.held = [each for each in self.held if each[0] != name]
+
+    @precondition(lambda self: any(len(array.shape) for array in self.model.values()))
+    @rule(handle=HANDLES, data=st.data())
+    def drop_rows(self, handle, data):
+        able = sorted(name for name, array in self.model.items() if array.ndim)
+        name = data.draw(st.sampled_from(able))
+        index = data.draw(self.rows_of(self.model[name]))
+        self.handles[handle].drop(name, index)
+        self.model[name] = np.delete(self.model[name], index, axis=0)
+
+    @staticmethod
+    def rows_of(array):
+        if not len(array):
+            return st.just(np.empty(0, np.int64))
+        numbers = st.integers(-len(array), len(array) - 1)
+        lists = st.lists(numbers, max_size=4, unique_by=lambda row: row % len(array))
+        return lists.map(lambda index: np.array(index, np.int64))
+
+    @precondition(lambda self: self.model)
+    @rule(handle=HANDLES, data=st.data())
+    def update(self, handle, data):
+        name = data.draw(st.sampled_from(sorted(self.model)))
+        self.handles[handle].update(name)
+
+    @precondition(lambda self: self.model)
+    @rule(handle=HANDLES, data=st.data(), new=NAMES)
+    def clone(self, handle, data, new):
+        source = data.draw(st.sampled_from(sorted(self.model)))
+        if new not in self.model:
+            self.handles[handle].clone(source, new)
+            self.model[new] = self.model[source].copy()
+
+    @rule(handle=HANDLES)
+    def reset(self, handle):
+        self.handles[handle].reset()
+        self.model.clear()
+
+    @rule(handle=HANDLES, data=st.data(), seed=SEEDS)
+    def batch(self, handle, data, seed):
+        with self.handles[handle].batch_mode() as batch:
+            for name in sorted(self.model):
+                array = batch.load(name)
+                if array.size and data.draw(st.booleans()):
+                    array[...] = rows(1, array.shape, self.model[name].dtype.str, seed)[0]
+                    self.model[name] = array.astype(self.model[name].dtype)
+
+    @rule(handle=HANDLES)
+    def verify(self, handle):
+        report = self.handles[handle].verify()
+        assert report.ok, str(report)
 
     @precondition(lambda self: any(array.ndim for array in self.model.values()))
     @rule(handle=HANDLES, data=st.data(), index=st.slices(5) | st.integers(-1, 0))

@@ -83,7 +83,7 @@ class DLPackBuffer(Exporter):
     __slots__ = ()
 
     def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
-        array = expect("DLPackBuffer", array)
+        array = expect("DLPackBuffer", array, copy)
         self.array = carry_out(_form(array, order), copy)
 
     def _export(

@@ -9,13 +9,14 @@ import numpy as np
 from .._mapping import behind
 from .._memory import (
     aligned_copy,
+    aligned_empty,
     hides_values,
     order_obstacle,
     plain,
     representation_obstacle,
     strides_obstacle,
 )
-from .._policy import Obstacle, Plan, describe, refuse, wrong_type
+from .._policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -28,7 +29,24 @@ TO_OPTIONS: frozenset[str] = frozenset()
 
 def to_numpy(obj: Any) -> Plan[Array]:
     """Plan the way to the hub, which an ndarray has reached already."""
-    return _as_it_is(held(obj), "from NumPy")
+    obstacle = None if isinstance(obj, np.ndarray) else _obstacle(obj)
+    if obstacle is None:
+        return _as_it_is(held(obj), "from NumPy")
+    return Plan(
+        direction="from NumPy",
+        given=lambda: repr(obj),
+        nbytes=obj.nbytes,
+        result=obj.copied,
+        independent=obj.copied,
+        obstacle=obstacle,
+        stand_in=lambda: aligned_empty(obj.shape, obj.dtype),
+    )
+
+
+def _obstacle(obj: Any) -> Obstacle | None:
+    """Ask an object of this package whether its array has to be copied together first."""
+    found: Obstacle | None = obj.obstacle() if hasattr(obj, "obstacle") else None
+    return found
 
 
 def from_numpy(array: Array) -> Plan[Array]:
@@ -54,18 +72,21 @@ def held(obj: Any) -> Array:
     return array
 
 
-def expect(function: str, array: object) -> Array:
+def expect(function: str, array: object, copy: bool | None) -> Array:
     """Take an ndarray, or what holds one, and nothing else.
 
     Raises
     ------
     WrongTypeError
         It is something else: a list, a scalar, an array of another framework.
+    ZeroCopyError
+        It holds rows that do not lie together, and `copy` forbids to copy them.
     """
     if isinstance(array, np.ndarray):
         return array
     if type(array).__module__.partition(".")[0] == "numpack" and hasattr(array, "__array__"):
-        return held(array)
+        plan = to_numpy(array)
+        return held(array) if plan.obstacle is None else carry_out(plan, copy)
     fix = "pass np.asarray(x)"
     if hasattr(array, "__dlpack__") or hasattr(array, "__arrow_c_array__"):
         fix = "numpack.share(x, target) takes the arrays of every framework"

@@ -120,7 +120,7 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     direction = f"from {source.module().LABEL}"
     try:
         first: Plan[Any] = source.module().to_numpy(x, **leaving)
-        if source.name != "numpy" or sink.name == "numpy":
+        if source.name != "numpy" or sink.name == "numpy" or first.obstacle is not None:
             steps.append(Step.of(first))
         if sink.name != "numpy":
             direction = f"to {sink.module().LABEL}"

@@ -63,7 +63,7 @@ class ZeroCopyArray(Exporter):
     __slots__ = ()
 
     def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
-        array = expect("ZeroCopyArray", array)
+        array = expect("ZeroCopyArray", array, copy)
         plan = in_form(array, order, "to ZeroCopyArray", exported=False)
         self.array = carry_out(plan, copy)
 

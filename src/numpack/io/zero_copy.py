@@ -76,7 +76,7 @@ def to_dlpack(array: Array, *, order: str = "C", copy: bool | None = None) -> DL
     >>> torch.from_dlpack(to_dlpack(a)).data_ptr() == a.ctypes.data
     True
     """
-    return DLPackBuffer(expect("to_dlpack", array), order=order, copy=copy)
+    return DLPackBuffer(expect("to_dlpack", array, copy), order=order, copy=copy)
 
 
 @taking()
@@ -179,7 +179,7 @@ def numpy_to_torch_zero_copy(
     >>> numpy_to_torch_zero_copy(a.T).stride()
     (1, 3)
     """
-    array = expect("numpy_to_torch_zero_copy", array)
+    array = expect("numpy_to_torch_zero_copy", array, copy)
     return carry_out(by_name("torch").module().from_numpy(array, device=device), copy)
 
 
@@ -278,7 +278,7 @@ def numpy_to_arrow_zero_copy(
     >>> numpy_to_arrow_zero_copy(np.zeros((2, 3)), layout="tensor").type.shape
     [3]
     """
-    array = expect("numpy_to_arrow_zero_copy", array)
+    array = expect("numpy_to_arrow_zero_copy", array, copy)
     plan = by_name("arrow").module().from_numpy(array, layout=layout, type=type)
     return carry_out(plan, copy)
 

@@ -9,13 +9,15 @@ import numpy as np
 from .._policy import wrong_type
 from ..errors import InvalidValueError, NotFoundError
 from ..io import share
+from .lazy import LazyArray
 from .schema import storable_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .._dtypes import DType
     from .._memory import Array
-    from .schema import Entry
+    from .state import Entry
 
 
 def named_arrays(arrays: Mapping[str, Any]) -> dict[str, Array]:
@@ -23,18 +25,25 @@ def named_arrays(arrays: Mapping[str, Any]) -> dict[str, Array]:
     if not isinstance(arrays, dict):
         msg = f"arrays must be a dictionary of names and arrays, not {type(arrays).__name__}"
         raise InvalidValueError(msg)
-    for name in arrays:
-        if not isinstance(name, str):
-            wrong_type("numpack", "a str as the name of an array", name, "pass str(name)")
-        if not name:
-            msg = "the name of an array must not be empty"
-            raise InvalidValueError(msg)
-    return {name: _as_array(value) for name, value in arrays.items()}
+    return {checked_name(name): _as_array(value) for name, value in arrays.items()}
+
+
+def checked_name(name: Any) -> str:
+    """Take the name of an array to come."""
+    if not isinstance(name, str):
+        wrong_type("numpack", "a str as the name of an array", name, "pass str(name)")
+    if not name:
+        msg = "the name of an array must not be empty"
+        raise InvalidValueError(msg)
+    return name
 
 
 def _as_array(value: Any) -> Array:
-    array: Array = np.asarray(value) if isinstance(value, np.generic) else share(value, "numpy")
-    storable_dtype(array)
+    if type(value) is not np.ndarray:
+        is_ours = isinstance(value, np.generic | LazyArray)  # and is copied without a word
+        value = np.asarray(value) if is_ours else share(value, "numpy")
+    storable_dtype(value)
+    array: Array = value
     return array
 
 
@@ -48,20 +57,40 @@ def entry_of(arrays: Mapping[str, Entry], name: str) -> Entry:
     return entry
 
 
-def check_rows(name: str, entry: Entry, array: Array) -> None:
-    """Make sure that an array can be appended: its dtype and row shape are those stored."""
-    if not entry.shape:
+def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) -> DType:
+    """Make sure that rows can be appended, or put in the place of `count` others.
+
+    Their dtype and row shape have to be those stored, which is given back; a single row may
+    lack its axis.
+    """
+    stored = entry.stored
+    dtype = entry.dtype
+    if (
+        stored
+        and array.dtype == dtype
+        and array.ndim
+        and array.shape[1:] == stored[1:]
+        and count is None
+    ):
+        return dtype
+    if not stored:
         msg = f"{name!r} is 0-d: there are no rows to append to; save it anew"
         raise InvalidValueError(msg)
-    if array.ndim == 0 or array.shape[1:] != entry.row_shape:
+    is_one = count == 1 and array.shape == stored[1:]
+    if not is_one and (array.ndim == 0 or array.shape[1:] != stored[1:]):
+        rows = "rows" if count is None else f"{count:,}"
         msg = (
-            f"rows of {name!r} have shape {entry.row_shape}, so append takes (rows, "
-            f"{str(entry.row_shape)[1:]}, not {array.shape}; reshape the array"
+            f"rows of {name!r} have shape {stored[1:]}, so an array of shape ({rows}, "
+            f"{str(stored[1:])[1:]} is needed, not {array.shape}; reshape the array"
         )
         raise InvalidValueError(msg)
-    if storable_dtype(array) != entry.dtype:
+    if count is not None and not is_one and len(array) != count:
+        msg = f"{count:,} rows of {name!r} are to be replaced, and {len(array):,} rows came"
+        raise InvalidValueError(msg)
+    if storable_dtype(array) != dtype:
         msg = (
-            f"{name!r} holds {entry.dtype}, and the rows are {array.dtype}; convert them "
-            f"with astype({str(entry.dtype)!r})"
+            f"{name!r} holds {dtype}, and the rows are {array.dtype}; convert them "
+            f"with astype({str(dtype)!r})"
         )
         raise InvalidValueError(msg)
+    return dtype

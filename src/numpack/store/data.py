@@ -1,121 +1,240 @@
-"""Data files: an array's rows, in C order and little-endian, from byte 0."""
+"""Data files: an array's rows, in C order, little-endian, from byte 0; and their checksums."""
 
 from __future__ import annotations
 
-import math
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._mapping import map_file
+from .._mapping import map_open
 from .._memory import aligned_empty, plain
 from ..errors import CorruptStoreError
-from .files import write_all
+from ._sums import BLOCK, read_into, write_summed
+from .files import read_between, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from .._dtypes import DType
     from .._memory import Array
+    from .files import Folder
+    from .state import Entry
 
-_BLOCK_BYTES = 8 * 1024 * 1024  # converted at a time: an array that needs it is never doubled
+    Progress = Callable[[int], None]
+
+_CONVERTED_BYTES = 8 * BLOCK  # at a time: an array that needs it is never doubled
+_SUM = 4  # bytes of a checksum
+_CHUNK_BYTES = 64 * BLOCK  # written or read at a time, so that progress can be told
+
+
+def no_progress(_nbytes: int) -> None:
+    """Tell nobody."""
+
+
+def threads() -> int:
+    """Tell how many threads can run at once."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[int]:
-    """Open a data file that no commit names yet; remove it if the block fails.
+def new_files(folder: Folder, entry: Entry) -> Iterator[int]:
+    """Open a data file that no commit names yet; remove it, and its sums, if the block fails.
 
     A file of that name can only be left over from a writer that died: it is unlinked, not
     truncated, because no file that someone may have mapped ever is.
     """
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    folder.unlink(entry.data_file)
+    descriptor = folder.open(entry.data_file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        yield descriptor
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def grown_file(path: Path, committed: int) -> Iterator[int]:
-    """Open a data file to write behind its committed bytes, which must be there."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        msg = f"the data file {path} is missing; restore it from a backup"
-        raise CorruptStoreError(msg) from None
-    try:
-        if (size := os.fstat(descriptor).st_size) < committed:
-            raise _too_short(path, committed, size)
         try:
             yield descriptor
-        except OSError:  # the disk is full, say: give back what was taken; nobody maps it
-            os.ftruncate(descriptor, committed)
-            raise
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        folder.unlink(entry.data_file)
+        folder.unlink(entry.sum_file)
+        raise
+
+
+def open_grown(folder: Folder, entry: Entry) -> int:
+    """Open a data file to write to it; its committed bytes must be there."""
+    try:
+        descriptor = folder.open(entry.data_file, os.O_RDWR)
+    except FileNotFoundError:
+        raise missing(folder, entry) from None
+    if os.fstat(descriptor).st_size < entry.nbytes:
+        os.close(descriptor)
+        raise too_short(folder, entry)
+    return descriptor
+
+
+def write(
+    folder: Folder,
+    descriptor: int,
+    entry: Entry,
+    array: Array,
+    offset: int,
+    *,
+    progress: Progress = no_progress,
+    durable: bool = False,
+) -> int:
+    """Write rows at the end of an entry's, whatever their layout and byte order.
+
+    Returns
+    -------
+    int
+        CRC-32 of the bytes behind the last whole block: the tail of the entry to come.
+    """
+    start = offset
+    tail, sums = entry.tail, b""
+    for chunk in _chunks(plain(array), entry.dtype):
+        whole, tail = write_summed(descriptor, chunk, offset, tail)
+        sums += whole
+        offset += chunk.nbytes
+        progress(chunk.nbytes)
+    if sums:
+        write_sums(folder, entry, start // BLOCK, sums)
+    if durable:
+        os.fdatasync(descriptor)
+        if sums:
+            folder.sync_file(entry.sum_file)
+    return tail
+
+
+def write_sums(folder: Folder, entry: Entry, first: int, sums: bytes) -> None:
+    """Write the checksums of whole blocks, from block `first` on."""
+    descriptor = folder.open(entry.sum_file, os.O_WRONLY | os.O_CREAT)
+    try:
+        write_all(descriptor, sums, _SUM * first)
     finally:
         os.close(descriptor)
 
 
-def write(descriptor: int, array: Array, dtype: DType, offset: int) -> None:
-    """Write an array's rows at `offset`, whatever its layout and byte order."""
-    for block in _blocks(plain(array), dtype):
-        offset += write_all(descriptor, _bytes(block), offset)
+def read_sums(folder: Folder, entry: Entry) -> Array:
+    """Read the checksums of all blocks, that of the last one from the log.
+
+    Returns
+    -------
+    ndarray of uint32
+        Shorter than there are blocks if the file of the checksums was cut.
+    """
+    if entry.nbytes < BLOCK:
+        return sums_in(b"", entry)
+    try:
+        descriptor = folder.open(entry.sum_file)
+    except FileNotFoundError:
+        return np.empty(0, np.uint32)
+    try:
+        return sums_in(read_between(descriptor, 0, _SUM * (entry.nbytes // BLOCK)), entry)
+    finally:
+        os.close(descriptor)
 
 
-def read(path: Path, dtype: DType, shape: tuple[int, ...]) -> Array:
-    """Read rows into independent, writable, 64-byte-aligned memory."""
-    array = aligned_empty(shape, dtype)
-    if array.nbytes == 0:
-        return array
-    rest = memoryview(_bytes(array))  # type: ignore[arg-type]  # buffers are typed from 3.12 on
-    with path.open("rb", buffering=0) as file:
-        while rest:
-            count = file.readinto(rest)
-            if not count:
-                raise _too_short(path, array.nbytes, array.nbytes - len(rest))
-            rest = rest[count:]
+def sums_in(content: bytes, entry: Entry) -> Array:
+    """Give the checksums of all blocks, of which those of whole blocks are in a file."""
+    count, rest = divmod(entry.nbytes, BLOCK)
+    if len(content) == _SUM * count and rest:
+        content += entry.tail.to_bytes(_SUM, "little")
+    sums: Array = np.frombuffer(content[: len(content) // _SUM * _SUM], "<u4").astype(np.uint32)
+    return sums
+
+
+def read(folder: Folder, entry: Entry, progress: Progress = no_progress) -> Array:
+    """Read the stored rows into independent, writable, 64-byte-aligned memory."""
+    array = aligned_empty(entry.stored, entry.dtype)
+    memory = as_bytes(array)
+    descriptor = folder.open(entry.data_file)
+    try:
+        for start in range(0, len(memory), _CHUNK_BYTES):
+            part = memory[start : start + _CHUNK_BYTES]
+            count = read_into(descriptor, part, start, threads())
+            if count < len(part):
+                raise too_short(folder, entry)
+            progress(count)
+    finally:
+        os.close(descriptor)
     return array
 
 
-def mapped(path: Path, dtype: DType, shape: tuple[int, ...]) -> Array:
-    """Map rows read-only; the array stays valid when the file is unlinked."""
-    nbytes = math.prod(shape) * dtype.itemsize
+def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
+    """Map the stored rows read-only; the array stays valid when the file is unlinked.
+
+    Returns
+    -------
+    ndarray
+    str
+        The path of the file.
+    """
+    name = entry.data_file
+    path = f"{folder.path}/{name}"
     try:
-        memory = map_file(path, nbytes)
-    except ValueError:  # what mmap says of a file that is shorter
-        raise _too_short(path, nbytes, path.stat().st_size) from None
-    if nbytes == 0:
+        memory = map_open(folder.open(name), path, entry.nbytes)
+    except ValueError:  # what is said of a file that is shorter
+        raise too_short(folder, entry) from None
+    return shaped(memory, entry.dtype, entry.stored), path
+
+
+def shaped(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
+    """View the bytes of a data file as the rows that they are."""
+    if len(memory) == 0:
         memory = np.frombuffer(bytes(1), np.uint8)  # keeps an item size of 0, as S0 has
     return np.ndarray(shape, dtype, buffer=memory)
 
 
-def _blocks(array: Array, dtype: DType) -> Iterator[Array]:
+def as_bytes(array: Array) -> Array:
+    """View a contiguous array as bytes."""
+    return array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
+
+
+def little_endian(array: Array, dtype: DType) -> Array:
+    """Give rows in C order and in the dtype of the store, copied only if they are not."""
+    array = plain(array)
+    if array.flags.c_contiguous and array.dtype == dtype:
+        return array
+    fresh = aligned_empty(array.shape, dtype)
+    np.copyto(fresh, array, casting="equiv")
+    return fresh
+
+
+def missing(folder: Folder, entry: Entry) -> CorruptStoreError:
+    """Make the error for a data file that is gone."""
+    return CorruptStoreError(
+        f"the data file {folder.path}/{entry.data_file} is missing; restore it from a backup"
+    )
+
+
+def missing_sums(folder: Folder, entry: Entry) -> CorruptStoreError:
+    """Make the error for checksums that are gone."""
+    return CorruptStoreError(
+        f"the checksums {folder.path}/{entry.sum_file} are missing or cut: rows cannot be "
+        "replaced; save the array anew if verify() finds no other damage"
+    )
+
+
+def too_short(folder: Folder, entry: Entry) -> CorruptStoreError:
+    """Make the error for a data file that was cut."""
+    found = folder.size(entry.data_file)
+    return CorruptStoreError(
+        f"the data file {folder.path}/{entry.data_file} is damaged: it should have "
+        f"{entry.nbytes:,} bytes and has {found:,}; restore it from a backup"
+    )
+
+
+def _chunks(array: Array, dtype: DType) -> Iterator[Array]:
     if array.nbytes == 0:
         return
     if array.flags.c_contiguous and array.dtype == dtype:
-        yield array
+        if array.nbytes <= _CHUNK_BYTES:
+            yield array
+            return
+        memory = as_bytes(array)
+        for start in range(0, len(memory), _CHUNK_BYTES):
+            yield memory[start : start + _CHUNK_BYTES]
         return
     rows = array.reshape(1) if array.ndim == 0 else array
-    step = max(1, _BLOCK_BYTES * len(rows) // rows.nbytes)
+    step = max(1, _CONVERTED_BYTES * len(rows) // rows.nbytes)
     for start in range(0, len(rows), step):
-        block = aligned_empty(rows[start : start + step].shape, dtype)
-        np.copyto(block, rows[start : start + step], casting="equiv")
-        yield block
-
-
-def _bytes(array: Array) -> Array:
-    """View a contiguous array as bytes."""
-    return array.reshape(-1).view(np.uint8)
-
-
-def _too_short(path: Path, needed: int, found: int) -> CorruptStoreError:
-    return CorruptStoreError(
-        f"the data file {path} is damaged: it should have {needed:,} bytes and has {found:,}; "
-        "restore it from a backup"
-    )
+        yield little_endian(rows[start : start + step], dtype)

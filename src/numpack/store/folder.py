@@ -1,135 +1,162 @@
-"""The store's folder: what makes it a store, its lock, and what it is cleared of."""
+"""What makes a folder a store: its header, its creation, and what it is cleared of."""
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CorruptStoreError, NewerFormatError, NotAStoreError, StoreError
-from . import log
+from . import legacy, log
+from ._files import read_small
+from .files import Folder, write_all
+from .lock import LOCK, Lock
+from .state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
 HEADER = "numpack.json"
-LOCK = "lock"
+_NAME, _HEADER_LIMIT = HEADER.encode(), 1 << 16
 DATA = "data"
 FORMAT, VERSION = "numpack", 1
 
-_UNFINISHED = frozenset({LOCK, DATA, log.NAME, f"{log.NAME}.new", f"{HEADER}.new"})
-_DATA_FILE = re.compile(r"[0-9]{8,}-[0-9a-f]{8}\.bin")
+_UNFINISHED = frozenset({LOCK, DATA, log.NAME, log.BESIDE, f"{HEADER}.new"})
+_DATA_FILE = re.compile(r"([0-9]{8,}-[0-9a-f]{8})\.(bin|sum|del)")
+_HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
 
 
-def prepare(path: Path) -> None:
-    """Make sure that `path` is a store that this version reads; create it if need be.
+def opened(path: str) -> Folder | None:
+    """Open a folder, if there is one."""
+    try:
+        return Folder(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def created(path: Path) -> Folder:
+    """Create a store where there is none, and open its folder.
 
     Raises
     ------
     NotAStoreError, NewerFormatError, CorruptStoreError
         Nothing on disk was changed.
     """
-    if _is_store(path):
-        return
     try:
         _check_creatable(path)
         path.mkdir(parents=True, exist_ok=True)
+        folder = Folder(os.fspath(path))
     except StoreError:
-        if _is_store(path):  # somebody else has created it meanwhile
-            return
+        folder_now = opened(os.fspath(path))
+        if folder_now is not None and is_store(folder_now):  # created meanwhile
+            return folder_now
         raise
     except (FileExistsError, NotADirectoryError) as error:
         msg = f"no store can be made at {path}: {error.strerror}; choose another path"
         raise NotAStoreError(msg) from error
-    with exclusive(path):
-        if not _is_store(path):
+    with Lock(folder):
+        if not is_store(folder):
             _check_creatable(path)
-            _create(path)
+            create(folder, fresh_state(), durable=False)
+    return folder
 
 
-def empty(path: Path) -> None:
-    """Drop all arrays of a store at once; does nothing to what is no store.
+def exists(path: str) -> NotAStoreError:
+    """Make the error for a store that must not be there."""
+    return NotAStoreError(f"there is a store at {path} already; choose another path or mode")
+
+
+def absent(path: str) -> NotAStoreError:
+    """Make the error for a store that must be there."""
+    return NotAStoreError(f"there is no store at {path}; mode='a', the default, creates one")
+
+
+def empty(folder: Folder) -> None:
+    """Drop all arrays of a store at once.
 
     A new log takes the place of the old one, under a new token, so that no file of the
     old store is ever taken for one of the new. Lazy arrays stay valid.
     """
-    if _is_store(path):
-        with exclusive(path):
-            log.write_new(path / log.NAME, _fresh_state())
-            sweep(path, ())
+    with Lock(folder):
+        log.write_new(folder, fresh_state(), durable=False)
+        sweep(folder, ())
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the writers' lock; the operating system drops it when the holder dies.
+def sweep(folder: Folder, live: Iterable[str]) -> None:
+    """Remove the files of arrays that no commit names: those of writers that died.
 
-    A descriptor of its own for each holder makes threads and handles of one process queue
-    as well. A forked child closes its copies at once, or the lock would live as long as it.
+    Parameters
+    ----------
+    folder : Folder
+    live : iterable of str
+        The ids of the arrays there are.
     """
+    make_data_folder(folder)  # some tools copy no empty folders
+    folder.unlink(log.BESIDE)
+    live = set(live)
+    for name in folder.names(DATA):
+        match = _DATA_FILE.fullmatch(name)
+        if match and match[1] not in live:
+            folder.unlink(f"{DATA}/{name}")
+
+
+def make_data_folder(folder: Folder) -> None:
+    """Make the folder of the data files, if it is missing."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(DATA, dir_fd=folder.descriptor)
+
+
+def create(folder: Folder, state: State, *, durable: bool) -> None:
+    """Create a store; it is one from the moment that its header has its name."""
+    make_data_folder(folder)
+    log.write_new(folder, state, durable=durable)
+    beside = f"{HEADER}.new"
+    descriptor = folder.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except FileNotFoundError:
-        raise log.removed(path) from None
-    except OSError as error:
-        msg = f"the store {path} cannot be written: {error}"
-        raise StoreError(msg) from error
-    _HELD.add(descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        write_all(descriptor, _HEADER, 0)
+        if durable:
+            os.fsync(descriptor)
     finally:
-        _HELD.discard(descriptor)
         os.close(descriptor)
+    folder.rename(beside, HEADER)
+    if durable:
+        folder.sync()
 
 
-_HELD: set[int] = set()
+def fresh_state() -> State:
+    """Give the state of a new store."""
+    return State(token=os.urandom(4).hex(), arrays={})
 
 
-def _close_held() -> None:
-    while _HELD:
-        os.close(_HELD.pop())
-
-
-os.register_at_fork(after_in_child=_close_held)
-
-
-def sweep(path: Path, live: Collection[str]) -> None:
-    """Remove data files that no commit names: those of writers that died."""
-    (path / DATA).mkdir(exist_ok=True)  # some tools copy no empty folders
-    for file in (path / DATA).iterdir():
-        if _DATA_FILE.fullmatch(file.name) and f"{DATA}/{file.name}" not in live:
-            file.unlink(missing_ok=True)
-
-
-def _is_store(path: Path) -> bool:
+def is_store(folder: Folder) -> bool:
+    """Tell whether a folder is a store that this version reads."""
     try:
-        text = (path / HEADER).read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+        text = read_small(folder.descriptor, _NAME, _HEADER_LIMIT)
+    except FileNotFoundError:
         return False
-    except UnicodeDecodeError:
-        text = ""
+    if text == _HEADER:
+        return True
     try:
         header: Any = json.loads(text)
         name, version = header["format"], int(header["version"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         name, version = FORMAT, 0
     if name != FORMAT:
-        msg = f"{path} is a store of the format {name!r}, not {FORMAT!r}"
+        msg = f"{folder.path} is a store of the format {name!r}, not {FORMAT!r}"
         raise NotAStoreError(msg)
     if version < 1:
         msg = (
-            f"the header {path / HEADER} is damaged; it should read "
-            f"{json.dumps(_header())}; the arrays in {log.NAME} and {DATA}/ are not affected"
+            f"the header {folder.path}/{HEADER} is damaged; it should read "
+            f"{_HEADER.decode().strip()}; the arrays in {log.NAME} and {DATA}/ are not affected"
         )
         raise CorruptStoreError(msg)
     if version > VERSION:
         msg = (
-            f"{path} has format version {version}, and this numpack reads up to {VERSION}; "
-            "upgrade numpack"
+            f"{folder.path} has format version {version}, and this numpack reads up to "
+            f"{VERSION}; upgrade numpack"
         )
         raise NewerFormatError(msg)
     return True
@@ -143,8 +170,8 @@ def _check_creatable(path: Path) -> None:
         msg = f"{path} is a file, and a store is a folder; choose another path"
         raise NotAStoreError(msg)
     names = {entry.name for entry in path.iterdir()}
-    if "metadata.npkm" in names:
-        msg = f"{path} was written by NumPack 0.x, whose folders this version does not read"
+    if legacy.METADATA in names:
+        msg = f"{path} is a folder of NumPack 0.x"
         raise NotAStoreError(msg)
     if names - _UNFINISHED or (DATA in names and not (path / DATA).is_dir()):
         msg = f"{path} is no numpack store and not empty; choose another path"
@@ -158,24 +185,5 @@ def _is_log_in_use(path: Path, names: set[str]) -> bool:
     """Tell whether the log says more than one does that was just created."""
     if log.NAME not in names:
         return False
-    opened = log.Log(path)
-    state = opened.state
-    opened.close()
+    state = log.Log(Folder(os.fspath(path)), writable=False).state
     return state.commit > 0 or bool(state.arrays)
-
-
-def _create(path: Path) -> None:
-    """Create a store; it is one from the moment that its header has its name."""
-    (path / DATA).mkdir(exist_ok=True)
-    log.write_new(path / log.NAME, _fresh_state())
-    beside = path / f"{HEADER}.new"
-    beside.write_text(json.dumps(_header()) + "\n", "utf-8")
-    beside.replace(path / HEADER)
-
-
-def _fresh_state() -> log.State:
-    return log.State(token=os.urandom(4).hex())
-
-
-def _header() -> dict[str, Any]:
-    return {"format": FORMAT, "version": VERSION}

@@ -1,201 +1,185 @@
-"""An open store: its log, its lock and its data files, one transaction at a time."""
+"""Opening and closing a store, and the queue of those who change it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..errors import CorruptStoreError, InvalidValueError, StoreClosedError, StoreError
-from . import data, folder
-from .checks import check_rows, entry_of
-from .lazy import LazyArray
-from .log import Log
-from .schema import Entry, encode_dtype, storable_dtype
+from ..errors import InvalidValueError, StoreError
+from . import folder, old
+from .log import Log, closed
+from .session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from .._memory import Array
+    from .files import Folder
+    from .state import State
 
-T = TypeVar("T")
+MODES = ("a", "r", "r+", "w", "x")
 
 
 class Handle:
-    """What `NumPack` does, done: with arguments that have been checked.
+    """What is needed to open a store, and the session while it is open.
 
     Parameters
     ----------
-    path : Path
+    path : str
         The store's folder, absolute.
-    empty_first : bool
-        Drop what is there when it is first opened.
+    mode : {"a", "r", "r+", "w", "x"}
+        What to do when it is first opened, see `NumPack`.
+    upgrade : bool
+        Whether to make a store of this version of a folder of NumPack 0.x.
+    durable : bool
+        Whether each change is flushed to the device.
 
     Attributes
     ----------
-    path : Path
-    log : Log or None
+    path : str
+    session : Session or None
         ``None`` while the store is not open.
+    counts : dict of str to int
+        What was done so far, see `NumPack.get_io_stats`.
     """
 
-    def __init__(self, path: Path, *, empty_first: bool) -> None:
+    def __init__(self, path: str, *, mode: str, upgrade: bool, durable: bool) -> None:
+        if mode not in MODES:
+            msg = f"mode must be one of {', '.join(map(repr, MODES))}, not {mode!r}"
+            raise InvalidValueError(msg)
         self.path = path
-        self.log: Log | None = None
-        self._empty_first = empty_first
+        self.session: Session | None = None
+        self.counts = {"commits": 0, "bytes_read": 0, "bytes_written": 0, "mappings": 0}
+        self._mode = mode
+        self._upgrade = upgrade
+        self._durable = durable
         self._swept = False
-        self._lock = threading.RLock()  # of opening, closing and writing
-        self._writer: int | None = None  # the thread that writes
-        _HANDLES.add(self)
 
     def open(self) -> None:
         """Open the store; create it if there is none. Does nothing if it is open."""
-        with self._lock:
-            if self.log is not None:
-                return
-            if self._empty_first:
-                folder.empty(self.path)
-                self._empty_first = False  # opening again after a close keeps the arrays
-            folder.prepare(self.path)
-            self.log = Log(self.path)
+        with _opening:
+            if self.session is None:
+                found, is_old = self._found()
+                self.session = Session(
+                    found,
+                    old.OldLog(found) if is_old else Log(found, writable=self._mode != "r"),
+                    counts=self.counts,
+                    read_only=self._why_read_only(is_old=is_old),
+                    durable=self._durable,
+                )
+                if self._mode in ("w", "x"):
+                    self._mode = "a"  # opening again after a close keeps the arrays
 
     def close(self) -> None:
-        """Close the log; wait for a writer on another thread."""
-        with self._lock:
-            log, self.log = self.log, None
-            if log is not None:
-                log.close()
+        """Close the store; wait for a writer on another thread."""
+        with _opening:
+            session, self.session = self.session, None
+        if session is not None:
+            session.close()
 
-    def save(self, values: Mapping[str, Array]) -> None:
-        """Write new files, commit them all, and unlink those that they replace."""
-        with self._writing() as log:
-            put: dict[str, Entry] = {}
-            try:
-                for number, (name, array) in enumerate(values.items()):
-                    put[name] = self._write_new(array, log.state.new_id(ahead=number))
-            except BaseException:
-                self._unlink(put.values())
-                raise
-            replaced = [log.state.arrays[name] for name in put if name in log.state.arrays]
-            try:
-                if put:
-                    log.commit(put=put)
-            except OSError:  # no line was written; after any other exception one may have been
-                self._unlink(put.values())
-                raise
-            self._unlink(replaced)
+    def opened(self) -> Session:
+        """Give the session.
 
-    def append(self, values: Mapping[str, Array]) -> None:
-        """Write rows behind the committed ones, and commit them all."""
-        with self._writing() as log:
-            found = {name: entry_of(log.state.arrays, name) for name in values}
-            for name, array in values.items():
-                check_rows(name, found[name], array)
-            rows = {name: found[name].shape[0] + len(values[name]) for name in values}
-            with contextlib.ExitStack() as grown:
-                for name, array in values.items():
-                    entry, end = found[name], found[name].nbytes()
-                    file = data.grown_file(self.path / entry.file, end)
-                    data.write(grown.enter_context(file), array, entry.dtype, end)
-                if rows:
-                    log.commit(rows=rows)
-
-    def drop(self, names: Iterable[str]) -> None:
-        """Commit that arrays are gone, and unlink their files."""
-        with self._writing() as log:
-            arrays = log.state.arrays
-            present = {name: arrays[name] for name in names if name in arrays}
-            if present:
-                log.commit(drop=present)
-                self._unlink(present.values())
-
-    def read(self, name: str) -> Array:
-        """Read an array into memory of its own."""
-        return self._use(name, lambda entry, path: data.read(path, entry.dtype, entry.shape))
-
-    def _opened(self) -> Log:
-        if self.log is None:
-            msg = (
-                f"the store {self.path} is not opened or has been closed; call open(), or "
-                "use it in a with statement"
-            )
-            raise StoreClosedError(msg)
-        return self.log
-
-    def arrays(self) -> dict[str, Entry]:
-        """Give the arrays of this moment, other processes' commits included."""
-        return self._opened().refresh().arrays
+        Raises
+        ------
+        StoreClosedError
+            There is none.
+        """
+        if self.session is None:
+            raise closed(self.path)
+        return self.session
 
     @contextmanager
-    def _writing(self) -> Iterator[Log]:
+    def writing(self) -> Iterator[Session]:
         """Hold the store's lock, with the log up to date."""
-        with self._lock:
-            log = self._opened()
-            if self._writer == threading.get_ident():  # a signal handler, say
-                msg = f"this thread is writing to the store {self.path} already"
-                raise StoreError(msg)
-            self._writer = threading.get_ident()
-            try:
-                with folder.exclusive(self.path):
-                    state = log.refresh(exact=True)
-                    if not self._swept:
-                        folder.sweep(self.path, {e.file for e in state.arrays.values()})
-                        self._swept = True
-                    yield log
-            finally:
-                self._writer = None
+        session = self.begin()
+        try:
+            yield session
+        finally:
+            self.end(session)
 
-    def _use(self, name: str, use: Callable[[Entry, Path], T]) -> T:
-        """Use an array's file; again if it was replaced between the log and the file."""
-        tried: Entry | None = None
-        while True:
-            entry = entry_of(self.arrays(), name)
-            path = self.path / entry.file
-            try:
-                return use(entry, path)
-            except FileNotFoundError:
-                if entry == tried:
-                    msg = f"the data file {path} of the array {name!r} is missing"
-                    raise CorruptStoreError(msg) from None
-                tried = entry
-                self._opened().refresh(exact=True)
+    def begin(self) -> Session:
+        """Take the store's lock and read the log; `end` has to follow."""
+        session = self.opened()
+        if session.read_only:
+            raise StoreError(session.read_only)
+        session.mutex.acquire()
+        try:
+            self._take(session)
+        except BaseException:
+            session.mutex.release()
+            raise
+        return session
 
-    def map(self, name: str) -> LazyArray:
-        """Map an array's file."""
-        return self._use(name, lambda entry, path: LazyArray(path, entry.dtype, entry.shape))
+    def _take(self, session: Session) -> None:
+        if session.is_written:  # by this very thread: by a signal handler, say
+            msg = f"this thread is writing to the store {self.path} already"
+            raise StoreError(msg)
+        session.lock.__enter__()
+        try:
+            state = session.log.refresh()
+            if state.journal is not None:
+                session.settle(state)
+            if not self._swept:
+                self._sweep(session, state)
+            session.is_written = True
+        except BaseException:
+            session.lock.__exit__()
+            raise
 
-    def rows(self, name: str) -> Array:
-        """Map an array that has rows, as a read-only ndarray."""
-        rows = np.asarray(self.map(name))
-        if rows.ndim == 0:
-            msg = f"{name!r} is 0-d and has no rows; use load"
-            raise InvalidValueError(msg)
-        return rows
+    def end(self, session: Session) -> None:
+        """Let the next writer in."""
+        session.is_written = False
+        session.lock.__exit__()
+        session.mutex.release()
 
-    def _write_new(self, array: Array, identifier: str) -> Entry:
-        dtype = storable_dtype(array)
-        entry = Entry(identifier, encode_dtype(dtype), array.shape, modified=0)
-        with data.new_file(self.path / entry.file) as descriptor:
-            data.write(descriptor, array, dtype, offset=0)
-        return entry
+    def _sweep(self, session: Session, state: State) -> None:
+        if not session.log.is_writable:
+            raise StoreError(f"the log of the store {self.path} cannot be written")
+        if old.is_old(session.folder):  # who upgraded it died before he had cleaned up
+            old.remove_old(session.folder)
+        folder.sweep(session.folder, {entry.id for entry in state.arrays.values()})
+        self._swept = True
 
-    def _unlink(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            (self.path / entry.file).unlink(missing_ok=True)
+    def _found(self) -> tuple[Folder, bool]:
+        """Find the folder, or make of it what the mode asks for; tell if it is one of 0.x."""
+        found = folder.opened(self.path)
+        if found is not None and folder.is_store(found):
+            if self._mode == "x":
+                raise folder.exists(self.path)
+            if self._mode == "w":
+                folder.empty(found)
+            return found, False
+        if found is not None and old.is_old(found):
+            return found, self._is_left_old(found)
+        if self._mode in ("r", "r+"):
+            raise folder.absent(self.path)
+        return folder.created(Path(self.path)), False
+
+    def _is_left_old(self, found: Folder) -> bool:
+        if self._mode == "x":
+            raise folder.exists(self.path)
+        if self._mode != "w" and (not self._upgrade or self._mode == "r"):
+            return True
+        old.take_over(found, keep=self._mode != "w")
+        return False
+
+    def _why_read_only(self, *, is_old: bool) -> str:
+        if is_old:
+            return old.refuse_to_write(self.path)
+        if self._mode == "r":
+            return f"the store {self.path} was opened with mode='r'; open it with mode='r+'"
+        return ""
 
 
-_HANDLES: weakref.WeakSet[Handle] = weakref.WeakSet()
+_opening = threading.RLock()  # of stores, and of closing them
 
 
-def _free_locks() -> None:
-    """Give each handle a new lock in a forked child: another thread may have held it."""
-    for handle in _HANDLES:
-        handle._lock, handle._writer = threading.RLock(), None  # noqa: SLF001
+def _renew() -> None:
+    global _opening  # noqa: PLW0603 -- another thread of the parent may have held it
+    _opening = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_free_locks)
+os.register_at_fork(after_in_child=_renew)

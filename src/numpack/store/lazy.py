@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..errors import CorruptStoreError, UnsupportedError
+from .._mapping import map_file
+from .._memory import aligned_copy
+from .._policy import Obstacle
+from ..errors import CorruptStoreError, UnsupportedError, WrongTypeError, ZeroCopyError
 from ..io import share
-from . import data
+from .data import shaped
+from .indexing import gathered, numbers_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._dtypes import DType
     from .._memory import Array
+    from .dropped import Dropped, Numbers
 
 
 class LazyArray(NDArrayOperatorsMixin):
@@ -48,66 +53,163 @@ class LazyArray(NDArrayOperatorsMixin):
            [5., 6.]])
     """
 
-    __slots__ = ("_array", "_path")
+    __slots__ = ("__weakref__", "_dropped", "_origin", "_stored", "shape")
 
-    def __init__(self, path: Path, dtype: DType, shape: tuple[int, ...]) -> None:
-        self._path = path
-        self._array = data.mapped(path, dtype, shape)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return self._array.shape
+    def __init__(self, stored: Array, path: str | None, dropped: Dropped | None) -> None:
+        self._origin = stored.shape, path, dropped
+        span = None if dropped is None else dropped.span()
+        if dropped is not None and span is not None:  # rows that lie together are shared
+            stored, dropped = stored[span], None
+        self._stored = stored
+        self._dropped = dropped
+        self.shape: tuple[int, ...] = stored.shape
+        if dropped is not None:
+            self.shape = (len(stored) - len(dropped), *stored.shape[1:])
 
     @property
     def dtype(self) -> DType:
         """Dtype of the elements."""
-        return self._array.dtype
+        return self._stored.dtype
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self._array.ndim
+        return self._stored.ndim
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self._array.size
+        return math.prod(self.shape)
 
     @property
     def itemsize(self) -> int:
         """Bytes of one element."""
-        return self._array.itemsize
+        return self._stored.itemsize
 
     @property
     def nbytes(self) -> int:
         """Bytes of the elements."""
-        return self._array.nbytes
+        return self.size * self.itemsize
 
     @property
     def T(self) -> Array:  # noqa: N802 -- NumPy's name
         """The transposed array, a read-only view."""
         return self._array.T
 
-    def reshape(self, *shape: Any) -> Array:
+    @property
+    def _array(self) -> Array:
+        """The mapping itself, or a copy of the rows that were not dropped."""
+        if self._dropped is None:
+            return self._stored
+        array = self._rows(np.arange(len(self)))
+        array.flags.writeable = False
+        return array
+
+    def reshape(self, *shape: Any, **options: Any) -> Array:
         """Give a read-only view of another shape; see `numpy.ndarray.reshape`."""
-        return self._array.reshape(*shape)
+        return self._array.reshape(*shape, **options)
+
+    def copied(self) -> Array:
+        """Copy the rows into independent, writable, 64-byte-aligned memory."""
+        if self._dropped is None:
+            return aligned_copy(self._stored)
+        return self._rows(np.arange(len(self)))
+
+    def take(self, indexes: Any) -> Array:
+        """Copy some rows into memory of their own; a single number keeps the axis.
+
+        Parameters
+        ----------
+        indexes : int, list, tuple, slice, integer array or boolean mask
+            Of rows; negative numbers count from the end.
+
+        Raises
+        ------
+        IndexRangeError
+            A row number is out of range.
+        InvalidIndexError
+            `indexes` is something else.
+        """
+        rows = rows_of(indexes, len(self))
+        if isinstance(rows, slice):
+            if self._dropped is None:
+                return aligned_copy(self._stored[rows])
+            rows = np.arange(*rows.indices(len(self)))
+        return self._rows(rows)
+
+    def obstacle(self) -> Obstacle | None:
+        """Tell what keeps the mapping from being shared: rows that were dropped in between."""
+        if self._dropped is None:
+            return None
+        return Obstacle(
+            "rows were dropped, and those that are left do not lie together",
+            "npk.update(name) writes them anew; load it again then",
+        )
+
+    def _rows(self, rows: Numbers) -> Array:
+        if self._dropped is not None:
+            rows = self._dropped.stored(numbers_of(rows, len(self)))
+        return gathered(self._stored, rows)
+
+    def _picked(self, key: Any) -> Any:
+        """Index in the way that NumPy's fancy indexing does, if that is what it is."""
+        index = np.asarray(key) if isinstance(key, list) else key
+        if not isinstance(index, np.ndarray) or index.dtype.kind not in "iub" or not self.ndim:
+            return None
+        if index.dtype.kind == "b":
+            return self.take(index) if index.ndim == 1 else None
+        if not index.ndim:
+            return None
+        picked = self.take(index.reshape(-1))
+        return picked if index.ndim == 1 else picked.reshape(index.shape + self.shape[1:])
 
     def __len__(self) -> int:
         """Give the number of rows."""
-        return len(self._array)
+        if not self.shape:
+            msg = "len() of unsized object: a 0-d LazyArray has no rows"
+            raise WrongTypeError(msg)
+        return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the rows, read-only views."""
-        return iter(self._array)
+        if self._dropped is None:
+            return iter(self._stored)
+        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, key: Any) -> Any:
-        """Index as NumPy does; slices are read-only views of the mapping."""
-        return self._array[key]
+        """Index as NumPy does.
+
+        Slices are read-only views of the mapping, if no row between them was dropped; row
+        numbers and masks are gathered on several threads, as `NumPack.getitem` does.
+        """
+        picked = self._picked(key)
+        if picked is not None:
+            return picked
+        if self._dropped is None:
+            return self._stored[key]
+        return self._of_kept(key)
+
+    def _of_kept(self, key: Any) -> Any:
+        """Index where rows were dropped, reading only those that are meant if that is clear."""
+        given, key = key, key if isinstance(key, tuple) else (key,)
+        if key and isinstance(key[0], int | np.integer) and not isinstance(key[0], bool):
+            return self.take(int(key[0]))[(0, *key[1:])]
+        if key and isinstance(key[0], slice):
+            rows = self.take(key[0])
+            return rows[(slice(None), *key[1:])]
+        return self._array[given]
 
     def __bool__(self) -> bool:
         """Give the truth of a single element, as NumPy does."""
         return bool(self._array)
+
+    def __int__(self) -> int:
+        """Give a single element, as NumPy does."""
+        return int(self._array)
+
+    def __float__(self) -> float:
+        """Give a single element, as NumPy does."""
+        return float(self._array)
 
     def __repr__(self) -> str:
         """Tell dtype, shape and size without reading anything."""
@@ -115,8 +217,13 @@ class LazyArray(NDArrayOperatorsMixin):
 
     def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> Array:
         """Give the mapping itself as a read-only ndarray; a copy only if asked for."""
+        obstacle = self.obstacle()
+        if obstacle is not None and copy is False:
+            raise ZeroCopyError(f"a copy is needed: {obstacle.why}; {obstacle.fix}")
         if not copy and (dtype is None or dtype == self.dtype):
             return self._array
+        if obstacle is not None:
+            return self.copied().astype(dtype or self.dtype, copy=False)
         return np.array(self._array, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -128,8 +235,23 @@ class LazyArray(NDArrayOperatorsMixin):
                 fix = "pass an ndarray as out="
                 raise UnsupportedError(f"{reason}; {fix}", reason=reason, fix=fix)
             del kwargs["out"]
-        arrays = (each._array if isinstance(each, LazyArray) else each for each in inputs)  # noqa: SLF001
-        return getattr(ufunc, method)(*arrays, **kwargs)
+        if "where" in kwargs:
+            kwargs["where"] = _plain(kwargs["where"])
+        return getattr(ufunc, method)(*map(_plain, inputs), **kwargs)
+
+    def __eq__(self, other: object) -> Any:
+        """Compare as NumPy's arrays do, which know more than its ufunc: structs."""
+        return self._array == _plain(other)
+
+    def __ne__(self, other: object) -> Any:
+        """Compare as NumPy's arrays do."""
+        return self._array != _plain(other)
+
+    __hash__ = NDArrayOperatorsMixin.__hash__  # none, as arrays have none
+
+    def __contains__(self, value: object) -> bool:
+        """Tell whether any element is equal to a value, as NumPy does."""
+        return _plain(value) in self._array
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """Give DLPack's device: the CPU, ``(1, 0)``."""
@@ -140,7 +262,8 @@ class LazyArray(NDArrayOperatorsMixin):
 
         Writes of the consumer stay private to it.
         """
-        return share(self, "dlpack").__dlpack__(**options)
+        copy = None if self._dropped is None else options.get("copy")
+        return share(self, "dlpack", copy=copy).__dlpack__(**options)
 
     def __copy__(self) -> LazyArray:
         """Give itself: it never changes."""
@@ -152,15 +275,29 @@ class LazyArray(NDArrayOperatorsMixin):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the way to the file, not its contents."""
-        return _map_again, (str(self._path), self.dtype, self.shape)
+        shape, path, dropped = self._origin
+        if path is None:
+            return LazyArray, (self._array, None, None)
+        return _map_again, (path, self.dtype, shape, dropped)
 
 
-def _map_again(path: str, dtype: DType, shape: tuple[int, ...]) -> LazyArray:
+def _plain(value: Any) -> Any:
+    """Give the array behind a lazy one, and everything else as it is."""
+    return value._array if isinstance(value, LazyArray) else value  # noqa: SLF001
+
+
+def _map_again(
+    path: str, dtype: DType, shape: tuple[int, ...], dropped: Dropped | None
+) -> LazyArray:
     try:
-        return LazyArray(Path(path), dtype, shape)
+        memory = map_file(path, math.prod(shape) * dtype.itemsize)
     except FileNotFoundError:
         msg = (
             f"the array's file {path} is gone: it was dropped or saved anew since the "
             "LazyArray was pickled; load it from the store again"
         )
         raise CorruptStoreError(msg) from None
+    except ValueError:
+        msg = f"the array's file {path} is damaged: it is too short; restore it from a backup"
+        raise CorruptStoreError(msg) from None
+    return LazyArray(shaped(memory, dtype, shape), path, dropped)

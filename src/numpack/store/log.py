@@ -1,137 +1,61 @@
 """The commit log: what is in the store, and since when.
 
-The log is a text file. Its first line is a snapshot of all arrays; every further line is
-one commit. Each line is a JSON object that ends with the CRC-32 of what stands before it.
-A commit is one write of one line, after the data it names has been written: a last line
-without its end never happened, and is cut off by the next writer. When the log has grown
-long, a new snapshot is written beside it and renamed over it.
+The log is a text file of JSON lines, each of which ends with the CRC-32 of what stands before
+it. Its first line, the *mark*, tells how many commits there were at the least; it is the only
+one that is ever rewritten. Of the others each is a commit, or a *snapshot* of all arrays after
+the commit before it. A commit is one write of one line, after the data it names has been
+written: a last line without its end never happened, and is cut off by the next writer. Who
+opens the store reads from the last snapshot on. When the log has grown long, a new one is
+written beside it and renamed over it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
 import time
-import weakref
-import zlib
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from ..errors import CorruptStoreError, NotAStoreError, StoreClosedError
-from .files import read_between, write_all
-from .schema import Entry
+from ..errors import CorruptStoreError, StoreClosedError
+from ._files import has_changed, is_current, open_ends
+from .files import read_between, removed, write_all
+from .state import Entry, Record, State, checked, decode, decode_all, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .files import Folder
 
 NAME = "commits.log"
+_NAME = NAME.encode()
+BESIDE = f"{NAME}.new"
 
-_CHECK = b',"crc32":"'
-_CHECK_LENGTH = len(_CHECK) + 8 + len('"}\n')
+_UTF8 = "utf-8", "surrogatepass"  # a name may be any str
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
-_FOLD_BYTES = 64 * 1024  # a log is folded when its commits take this and more than twice
-_FOLD_FACTOR = 2  # the snapshot, so that folding costs a constant share of the writing
+_MARK = b'{"numpack":1,"commits":%-20d'
+_MARK_LENGTH = 64
+_SNAPSHOT = b'\n{"store":'  # so begins a snapshot, and nothing else: JSON escapes line ends
+_WINDOW_BYTES = 16 * 1024  # read from the end of the log when it is opened
+_SNAPSHOT_EVERY = 2 * 1024  # bytes of commits, and no less than _SNAPSHOT_FACTOR snapshots:
+_SNAPSHOT_FACTOR = 2  # what is read on opening is in proportion to the arrays
+_FOLD_BYTES = 1 << 20  # a log is folded when it is longer, and than _FOLD_FACTOR snapshots:
+_FOLD_FACTOR = 16  # folding costs a constant share of the writing
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What the log says up to some commit. It never changes; a commit makes another.
-
-    Attributes
-    ----------
-    token : str
-        Drawn when the store was made; part of every file name, so that a store made anew
-        in the same folder never reuses one.
-    commit : int
-        Number of the last commit.
-    next_id : int
-        Number of the next data file.
-    arrays : dict of str to Entry
-        In the order in which the names came.
-    """
-
-    token: str = ""
-    commit: int = 0
-    next_id: int = 1
-    arrays: dict[str, Entry] = field(default_factory=dict)
-
-    def new_id(self, ahead: int = 0) -> str:
-        """Give the id of the next data file, or of one `ahead` of it."""
-        return f"{self.next_id + ahead:08d}-{self.token}"
-
-    def snapshot(self) -> dict[str, Any]:
-        """Give the first line of a log."""
-        return {
-            "store": self.token,
-            "commit": self.commit,
-            "next_id": self.next_id,
-            "arrays": {name: entry.record() for name, entry in self.arrays.items()},
-        }
-
-    @classmethod
-    def of_snapshot(cls, line: dict[str, Any]) -> State:
-        """Read the first line of a log."""
-        arrays = {name: Entry.of(record) for name, record in line["arrays"].items()}
-        return cls(line["store"], line["commit"], line["next_id"], arrays)
-
-    def after(self, lines: Iterable[dict[str, Any]]) -> State:
-        """Give the state after some commits."""
-        arrays, commit, next_id = dict(self.arrays), self.commit, self.next_id
-        for line in lines:
-            commit += 1
-            if line["commit"] != commit:
-                msg = f"commit {line['commit']} follows commit {commit - 1}"
-                raise ValueError(msg)
-            next_id = max(next_id, _apply(line, arrays))
-        return State(self.token, commit, next_id, arrays)
-
-
-def _apply(line: dict[str, Any], arrays: dict[str, Entry]) -> int:
-    """Carry out one commit; give the number after the greatest id in it."""
-    next_id = 0
-    for name in line.get("drop", ()):
-        del arrays[name]
-    for name, record in line.get("put", {}).items():
-        arrays[name] = Entry.of({**record, "modified_us": line["time_us"]})
-        next_id = max(next_id, int(record["id"].partition("-")[0]) + 1)
-    for name, rows in line.get("rows", {}).items():
-        shape = (rows, *arrays[name].row_shape)
-        arrays[name] = replace(arrays[name], shape=shape, modified=line["time_us"])
-    return next_id
-
-
-def encode(line: Mapping[str, Any]) -> bytes:
-    """Write a line of the log, with its checksum."""
-    text = json.dumps(line, separators=(",", ":"), ensure_ascii=False)[:-1]
-    body = text.encode("utf-8", "surrogatepass")  # a name may be any str
-    return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
-
-
-def decode(line: bytes) -> dict[str, Any]:
-    """Read a line of the log.
-
-    Raises
-    ------
-    ValueError
-        The line is damaged.
-    """
-    body, check = line[:-_CHECK_LENGTH], line[-_CHECK_LENGTH:]
-    if check != _CHECK + b'%08x"}\n' % zlib.crc32(body):
-        msg = "its checksum is wrong"
-        raise ValueError(msg)
-    decoded: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
-    return decoded
+_Opened = tuple[int, bytes, int, bytes]  # what `open_ends` gives
 
 
 class _View(NamedTuple):
     """An open log and what was read of it: put in place at once, so never half."""
 
     descriptor: int
-    identity: tuple[int, int]
     end: int  # of the last whole line
+    torn: bool  # whether something stands behind it
+    snapshot: int  # end of the last snapshot
     snapshot_length: int
     state: State
 
@@ -141,16 +65,18 @@ class Log:
 
     Parameters
     ----------
-    folder : Path
+    folder : Folder
         The store's.
+    writable : bool
+        Whether to open it for writing where that is possible.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Folder, *, writable: bool) -> None:
+        self._folder = folder
+        self._flags = os.O_RDWR if writable else os.O_RDONLY
         self._lock = threading.RLock()
         self._view: _View | None = None
         self._view = self._opened()
-        _LOGS.add(self)
 
     def __del__(self) -> None:
         """Close the file of a store that was never closed."""
@@ -163,166 +89,365 @@ class Log:
             if view is not None:
                 os.close(view.descriptor)
 
+    def conclude(self) -> None:
+        """Write a snapshot if commits stand behind the last, so that opening reads one line.
+
+        For who holds the store's lock. It is an extra: where it cannot be written, the next
+        commit does it.
+        """
+        with self._lock, contextlib.suppress(OSError):
+            view = self._now()
+            if view.end > view.snapshot:
+                self._snapshot(view)
+
+    def after_fork(self) -> None:
+        """Make a new lock."""
+        self._lock = threading.RLock()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the log could be opened for writing."""
+        return self._flags == os.O_RDWR
+
     @property
     def state(self) -> State:
         """What the log said when it was last read."""
         return self._now().state
 
-    def refresh(self, *, exact: bool = False) -> State:
+    def refresh(self) -> State:
         """Read what others committed since, and give the state.
 
         One ``fstat`` tells whether there is anything: the size grows with each commit, and
         a log that was renamed over, or whose store was removed, has lost its only name.
-
-        Parameters
-        ----------
-        exact : bool, default False
-            Make sure as well that the log is the one at the store's path: a writer has to,
-            because that is where its data goes, should the store have been moved.
         """
+        view = self._view
+        try:
+            if view is not None and not has_changed(view.descriptor, view.end):
+                return view.state
+        except OSError:  # another thread has closed it
+            pass
+        return self.refresh_exactly()
+
+    def refresh_exactly(self) -> State:
+        """Do as `refresh`, and make sure as well that the log still has its name."""
         with self._lock:
             view = self._now()
-            status = os.fstat(view.descriptor)
-            if (exact or status.st_nlink != 1) and self._identity() != view.identity:
+            current = is_current(view.descriptor, view.end, self._folder.descriptor, _NAME)
+            if current < 0:
                 self._view = self._opened()
                 os.close(view.descriptor)
-            elif status.st_size != view.end:
-                self._view = self._read(view, status.st_size)
+            elif not current:
+                self._view = self._read_on(view)
             return self._now().state
 
     def commit(
         self,
         *,
         put: Mapping[str, Entry] | None = None,
-        rows: Mapping[str, int] | None = None,
+        changes: Mapping[str, Record] | None = None,
         drop: Iterable[str] = (),
-    ) -> None:
+        journal: int | None = None,
+    ) -> int:
         """Commit: after this one write, and not before, the change has happened.
 
         Parameters
         ----------
         put : mapping of str to Entry, optional
             Arrays that are new or take the place of others.
-        rows : mapping of str to int, optional
-            New row counts of arrays that have grown.
+        changes : mapping of str to dict, optional
+            Fields of arrays that have changed, see `Entry.changed`.
         drop : iterable of str, optional
             Names to remove.
+        journal : int, optional
+            CRC-32 of the journal, whose rows are to be written in place now.
+
+        Returns
+        -------
+        int
+            Bytes written.
 
         Raises
         ------
         OSError
             The line could not be written; nothing has happened.
         """
+        state = self._now().state
+        line: Record = {"commit": state.commit + 1, "time_us": now_us()}
+        if drop:
+            line["drop"] = list(drop)
+        if put:
+            line["put"] = {name: entry.record() for name, entry in put.items()}
+        if changes:
+            line["set"] = dict(changes)
+        if journal is not None:
+            line["journal"] = journal
+        data = encode(line)
         with self._lock:
             view = self._now()
-            line: dict[str, Any] = {"commit": view.state.commit + 1, "time_us": now_us()}
-            if drop:
-                line["drop"] = list(drop)
-            if put:
-                line["put"] = {name: _new_record(entry) for name, entry in put.items()}
-            if rows:
-                line["rows"] = dict(rows)
-            data = encode(line)
-            state = view.state.after([line])
-            _append(view, data)
-            view = view._replace(end=view.end + len(data), state=state)
-            self._view = view
-            grown = view.end - view.snapshot_length
-            if grown > max(_FOLD_BYTES, _FOLD_FACTOR * view.snapshot_length):
-                with contextlib.suppress(OSError):  # the commit stands; the next tries again
-                    write_new(self._path, state)
+            write_line(view, data)
+            self._move_on(view, len(data), view.state.after((line,)))
+        if self._now().snapshot_length <= _SNAPSHOT_EVERY and not changes:
+            self.conclude()  # as cheap as the line: who opens the store is spared reading it
+        return len(data)
+
+    def commit_rows(
+        self,
+        name: str,
+        entry: Entry,
+        rows: int,
+        write: Callable[[int, int, bytes], tuple[int, int]],
+    ) -> int:
+        """Commit that one array has grown: `commit`, for the call that is made most.
+
+        Parameters
+        ----------
+        name : str
+        entry : Entry
+        rows : int
+            New number of rows.
+        write : callable
+            Takes the log's descriptor and end and the line up to the number of rows; writes
+            the rows and the line; gives the new tail and the length of the line.
+        """
+        with self._lock:
+            view = self._now()
+            if view.torn:
+                os.ftruncate(view.descriptor, view.end)
+            token, commit, next_id, arrays, _ = view.state
+            time = now_us()
+            head = f'{{"commit":{commit + 1},"time_us":{time},"set":{{{_key(name)}:{{"rows":'
+            tail, length = write(view.descriptor, view.end, head.encode(*_UTF8))
+            stored = (rows, *entry.stored[1:])
+            arrays[name] = Entry(entry[0], entry[1], stored, time, tail, *entry[5:])
+            self._move_on(view, length, State(token, commit + 1, next_id, arrays))
+        return length
+
+    def mark(self) -> None:
+        """Tell in the first line how many commits there are, so that none is lost unseen.
+
+        That a log was cut at the end of a line shows nowhere else. It is an extra: where it
+        cannot be written, the next commit does it.
+        """
+        with self._lock, contextlib.suppress(OSError):
+            view = self._now()
+            if self.is_writable:
+                os.pwrite(view.descriptor, checked(_MARK % view.state.commit), 0)
+
+    def sync(self) -> None:
+        """Flush the log to the device."""
+        with self._lock:
+            os.fsync(self._now().descriptor)
+
+    def damage(self) -> list[str]:
+        """Check every line, those before the last snapshot too; tell what is wrong."""
+        with self._lock:
+            view = self._now()
+            data, at, found = read_between(view.descriptor, 0, view.end), 0, []
+            for line in data.splitlines(keepends=True):
+                try:
+                    if line != b"\n":  # left by who died when he was about to fold the log
+                        decode(line)
+                except _UNREADABLE as error:
+                    where = f"{self._folder.path}/{NAME}"
+                    found.append(f"the line at byte {at:,} of {where} is damaged ({error})")
+                at += len(line)
+            return found
+
+    def _move_on(self, view: _View, length: int, state: State) -> None:
+        """Take note of a commit, and write a snapshot behind it when it is time for one."""
+        end = view.end + length
+        self._view = view = _View(view[0], end, False, view[3], view[4], state)
+        if end - view.snapshot > max(_SNAPSHOT_EVERY, _SNAPSHOT_FACTOR * view.snapshot_length):
+            with contextlib.suppress(OSError):  # the commit stands; the next tries again
+                self._snapshot(view)
+
+    def _snapshot(self, view: _View) -> None:
+        line = encode(view.state.snapshot())
+        if view.end > max(_FOLD_BYTES, _FOLD_FACTOR * len(line)):
+            write_new(self._folder, view.state, durable=True)
+            return  # the new one is opened by the next refresh
+        write_line(view, line)
+        end = view.end + len(line)
+        self._view = view._replace(end=end, snapshot=end, snapshot_length=len(line))
+        self.mark()
 
     def _now(self) -> _View:
         if self._view is None:
-            msg = f"the store {self._path.parent} is not opened or has been closed"
-            raise StoreClosedError(msg)
+            raise closed(self._folder.path)
         return self._view
 
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
-
     def _opened(self) -> _View:
-        """Open the log at the store's path and read it from its first line."""
+        """Open the log and read it from its last snapshot."""
         try:
-            descriptor = _open_for_writing_if_possible(self._path)
+            opened = self._open()
+        except IsADirectoryError as error:
+            self._damaged(f"it is no file ({error.strerror})", State())
         except OSError as error:
-            if not self._path.parent.exists():
-                raise removed(self._path.parent) from None
+            if self._folder.is_removed():
+                raise removed(self._folder.path) from None
             missing = isinstance(error, FileNotFoundError)
             what = "it is missing" if missing else f"it cannot be opened ({error.strerror})"
             self._damaged(what, State())
         try:
-            status = os.fstat(descriptor)
-            identity = status.st_dev, status.st_ino
-            return self._read(_View(descriptor, identity, 0, 0, State()), status.st_size)
+            return self._read(*opened)
         except BaseException:
-            os.close(descriptor)
+            os.close(opened[0])
             raise
 
-    def _read(self, view: _View, size: int) -> _View:
+    def _open(self) -> _Opened:
+        folder, sizes = self._folder.descriptor, (_MARK_LENGTH, _WINDOW_BYTES)
+        try:
+            return open_ends(folder, _NAME, self._flags, *sizes)
+        except OSError as error:
+            if self._flags == os.O_RDONLY or error.errno not in _NOT_OURS:
+                raise
+        self._flags = os.O_RDONLY
+        return open_ends(folder, _NAME, self._flags, *sizes)
+
+    def _read(self, descriptor: int, mark: bytes, size: int, data: bytes) -> _View:
+        """Read the lines from the last snapshot on.
+
+        Parameters
+        ----------
+        descriptor : int
+        mark : bytes
+            The first line, read before anything else: commits may be made meanwhile.
+        size : int
+        data : bytes
+            What stands at the end.
+        """
+        start = size - len(data)
+        while start and _SNAPSHOT not in data:
+            start = max(0, size - 4 * len(data))
+            data = read_between(descriptor, start, size)
+        if not data:
+            self._damaged("it is empty", State())
+        whole = data.rfind(b"\n") + 1
+        at = data.rfind(_SNAPSHOT, 0, whole) + 1
+        first = data[at : data.find(b"\n", at) + 1]
+        commits, state = self._begun(mark, first, start + at)
+        snapshot = start + at + len(first)
+        view = _View(descriptor, snapshot, False, snapshot, len(first), state)
+        rest = data[at + len(first) :]
+        view = self._with(view, rest) if rest else view
+        if view.state.commit < commits:
+            what = f"commits up to {commits} were made, and it ends with {view.state.commit}"
+            self._damaged(what, view.state)
+        return view
+
+    def _read_on(self, view: _View) -> _View:
         """Read the whole lines behind what was read already."""
+        size = os.fstat(view.descriptor).st_size
         if size < view.end:
             self._damaged(f"it was cut to {size:,} of {view.end:,} bytes", view.state)
-        try:
-            data = read_between(view.descriptor, view.end, size)
-        except IsADirectoryError as error:
-            self._damaged(f"it is no file ({error.strerror})", view.state)
-        lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
-        state, end, snapshot_length = view.state, view.end, view.snapshot_length
-        if not end and lines:
-            state = self._first(lines[0])
-            end = snapshot_length = len(lines.pop(0))
-        if not end:
-            self._damaged("its first line is missing or cut off", state)
-        good = 0
+        return self._with(view, read_between(view.descriptor, view.end, size))
 
-        def commits() -> Iterator[dict[str, Any]]:
-            nonlocal good, end
-            for line in lines:
-                yield decode(line)
-                good, end = good + 1, end + len(line)
-
+    def _with(self, view: _View, data: bytes) -> _View:
+        """Give the view after the whole lines of `data`."""
+        state, end, snapshot, length = view.state, view.end, view.snapshot, view.snapshot_length
+        whole = data.rfind(b"\n") + 1
+        lines = data[:whole].splitlines(keepends=True)
         try:
-            after = state.after(commits())
-            return view._replace(end=end, snapshot_length=snapshot_length, state=after)
+            state = state.after(decode_all([line for line in lines if line != b"\n"]))
+        except _UNREADABLE:
+            self._find_damage(state, end, lines)
+        for line in lines:
+            end += len(line)
+            if line.startswith(_SNAPSHOT[1:]):
+                snapshot, length = end, len(line)
+        return _View(view.descriptor, end, whole < len(data), snapshot, length, state)
+
+    def _find_damage(self, state: State, at: int, lines: list[bytes]) -> NoReturn:
+        for line in lines:
+            try:
+                state = state if line == b"\n" else state.after((decode(line),))
+            except _UNREADABLE as error:
+                self._damaged(f"the line at byte {at:,} cannot be read ({error})", state)
+            at += len(line)
+        raise AssertionError
+
+    def _begun(self, mark: bytes, snapshot: bytes, at: int) -> tuple[int, State]:
+        """Read the mark and a snapshot: how many commits there were, and the state."""
+        with contextlib.suppress(*_UNREADABLE):
+            begun, line = decode_all((mark, snapshot))
+            return begun["commits"], State.of_snapshot(line)
+        try:  # a mark that is being written, or is damaged, says nothing
+            return 0, State.of_snapshot(decode(snapshot))
         except _UNREADABLE as error:
-            what = f"the line at byte {end:,} cannot be read ({error})"
-            self._damaged(what, state.after(map(decode, lines[:good])))
-
-    def _first(self, line: bytes) -> State:
-        try:
-            return State.of_snapshot(decode(line))
-        except _UNREADABLE as error:
-            self._damaged(f"the line at byte 0 cannot be read ({error})", State())
+            self._damaged(f"the line at byte {at:,} cannot be read ({error})", State())
 
     def _damaged(self, what: str, state: State) -> NoReturn:
         readable = ", ".join(map(repr, state.arrays)) or "none"
         msg = (
-            f"the log {self._path} is damaged: {what}; up to commit {state.commit} it names "
-            f"these arrays: {readable}; restore it from a backup, and touch nothing in data/, "
-            "which holds their rows"
+            f"the log {self._folder.path}/{NAME} is damaged: {what}; up to commit "
+            f"{state.commit} it names these arrays: {readable}; restore it from a backup, and "
+            "touch nothing in data/, which holds their rows"
         )
         raise CorruptStoreError(msg)
 
 
-def write_new(path: Path, state: State) -> None:
-    """Write a log of one snapshot line beside `path` and rename it into place."""
-    beside = path.with_name(path.name + ".new")
+def write_new(folder: Folder, state: State, *, durable: bool) -> None:
+    """Write a log of a mark and a snapshot beside the log and rename it into place.
+
+    A log that takes the place of another has to be on the device first (`durable`): else a
+    loss of power could take what was safe already.
+    """
+    descriptor = folder.open(BESIDE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        beside.write_bytes(encode(state.snapshot()))
-        beside.replace(path)
+        try:
+            data = checked(_MARK % state.commit) + encode(state.snapshot())
+            write_all(descriptor, data, 0)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _retire(folder)
+        folder.rename(BESIDE, NAME)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        folder.unlink(BESIDE)
+        raise
+    if durable:
+        folder.sync()
+
+
+def _retire(folder: Folder) -> None:
+    """Lengthen the log that is about to be replaced, if there is one, by an empty line.
+
+    Whoever has it open sees then that it has changed, even if it has got another name, as
+    in a backup of hard links, and so keeps its length and as many names as before.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = folder.open(NAME, os.O_RDWR)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) == b"\n":  # nothing that is torn
+                os.pwrite(descriptor, b"\n", size)
+        finally:
+            os.close(descriptor)
+
+
+def write_line(view: _View, line: bytes) -> None:
+    """Write a line at the end of the log.
+
+    What a dead writer began is cut off before: written over, it might be read as damage.
+    """
+    if view.torn:
+        os.ftruncate(view.descriptor, view.end)
+    try:
+        count = os.pwrite(view.descriptor, line, view.end)
+        if count < len(line):
+            write_all(view.descriptor, line[count:], view.end + count)
+    except OSError:  # the disk is full, say: no whole line is there yet
+        os.ftruncate(view.descriptor, view.end)
         raise
 
 
-def removed(folder: Path) -> NotAStoreError:
-    """Make the error for a store whose folder is gone."""
-    return NotAStoreError(f"the store {folder} was removed or moved; open it where it is now")
+def closed(path: str) -> StoreClosedError:
+    """Make the error for a store that is not open."""
+    return StoreClosedError(
+        f"the store {path} is not opened or has been closed; call open(), or use it in a "
+        "with statement"
+    )
 
 
 def now_us() -> int:
@@ -330,38 +455,13 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _append(view: _View, data: bytes) -> None:
-    if os.fstat(view.descriptor).st_size > view.end:
-        os.ftruncate(view.descriptor, view.end)  # what a dead writer began
-    try:
-        write_all(view.descriptor, data, view.end)
-    except OSError:  # the disk is full, say: no whole line is there yet
-        os.ftruncate(view.descriptor, view.end)
-        raise
+def _key(name: str) -> str:
+    key = _KEYS.get(name)
+    if key is None:
+        if len(_KEYS) > 1000:
+            _KEYS.clear()
+        key = _KEYS[name] = json.dumps(name, ensure_ascii=False)
+    return key
 
 
-def _new_record(entry: Entry) -> dict[str, Any]:
-    record = entry.record()
-    del record["modified_us"]  # the time of the commit
-    return record
-
-
-def _open_for_writing_if_possible(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except OSError:  # a read-only medium, or not ours to write
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
-_LOGS: weakref.WeakSet[Log] = weakref.WeakSet()
-
-
-def _free_locks() -> None:
-    """Give each log a new lock in a forked child: another thread may have held it."""
-    for log in _LOGS:
-        log._lock = threading.RLock()  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_free_locks)
+_KEYS: dict[str, str] = {}  # names in JSON

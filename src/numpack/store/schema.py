@@ -1,9 +1,8 @@
-"""What the log says of an array: its file, dtype and shape."""
+"""The dtypes that a store keeps, and how the log names them."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,62 +15,8 @@ from ..errors import UnsupportedError
 if TYPE_CHECKING:
     from .._dtypes import DType
 
-Record = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One array as the log has it.
-
-    Attributes
-    ----------
-    id : str
-        Names the data file; never used twice.
-    code : str, list or dict
-        The dtype, see `encode_dtype`.
-    shape : tuple of int
-    modified : int
-        Time of the commit that wrote it, in microseconds since 1970.
-    """
-
-    id: str
-    code: Any
-    shape: tuple[int, ...]
-    modified: int
-
-    @property
-    def dtype(self) -> DType:
-        """The dtype; needs ml_dtypes for bfloat16 and narrower floats."""
-        return decode_dtype(self.code)
-
-    @property
-    def row_shape(self) -> tuple[int, ...]:
-        """Shape of one row."""
-        return self.shape[1:]
-
-    @property
-    def file(self) -> str:
-        """Path of the data file in the store's folder."""
-        return f"data/{self.id}.bin"
-
-    def nbytes(self) -> int:
-        """Bytes that the rows take in the data file."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def record(self) -> Record:
-        """Give what the log keeps."""
-        return {
-            "id": self.id,
-            "dtype": self.code,
-            "shape": list(self.shape),
-            "modified_us": self.modified,
-        }
-
-    @classmethod
-    def of(cls, record: Record) -> Entry:
-        """Read what the log keeps."""
-        shape = tuple(record["shape"])
-        return cls(record["id"], record["dtype"], shape, record["modified_us"])
+_PLAIN = frozenset("?bhilqBHILQefdFD")  # nothing stands in the way of these
+_DTYPES: dict[str, DType] = {}  # of the codes that are strings, as nearly all are
 
 
 def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
@@ -83,6 +28,10 @@ def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
         Objects and variable-length strings are references, long doubles differ from one
         machine to the next, and a mask would be lost.
     """
+    dtype = array.dtype
+    if type(array) is np.ndarray and dtype.isbuiltin == 1 and dtype.char in _PLAIN:
+        plain: DType = dtype.newbyteorder("<") if sys.byteorder == "big" else dtype
+        return plain
     if hides_values(array):
         _refuse(array, "the mask would be lost", "save array.filled(value), or data and mask")
     for leaf in _dtypes.leaves(array.dtype):
@@ -123,13 +72,16 @@ def encode_dtype(dtype: DType) -> Any:
 
 def decode_dtype(code: Any) -> DType:
     """Read what `encode_dtype` gave."""
+    if type(code) is str and (known := _DTYPES.get(code)) is not None:
+        return known
     if isinstance(code, dict):
         fields: Any = {**code, "formats": [decode_dtype(each) for each in code["formats"]]}
         struct: DType = np.dtype(fields)
         return struct
     if isinstance(code, list):
         return np.dtype((decode_dtype(code[0]), tuple(code[1])))
-    return _dtypes.of_extension(code) or np.dtype(code)
+    found = _DTYPES[code] = _dtypes.of_extension(code) or np.dtype(code)
+    return found
 
 
 def _refuse(array: np.ndarray[Any, Any], why: str, fix: str) -> None:

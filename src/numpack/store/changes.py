@@ -1,0 +1,329 @@
+"""What changes a store: each function is one commit, for who holds the store's lock."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidValueError
+from . import data, dropped, journal
+from ._append import append_and_commit
+from ._sums import BLOCK, patch_sums, sum_blocks
+from .checks import check_rows, entry_of
+from .dropped import Dropped
+from .indexing import gathered, numbers_of
+from .schema import encode_dtype, storable_dtype
+from .state import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from .._dtypes import DType
+    from .._memory import Array
+    from .data import Progress
+    from .dropped import Numbers
+    from .session import Session
+    from .state import Record
+
+
+_LARGE = 8 << 20  # bytes of a file that it takes long to remove
+_SHORT = 100  # characters of a name, each of which may take six bytes in the log
+
+
+def save(
+    session: Session, values: Mapping[str, Array], progress: Progress = data.no_progress
+) -> None:
+    """Write new files, commit them all, and unlink those that they replace."""
+    state = session.log.state
+    replaced = [state.arrays[name] for name in values if name in state.arrays]
+    put: dict[str, Entry] = {}
+    try:
+        for number, (name, array) in enumerate(values.items()):
+            identifier = state.new_id(ahead=number)
+            put[name] = _write_new(session, array, identifier, progress)
+    except BaseException:  # of the caller's progress, say
+        _unlink(session, put.values())
+        raise
+    if not put:
+        return
+    try:
+        _commit(session, put=put)
+    except OSError:  # no line was written; after any other exception one may have been
+        _unlink(session, put.values())
+        raise
+    _flush(session)
+    _unlink(session, replaced)
+
+
+def append(session: Session, values: Mapping[str, Array]) -> None:
+    """Write rows behind the committed ones, and commit them all."""
+    arrays = session.log.state.arrays
+    found = {name: entry_of(arrays, name) for name in values}
+    for name, array in values.items():
+        dtype = check_rows(name, found[name], array)
+    if len(found) == 1 and _append_small(session, name, found[name], array, dtype):
+        return
+    changes: dict[str, Record] = {}
+    try:
+        for name, array in values.items():
+            entry, rows = found[name], found[name].stored[0] + len(array)
+            descriptor = session.files.descriptor(entry)
+            changes[name] = {"rows": rows}
+            changes[name]["tail"] = data.write(
+                session.folder, descriptor, entry, array, entry.nbytes, durable=session.durable
+            )
+            session.counts["bytes_written"] += array.nbytes
+        if changes:
+            _commit(session, changes=changes)
+    except OSError:
+        for name in changes:
+            _give_back(session, found[name])
+        raise
+    _flush(session)
+
+
+def _append_small(
+    session: Session, name: str, entry: Entry, array: Array, dtype: DType
+) -> bool:
+    """Append to one array, as nearly all calls do, and those that have to be quick.
+
+    Returns
+    -------
+    bool
+        Whether it was done: not what has to be converted, or reaches the end of a block.
+    """
+    offset, nbytes = math.prod(entry[2]) * dtype.itemsize, array.nbytes
+    if (
+        offset % BLOCK + nbytes >= BLOCK
+        or not array.flags.c_contiguous
+        or array.dtype != dtype
+        or len(name) > _SHORT
+        or session.durable
+    ):
+        return False
+    descriptor, rows = session.files.descriptor(entry), entry.stored[0] + len(array)
+
+    def write(log: int, end: int, head: bytes) -> tuple[int, int]:
+        return append_and_commit(descriptor, array, offset, entry.tail, log, end, head, rows)
+
+    try:
+        nbytes += session.log.commit_rows(name, entry, rows, write)
+    except OSError:
+        _give_back(session, entry)
+        raise
+    counts = session.counts
+    counts["bytes_written"] += nbytes
+    counts["commits"] += 1
+    return True
+
+
+def _give_back(session: Session, entry: Entry) -> None:
+    """Cut what was not committed, if the disk is full, say; nobody maps it."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(session.files.descriptor(entry), entry.nbytes)
+
+
+def drop(session: Session, names: Iterable[str]) -> None:
+    """Commit that arrays are gone, and unlink their files."""
+    arrays = session.log.state.arrays
+    present = {name: arrays[name] for name in names if name in arrays}
+    if present:
+        _commit(session, drop=present)
+        _flush(session)
+        _unlink(session, present.values())
+
+
+def reset(session: Session) -> None:
+    """Drop all arrays in one commit."""
+    drop(session, list(session.log.state.arrays))
+
+
+def drop_rows(session: Session, names: Iterable[str], indexes: Any) -> None:
+    """Commit that rows are gone; they stay in the data files until `update`."""
+    arrays = session.log.state.arrays
+    found = {name: entry_of(arrays, name) for name in names}
+    rows = {name: _row_numbers(name, entry, indexes) for name, entry in found.items()}
+    changes: dict[str, Record] = {}
+    after: dict[str, Dropped] = {}
+    for name, numbers in rows.items():
+        if len(numbers):
+            entry, sorted_rows = found[name], _sorted_once(numbers)
+            gone = session.dropped_rows(entry) or Dropped(sorted_rows[:0], entry.stored[0])
+            stored, after[name] = gone.and_more(sorted_rows)
+            file = session.files.named(entry.dropped_file)
+            crc = dropped.write(file, entry, stored, durable=session.durable)
+            changes[name] = {"dropped": entry.dropped + len(stored), "dropped_crc32": crc}
+            session.counts["bytes_written"] += stored.nbytes
+    if changes:
+        _commit(session, changes=changes)
+        _flush(session)
+        for name, gone in after.items():
+            session.keep_dropped(session.log.state.arrays[name], gone)
+
+
+def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None:
+    """Journal new rows, commit them, write them in place, strike out the journal."""
+    arrays = session.log.state.arrays
+    found = {name: entry_of(arrays, name) for name in values}
+    rows = {name: _row_numbers(name, found[name], indexes) for name in values}
+    changes = {}
+    for name, array in values.items():
+        check_rows(name, found[name], array, count=len(rows[name]))
+        if found[name].nbytes and array.nbytes:
+            changes[name] = _change(session, found[name], rows[name], array)
+    if not changes:
+        return
+    commit = session.log.state.commit + 1
+    record = list(changes.values())
+    file = session.files.named(journal.NAME)
+    crc = journal.write(file, session.folder, commit, record, durable=session.durable)
+    _commit(
+        session,
+        changes={name: _replaced(found[name], each, commit) for name, each in changes.items()},
+        journal=crc,
+    )
+    _flush(session)
+    for name, change in changes.items():
+        session.put_in_place(found[name], change)
+        session.counts["bytes_written"] += 2 * change.fresh.nbytes
+    session.finish(session.log.state)
+
+
+def update(session: Session, name: str, progress: Progress = data.no_progress) -> None:
+    """Write the rows that are left to a new file, if any were dropped."""
+    entry = entry_of(session.log.state.arrays, name)
+    if entry.dropped:
+        save(session, {name: kept(session, entry)}, progress)
+
+
+def clone(
+    session: Session, source: str, target: str, progress: Progress = data.no_progress
+) -> None:
+    """Write an array once more, under another name."""
+    arrays = session.log.state.arrays
+    entry = entry_of(arrays, source)
+    if target in arrays:
+        msg = f"there is an array {target!r} already; drop it first, or choose another name"
+        raise InvalidValueError(msg)
+    save(session, {target: kept(session, entry)}, progress)
+
+
+def mark_writable(session: Session, name: str) -> Entry:
+    """Commit that an array is about to be written in place, without checksums."""
+    entry = entry_of(session.log.state.arrays, name)
+    if not entry.writable:
+        _commit(session, changes={name: {"writable": True}})
+        _flush(session)
+    return session.log.state.arrays[name]
+
+
+def sum_anew(session: Session, name: str) -> None:
+    """Bring the checksums of an array up to date, and commit that nobody writes in place."""
+    entry = session.log.state.arrays[name]
+    memory = session.files.memory(entry)
+    sums, tail = sum_blocks(memory, data.threads())
+    if sums:
+        data.write_sums(session.folder, entry, 0, sums)
+    commit = session.log.state.commit + 1
+    if session.durable:
+        os.fsync(session.files.descriptor(entry))
+        session.folder.sync_file(entry.sum_file)
+    _commit(session, changes={name: {"tail": tail, "revision": commit, "writable": False}})
+    _flush(session)
+
+
+def _write_new(session: Session, array: Array, identifier: str, progress: Progress) -> Entry:
+    code = encode_dtype(storable_dtype(array))
+    entry = Entry(identifier, code, array.shape, modified=0)
+    folder, durable = session.folder, session.durable
+    with data.new_files(folder, entry) as descriptor:
+        tail = data.write(
+            folder, descriptor, entry, array, 0, progress=progress, durable=durable
+        )
+    session.counts["bytes_written"] += array.nbytes
+    return entry._replace(tail=tail)
+
+
+def _commit(session: Session, **what: Any) -> None:
+    if session.durable:
+        session.folder.sync("data")
+    session.counts["bytes_written"] += session.log.commit(**what)
+    session.counts["commits"] += 1
+
+
+def _flush(session: Session) -> None:
+    """Flush a commit to the device: it has happened, even if this fails."""
+    if session.durable:
+        session.log.sync()
+
+
+def _unlink(session: Session, entries: Iterable[Entry]) -> None:
+    for entry in entries:
+        is_large = entry.nbytes > _LARGE
+        unlink = session.folder.unlink_large if is_large else session.folder.unlink
+        unlink(entry.data_file)
+        session.folder.unlink(entry.sum_file)  # one of an append that died too
+        session.folder.unlink(entry.dropped_file)
+
+
+def _row_numbers(name: str, entry: Entry, indexes: Any) -> Numbers:
+    if not entry.stored:
+        msg = f"{name!r} is 0-d and has no rows; save it anew"
+        raise InvalidValueError(msg)
+    return numbers_of(indexes, entry.shape[0])
+
+
+def _sorted_once(numbers: Numbers) -> Numbers:
+    """Sort row numbers, and keep each of them once."""
+    numbers = np.sort(numbers)
+    is_new = numbers[1:] != numbers[:-1]
+    return numbers if is_new.all() else numbers[np.concatenate([[True], is_new])]
+
+
+def _change(session: Session, entry: Entry, rows: Numbers, array: Array) -> journal.Change:
+    """Prepare the new rows of an array, and the checksums that they lead to."""
+    fresh = data.little_endian(array, entry.dtype)
+    if array.ndim == len(entry.stored) - 1:  # the one row
+        fresh = fresh.reshape(1, *fresh.shape)
+    rows, fresh = _last_of_each(rows, fresh)
+    gone = session.dropped_rows(entry)
+    if gone is not None:
+        rows = gone.stored(rows)
+    width, new = entry.row_nbytes, data.as_bytes(fresh)
+    first = int(rows.min()) * width // BLOCK
+    stop = -(-(int(rows.max()) + 1) * width // BLOCK)
+    sums = session.files.sums(entry)
+    patch_sums(sums, session.files.memory(entry), rows, width, new)
+    return journal.Change(entry.id, width, rows, new, first, sums[first:stop])
+
+
+def _last_of_each(rows: Numbers, fresh: Array) -> tuple[Numbers, Array]:
+    """Keep the last of the values that are given for one row, as NumPy does."""
+    if len(_sorted_once(rows)) == len(rows):
+        return rows, fresh
+    unique, last = np.unique(rows[::-1], return_index=True)
+    return unique, gathered(fresh, len(rows) - 1 - last)
+
+
+def _replaced(entry: Entry, change: journal.Change, commit: int) -> Record:
+    fields: Record = {"revision": commit}
+    last = entry.nbytes // BLOCK - change.first
+    if last < len(change.sums):  # the last block is no whole one
+        fields["tail"] = int(change.sums[last])
+    return fields
+
+
+def kept(session: Session, entry: Entry) -> Array:
+    """Give the rows that are left of an array."""
+    stored = data.mapped(session.folder, entry)[0]
+    gone = session.dropped_rows(entry)
+    if gone is None:
+        return stored
+    span = gone.span()
+    if span is not None:
+        return stored[span]
+    return gathered(stored, gone.stored(np.arange(entry.shape[0])))

@@ -1,0 +1,504 @@
+"""`NumPack`: an embedded store of arrays in a folder."""
+
+from __future__ import annotations
+
+import gc
+import os
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from .._policy import wrong_type
+from ..errors import InvalidValueError, StoreClosedError
+from . import changes
+from .batch import Batch, WritableBatch
+from .checks import checked_name, entry_of, named_arrays
+from .handle import Handle
+from .reading import Reading, Told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .reading import Progress
+    from .session import Session
+
+_STRICT = (
+    "the store was made with strict_context_mode=True, and in strict context mode it can only "
+    "be used in a with statement; outside of one it counts as not opened or has been closed"
+)
+
+
+class NumPack(Reading):
+    """A store of named arrays in a folder, memory-mapped when they are loaded lazily.
+
+    Every call that changes the store is one atomic commit, made when the call returns:
+    nothing is lost if the process dies, and no `close` is needed for it. Any number of
+    processes and threads read while one writes; writers queue. A call sees everything
+    committed before it.
+
+    It is a mapping too: ``npk[name]`` loads, ``npk[name] = array`` saves and ``del npk[name]``
+    drops an array.
+
+    Parameters
+    ----------
+    filename : str or os.PathLike
+        The folder. It is created when the store is opened. One of NumPack 0.x is read in
+        place.
+    drop_if_exists : bool, default False
+        Drop all arrays of a store that is there when this object is first opened. What is
+        no store is never touched. The same as ``mode="w"``.
+    strict_context_mode : bool, default False
+        Refuse every use outside of a ``with`` statement.
+    warn_no_context : bool, optional
+        Warn (`UserWarning`) when the store is opened outside of a ``with`` statement.
+    force_gc_on_close : bool, default False
+        Run Python's garbage collector on `close`.
+    mode : {"a", "r", "r+", "w", "x"}, default "a"
+        ``"a"``: create the store if there is none. ``"r"``: it must be there, and is only
+        read, from read-only media too. ``"r+"``: it must be there. ``"w"``: start with none
+        of the arrays that are there. ``"x"``: it must not be there.
+    durability : {"process", "power"}, default "process"
+        What a change has survived when the call returns: the death of the process, or also
+        that of the machine, for which everything is flushed to the device.
+    upgrade : bool, default False
+        Make a store of a folder of NumPack 0.x, so that it can be written. Its rows are not
+        written anew.
+
+    Raises
+    ------
+    StoreClosedError
+        A `RuntimeError`, from every method but `open` and `close`, of a store that is
+        not open.
+
+    Notes
+    -----
+    Array names are any non-empty strings. Arrays are of every fixed-size dtype of NumPy
+    but long double, and of those of ml_dtypes, in any layout; they are stored in C order,
+    little-endian.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpack import NumPack
+    >>> with NumPack("features.npk", drop_if_exists=True) as npk:
+    ...     npk.save({"x": np.zeros((2, 3), "f4")})
+    ...     npk.append({"x": np.ones((1, 3), "f4")})
+    ...     npk.load("x")
+    array([[0., 0., 0.],
+           [0., 0., 0.],
+           [1., 1., 1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        filename: str | os.PathLike[str],
+        drop_if_exists: bool = False,
+        strict_context_mode: bool = False,
+        warn_no_context: bool | None = None,
+        force_gc_on_close: bool = False,
+        *,
+        mode: str = "a",
+        durability: str = "process",
+        upgrade: bool = False,
+    ) -> None:
+        self._given = _path_of(filename)
+        if durability not in ("process", "power"):
+            msg = f"durability must be 'process' or 'power', not {durability!r}"
+            raise InvalidValueError(msg)
+        if drop_if_exists and mode not in ("a", "w"):
+            msg = f"drop_if_exists=True is mode='w', which mode={mode!r} contradicts; pass one"
+            raise InvalidValueError(msg)
+        self._handle = Handle(
+            _absolute(self._given),
+            mode="w" if drop_if_exists else mode,
+            upgrade=upgrade,
+            durable=durability == "power",
+        )
+        self._options = {
+            "strict_context_mode": strict_context_mode,
+            "warn_no_context": warn_no_context,
+            "force_gc_on_close": force_gc_on_close,
+            "mode": "r" if mode == "r" else "a",
+            "durability": durability,
+        }
+        self._strict = bool(strict_context_mode)
+        self._warns = bool(warn_no_context)
+        self._collects = bool(force_gc_on_close)
+        self._contexts = 0
+        self._batch = Batch(self._handle)
+
+    # Opening and closing
+
+    def open(self) -> None:
+        """Open the store; create it if there is none. Does nothing if it is open.
+
+        Raises
+        ------
+        NotAStoreError
+            The path is a file, or a folder that is not empty and no store; or the mode asks
+            for a store and there is none, or for none and there is one.
+        NewerFormatError, CorruptStoreError
+            The store cannot be read by this version, or is damaged.
+        """
+        if self._warns and not self._contexts:
+            msg = (
+                f"the store {self._given} is opened outside of a with statement; "
+                "with strict context mode (strict_context_mode=True) that is refused"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=2)
+        self._handle.open()
+
+    def close(self, force_gc: bool | None = None) -> None:
+        """Close the store. Arrays that were loaded from it, lazily too, stay valid.
+
+        Parameters
+        ----------
+        force_gc : bool, optional
+            Run Python's garbage collector; by default as `force_gc_on_close` says.
+        """
+        if self.is_opened:
+            self._batch.write()
+            self._batch.forget()
+        self._handle.close()
+        if self._collects if force_gc is None else force_gc:
+            gc.collect()
+
+    def sync(self) -> None:
+        """Flush everything that was committed to the device.
+
+        What a `batch_mode` could not write is tried again first.
+        """
+        session = self._session()
+        self._batch.write()
+        with self._handle.writing():
+            for entry in session.arrays().values():
+                for name in (entry.data_file, entry.sum_file, entry.dropped_file):
+                    session.folder.sync_file(name)
+            session.log.sync()
+            session.folder.sync("data")
+
+    @property
+    def is_opened(self) -> bool:
+        """Whether the store is open."""
+        return self._handle.session is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the store is not open."""
+        return self._handle.session is None
+
+    def __enter__(self) -> Self:
+        """Open the store."""
+        self._contexts += 1
+        try:
+            self.open()
+        except BaseException:
+            self._contexts -= 1
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the store."""
+        try:
+            self.close()
+        finally:
+            self._contexts -= 1
+
+    def __repr__(self) -> str:
+        """Tell the path and what is in it."""
+        session = self._handle.session
+        what = "closed" if session is None else f"{len(session.arrays())} arrays"
+        return f"NumPack({self._given!r}, {what})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path: the other process opens the store for itself."""
+        return _opened_as, (self._handle.path, self._options, self.is_opened)
+
+    def _session(self) -> Session:
+        if self._strict and not self._contexts:
+            raise StoreClosedError(_STRICT)
+        return self._handle.opened()
+
+    # Writing
+
+    def save(self, arrays: Mapping[str, Any], *, progress: Progress | None = None) -> None:
+        """Store arrays, all of them in one commit; existing names are replaced.
+
+        In `batch_mode` they are kept until the block ends.
+
+        Parameters
+        ----------
+        arrays : dict of str to array
+            NumPy arrays or scalars, or arrays of any framework that `share` knows.
+        progress : callable, optional
+            Called with the bytes that were written and those there are. If it raises,
+            nothing has changed.
+
+        Raises
+        ------
+        InvalidValueError
+            `arrays` is no dictionary, or a name is empty.
+        WrongTypeError
+            A name is no string, or a value no array.
+        UnsupportedError
+            An array holds objects, long doubles or a mask.
+        OSError
+            The disk is full, or cannot be written. Nothing has changed.
+        """
+        self._session()
+        values = named_arrays(arrays)
+        if self._batch.depth:
+            for name, array in values.items():
+                self._batch.keep(name, array, saved=True)
+            return
+        told = Told(progress, sum(array.nbytes for array in values.values()))
+        with self._handle.writing() as session:
+            changes.save(session, values, told)
+        self._batch.forget(values)
+
+    def append(self, arrays: Mapping[str, Any]) -> None:
+        """Add rows to arrays, to all of them in one commit.
+
+        What is stored already is not rewritten, and lazy arrays keep their length.
+
+        Parameters
+        ----------
+        arrays : dict of str to array
+            Rows of the dtype and row shape of the array of that name.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError`: there is no array of a name.
+        InvalidValueError
+            `arrays` is no dictionary, or dtype or row shape differ.
+        OSError
+            The disk is full, or cannot be written. Nothing has changed.
+        """
+        self._session()
+        values = named_arrays(arrays)
+        if self._batch.kept:
+            self._settle_batch(values)
+        session = self._handle.begin()
+        try:
+            changes.append(session, values)
+        finally:
+            self._handle.end(session)
+
+    def replace(self, arrays: Mapping[str, Any], indexes: Any) -> None:
+        """Write rows in place of others, in all arrays in one commit.
+
+        Unlike every other change, this one shows in lazy arrays that were loaded before.
+
+        Parameters
+        ----------
+        arrays : dict of str to array
+            Rows of the dtype and row shape of the array of that name, as many as `indexes`
+            tells; a single one may lack the row axis.
+        indexes : int, list, tuple, slice, integer array or boolean mask
+            The rows; negative numbers count from the end. If one is told twice, the last
+            of its values is kept.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError`: there is no array of a name.
+        InvalidValueError
+            `arrays` is no dictionary, or dtype, row shape or number of rows differ.
+        IndexRangeError
+            An `IndexError`: a row number is out of range.
+        InvalidIndexError
+            `indexes` is something else.
+        OSError
+            The disk is full, or cannot be written.
+        """
+        self._session()
+        values = named_arrays(arrays)
+        if self._batch.kept:
+            self._settle_batch(values)
+        with self._handle.writing() as session:
+            changes.replace(session, values, indexes)
+
+    def drop(self, array_name: str | list[str] | tuple[str, ...], indexes: Any = None) -> None:
+        """Remove arrays, or rows of them, in one commit.
+
+        Lazy arrays that were loaded before keep what they have. Dropped rows leave the file
+        with `update`; `append` never brings them back.
+
+        Parameters
+        ----------
+        array_name : str or list of str
+            Without `indexes`, names that are not there are ignored.
+        indexes : int, list, tuple, slice, integer array or boolean mask, optional
+            The rows; negative numbers count from the end. One that is told twice counts
+            once.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError`: rows are to be dropped of an array that is not there.
+        IndexRangeError
+            An `IndexError`: a row number is out of range.
+        InvalidIndexError
+            `indexes` is something else.
+        """
+        self._session()
+        names = [array_name] if isinstance(array_name, str) else array_name
+        for name in names if isinstance(names, list | tuple) else [names]:
+            if not isinstance(name, str):
+                wrong_type("drop", "a name or a list of names", name, "pass str or list of str")
+        if self._batch.kept and indexes is not None:
+            self._settle_batch(names)
+        with self._handle.writing() as session:
+            if indexes is None:
+                changes.drop(session, names)
+            else:
+                changes.drop_rows(session, names, indexes)
+        self._batch.forget(names)
+
+    def update(self, array_name: str, *, progress: Progress | None = None) -> None:
+        """Write the rows of an array anew, without those that were dropped, if any were.
+
+        Parameters
+        ----------
+        array_name : str
+        progress : callable, optional
+            Called with the bytes that were written and those there are.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError` that names the arrays there are.
+        """
+        self._session()
+        if self._batch.kept:
+            self._settle_batch([array_name])
+        with self._handle.writing() as session:
+            entry = entry_of(session.log.state.arrays, array_name)
+            changes.update(session, array_name, Told(progress, entry.kept_nbytes))
+
+    def clone(
+        self, source_name: str, target_name: str, *, progress: Progress | None = None
+    ) -> None:
+        """Store an array once more, under another name.
+
+        Parameters
+        ----------
+        source_name, target_name : str
+        progress : callable, optional
+            Called with the bytes that were written and those there are.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError` that names the arrays there are.
+        InvalidValueError
+            There is an array `target_name` already, or it is empty.
+        """
+        self._session()
+        checked_name(target_name)
+        if self._batch.kept:
+            self._batch.write([source_name, target_name])
+        with self._handle.writing() as session:
+            entry = entry_of(session.log.state.arrays, source_name)
+            told = Told(progress, entry.kept_nbytes)
+            changes.clone(session, source_name, target_name, told)
+
+    def reset(self) -> None:
+        """Drop all arrays, in one commit. Lazy arrays of them stay valid."""
+        self._session()
+        self._batch.forget()
+        with self._handle.writing() as session:
+            changes.reset(session)
+
+    def __setitem__(self, array_name: str, array: Any) -> None:
+        """Store an array: `save`."""
+        self.save({array_name: array})
+
+    def __delitem__(self, array_name: str) -> None:
+        """Drop an array that is there."""
+        if array_name not in self:
+            entry_of(self._arrays(), array_name)
+        self.drop(array_name)
+
+    # Batches
+
+    @contextmanager
+    def batch_mode(self, memory_limit: int | None = None) -> Iterator[Self]:
+        """Keep what is loaded and saved in memory until the block ends.
+
+        In the block `load` gives the same array each time. What was saved, and arrays that
+        were changed in place, are written in one commit when the block ends, also after an
+        exception in it. If that fails, it raises, the store is as it was, and the arrays
+        are kept: the next block, `sync` or `close` tries again. `append`, `replace`, `update`
+        and `drop` in the block write what was changed first; an array that was loaded before
+        them is then the caller's own, and later changes to it are not written.
+
+        Parameters
+        ----------
+        memory_limit : int, optional
+            Bytes to keep; what exceeds them is written early.
+
+        Yields
+        ------
+        NumPack
+            The store itself.
+        """
+        self._session()
+        if memory_limit is not None and memory_limit < 0:
+            msg = f"memory_limit must not be negative, and is {memory_limit}"
+            raise InvalidValueError(msg)
+        outer = self._batch.memory_limit
+        self._batch.memory_limit = memory_limit if memory_limit is not None else outer
+        self._batch.depth += 1
+        try:
+            yield self
+        finally:
+            self._batch.depth -= 1
+            self._batch.memory_limit = outer
+            if not self._batch.depth and self.is_opened:
+                self._batch.write()
+                self._batch.forget()
+
+    @contextmanager
+    def writable_batch_mode(self) -> Iterator[WritableBatch]:
+        """Write to arrays straight on their files.
+
+        Yields
+        ------
+        WritableBatch
+            Its `load` gives a writable array over the file; what is written to it is in the
+            store at once, without a copy and without a commit: should the process die, some
+            of it has happened. Checksums are brought up to date when the block ends; until
+            then `verify` lists the array as unchecked.
+        """
+        self._session()
+        batch = WritableBatch(self._handle, self.save, self._settle_batch)
+        try:
+            yield batch
+        finally:
+            batch.end()
+
+    def _settle_batch(self, names: Mapping[str, Any] | list[str] | tuple[str, ...]) -> None:
+        """Write what a batch has of some arrays, which are about to be changed otherwise."""
+        self._batch.write(list(names))
+        self._batch.forget(list(names))
+
+
+def _path_of(filename: str | os.PathLike[str]) -> str:
+    path = os.fspath(filename) if isinstance(filename, os.PathLike) else filename
+    if not isinstance(path, str):
+        wrong_type("NumPack", "a str or os.PathLike", filename, "pass the folder's path")
+    return path
+
+
+def _absolute(path: str) -> str:
+    """Make a path hold whatever becomes of the working directory."""
+    return path if path.startswith("/") else f"{os.getcwd()}/{path}"  # noqa: PTH109 -- quick
+
+
+def _opened_as(path: str, options: dict[str, Any], opened: bool) -> NumPack:
+    store = NumPack(path, **options)
+    if opened:
+        store.open()
+    return store

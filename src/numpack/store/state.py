@@ -1,0 +1,263 @@
+"""What the log says: the arrays of a store as they are after some commit."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .schema import decode_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .._dtypes import DType
+
+Record = dict[str, Any]
+
+_format = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_parse = json.JSONDecoder().raw_decode  # json.loads spends more on preparing than on parsing
+_CHECK = b',"crc32":"'
+CHECK_LENGTH = len(_CHECK) + 8 + len('"}\n')
+
+
+class Entry(NamedTuple):
+    """One array as the log has it.
+
+    Attributes
+    ----------
+    id : str
+        Names its files; never used twice.
+    code : str, list or dict
+        The dtype, see `schema.encode_dtype`.
+    stored : tuple of int
+        Shape of what is in the data file: dropped rows included.
+    modified : int
+        Time of the last commit that changed it, in microseconds since 1970.
+    tail : int
+        CRC-32 of the bytes behind the last whole block; 0 if there are none.
+    dropped : int
+        How many rows were dropped.
+    dropped_crc : int
+        CRC-32 of their list.
+    revision : int
+        Number of the last commit that changed rows in place; 0 if none did.
+    writable : bool
+        Whether somebody writes to its rows in place without checksums (`writable_batch_mode`).
+    old_file : str
+        The data file in a folder of NumPack 0.x, where it is not named by the id.
+    """
+
+    id: str
+    code: Any
+    stored: tuple[int, ...]
+    modified: int
+    tail: int = 0
+    dropped: int = 0
+    dropped_crc: int = 0
+    revision: int = 0
+    writable: bool = False
+    old_file: str = ""
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype; needs ml_dtypes for bfloat16 and narrower floats."""
+        return decode_dtype(self.code)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array: without the rows that were dropped."""
+        if not self.dropped:
+            return self.stored
+        return (self.stored[0] - self.dropped, *self.stored[1:])
+
+    @property
+    def data_file(self) -> str:
+        """Path of the rows in the store's folder."""
+        return self.old_file or f"data/{self.id}.bin"
+
+    @property
+    def sum_file(self) -> str:
+        """Path of the checksums of the whole blocks; there is none without such blocks."""
+        return f"data/{self.id}.sum"
+
+    @property
+    def dropped_file(self) -> str:
+        """Path of the list of dropped rows; there is none before the first is dropped."""
+        return f"data/{self.id}.del"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the stored rows take in the data file."""
+        return math.prod(self.stored) * self.dtype.itemsize
+
+    @property
+    def kept_nbytes(self) -> int:
+        """Bytes of the rows that were not dropped."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def row_nbytes(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.stored[1:]) * self.dtype.itemsize
+
+    def record(self) -> Record:
+        """Give what the log keeps; what has its usual value is left out."""
+        record: Record = {
+            "id": self.id,
+            "dtype": self.code,
+            "shape": list(self.stored),
+            "tail": self.tail,
+        }
+        if self.dropped:
+            record |= {"dropped": self.dropped, "dropped_crc32": self.dropped_crc}
+        if self.revision:
+            record["revision"] = self.revision
+        if self.writable:
+            record["writable"] = True
+        return record
+
+    @classmethod
+    def of(cls, record: Record, modified: int) -> Entry:
+        """Read what the log keeps."""
+        return cls(
+            record["id"],
+            record["dtype"],
+            tuple(record["shape"]),
+            modified,
+            record["tail"],
+            record.get("dropped", 0),
+            record.get("dropped_crc32", 0),
+            record.get("revision", 0),
+            record.get("writable", False),
+        )
+
+    def changed(self, fields: Record, modified: int) -> Entry:
+        """Give the entry after a commit that sets some fields."""
+        get = fields.get
+        stored = (fields["rows"], *self.stored[1:]) if "rows" in fields else self.stored
+        return Entry(
+            self.id,
+            self.code,
+            stored,
+            modified,
+            get("tail", self.tail),
+            get("dropped", self.dropped),
+            get("dropped_crc32", self.dropped_crc),
+            get("revision", self.revision),
+            get("writable", self.writable),
+        )
+
+
+class State(NamedTuple):
+    """What the log says up to some commit.
+
+    Attributes
+    ----------
+    token : str
+        Drawn when the store was made; part of every file name, so that a store made anew
+        in the same folder never reuses one.
+    commit : int
+        Number of the last commit.
+    next_id : int
+        Number of the next data file.
+    arrays : dict of str to Entry
+        In the order in which the names came. Later commits change it, each of them at once.
+    journal : int or None
+        CRC-32 of the journal, if the last commit is one whose rows are written in place
+        after it.
+    """
+
+    token: str = ""
+    commit: int = 0
+    next_id: int = 1
+    arrays: dict[str, Entry] = {}  # noqa: RUF012 -- the state of no store; nobody changes it
+    journal: int | None = None
+
+    def new_id(self, ahead: int = 0) -> str:
+        """Give the id of the next data file, or of one `ahead` of it."""
+        return f"{self.next_id + ahead:08d}-{self.token}"
+
+    def snapshot(self) -> Record:
+        """Give the line of a log that says it all."""
+        line: Record = {"store": self.token, "commit": self.commit, "next_id": self.next_id}
+        if self.journal is not None:
+            line["journal"] = self.journal
+        line["arrays"] = {
+            name: {**entry.record(), "modified_us": entry.modified}
+            for name, entry in self.arrays.items()
+        }
+        return line
+
+    @classmethod
+    def of_snapshot(cls, line: Record) -> State:
+        """Read a snapshot line."""
+        arrays = {
+            name: Entry.of(record, record["modified_us"])
+            for name, record in line["arrays"].items()
+        }
+        return cls(line["store"], line["commit"], line["next_id"], arrays, line.get("journal"))
+
+    def after(self, lines: Iterable[Record]) -> State:
+        """Give the state after some commits; `arrays` becomes what it is after them."""
+        state = self
+        for line in lines:
+            is_commit = "time_us" in line  # a snapshot says what is known already
+            if line["commit"] != state.commit + is_commit:
+                msg = f"commit {line['commit']} follows commit {state.commit}"
+                raise ValueError(msg)
+            if is_commit:
+                state = state._after(line)
+        return state
+
+    def _after(self, line: Record) -> State:
+        arrays, next_id, time = self.arrays, self.next_id, line["time_us"]
+        changes = {
+            name: arrays[name].changed(fields, time)
+            for name, fields in line.get("set", {}).items()
+        }
+        for name, record in line.get("put", {}).items():
+            changes[name] = Entry.of(record, time)
+            next_id = max(next_id, int(record["id"].partition("-")[0]) + 1)
+        gone = line.get("drop", ())
+        if gone:
+            arrays = arrays.copy()
+            for name in gone:
+                del arrays[name]
+        arrays.update(changes)  # at once for every other thread
+        return State(self.token, line["commit"], next_id, arrays, line.get("journal"))
+
+
+def encode(line: Mapping[str, Any]) -> bytes:
+    """Write a line of the log, with its checksum."""
+    text = _format(line)[:-1]
+    return checked(text.encode("utf-8", "surrogatepass"))  # a name may be any str
+
+
+def checked(body: bytes) -> bytes:
+    """Close a line of the log with its checksum."""
+    return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
+
+
+def decode(line: bytes) -> Record:
+    """Read a line of the log.
+
+    Raises
+    ------
+    ValueError
+        The line is damaged.
+    """
+    return decode_all((line,))[0]
+
+
+def decode_all(lines: Sequence[bytes]) -> list[Record]:
+    """Read lines of the log, at once: that takes a fraction of the time."""
+    for line in lines:
+        end = len(line) - CHECK_LENGTH
+        if line[end:] != _CHECK + b'%08x"}\n' % zlib.crc32(line[:end]):
+            msg = "its checksum is wrong"
+            raise ValueError(msg)
+    text = b"".join((b"[", b",".join(lines), b"]")).decode("utf-8", "surrogatepass")
+    decoded: list[Record] = _parse(text)[0]
+    return decoded

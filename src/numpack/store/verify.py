@@ -1,0 +1,200 @@
+"""Checking the blocks of a store against their checksums."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._memory import aligned_empty
+from . import data, dropped
+from ._sums import BLOCK, read_into, sum_blocks
+from .lock import SharedLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .data import Progress
+    from .session import Session
+    from .state import Entry
+
+Sums = np.ndarray[Any, np.dtype[np.uint32]]
+
+_AT_ONCE = 64 * BLOCK  # summed at a time, so that progress can be told
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A block that is not what was written, or a file that cannot be read.
+
+    Attributes
+    ----------
+    array : str
+        Name of the array; empty if it is the log.
+    block : int
+        Number of the block in the data file, of 1 MiB each; -1 if it is no block.
+    rows : range
+        The rows that lie in it, wholly or in part, as the user numbers them.
+    what : str
+        What is wrong.
+    """
+
+    array: str
+    block: int
+    rows: range
+    what: str
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        if self.block < 0:
+            return f"{self.array!r}: {self.what}" if self.array else self.what
+        rows = f"rows {self.rows.start:,} to {self.rows.stop - 1:,}" if self.rows else "no rows"
+        return f"{self.array!r}, block {self.block:,} ({rows}): {self.what}"
+
+
+@dataclass(slots=True)
+class Report:
+    """What `NumPack.verify` found; true if nothing is damaged.
+
+    Attributes
+    ----------
+    damaged : list of Damage
+        Iterating over the report gives them too.
+    unchecked : list of str
+        Names of arrays that have no checksums now: of NumPack 0.x, or open in
+        `writable_batch_mode`.
+    blocks : int
+        How many blocks were checked.
+    nbytes : int
+        How many bytes they hold.
+    """
+
+    damaged: list[Damage] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    blocks: int = 0
+    nbytes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damaged
+
+    def __bool__(self) -> bool:
+        """Tell whether nothing is damaged."""
+        return self.ok
+
+    def __iter__(self) -> Iterator[Damage]:
+        """Iterate over what is damaged."""
+        return iter(self.damaged)
+
+    def __str__(self) -> str:
+        """Say it in lines fit to print."""
+        found = f"{len(self.damaged):,} damaged" if self.damaged else "all as written"
+        lines = [f"{self.blocks:,} blocks, {self.nbytes:,} bytes: {found}"]
+        lines += [f"  {each}" for each in self.damaged]
+        if self.unchecked:
+            names = ", ".join(map(repr, self.unchecked))
+            lines.append(f"  not checked, for want of checksums: {names}")
+        return "\n".join(lines)
+
+
+def of_array(
+    session: Session, name: str, report: Report, progress: Progress = data.no_progress
+) -> None:
+    """Check all blocks of an array, and add what is found to a report.
+
+    What looks damaged is looked at again while nobody writes: a replace may have changed a
+    block between its reading and that of its checksum.
+    """
+    entry = session.arrays().get(name)
+    if entry is None:  # dropped meanwhile
+        return
+    damaged = _damaged(session, name, entry, progress)
+    if damaged:
+        with SharedLock(session.folder):
+            entry = session.arrays().get(name)
+            if entry is None:
+                return
+            damaged = _damaged(session, name, entry, data.no_progress)
+    report.damaged += damaged
+    if entry.writable or session.is_old:
+        report.unchecked.append(name)
+    else:
+        report.blocks += -(-entry.nbytes // BLOCK)
+        report.nbytes += entry.nbytes
+
+
+def of_log(session: Session, report: Report) -> None:
+    """Check all lines of the log, those before the last snapshot too."""
+    report.damaged += [Damage("", -1, range(0), what) for what in session.history.damage()]
+
+
+def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> list[Damage]:
+    every = range(entry.shape[0] if entry.shape else 0)
+    try:
+        if entry.dropped and not session.is_old:
+            dropped.read(session.folder, entry)  # what is on the disk, not what is known
+        found = _found_sums(session, entry, progress)
+    except OSError as error:
+        what = str(error) if error.strerror is None else f"{error.filename}: {error.strerror}"
+        return [Damage(name, -1, every, what)]
+    if entry.writable or session.is_old:
+        return []
+    needed = data.read_sums(session.folder, entry)
+    change = session.unwritten(entry)
+    if change is not None:
+        needed[change.first : change.first + len(change.sums)] = change.sums
+    blocks = -(-entry.nbytes // BLOCK)
+    return [
+        Damage(name, block, _rows_in(session, entry, block), what)
+        for block in range(blocks)
+        if (what := _flaw(block, found, needed, entry))
+    ]
+
+
+def _flaw(block: int, found: Sums, needed: Sums, entry: Entry) -> str:
+    if block >= len(found):
+        return "the file was cut"
+    if block == entry.nbytes // BLOCK:  # the log has its checksum
+        return "" if found[block] == entry.tail else "its checksum is wrong"
+    if block >= len(needed):
+        return "its checksum is missing"
+    return "" if found[block] == needed[block] else "its checksum is wrong"
+
+
+def _found_sums(session: Session, entry: Entry, progress: Progress) -> Sums:
+    """Sum what is in the data file, as far as it goes."""
+    if session.unwritten(entry) is not None:
+        whole, tail = sum_blocks(data.as_bytes(session.stored(entry)), data.threads())
+        return data.sums_in(whole, entry._replace(tail=tail))
+    buffer, sums = aligned_empty((min(_AT_ONCE, entry.nbytes),), np.dtype(np.uint8)), b""
+    descriptor = session.folder.open(entry.data_file)
+    try:
+        for start in range(0, entry.nbytes, _AT_ONCE):
+            part = buffer[: entry.nbytes - start]
+            count = read_into(descriptor, part, start, data.threads())
+            whole, tail = sum_blocks(part[:count], data.threads())
+            sums += whole
+            if count < len(part):
+                break
+            if count % BLOCK:
+                sums += tail.to_bytes(4, "little")
+            progress(count)
+    finally:
+        os.close(descriptor)
+    return np.frombuffer(sums, "<u4")
+
+
+def _rows_in(session: Session, entry: Entry, block: int) -> range:
+    """Give the rows that a block touches, as the user numbers them."""
+    if not entry.stored:
+        return range(0)
+    width = entry.row_nbytes
+    stop = min(-(-(block + 1) * BLOCK // width), entry.stored[0])
+    rows = range(block * BLOCK // width, stop)
+    gone = session.dropped_rows(entry)
+    if gone is None:
+        return rows
+    return range(gone.kept_before(rows.start), gone.kept_before(rows.stop))

@@ -1,0 +1,550 @@
+"""Folders of NumPack 0.x: those it wrote, those written here from the layout, and damage."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.files import contents
+from support.old_store import CODES, FOLDER, META, Old, bitmap, write, write_metadata
+
+from numpack import CorruptStoreError, NewerFormatError, StoreError
+from numpack.errors import NumpackError, UnsupportedError
+from numpack.store import legacy
+
+FIXTURES = Path(__file__).parents[1] / "data" / "numpack-0.7.0"
+FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk"))
+
+ROWS = np.arange(12, dtype="<f8").reshape(6, 2)
+
+
+def rows_of(array: legacy.OldArray, folder: Path = FOLDER) -> np.ndarray:
+    """Its rows, by NumPy alone."""
+    stored = np.fromfile(folder / array.file, array.dtype, int(np.prod(array.shape)))
+    rows = stored.reshape(array.shape)
+    return np.delete(rows, array.dropped, axis=0) if array.shape else rows
+
+
+def equal(found: np.ndarray, expected: np.ndarray) -> bool:
+    return (
+        found.dtype == expected.dtype
+        and found.shape == expected.shape
+        and found.tobytes() == expected.tobytes()
+    )
+
+
+def lie(**fields) -> None:
+    """Write a folder of one array about which the metadata lies."""
+    write({"x": ROWS})
+    write_metadata(Old(**fields))
+
+
+# What NumPack 0.7 wrote
+
+
+def test_the_fixtures_are_all_here():
+    assert FOLDERS == [
+        "appended",
+        "deleted",
+        "deleted_then_appended",
+        "dtypes",
+        "names",
+        "replaced",
+        "shapes",
+    ]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_numpack_0_7_wrote_reads_as_it_read_it(name):
+    folder = FIXTURES / f"{name}.npk"
+    arrays = legacy.read(folder)
+    with np.load(FIXTURES / f"{name}.expected.npz") as expected:
+        assert sorted(arrays) == sorted(expected)
+        for key, array in arrays.items():
+            assert equal(rows_of(array, folder), expected[key]), key
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_numpack_0_7_wrote_is_named_file_by_file(name):
+    folder = FIXTURES / f"{name}.npk"
+    named = legacy.files(legacy.read(folder).values())
+    assert len(named) == len(set(named))
+    # Whether the file system composes accents or not, each name finds its file.
+    there = [file for file in named if (folder / file).exists()]
+    assert len(there) == len(os.listdir(folder))
+
+
+def test_shapes_are_those_of_the_files_and_times_are_microseconds():
+    old = legacy.read(FIXTURES / "deleted.npk")
+    assert list(old) == ["x", "y"]
+    assert old["x"].shape == (200, 4)
+    assert old["x"].dropped.tolist() == [0, 5, 63, 64, 65, 127, 128, 199]
+    assert old["y"].dropped.tolist() == list(range(10, 100))
+    assert old["x"].dropped.dtype == np.int64
+    assert 1.7e15 < old["x"].modified < 2.0e15
+
+
+def test_rows_that_an_append_of_0_7_brought_back_are_there_as_0_7_reads_them():
+    (old,) = legacy.read(FIXTURES / "deleted_then_appended.npk").values()
+    assert old.shape == (24, 3)
+    assert old.dropped.tolist() == []  # though the bitmap still counts 3 deleted rows
+
+
+# Folders written from the layout
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_dtype_has_its_code(code):
+    rows = np.arange(15).reshape(5, 3).astype(code)
+    write({"x": rows}, {"x": [1, 4]})
+    old = legacy.read(FOLDER)["x"]
+    assert old.dtype == np.dtype(code).newbyteorder("<")
+    assert equal(rows_of(old), rows[[0, 2, 3]])
+
+
+NAMES = [
+    "x",
+    "with space",
+    "dot.name",
+    "..",
+    "a..b",
+    "",
+    "naïve",
+    "特征",
+    "🎈",
+    "-",
+    "CON",
+    "x" * 240,
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:20]))
+def test_a_name_is_any_that_a_file_can_have(name):
+    write({name: ROWS, "other": -ROWS})
+    arrays = legacy.read(FOLDER)
+    assert list(arrays) == [name, "other"]
+    assert equal(rows_of(arrays[name]), ROWS)
+
+
+def test_a_name_too_long_for_a_bitmap_has_none():
+    name = "x" * 245  # data_….npkd has 255 bytes
+    write({name: ROWS})
+    assert legacy.read(FOLDER)[name].dropped.tolist() == []
+
+
+def test_a_bitmap_goes_with_the_data_file_whatever_the_name_says():
+    write({"x": ROWS}, {"x": [2]})
+    write_metadata(Old("../a/\0b", file="data_x.npkd"))
+    (old,) = legacy.read(FOLDER).values()
+    assert old.name == "../a/\0b"
+    assert old.dropped.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "shape", [(0,), (0, 5), (3, 0), (0, 0), (1,), (2, 2, 3, 2), (1,) * 64, ()]
+)
+def test_shapes_are_kept(shape):
+    rows = np.arange(np.prod(shape), dtype="<f4").reshape(shape)
+    write({"x": rows})
+    old = legacy.read(FOLDER)["x"]
+    assert old.shape == shape
+    assert equal(rows_of(old), rows)
+
+
+def test_a_folder_of_no_arrays_has_none():
+    write({})
+    assert legacy.read(FOLDER) == {}
+    assert legacy.files([]) == ["metadata.npkm"]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 128, 1000, 600_000])
+@pytest.mark.parametrize("part", ["none", "some", "all"])
+def test_the_clear_bits_are_the_deleted_rows(rows, part):
+    rng = np.random.default_rng(rows)
+    some = np.flatnonzero(rng.random(rows) < 0.3).tolist()
+    dropped = {"none": [], "some": some, "all": list(range(rows))}[part]
+    write({"x": np.arange(rows) % 256 == 7}, {"x": dropped})
+    found = legacy.read(FOLDER)["x"].dropped
+    assert found.dtype == np.int64
+    assert found.tolist() == dropped
+
+
+@pytest.mark.parametrize("deleted", [0, 7, 2**64 - 1])
+def test_the_bits_are_the_truth_and_the_count_is_not(deleted):
+    write({"x": ROWS})
+    (FOLDER / "deleted_x.npkb").write_bytes(bitmap(6, [0, 3], deleted))
+    assert legacy.read(FOLDER)["x"].dropped.tolist() == [0, 3]
+
+
+def test_bits_behind_the_last_row_mean_nothing():
+    write({"x": ROWS})
+    (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQQ", 6, 1, (1 << 64) - 1 - 4))
+    assert legacy.read(FOLDER)["x"].dropped.tolist() == [2]
+
+
+def test_what_tells_nothing_refuses_nothing():
+    write({"x": ROWS})
+    write_metadata(Old(rest=(-3, 5, 2**64 - 1)), total=2**64 - 1)
+    assert equal(rows_of(legacy.read(FOLDER)["x"]), ROWS)
+
+
+def test_what_stands_behind_the_rows_is_no_part_of_them():
+    write({"x": ROWS})
+    with (FOLDER / "data_x.npkd").open("ab") as file:
+        file.write(b"of an append that never ended")
+    assert equal(rows_of(legacy.read(FOLDER)["x"]), ROWS)
+
+
+def test_the_files_are_named_metadata_last():
+    write({"x": ROWS, "y": ROWS}, {"y": [1]})
+    assert legacy.files(legacy.read(FOLDER).values()) == [
+        "data_x.npkd",
+        "data_y.npkd",
+        "deleted_x.npkb",
+        "deleted_y.npkb",
+        "metadata.npkm",
+    ]
+
+
+def test_reading_changes_and_keeps_nothing():
+    write({"x": ROWS}, {"x": [1]})
+    before, times = contents("old.npk"), {p: p.stat().st_mtime_ns for p in FOLDER.iterdir()}
+    FOLDER.chmod(0o500)
+    descriptors = len(os.listdir("/dev/fd"))
+    arrays = legacy.read(FOLDER)
+    assert len(os.listdir("/dev/fd")) == descriptors
+    FOLDER.chmod(0o700)
+    assert contents("old.npk") == before
+    assert {p: p.stat().st_mtime_ns for p in FOLDER.iterdir()} == times
+    os.truncate(FOLDER / "data_x.npkd", 0)  # nothing is mapped that this could break
+    assert arrays["x"].dropped.tolist() == [1]
+
+
+# Refusals
+
+HUGE = 2**64 - 1
+REFUSED = {
+    "another magic": (lambda: write_metadata(magic=b"NPKC"), "begins with b'NPKC'"),
+    "version 0": (lambda: write_metadata(version=0), "version 0"),
+    "an empty file": (lambda: (write({}), META.write_bytes(b"")), "ends at byte 0, 8 bytes"),
+    "trailing bytes": (lambda: write_metadata(after=b"\0"), "1 bytes follow the last of 0"),
+    "a count too large": (lambda: write_metadata(Old(), count=2**32 - 1), "it ends at byte"),
+    "a count too small": (lambda: write_metadata(Old(), count=0), "bytes follow the last of 0"),
+    "a name beyond the end": (
+        lambda: write_metadata(count=1, after=struct.pack("<I", 40_000) + b"x"),
+        "it ends at byte 25, 40,000 bytes are needed at 24",
+    ),
+    "an endless name": (
+        lambda: write_metadata(count=1, after=struct.pack("<I", 2**32 - 1) + b"x"),
+        "name of an array takes 4,294,967,295 bytes",
+    ),
+    "an endless file name": (
+        lambda: lie(file=b"x" * 70_000),
+        "data file of 'x' takes 70,000 bytes",
+    ),
+    "a name that is no UTF-8": (lambda: lie(name=b"\xff", file="data_x.npkd"), "no UTF-8"),
+    "a surrogate": (lambda: lie(name=b"\xed\xa0\x80", file="data_x.npkd"), "no UTF-8"),
+    "a file that is no UTF-8": (lambda: lie(file=b"data_\xc3.npkd"), "no UTF-8"),
+    "a name twice": (
+        lambda: write_metadata(Old(), Old(file="data_y.npkd")),
+        "the array 'x' or its data file 'data_y.npkd' twice",
+    ),
+    "a data file twice": (
+        lambda: write_metadata(Old(), Old("y", file="data_x.npkd")),
+        "the array 'y' or its data file 'data_x.npkd' twice",
+    ),
+    "an unknown dtype": (lambda: lie(code=14), "code 14, not one up to 13"),
+    "more dimensions than NumPy has": (lambda: lie(ndim=65), "65 dimensions"),
+    "dimensions beyond the end": (lambda: lie(ndim=2**32 - 1), "4,294,967,295 dimensions"),
+    "an endless array": (lambda: lie(shape=(HUGE, HUGE)), "more than memory addresses reach"),
+    "2**63 bytes": (lambda: lie(shape=(2**60,), size=2**63), "more than memory addresses"),
+    "a product that overflows to the size": (
+        lambda: lie(shape=(2**61 + 12,), size=96),
+        "more than memory addresses",
+    ),
+    "an empty array of endless rows": (
+        lambda: lie(shape=(0, HUGE), size=0),
+        "more than memory addresses",
+    ),
+    "a size too small": (lambda: lie(size=95), "take 96 bytes, and the size 95"),
+    "a size too large": (lambda: lie(size=97), "take 96 bytes, and the size 97"),
+    "a size of other dtype": (lambda: lie(code=10), "take 48 bytes, and the size 96"),
+}
+
+ELSEWHERE = [
+    "",
+    ".",
+    "..",
+    "data_",
+    ".npkd",
+    "data_npkd",
+    "/etc/passwd",
+    "../data_x.npkd",
+    "data_/../../data_x.npkd",
+    "data_sub/x.npkd",
+    "data_sub\\x.npkd",
+    "data_x\0.npkd",
+    "data_x.npkd\0",
+    "data_x.npkd/",
+    "metadata.npkm",
+    "deleted_x.npkb",
+    "numpack.json",
+    "commits.log",
+    "Data_x.npkd",
+]
+
+
+def refuses(match: str, error: type[Exception] = CorruptStoreError) -> str:
+    """Check that the folder is refused and left alone; give the message."""
+    before = contents("old.npk")
+    with pytest.raises(error, match=match) as raised:
+        legacy.read(FOLDER)
+    assert contents("old.npk") == before
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_damaged_metadata_is_refused(case):
+    make, phrase = REFUSED[case]
+    make()
+    message = refuses(phrase)
+    assert "metadata.npkm" in message
+    assert "restore it from a backup" in message
+
+
+@pytest.mark.parametrize("file", ELSEWHERE, ids=repr)
+def test_a_data_file_elsewhere_is_refused(file):
+    lie(file=file)
+    for escape in ("data_x.npkd", "data_sub/x.npkd", "data_sub\\x.npkd"):
+        for folder in (Path(), FOLDER):
+            (folder / escape).parent.mkdir(exist_ok=True)
+            (folder / escape).write_bytes(ROWS.tobytes())
+    message = refuses("the data file of 'x' is")
+    assert repr(file) in message
+
+
+def test_a_newer_version_is_no_damage():
+    write_metadata(version=2, after=b"who knows")
+    assert "metadata.npkm" in refuses("version 2.*upgrade numpack", NewerFormatError)
+
+
+@pytest.mark.parametrize("lies", [{"compression": 1}, {"compression": 9}, {"flag": 1}], ids=str)
+def test_a_compressed_array_is_refused(lies):
+    lie(rest=(3, 96, 50), **lies)
+    message = refuses("'x'.*is compressed", UnsupportedError)
+    assert "load it with NumPack 0.x and save it anew uncompressed" in message
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (0, 2)])
+def test_a_missing_data_file_is_damage(shape):
+    write({"x": np.zeros(shape)})
+    (FOLDER / "data_x.npkd").unlink()
+    refuses(r"data_x\.npkd.*is missing")
+
+
+def test_a_data_file_of_a_name_that_no_file_has_is_missing():
+    lie(file=f"data_{'x' * 5000}.npkd")
+    refuses("is missing")
+
+
+@pytest.mark.parametrize("size", [0, 95])
+def test_a_data_file_that_was_cut_is_damage(size):
+    write({"x": ROWS})
+    os.truncate(FOLDER / "data_x.npkd", size)
+    refuses(rf"data_x\.npkd.*should have 96 bytes and has {size};")
+
+
+@pytest.mark.parametrize("missing", ["old.npk", "old.npk/metadata.npkm"])
+def test_missing_metadata_is_damage(missing):
+    write({})
+    Path("old.npk").rename("gone.npk") if missing == "old.npk" else META.unlink()
+    refuses(r"metadata\.npkm.*is missing")
+
+
+BITMAPS = {
+    "empty": (b"", r"ends at byte 0, 16 bytes are needed"),
+    "half a head": (bitmap(6)[:15], r"ends at byte 15, 16 bytes are needed"),
+    "no words": (bitmap(6)[:16], "6 rows take 8 bytes, not 0"),
+    "half a word": (bitmap(6)[:23], "6 rows take 8 bytes, not 7"),
+    "a word too many": (bitmap(6) + bytes(8), "6 rows take 8 bytes, not 16"),
+    "fewer rows": (bitmap(5), "for 5 rows, and its array has 6"),
+    "more rows": (bitmap(7), "for 7 rows, and its array has 6"),
+    "endless rows": (struct.pack("<QQ", HUGE, 0), "for 18,446,744,073,709,551,615 rows"),
+}
+
+
+@pytest.mark.parametrize("case", BITMAPS)
+def test_a_damaged_bitmap_is_refused(case):
+    data, phrase = BITMAPS[case]
+    write({"x": ROWS})
+    (FOLDER / "deleted_x.npkb").write_bytes(data)
+    assert "deleted_x.npkb" in refuses(phrase)
+
+
+def test_a_bitmap_of_other_rows_can_be_given_up():
+    write({"x": ROWS})
+    (FOLDER / "deleted_x.npkb").write_bytes(bitmap(5, [1]))
+    refuses("or remove it to have all rows, the deleted ones too")
+    (FOLDER / "deleted_x.npkb").unlink()
+    assert equal(rows_of(legacy.read(FOLDER)["x"]), ROWS)
+
+
+def test_a_0d_array_has_no_rows_to_delete():
+    write({"x": np.float64(1).reshape(())})
+    (FOLDER / "deleted_x.npkb").write_bytes(bitmap(1, [0]))
+    refuses("for 1 rows, and its array has 0")
+
+
+@pytest.mark.parametrize("file", ["metadata.npkm", "data_x.npkd", "deleted_x.npkb"])
+@pytest.mark.parametrize("target", ["outside", "old.npk/inside", "/dev/zero", "nowhere"])
+def test_a_link_is_refused_wherever_it_leads(file, target):
+    write({"x": ROWS}, {"x": [1]})
+    path = FOLDER / file
+    if target in ("outside", "old.npk/inside"):
+        path.rename(target)
+    path.unlink(missing_ok=True)
+    path.symlink_to(Path(target).absolute())
+    refuses(f"{file}.*is a link.*put the file itself there")
+
+
+def test_a_folder_that_is_reached_by_a_link_is_read():
+    write({"x": ROWS}, {"x": [1]})
+    Path("link.npk").symlink_to(FOLDER)
+    assert legacy.read(Path("link.npk"))["x"].dropped.tolist() == [1]
+
+
+@pytest.mark.parametrize("file", ["metadata.npkm", "data_x.npkd", "deleted_x.npkb"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_without_waiting_for_it(file, make):
+    write({"x": ROWS}, {"x": [1]})
+    (FOLDER / file).unlink()
+    make(FOLDER / file)
+    refuses(f"{file}.*is no file")
+
+
+@pytest.mark.parametrize("file", ["metadata.npkm", "deleted_x.npkb"])
+def test_a_file_that_may_not_be_read_is_told(file, monkeypatch):
+    write({"x": ROWS}, {"x": [1]})
+    opened = Path.open
+
+    def refuse(path, *args, **kwargs):  # root may read everything
+        if path.name == file:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StoreError, match=f"{file}.*Permission denied; make it readable"):
+        legacy.read(FOLDER)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "lstat", refuse)
+    with pytest.raises(StoreError, match=r"metadata\.npkm.*Permission denied"):
+        legacy.read(FOLDER)
+
+
+# Damage of every kind
+
+
+def survives() -> None:
+    """Check that arrays come that can be built, or an error of this package."""
+    try:
+        arrays = legacy.read(FOLDER)
+    except NumpackError:
+        return
+    for array in arrays.values():
+        rows_of(array)
+
+
+def sound(name: str) -> dict[str, bytes]:
+    """Copy a fixture; give its metadata and bitmaps."""
+    found = contents(str(FIXTURES / f"{name}.npk"))
+    FOLDER.mkdir()
+    for file, data in found.items():
+        (FOLDER / file).write_bytes(data)
+    return {file: data for file, data in found.items() if not file.startswith("data_")}
+
+
+@pytest.mark.parametrize("name", ["deleted", "deleted_then_appended", "names", "shapes"])
+def test_any_bit_may_flip(name):
+    for file, data in sound(name).items():
+        for bit in range(8 * len(data)):
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            (FOLDER / file).write_bytes(flipped)
+            survives()
+        (FOLDER / file).write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["deleted", "deleted_then_appended", "names", "shapes"])
+def test_any_truncation_is_damage(name):
+    for file, data in sound(name).items():
+        for length in range(len(data)):
+            (FOLDER / file).write_bytes(data[:length])
+            refuses(f"{file}.* damaged")
+        (FOLDER / file).write_bytes(data)
+    legacy.read(FOLDER)
+
+
+@given(st.data())
+def test_any_damage_gives_arrays_or_an_error(data):
+    write({"x": ROWS, "y": np.arange(130)}, {"x": [1], "y": list(range(70))})
+    for file in ("metadata.npkm", "deleted_x.npkb", "deleted_y.npkb"):
+        damaged = bytearray((FOLDER / file).read_bytes())
+        where = st.integers(0, len(damaged) - 1)
+        for at, value in data.draw(st.lists(st.tuples(where, st.integers(0, 255)), max_size=6)):
+            damaged[at] = value
+        at, more = data.draw(st.tuples(where, st.binary(max_size=9)))
+        damaged[at:at] = more
+        (FOLDER / file).write_bytes(damaged)
+    survives()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_no_metadata(data):
+    write({"x": ROWS})
+    META.write_bytes(data)
+    survives()
+    META.write_bytes(struct.pack("<4sI", b"NPKB", 1) + data)
+    survives()
+
+
+LARGE = {
+    "metadata": (META, lambda: lie(), 1 << 36),
+    "bitmap": (
+        FOLDER / "deleted_x.npkb",
+        lambda: write({"x": ROWS}, {"x": [1]}),
+        1 << 36,
+    ),
+    "a count": (FOLDER / "data_x.npkd", lambda: write_metadata(Old(), count=2**32 - 1), 96),
+    "a name": (
+        META,
+        lambda: write_metadata(count=1, after=struct.pack("<I", 2**32 - 1)),
+        1 << 36,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_no_memory_is_taken_because_a_file_claims_it(case):
+    path, make, size = LARGE[case]
+    make()
+    path.touch()
+    os.truncate(path, size)  # takes no space: it is a hole
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptStoreError):
+            legacy.read(FOLDER)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20

@@ -1,0 +1,78 @@
+"""A writer of folders of NumPack 0.x, after their layout, that can be made to lie."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path("old.npk")
+META = FOLDER / "metadata.npkm"
+CODES = "? u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8 c8 c16".split()  # dtypes by their codes
+
+
+@dataclass
+class Old:
+    """What the metadata says of an array; each part can be made a lie."""
+
+    name: str | bytes = "x"
+    shape: tuple[int, ...] = (6, 2)
+    ndim: int | None = None
+    file: str | bytes | None = None
+    size: int = 96
+    code: int = 11
+    compression: int = 0
+    flag: int = 0
+    modified: int = 1_700_000_000_000_001
+    rest: tuple[int, int, int] = (0, 0, 0)  # level, original size, compressed size
+
+    def record(self) -> bytes:
+        file = f"data_{self.name}.npkd" if self.file is None else self.file
+        ndim = len(self.shape) if self.ndim is None else self.ndim
+        return (
+            text(self.name)
+            + struct.pack(f"<I{len(self.shape)}Q", ndim, *self.shape)
+            + text(file)
+            + struct.pack("<QQBB", self.modified, self.size, self.code, self.compression)
+            + struct.pack("<iQQB", *self.rest, self.flag)
+        )
+
+
+def text(value: str | bytes) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return struct.pack("<I", len(data)) + data
+
+
+def write_metadata(*arrays: Old, count=None, magic=b"NPKB", version=1, total=0, after=b""):
+    FOLDER.mkdir(exist_ok=True)
+    start = struct.pack(
+        "<4sIQI", magic, version, total, len(arrays) if count is None else count
+    )
+    META.write_bytes(start + b"".join(array.record() for array in arrays) + after)
+
+
+def bitmap(rows: int, dropped=(), deleted=None) -> bytes:
+    words = [(1 << 64) - 1] * (rows // 64) + ([(1 << rows % 64) - 1] if rows % 64 else [])
+    for row in dropped:
+        words[row // 64] &= ~(1 << row % 64)
+    count = len(dropped) if deleted is None else deleted
+    return struct.pack(f"<QQ{len(words)}Q", rows, count, *words)
+
+
+def write(arrays: dict[str, np.ndarray], dropped: dict[str, list[int]] | None = None) -> None:
+    """Write a folder as NumPack 0.x does."""
+    olds = [
+        Old(name, array.shape, size=array.nbytes, code=CODES.index(_code(array.dtype)))
+        for name, array in arrays.items()
+    ]
+    write_metadata(*olds, total=sum(array.nbytes for array in arrays.values()))
+    for name, array in arrays.items():
+        (FOLDER / f"data_{name}.npkd").write_bytes(array.tobytes())
+    for name, rows in (dropped or {}).items():
+        (FOLDER / f"deleted_{name}.npkb").write_bytes(bitmap(len(arrays[name]), rows))
+
+
+def _code(dtype: np.dtype) -> str:
+    return "?" if dtype.kind == "b" else dtype.str[1:]
