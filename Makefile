@@ -7,13 +7,14 @@ BARE_NUMPY ?= numpy
 BUILD := pyproject.toml meson.build constraints.txt
 SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -name 'meson.build' \
   -o -name 'py.typed')
-EXCHANGE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tables.py) \
+NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tables.py sums.py \
+  gather.py log.py lazy.py store_model.py) \
   $(addprefix tests/frameworks/test_,from_torch.py torch_table.py from_arrow.py to_arrow.py \
   roundtrips.py)
 IS_SANITIZED := import numpack._export as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
-.PHONY: demo test bare check bench sanitize leaks wheel format clean
+.PHONY: demo test bare crash check bench sanitize leaks wheel format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
@@ -24,15 +25,24 @@ test: $(VENV)/.installed
 bare: $(BARE)/.installed
 	$(BARE)/bin/python -m pytest tests/core
 
+# All that CI does in short: every call of every operation struck in every way, thousands of
+# kills, a million appends, and a disk that is full for real.
+crash: $(VENV)/.installed
+	CRASH=1 $(VENV)/bin/python -m pytest $(addprefix tests/core/test_,faults.py kills.py \
+	  damage.py read_only.py crash.py)
+	PYTHONPATH=tests $(VENV)/bin/python -W error -m support.full_disk
+
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.bench $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/exchange.py --json benchmarks/exchange.json --readme README.md
+	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme README.md \
+	  --page docs/benchmarks.md --plot docs/store.svg
 
-# The tests of the exchange on a build that finds misused memory and undefined behaviour. It
+# The tests of the native modules on a build that finds misused memory and undefined behaviour. It
 # needs gcc and its libasan and libubsan, which come with it; Python itself is not rebuilt.
 sanitize: export ASAN_OPTIONS = detect_leaks=0:allocator_may_return_null=1
 sanitize: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
@@ -44,7 +54,7 @@ sanitize: $(VENV)/.requirements
 	PYTHONPATH=build/sanitized PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	  sh -c '$(VENV)/bin/python -c "$(IS_SANITIZED)" && \
-	  $(VENV)/bin/python -m pytest -p no:cacheprovider $(EXCHANGE_TESTS)'
+	  $(VENV)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS)'
 
 # What each route leaves behind after 10,000 passes: objects, memory, references.
 leaks: $(VENV)/.installed
@@ -69,6 +79,12 @@ $(VENV)/.installed: $(VENV)/.requirements $(SOURCES)
 $(VENV)/.requirements: $(BUILD)
 	$(call new_venv,$(VENV))
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt '.[dev]'
+	touch $@
+
+# The formats that the store is compared with, for `make bench` alone.
+$(VENV)/.bench: $(VENV)/.requirements benchmarks/constraints.txt
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt \
+	  --constraint benchmarks/constraints.txt '.[bench]'
 	touch $@
 
 # NumPy and no framework, nor ml_dtypes. BARE_NUMPY chooses the version of NumPy.

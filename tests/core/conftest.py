@@ -1,0 +1,72 @@
+"""What the crash tests share: how thorough they are, and how much they have done."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support import faults
+
+_DONE = pytest.StashKey[Counter[str]]()
+
+# What they load before the C library is made for Linux; test_crash.py runs everywhere.
+collect_ignore = [] if sys.platform == "linux" else ["test_faults.py"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_DONE] = Counter()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for what, count in config.stash[_DONE].items():
+        terminalreporter.write_line(f"{count:,} {what}")
+
+
+@pytest.fixture
+def done(request: pytest.FixtureRequest) -> Counter[str]:
+    """How often what was done; told at the end."""
+    return request.config.stash[_DONE]
+
+
+@pytest.fixture(scope="session")
+def thorough() -> bool:
+    """Whether to take the time that it takes: ``make crash``."""
+    return "CRASH" in os.environ
+
+
+@pytest.fixture(scope="session")
+def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes calls fail, built."""
+    return faults.built(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture
+def start_module(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start modules of the tests' support in fresh interpreters; none outlives the test."""
+    started = []
+    tests = str(Path(__file__).parents[1])
+    paths = [tests, *filter(None, [os.environ.get("PYTHONPATH")])]
+
+    def start(module: str, *args: str, **env: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", module, *args],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **env},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()

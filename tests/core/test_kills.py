@@ -1,0 +1,107 @@
+"""Killed at random, and many at once: nothing that was committed is lost or seen in part."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import together
+from support.files import contents
+
+from numpack import NumPack
+from numpack.errors import CorruptStoreError, StoreError
+from numpack.store import log
+
+
+def test_killed_at_any_moment_a_history_ends_before_or_after_a_change(
+    start_module, thorough, done
+):
+    kills, seed = (1500, random.randrange(1000)) if thorough else (60, 1)
+    process = start_module("support.history", str(kills), str(seed))
+    output = process.communicate()[0]
+    assert process.returncode == 0, f"seed {seed}"
+    changes, inside = map(int, output.split())
+    assert changes > kills // 2
+    assert inside > kills // 10, "the kills do not strike inside of a change"
+    done["kills at a random moment"] += kills
+    done["changes between them"] += changes
+
+
+def test_writers_and_readers_at_once_lose_nothing_and_see_whole_commits(
+    start_module, thorough, done
+):
+    seconds = 60 if thorough else 4
+    together.build()
+    readers = [
+        start_module("support.together", "read", str(me), str(seconds)) for me in (10, 11)
+    ]
+    told, until, me = {}, time.monotonic() + seconds, 0
+    lasting = start_module("support.together", "write", "99", str(seconds))
+    while time.monotonic() < until:  # writers that are killed, one after the other
+        writer = start_module("support.together", "write", str(me), "60")
+        time.sleep(0.5 + random.random() * 0.3)
+        writer.kill()
+        told[me] = [int(line) for line in writer.communicate()[0].splitlines()]
+        me += 1
+    told[99] = [int(line) for line in lasting.communicate()[0].splitlines()]
+    looks = [int(reader.communicate()[0]) for reader in readers]
+    assert [each.returncode for each in (lasting, *readers)] == [0, 0, 0]
+    assert min(looks) > 10
+    with NumPack("s.npk") as store:
+        x, y = store.load("x", verify=True), store.load("y", verify=True)
+        assert store.verify().ok
+    assert np.array_equal(x, y)
+    for each, numbers in told.items():
+        found = x[x[:, 0] == each, 1].tolist()
+        assert found == list(range(len(found)))
+        assert len(numbers) <= len(found) <= len(numbers) + 1, "a commit was lost"
+    done["kills of writers among others"] += me
+    done["looks of readers beside writers"] += sum(looks)
+
+
+def bytes_read() -> int:
+    """What this process has read so far, from whatever code."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_a_long_history_leaves_a_short_log_and_an_opening_that_reads_little(thorough, done):
+    appends = 1_000_000 if thorough else 20_000
+    with NumPack("s.npk") as store:
+        store.save({"x": np.zeros(0, np.int64), "y": np.zeros(3)})
+        for number in range(appends):
+            store.append({"x": np.array([number])})
+    files = {name: len(data) for name, data in contents().items()}
+    assert files["commits.log"] <= log._FOLD_BYTES + 64 * 1024
+    assert files.keys() == {"numpack.json", "commits.log", "lock"} | {
+        name for name in files if name.endswith(".bin")
+    } | {name for name in files if name.endswith(".sum")}
+    with NumPack("s.npk", mode="r") as store:
+        store.close()
+        before = bytes_read()
+        store.open()
+        assert store.get_shape("x") == (appends,)
+        assert 0 < bytes_read() - before < 64 * 1024
+        assert np.array_equal(store.load("x", verify=True), np.arange(appends))
+        assert store.verify().ok
+    done["appends in one history"] += appends
+
+
+def test_who_reads_an_old_folder_beside_its_upgrade_reads_on_or_is_told_of_it():
+    source = Path(__file__).parents[1] / "data" / "numpack-0.7.0" / "deleted.npk"
+    shutil.copytree(source, "old.npk")
+    with NumPack("old.npk") as reader:
+        before = {name: reader.load(name) for name in reader}
+        with NumPack("old.npk", upgrade=True) as store:
+            store.append({"x": store.load("x")[:1]})
+        for name, rows in before.items():
+            try:
+                assert np.array_equal(reader.load(name)[: len(rows)], rows)
+            except CorruptStoreError as error:
+                pytest.fail(f"an upgraded store is taken for a damaged one: {error}")
+            except StoreError as error:
+                if "upgraded" not in str(error):
+                    raise

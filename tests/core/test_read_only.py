@@ -1,0 +1,142 @@
+"""A store that may not be written: all of it is read, and nothing is created."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Whoever may write everywhere becomes nobody first.
+READ = """
+import json, os, sys
+import numpy as np
+from numpack import NumPack
+from numpack.errors import StoreError
+
+path, mode = sys.argv[1:]
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresuid(65534, 65534, 65534)
+assert not os.access(path, os.W_OK)
+told = {"refused": 0}
+with NumPack(path, mode=mode) as store:
+    told["loaded"] = {name: store.load(name).tolist() for name in store}
+    told["verified"] = {name: store.load(name, verify=True).tolist() for name in store}
+    told["lazy"] = {name: store.load(name, lazy=True)[()].tolist() for name in store}
+    told["rows"] = {name: store.getitem(name, [0, -1]).tolist() for name in store}
+    told["streamed"] = {name: np.concatenate(list(store.stream_load(name, 2))).tolist()
+                        for name in store}
+    report = store.verify()
+    told["ok"], told["report"] = report.ok, str(report)
+    rows = np.zeros((1, 2))
+    def writable():
+        with store.writable_batch_mode() as batch:
+            batch.load("x")
+    def batch():
+        with store.batch_mode():
+            store.save({"x": rows})
+    for write in (
+        lambda: store.save({"new": rows}), lambda: store.append({"x": rows}),
+        lambda: store.replace({"x": rows}, [0]), lambda: store.drop("x"),
+        lambda: store.drop("x", [0]), lambda: store.update("x"), store.reset,
+        lambda: store.clone("x", "new"), writable, batch, store.sync,
+    ):
+        try:
+            write()
+        except StoreError as error:
+            told["refused"] += 1
+            assert path in str(error), error
+        else:
+            raise AssertionError("nothing refused")
+        store._batch.forget()
+print(json.dumps(told))
+"""
+
+BUILD = """
+import sys
+import numpy as np
+from numpack import NumPack
+from numpack.store import session
+ROWS = np.arange(8.0).reshape(4, 2)
+with NumPack(sys.argv[1]) as store:
+    store.save({"x": ROWS, "y": ROWS + 10})
+    store.drop("y", [1])
+    if sys.argv[2] == "replace":
+        session.Session.put_in_place = lambda *args: sys.exit()
+        store.replace({"x": -ROWS[:2], "y": -ROWS[:2]}, [0, 1])
+"""
+WHOLE = {
+    "x": [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]],
+    "y": [[10.0, 11.0], [14.0, 15.0], [16.0, 17.0]],
+}
+REPLACED = {
+    "x": [[0.0, -1.0], [-2.0, -3.0], [4.0, 5.0], [6.0, 7.0]],
+    "y": [[0.0, -1.0], [-2.0, -3.0], [16.0, 17.0]],
+}
+
+
+@pytest.fixture
+def shelf() -> Iterator[Path]:
+    """A folder that everybody can reach."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    for each in folder.rglob("*"):
+        if each.is_dir():
+            each.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def listed(folder: Path) -> dict[str, tuple]:
+    """All that is in a folder, with times and sizes."""
+    return {
+        str(each): (each.stat().st_mtime_ns, each.stat().st_size, each.stat().st_ino)
+        for each in [folder, *folder.rglob("*")]
+    }
+
+
+def forbid(folder: Path, lock: bool) -> None:
+    """Take away the right to write; some media have no lock either."""
+    if not lock:
+        (folder / "lock").unlink()
+    for each in [*folder.rglob("*"), folder]:
+        each.chmod(0o555 if stat.S_ISDIR(each.stat().st_mode) else 0o444)
+
+
+@pytest.mark.parametrize("lock", [True, False])
+@pytest.mark.parametrize("half", ["whole", "replace"])
+@pytest.mark.parametrize("mode", ["r", "a", "r+"])
+def test_a_store_that_may_not_be_written_is_read(shelf, run_python, mode, half, lock):
+    folder = shelf / "s.npk"
+    run_python(BUILD, str(folder), half)
+    forbid(folder, lock)
+    before = listed(folder)
+    told = json.loads(run_python(READ, str(folder), mode))
+    assert listed(folder) == before
+    expected = WHOLE if half == "whole" else REPLACED
+    for way in ("loaded", "verified", "lazy", "streamed"):
+        assert told[way] == expected, way
+    assert told["rows"] == {name: [rows[0], rows[-1]] for name, rows in expected.items()}
+    assert told["ok"], told["report"]
+    assert told["refused"] == 11
+
+
+def test_a_folder_of_numpack_0_x_that_may_not_be_written_is_read(shelf, run_python):
+    source = Path(__file__).parents[1] / "data" / "numpack-0.7.0" / "deleted.npk"
+    folder = shelf / "old.npk"
+    shutil.copytree(source, folder)
+    for each in [*folder.iterdir(), folder]:
+        each.chmod(0o555 if each.is_dir() else 0o444)
+    before = listed(folder)
+    script = READ.replace(", verify=True", "")
+    told = json.loads(run_python(script, str(folder), "a"))
+    assert listed(folder) == before
+    assert told["loaded"] == told["lazy"] == told["streamed"]
+    assert told["refused"] == 11
+    assert os.listdir(shelf) == ["old.npk"]

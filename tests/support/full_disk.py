@@ -1,0 +1,114 @@
+"""A disk that is full for real: ``python -m support.full_disk``, for who may mount one.
+
+The tests have a disk that only seems full, everywhere; this is the proof of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+
+from numpack import NumPack
+from support.operations import State, state_of
+
+SIZE = 4 << 20
+ROWS = np.arange(120_000.0).reshape(-1, 2)
+
+CALLS: dict[str, Callable[[NumPack], object]] = {
+    "save": lambda s: s.save({"new": ROWS}),
+    "save over": lambda s: s.save({"x": -ROWS, "y": ROWS}),
+    "append": lambda s: s.append({"x": ROWS, "y": ROWS}),
+    "append a row": lambda s: s.append({"x": ROWS[:1]}),
+    "drop rows": lambda s: s.drop("x", np.arange(0, 30_000, 2)),
+    "replace": lambda s: s.replace({"x": -ROWS}, slice(None)),
+    "clone": lambda s: s.clone("x", "new"),
+    "update": lambda s: s.update("y"),
+}
+
+
+def fill(path: str, spare: int) -> None:
+    """Take all room but some."""
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+        file.truncate(max(0, file.tell() - spare))
+
+
+def attempt(name: str, spare: int) -> bool:
+    """Make a call with so much room; whether it failed."""
+    with NumPack("s.npk", drop_if_exists=True) as store:
+        store.save(
+            {"x": ROWS[: len(ROWS) // 2], "y": ROWS[:5000]}
+            | ({"x": ROWS} if name == "replace" else {})
+        )
+        store.drop("y", [7])
+        before = state_of(store)
+        lazy = store.load("x", lazy=True)
+        fill("filler", spare)
+        failed = False
+        try:
+            CALLS[name](store)
+        except OSError:
+            failed = True
+        found = state_of(store)
+        if failed and found != before:
+            raise AssertionError(
+                f"{name} with {spare} bytes left: the failed call has changed it"
+            )
+        os.unlink("filler")
+        if name != "replace" and lazy[()].tobytes() != before["x"][2]:
+            raise AssertionError(f"{name}: a lazy array has changed")
+        store.save({"probe": ROWS[:3]})
+        check(found, name)
+    return failed
+
+
+def check(found: State, name: str) -> None:
+    with NumPack("s.npk", mode="r") as reader:
+        again = state_of(reader)
+        again.pop("probe")
+        if again != found or not reader.verify():
+            raise AssertionError(f"{name}: {reader.verify()}")
+
+
+def main() -> None:
+    """Try all calls in a small file system that nobody else sees."""
+    if sys.argv[1:] == ["mounted"]:
+        failures = sum(
+            attempt(name, spare)
+            for name in CALLS
+            for spare in (0, 4096, 8192, 65536, 1 << 20, 1_500_000)
+        )
+        if failures < len(CALLS):
+            raise AssertionError("the disk was never full")
+        sys.stdout.write(f"{failures} calls failed on a disk that was full\n")
+        return
+    folder = tempfile.mkdtemp()
+    script = (
+        f"mount -t tmpfs -o size={SIZE} tmpfs {folder} || exit 77; cd {folder}; "
+        f"{sys.executable} -W error -m support.full_disk mounted"
+    )
+    try:
+        done = subprocess.run(["unshare", "-m", "sh", "-c", script], check=False)
+    except FileNotFoundError:
+        done = None
+    shutil.rmtree(folder)
+    if done is None or (done.returncode in (1, 77) and os.geteuid()):
+        sys.stdout.write(
+            "NOT CHECKED: a disk that is full for real takes root and unshare(1)\n"
+        )
+        return
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()

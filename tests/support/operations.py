@@ -1,0 +1,245 @@
+"""Every call that changes a store, each with the store that it starts from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpack import NumPack
+from numpack.store import log
+
+State = dict[str, tuple[str, tuple[int, ...], bytes]]
+
+ROWS = np.arange(6.0).reshape(3, 2)
+BLOCK = 1 << 20
+WIDE = np.arange(1000, dtype=np.uint16).astype(np.uint8)  # a row: 1,048 fill a block, nearly
+OLD = Path(__file__).parent.parent / "data" / "numpack-0.7.0"
+
+
+def state_of(store: NumPack) -> State:
+    """All values of a store, to be compared byte by byte."""
+    loaded = {name: store.load(name) for name in store}
+    return {n: (str(a.dtype), a.shape, a.tobytes()) for n, a in loaded.items()}
+
+
+def wide(rows: int, add: int = 0) -> np.ndarray:
+    return (np.arange(rows, dtype=np.uint8)[:, None] + WIDE + add).astype(np.uint8)
+
+
+def nothing(path: str) -> None:
+    """Start without a store."""
+
+
+def small(path: str) -> None:
+    with NumPack(path) as store:
+        store.save({"x": ROWS, "y": ROWS + 10, "z": np.arange(9)})
+        store.drop("z", [1, 5])
+
+
+def large(path: str) -> None:
+    with NumPack(path) as store:
+        store.save({"x": wide(1048), "y": wide(2100), "z": np.arange(3000.0)})
+        store.drop("y", [0, 2000])
+
+
+def old(name: str) -> Callable[[str], None]:
+    return lambda path: shutil.copytree(OLD / f"{name}.npk", path) and None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A call that changes a store.
+
+    Attributes
+    ----------
+    act : callable
+        Takes the store, and makes the call.
+    build : callable
+        Makes the store at a path.
+    prepare : callable
+        Takes the store, and does what comes before the call.
+    options : dict
+        Of `NumPack`.
+    calls : str
+        What the call cannot do without: the faults are known to strike there.
+    in_place : bool
+        Whether it shows in lazy arrays that were loaded before.
+    mixes : bool
+        Whether some of it may have happened when the process dies.
+    opens : bool
+        Whether to leave the opening to the call.
+    thresholds : dict of str to int
+        Of the log.
+    """
+
+    act: Callable[[NumPack], Any]
+    build: Callable[[str], None] = small
+    prepare: Callable[[NumPack], Any] = lambda s: s.save({"warm": ROWS})
+    options: dict[str, Any] | None = None
+    calls: str = "open pwrite flock"
+    in_place: bool = False
+    mixes: bool = False
+    opens: bool = False
+    thresholds: dict[str, int] | None = None
+
+    def store(self, path: str) -> NumPack:
+        """Open the store as the call finds it."""
+        for name, value in (self.thresholds or {}).items():
+            setattr(log, name, value)
+        store = NumPack(path, **(self.options or {}))
+        if not self.opens:
+            store.open()
+            self.prepare(store)
+        return store
+
+
+def batch(store: NumPack) -> None:
+    with store.batch_mode():
+        store.load("x")[:] += 1
+        store.load("z")[:] -= 1
+        store.save({"new": ROWS, "y": -ROWS})
+
+
+def batch_with_limit(store: NumPack) -> None:
+    with store.batch_mode(memory_limit=0):
+        store.save({"x": -ROWS})
+
+
+def writable_batch(store: NumPack) -> None:
+    with store.writable_batch_mode() as batch:
+        batch.load("z")[:] = -7
+        batch.load("x")[:] = -7
+
+
+def replace_many(store: NumPack) -> None:
+    rows = np.r_[0:30, 600:640]
+    store.replace({"x": wide(len(rows), 3), "y": wide(len(rows), 5)}, rows)
+
+
+def fill_the_log(store: NumPack) -> None:
+    for number in range(12):
+        store.append({"x": ROWS + number})
+
+
+def reopened(store: NumPack) -> None:
+    store.close()
+    store.open()
+
+
+def mapped(store: NumPack) -> None:
+    """Have the file mapped for writing before the call, and not only by it."""
+    store.replace({"x": ROWS[:1]}, 2)
+
+
+POWER = {"durability": "power"}
+SNAPSHOT = {"_SNAPSHOT_EVERY": 0, "_SNAPSHOT_FACTOR": 0}
+FOLD = {**SNAPSHOT, "_FOLD_BYTES": -1, "_FOLD_FACTOR": 0}
+GROW = "open pwrite flock"
+NEW = "open pwrite rename mkdir flock"
+UNLINK = "open pwrite flock unlink"
+IN_PLACE = "open pwrite flock page"
+
+OPERATIONS = {
+    "create": Operation(lambda s: s.open(), nothing, opens=True, calls=NEW),
+    "open": Operation(lambda s: s.open(), opens=True, calls="open"),
+    "save": Operation(lambda s: s.save({"new": ROWS})),
+    "save over": Operation(lambda s: s.save({"x": -ROWS}), calls=UNLINK),
+    "save several": Operation(
+        lambda s: s.save(
+            {"x": -ROWS, "new": ROWS, "y": np.asfortranarray(ROWS), "e": ROWS[:0]}
+        ),
+        calls=UNLINK,
+    ),
+    "save large": Operation(lambda s: s.save({"x": wide(3000), "new": wide(1100)}), large),
+    "first save": Operation(lambda s: s.save({"new": ROWS}), prepare=lambda s: None),
+    "append": Operation(lambda s: s.append({"x": ROWS}), calls=GROW),
+    "append several": Operation(lambda s: s.append({"x": ROWS, "y": -ROWS}), calls=GROW),
+    "append to dropped": Operation(lambda s: s.append({"z": np.arange(4)}), calls=GROW),
+    "append over a block": Operation(lambda s: s.append({"x": wide(3)}), large),
+    "append blocks": Operation(lambda s: s.append({"x": wide(2200), "y": wide(1)}), large),
+    "append, power": Operation(
+        lambda s: s.append({"x": ROWS, "y": ROWS}), options=POWER, calls="pwrite fdatasync"
+    ),
+    "drop": Operation(lambda s: s.drop(["y", "x"]), calls="pwrite unlink flock"),
+    "drop large": Operation(lambda s: s.drop(["y", "z"]), large, calls="pwrite unlink flock"),
+    "drop rows": Operation(lambda s: s.drop("x", [1])),
+    "drop more rows": Operation(lambda s: s.drop(["z", "x", "y"], [0, 2])),
+    "drop rows, power": Operation(
+        lambda s: s.drop("z", [0]), options=POWER, calls="pwrite fdatasync fsync"
+    ),
+    "replace": Operation(lambda s: s.replace({"x": -ROWS[:2]}, [2, 0]), in_place=True),
+    "replace again": Operation(
+        lambda s: s.replace({"x": -ROWS[:2]}, [2, 0]),
+        prepare=mapped,
+        in_place=True,
+        calls="pwrite flock page",
+    ),
+    "replace several": Operation(
+        lambda s: s.replace({"y": ROWS, "x": -ROWS, "z": np.arange(3) - 9}, slice(0, 3)),
+        in_place=True,
+        calls=IN_PLACE,
+    ),
+    "replace large": Operation(
+        replace_many, large, in_place=True, calls=f"{IN_PLACE} ftruncate"
+    ),
+    "replace, power": Operation(
+        lambda s: s.replace({"x": -ROWS}, slice(None)),
+        options=POWER,
+        in_place=True,
+        calls=f"{IN_PLACE} fsync fdatasync",
+    ),
+    "update": Operation(lambda s: s.update("z"), calls=UNLINK),
+    "update large": Operation(lambda s: s.update("y"), large, calls=UNLINK),
+    "clone": Operation(lambda s: s.clone("z", "new")),
+    "reset": Operation(lambda s: s.reset(), calls="pwrite unlink flock"),
+    "reset large": Operation(lambda s: s.reset(), large, calls="pwrite unlink flock"),
+    "batch": Operation(batch, calls=UNLINK),
+    "batch with limit": Operation(batch_with_limit, calls=UNLINK),
+    "writable batch": Operation(writable_batch, in_place=True, mixes=True, calls=IN_PLACE),
+    "mode w": Operation(
+        lambda s: s.open(), options={"mode": "w"}, opens=True, calls="open rename unlink"
+    ),
+    "drop_if_exists": Operation(
+        lambda s: s.open(), large, options={"drop_if_exists": True}, opens=True, calls="rename"
+    ),
+    "close": Operation(lambda s: s.close(), prepare=fill_the_log, calls="close"),
+    "reopen": Operation(reopened, prepare=fill_the_log, calls="close open"),
+    "sync": Operation(lambda s: s.sync(), large, calls="fsync flock"),
+    "save, power": Operation(
+        lambda s: s.save({"x": wide(1100), "new": ROWS}),
+        large,
+        options=POWER,
+        calls="pwrite fsync unlink",
+    ),
+    "snapshot": Operation(lambda s: s.append({"x": ROWS}), thresholds=SNAPSHOT, calls=GROW),
+    "snapshot of a replace": Operation(
+        lambda s: s.replace({"x": -ROWS}, slice(None)), thresholds=SNAPSHOT, in_place=True
+    ),
+    "fold": Operation(
+        lambda s: s.append({"x": ROWS}), thresholds=FOLD, calls="open pwrite rename fsync"
+    ),
+    "fold of a replace": Operation(
+        lambda s: s.replace({"x": -ROWS}, slice(None)),
+        thresholds=FOLD,
+        in_place=True,
+        calls="open pwrite rename fsync",
+    ),
+    "fold of a drop": Operation(
+        lambda s: s.drop(["x", "z"]), thresholds=FOLD, calls="open pwrite rename unlink"
+    ),
+    **{
+        f"upgrade {name}": Operation(
+            lambda s: s.open(),
+            old(name),
+            options={"upgrade": True},
+            opens=True,
+            calls="link rename unlink mkdir",
+        )
+        for name in ("deleted_then_appended", "shapes", "names")
+    },
+}

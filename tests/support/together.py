@@ -1,0 +1,85 @@
+"""Writers and readers of one store at once, each a process of its own.
+
+``python -m support.together write ME SECONDS`` writes, telling each commit that has returned;
+``read ME SECONDS`` looks whether commits are seen whole.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+
+import numpy as np
+
+from numpack import NumPack
+from numpack.store import log
+
+ROWS, WIDTH = 700, 2000  # of the array whose rows all carry the same number: over a block
+
+
+def write(store: NumPack, me: int, until: float) -> None:
+    dice, number = random.Random(me), 0
+    while time.monotonic() < until:
+        store.append({"x": np.array([[me, number]]), "y": np.array([[me, number]])})
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
+        number += 1
+        fresh = np.full((ROWS, WIDTH), dice.randrange(256), np.uint8)
+        match dice.randrange(8):
+            case 0:
+                store.replace({"same": fresh}, slice(None))
+            case 1:
+                few = np.full((9, 3), dice.random())
+                store.replace({"a": few, "b": -few}, slice(None))
+            case 2:
+                store.save({"same": fresh})
+            case 3:
+                store.save({f"own {me}": np.array(number), "size": np.zeros(number % 50)})
+            case 4:
+                store.clone("a", f"clone {me}")
+                store.drop(f"clone {me}")
+            case 5:
+                store.append({"same": fresh[:0]})
+
+
+def read(store: NumPack, me: int, until: float) -> None:
+    dice, rows, looks = random.Random(me), 0, 0
+    while time.monotonic() < until:
+        looks += 1
+        x, y = store.load("x"), store.load("y")
+        assert rows <= len(x) <= len(y), "a commit was seen in part, or lost"
+        assert np.array_equal(x, y[: len(x)])
+        rows = len(x)
+        same = store.load("same")
+        assert (same == same[0, 0]).all(), "a replace was seen in part"
+        some = store.getitem("same", dice.sample(range(ROWS), 300))
+        assert (some == some[0, 0]).all(), "a replace was seen in part by getitem"
+        if looks % 5 == 0:
+            assert store.verify().ok, str(store.verify())
+        if looks % 7 == 0:
+            with NumPack("s.npk", mode="r") as other:  # who opens beside writers
+                assert other.get_shape("x")[0] >= rows
+        if looks % 11 == 0:
+            a = store.load("a", verify=True)
+            assert (a == a[0, 0]).all()
+    sys.stdout.write(f"{looks}\n")
+
+
+def build() -> None:
+    with NumPack("s.npk") as store:
+        empty = np.zeros((0, 2), np.int64)
+        same = np.zeros((ROWS, WIDTH), np.uint8)
+        store.save({"x": empty, "y": empty, "same": same})
+        store.save({"a": np.zeros((9, 3)), "b": np.zeros((9, 3))})
+
+
+def main() -> None:
+    log._FOLD_BYTES, log._FOLD_FACTOR = 5000, 2
+    what, me, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    with NumPack("s.npk") as store:
+        (write if what == "write" else read)(store, me, time.monotonic() + seconds)
+
+
+if __name__ == "__main__":
+    main()
