@@ -13,16 +13,14 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import platform
-import statistics
-import timeit
-from importlib.metadata import version
 from pathlib import Path
+from timeit import Timer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
+from measure import Result, Turn, as_table, machine, time_all, write_into
 
 import numpack
 import numpack.io
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 ROUNDS, BURST = 201, 500
 SWEEP = {"1 KB": 2**10, "1 MB": 2**20, "64 MB": 2**26, "1 GB": 2**30}
 PACKAGES = ("numpy", "torch", "pyarrow", "apache-tvm-ffi")
-BEGIN, END = "<!-- benchmarks/exchange.py -->", "<!-- end -->"
 
 
 class Contest(NamedTuple):
@@ -42,19 +39,6 @@ class Contest(NamedTuple):
     ours: str
     theirs: str
     at_most: float | None = None
-
-
-class Result(NamedTuple):
-    """Medians in nanoseconds a call."""
-
-    contest: Contest
-    ours_ns: float
-    theirs_ns: float
-
-    @property
-    def ratio(self) -> float:
-        """Our time in units of theirs."""
-        return self.ours_ns / self.theirs_ns
 
 
 CONTESTS = (
@@ -101,22 +85,27 @@ def names(a: np.ndarray[Any, Any], f: np.ndarray[Any, Any]) -> dict[str, Any]:
     }
 
 
-def time_all(statements: Iterable[tuple[str, dict[str, Any]]], rounds: int) -> list[float]:
-    """Time each statement, in turn, in bursts; give the medians in nanoseconds a call."""
-    timers = [timeit.Timer(statement, globals=known) for statement, known in statements]
+def time_statements(
+    statements: Iterable[tuple[str, dict[str, Any]]], rounds: int
+) -> list[float]:
+    """Time statements in turn, in bursts; give the medians in nanoseconds a call."""
+    timers = [Timer(statement, globals=known) for statement, known in statements]
     for timer in timers:
         timer.timeit(BURST)  # imports, caches
-    bursts = [[timer.timeit(BURST) for timer in timers] for _ in range(rounds)]
-    return [statistics.median(column) / BURST * 1e9 for column in zip(*bursts, strict=True)]
+    return time_all([Turn(timer, BURST, rounds) for timer in timers])
 
 
 def compare(contests: Iterable[Contest], rounds: int = ROUNDS) -> list[Result]:
     """Run contests on float32, 1000 × 128 and 100,000."""
     contests = list(contests)
     known = names(np.zeros((1000, 128), "f4"), np.zeros(100_000, "f4"))
-    medians = time_all([(side, known) for contest in contests for side in contest[:2]], rounds)
+    sides = [(side, known) for contest in contests for side in contest[:2]]
+    medians = time_statements(sides, rounds)
     pairs = zip(medians[::2], medians[1::2], strict=True)
-    return [Result(c, ours, theirs) for c, (ours, theirs) in zip(contests, pairs, strict=True)]
+    return [
+        Result(contest.ours, contest.theirs, *times, contest.at_most)
+        for contest, times in zip(contests, pairs, strict=True)
+    ]
 
 
 def sweep(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
@@ -127,50 +116,33 @@ def sweep(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
         known[size] = names(array.reshape(-1, 128), array)
         known[size]["t"] = torch.zeros(nbytes // 512, 128)
     calls = [contest.ours for contest in CONTESTS]
-    medians = time_all([(call, known[size]) for call in calls for size in SWEEP], rounds)
+    medians = time_statements([(call, known[size]) for call in calls for size in SWEEP], rounds)
     rows = iter(medians)
     return {call: {size: next(rows) for size in SWEEP} for call in calls}
 
 
-def as_table(results: Iterable[Result]) -> str:
+def contest_table(results: Iterable[Result]) -> str:
     """Give results as a Markdown table."""
-    lines = [
-        "| numpack | the framework's own call | ns | ns | ratio | aim |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    for result in results:
-        aim = "" if result.contest.at_most is None else f"≤ {result.contest.at_most:g}"
-        lines.append(
-            f"| `{result.contest.ours}` | `{result.contest.theirs}` | {result.ours_ns:,.0f} "
-            f"| {result.theirs_ns:,.0f} | {result.ratio:.3f} | {aim} |"
+    head = ("numpack", "the framework's own call", "ns", "ns", "ratio", "aim")
+    rows = [
+        (
+            f"`{r.ours}`",
+            f"`{r.theirs}`",
+            f"{r.ours_ns:,.0f}",
+            f"{r.theirs_ns:,.0f}",
+            *r.verdict(),
         )
-    return "\n".join(lines)
+        for r in results
+    ]
+    return as_table(head, rows, left=2)
 
 
 def sweep_table(swept: dict[str, dict[str, float]]) -> str:
     """Give a sweep as a Markdown table."""
-    sizes = list(SWEEP)
-    lines = [f"| ns a call | {' | '.join(sizes)} |", "|---|" + "---:|" * len(sizes)]
-    for call, row in swept.items():
-        figures = " | ".join(f"{row[size]:,.0f}" for size in sizes)
-        lines.append(f"| `{call}` | {figures} |")
-    return "\n".join(lines)
-
-
-def machine() -> dict[str, str]:
-    """Tell what it ran on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in PACKAGES:
-        if importlib.util.find_spec(package.replace("apache-", "").replace("-", "_")):
-            found[package] = version(package)
-    return found
-
-
-def write_into(page: Path, text: str) -> None:
-    """Replace what is between the two marks of a page."""
-    before, rest = page.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    rows = [
+        (f"`{call}`", *(f"{row[size]:,.0f}" for size in SWEEP)) for call, row in swept.items()
+    ]
+    return as_table(("ns a call", *SWEEP), rows, left=1)
 
 
 def main() -> None:
@@ -184,18 +156,16 @@ def main() -> None:
     known = TVM_FFI if importlib.util.find_spec("tvm_ffi") else ()
     results = compare((*CONTESTS, *BEYOND, *known), options.rounds)
     swept = sweep(options.rounds)
-    about = machine()
+    about = machine(PACKAGES)
     print(", ".join(f"{name} {value}" for name, value in about.items()), end="\n\n")
-    print(as_table(results), sweep_table(swept), sep="\n\n")
+    print(contest_table(results), sweep_table(swept), sep="\n\n")
     if options.json:
-        rows = [{**r.contest._asdict(), **r._asdict(), "ratio": r.ratio} for r in results]
-        for row in rows:
-            del row["contest"]
+        rows = [result.figures() for result in results]
         figures = {"machine": about, "contests": rows, "sweep": swept}
         options.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     if options.readme:
-        aimed = [result for result in results if result.contest.at_most is not None]
-        write_into(options.readme, as_table(aimed))
+        aimed = [result for result in results if result.at_most is not None]
+        write_into(options.readme, "exchange.py", contest_table(aimed))
 
 
 if __name__ == "__main__":
