@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -97,8 +98,9 @@ def main() -> None:
         f"mount -t tmpfs -o size={SIZE} tmpfs {folder} || exit 77; cd {folder}; "
         f"{sys.executable} -W error -m support.full_disk mounted"
     )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     try:
-        done = subprocess.run(["unshare", "-m", "sh", "-c", script], check=False)
+        done = subprocess.run(["unshare", "-m", "sh", "-c", script], env=env, check=False)
     except FileNotFoundError:
         done = None
     shutil.rmtree(folder)
