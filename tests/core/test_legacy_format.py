@@ -70,16 +70,6 @@ def test_what_numpack_0_7_wrote_reads_as_it_read_it(name):
             assert equal(rows_of(array, folder), expected[key]), key
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_what_numpack_0_7_wrote_is_named_file_by_file(name):
-    folder = FIXTURES / f"{name}.npk"
-    named = legacy.files(legacy.read(folder).values())
-    assert len(named) == len(set(named))
-    # Whether the file system composes accents or not, each name finds its file.
-    there = [file for file in named if (folder / file).exists()]
-    assert len(there) == len(os.listdir(folder))
-
-
 def test_shapes_are_those_of_the_files_and_times_are_microseconds():
     old = legacy.read(FIXTURES / "deleted.npk")
     assert list(old) == ["x", "y"]
@@ -160,7 +150,6 @@ def test_shapes_are_kept(shape):
 def test_a_folder_of_no_arrays_has_none():
     write({})
     assert legacy.read(FOLDER) == {}
-    assert legacy.files([]) == ["metadata.npkm"]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 128, 1000, 600_000])
@@ -199,17 +188,6 @@ def test_what_stands_behind_the_rows_is_no_part_of_them():
     with (FOLDER / "data_x.npkd").open("ab") as file:
         file.write(b"of an append that never ended")
     assert equal(rows_of(legacy.read(FOLDER)["x"]), ROWS)
-
-
-def test_the_files_are_named_metadata_last():
-    write({"x": ROWS, "y": ROWS}, {"y": [1]})
-    assert legacy.files(legacy.read(FOLDER).values()) == [
-        "data_x.npkd",
-        "data_y.npkd",
-        "deleted_x.npkb",
-        "deleted_y.npkb",
-        "metadata.npkm",
-    ]
 
 
 def test_reading_changes_and_keeps_nothing():

@@ -28,7 +28,6 @@ import numpy as np
 from ..errors import CorruptStoreError, NewerFormatError, StoreError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from .._dtypes import DType
@@ -116,16 +115,6 @@ def read(folder: Path) -> dict[str, OldArray]:
         dropped = _dropped(folder / _bitmap_of(array.file), _rows(array.shape))
         arrays[array.name] = replace(array, dropped=dropped)
     return arrays
-
-
-def files(arrays: Iterable[OldArray]) -> list[str]:
-    """Name the files of the old layout, in the order in which to remove them.
-
-    A bitmap is named for each array, whether there is one or not. The metadata comes last:
-    while it is there, so is something to remove.
-    """
-    data = [array.file for array in arrays]
-    return [*data, *map(_bitmap_of, data), METADATA]
 
 
 @dataclass(slots=True)
