@@ -124,8 +124,8 @@ def test_rows_of_every_dtype_are_replaced(store, name):
     assert elements(read_anew()) == elements(array[[0, 1, 1, 0]])
 
 
-@pytest.mark.parametrize("name", LOWPREC if find_spec("ml_dtypes") else [])
-def test_rows_of_ml_dtypes_are_replaced(store, name):
+@pytest.mark.parametrize("name", ["uint8", *(LOWPREC if find_spec("ml_dtypes") else [])])
+def test_rows_of_narrow_dtypes_are_replaced(store, name):
     array = np.array([1, 2, 3]).astype(dtype_of(name))
     store.save({"x": array})
     store.replace({"x": array[:1]}, -1)
