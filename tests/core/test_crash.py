@@ -385,6 +385,19 @@ def test_a_missing_name_is_a_key_error_also_while_others_write(store):
     run_in_threads(write, read)
 
 
+@pytest.mark.parametrize("change", [{"new": ROWS}, {"x": ROWS[:1], "new": ROWS}])
+def test_names_that_someone_looks_through_do_not_change_under_him(store, change):
+    store.save({"x": ROWS, "y": ROWS})
+    arrays = store._handle.session.arrays()
+    looking = iter(arrays)
+    assert next(looking) == "x"
+    store.save(change)
+    store.append({"y": ROWS})
+    assert list(looking) == ["y"]
+    store.drop(["x", "new"])
+    assert list(arrays) == ["x", "y"]
+
+
 def test_a_store_is_closed_beside_threads_that_use_it_without_harm(store):
     store.save({"x": ROWS})
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .schema import decode_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from .._dtypes import DType
 
@@ -163,7 +163,8 @@ class State(NamedTuple):
     next_id : int
         Number of the next data file.
     arrays : dict of str to Entry
-        In the order in which the names came. Later commits change it, each of them at once.
+        In the order in which the names came. A commit that changes rows alone puts new
+        entries into it, all at once; one that changes the names makes a new dictionary.
     journal : int or None
         CRC-32 of the journal, if the last commit is one whose rows are written in place
         after it.
@@ -199,9 +200,16 @@ class State(NamedTuple):
         }
         return cls(line["store"], line["commit"], line["next_id"], arrays, line.get("journal"))
 
-    def after(self, lines: Iterable[Record]) -> State:
-        """Give the state after some commits; `arrays` becomes what it is after them."""
-        state = self
+    def after(self, lines: Sequence[Record]) -> State:
+        """Give the state after some commits.
+
+        Values of `arrays` become what they are after them; its names never change, because
+        other threads may be looking through them.
+        """
+        arrays = self.arrays
+        if any("put" in line or "drop" in line for line in lines):
+            arrays = arrays.copy()
+        state = self._replace(arrays=arrays)
         for line in lines:
             is_commit = "time_us" in line  # a snapshot says what is known already
             if line["commit"] != state.commit + is_commit:
@@ -220,11 +228,8 @@ class State(NamedTuple):
         for name, record in line.get("put", {}).items():
             changes[name] = Entry.of(record, time)
             next_id = max(next_id, int(record["id"].partition("-")[0]) + 1)
-        gone = line.get("drop", ())
-        if gone:
-            arrays = arrays.copy()
-            for name in gone:
-                del arrays[name]
+        for name in line.get("drop", ()):
+            del arrays[name]
         arrays.update(changes)  # at once for every other thread
         return State(self.token, line["commit"], next_id, arrays, line.get("journal"))
 
