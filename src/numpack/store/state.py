@@ -216,22 +216,8 @@ class State(NamedTuple):
                 msg = f"commit {line['commit']} follows commit {state.commit}"
                 raise ValueError(msg)
             if is_commit:
-                state = state._after(line)
+                state = _after(state, line)
         return state
-
-    def _after(self, line: Record) -> State:
-        arrays, next_id, time = self.arrays, self.next_id, line["time_us"]
-        changes = {
-            name: arrays[name].changed(fields, time)
-            for name, fields in line.get("set", {}).items()
-        }
-        for name, record in line.get("put", {}).items():
-            changes[name] = Entry.of(record, time)
-            next_id = max(next_id, int(record["id"].partition("-")[0]) + 1)
-        for name in line.get("drop", ()):
-            del arrays[name]
-        arrays.update(changes)  # at once for every other thread
-        return State(self.token, line["commit"], next_id, arrays, line.get("journal"))
 
 
 def encode(line: Mapping[str, Any]) -> bytes:
@@ -266,3 +252,18 @@ def decode_all(lines: Sequence[bytes]) -> list[Record]:
     text = b"".join((b"[", b",".join(lines), b"]")).decode("utf-8", "surrogatepass")
     decoded: list[Record] = _parse(text)[0]
     return decoded
+
+
+def _after(state: State, line: Record) -> State:
+    """Take one commit over into the dictionary of arrays."""
+    arrays, next_id, time = state.arrays, state.next_id, line["time_us"]
+    changes = {
+        name: arrays[name].changed(fields, time) for name, fields in line.get("set", {}).items()
+    }
+    for name, record in line.get("put", {}).items():
+        changes[name] = Entry.of(record, time)
+        next_id = max(next_id, int(record["id"].partition("-")[0]) + 1)
+    for name in line.get("drop", ()):
+        del arrays[name]
+    arrays.update(changes)  # at once for every other thread
+    return State(state.token, line["commit"], next_id, arrays, line.get("journal"))
