@@ -75,6 +75,7 @@ OPERATIONS = {
     "save": lambda s: s.save({"x": -ROWS, "y": ROWS}),
     "append": lambda s: s.append({"x": ROWS}),
     "drop": lambda s: s.drop("x"),
+    "drop rows": lambda s: s.drop("x", [1]),
 }
 left, lost = 0, []
 sys.unraisablehook = lambda error: lost.append(repr(error.exc_value))
@@ -132,13 +133,13 @@ while left <= 0:
 
 
 @pytest.mark.parametrize("fold", [False, True])
-@pytest.mark.parametrize("operation", ["save", "append", "drop"])
+@pytest.mark.parametrize("operation", ["save", "append", "drop", "drop rows"])
 def test_an_interrupt_at_any_line_of_the_log_leaves_the_handle_usable(
     run_python, operation, fold
 ):
     output = run_python(INTERRUPTS, operation, str(fold))
     results = [json.loads(each) for each in output.splitlines()]
-    assert len(results) > 20, "the interrupts no longer strike"
+    assert len(results) > 15, "the interrupts no longer strike"
     assert [each for each in results if each[1]] == []
 
 

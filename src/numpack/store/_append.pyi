@@ -1,12 +1,14 @@
+from typing import Any
+
+import numpy as np
+
+from .._dtypes import DType
 from .._memory import Array
+from .log import View
 
 def append_and_commit(
-    data: int,
-    rows: Array,
-    offset: int,
-    tail: int,
-    log: int,
-    end: int,
-    head: bytes,
-    count: int,
-) -> tuple[int, int]: ...
+    view: View, name: str, key: bytes, dtype: DType, file: int, rows: Array
+) -> View | None: ...
+def drop_and_commit(
+    view: View, name: str, key: bytes, file: int, numbers: np.ndarray[Any, np.dtype[np.int64]]
+) -> View | None: ...

@@ -1,14 +1,32 @@
 # cython: language_level=3
-"""The change that is made most, in one go: rows at the end of a data file, and their commit."""
+"""The changes that are made most, in one go: what comes to the end of a file, and its commit.
+
+They know how `state.Entry`, `state.State` and `log.View` lie in memory: they are tuples.
+"""
 
 import os
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBUF_STRIDES,
+    PyBuffer_IsContiguous,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport EINTR, errno
-from libc.stdint cimport int64_t, uint32_t
-from libc.stdio cimport snprintf
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport ftruncate, pwrite
+
+# To call a named tuple's class costs three times as much.
+cdef extern from *:
+    """
+    #define numpack_tuple_like(known, arguments) \
+        PyTuple_Type.tp_new(Py_TYPE(known), (arguments), NULL)
+    """
+    object numpack_tuple_like(object known, tuple arguments)
 
 cdef extern from "_crc32.h":
     void numpack_begin_crc32()
@@ -17,73 +35,225 @@ cdef extern from "_crc32.h":
 numpack_begin_crc32()
 
 cdef enum:
-    LINE = 1024  # bytes of a line at the most
+    BLOCK = 1 << 20  # bytes with a checksum
+    NAME = 800  # bytes of an array's name, at the most
+    LINE = NAME + 224
+
+cdef struct Growth:  # of a file
+    int file
+    int64_t offset
+    int64_t count  # what it holds then, as the log counts it
+    uint32_t crc  # of what stands before, and then of all
+    int64_t time  # in microseconds since 1970
+
+cdef struct Line:
+    char text[LINE]
+    size_t length
 
 
-def append_and_commit(
-    int data, rows, int64_t offset, uint32_t tail, int log, int64_t end, bytes head, int64_t count
-):
+def append_and_commit(view, str name, bytes key, dtype, int file, rows):
     """Write rows at the end of a data file, then the line that commits them.
 
     Parameters
     ----------
-    data : int
-        Descriptor of the data file.
-    rows : buffer
-        What to write; it must not reach the end of the block in which `offset` lies.
-    offset : int
-        Where to write it.
-    tail : int
-        CRC-32 of the bytes of that block before `offset`.
-    log : int
-        Descriptor of the log.
-    end : int
-        Where the log ends.
-    head : bytes
-        The line up to the number of rows, of 900 bytes at the most.
-    count : int
-        The new number of rows.
+    view : View
+        The log.
+    name : str
+        The array.
+    key : bytes
+        Its name in JSON.
+    dtype : dtype
+        Of the array.
+    file : int
+        Descriptor of its data file.
+    rows : ndarray
+        What to append.
 
     Returns
     -------
-    tuple of int
-        The new tail, and the length of the line.
+    View or None
+        The log after the commit; ``None`` if nothing was done, because the rows are to be
+        looked at more closely: they do not fit, or have to be converted, or reach the end of
+        a block, or the name is long.
 
     Raises
     ------
     OSError
-        Nothing was committed; the data file may be longer than before.
+        Nothing was committed; the file may be longer than before.
     """
-    cdef Py_buffer view
-    cdef char line[LINE]
-    cdef size_t length = len(head)
-    cdef int error
-    if length > LINE - 124:
-        raise ValueError("the head of the line is too long")
-    PyObject_GetBuffer(rows, &view, PyBUF_SIMPLE)
+    cdef Py_buffer buffer
+    cdef Growth growth
+    cdef tuple entry = entry_of(view, name)
+    if rows.dtype != dtype or len(key) > NAME:
+        return None
+    PyObject_GetBuffer(rows, &buffer, PyBUF_STRIDES)
     try:
-        memcpy(line, <const char *>head, length)
-        with nogil:
-            error = write_whole(data, <const char *>view.buf, view.len, offset)
-            if not error:
-                tail = ~numpack_crc32(~tail, <const unsigned char *>view.buf, view.len)
-                length += snprintf(
-                    line + length, 62, b'%lld,"tail":%u}}', <long long>count, tail
-                )
-                length += snprintf(
-                    line + length,
-                    62,
-                    b',"crc32":"%08x"}\n',
-                    ~numpack_crc32(~<uint32_t>0, <const unsigned char *>line, length),
-                )
-                error = write_whole(log, line, length, end)
-                if error:
-                    ftruncate(log, end)
+        growth.file = file
+        if not has_room(&growth, entry, &buffer):
+            return None
+        length = write(&growth, view, key, b"rows", b"tail", &buffer)
     finally:
-        PyBuffer_Release(&view)
+        PyBuffer_Release(&buffer)
+    stored = (growth.count, *(<tuple>entry[2])[1:])
+    fields = (entry[0], entry[1], stored, growth.time, growth.crc)
+    return after(view, name, fields + entry[5:], length)
+
+
+cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
+    """Tell whether rows are like those stored, and stay in the block that is not full."""
+    cdef tuple stored = entry[2]
+    cdef Py_ssize_t axis, width = rows.itemsize
+    if not rows.ndim or rows.ndim != len(stored) or not PyBuffer_IsContiguous(rows, c"C"):
+        return False
+    for axis in range(1, rows.ndim):
+        if <Py_ssize_t>stored[axis] != rows.shape[axis]:
+            return False
+        width *= rows.shape[axis]
+    growth.offset = <int64_t>stored[0] * width
+    growth.count = <int64_t>stored[0] + rows.shape[0]
+    growth.crc = entry[4]
+    return growth.offset % BLOCK + rows.len < BLOCK
+
+
+def drop_and_commit(view, str name, bytes key, int file, numbers):
+    """Write row numbers at the end of a list of dropped rows, then the line that commits them.
+
+    Parameters
+    ----------
+    view, name, key
+        As above.
+    file : int
+        Descriptor of the list.
+    numbers : ndarray of int64
+        Contiguous, little-endian.
+
+    Returns
+    -------
+    View or None
+        The log after the commit; ``None`` if nothing was done, because the name is long.
+
+    Raises
+    ------
+    OSError
+        Nothing was committed; the list may be longer than before.
+    """
+    cdef Py_buffer buffer
+    cdef Growth growth
+    cdef tuple entry = entry_of(view, name)
+    if len(key) > NAME:
+        return None
+    PyObject_GetBuffer(numbers, &buffer, PyBUF_SIMPLE)
+    try:
+        growth.file, growth.offset, growth.crc = file, 8 * <int64_t>entry[5], entry[6]
+        growth.count = <int64_t>entry[5] + buffer.len // 8
+        length = write(&growth, view, key, b"dropped", b"dropped_crc32", &buffer)
+    finally:
+        PyBuffer_Release(&buffer)
+    fields = (*entry[:3], growth.time, entry[4], growth.count, growth.crc)
+    return after(view, name, fields + entry[7:], length)
+
+
+cdef tuple state_of(view):
+    return <tuple>(<tuple>view)[5]
+
+
+cdef tuple entry_of(view, str name):
+    return <tuple>(<dict>state_of(view)[3])[name]
+
+
+cdef after(view, str name, tuple entry, int64_t length):
+    """Give the view of a log to which a line was written."""
+    cdef tuple before = <tuple>view, state = state_of(view)
+    cdef dict arrays = state[3]
+    arrays[name] = like(arrays[name], entry)
+    state = <tuple>like(state, (state[0], <int64_t>state[1] + 1, state[2], arrays, None))
+    end = <int64_t>before[1] + length
+    return like(view, (before[0], end, False, before[3], before[4], state))
+
+
+cdef like(known, tuple fields):
+    """Make a named tuple."""
+    return numpack_tuple_like(known, (fields,))
+
+
+cdef int64_t write(
+    Growth *growth, view, bytes key, bytes counted, bytes summed, Py_buffer *data
+) except -1:
+    """Write data and the line; give its length."""
+    cdef int log = (<tuple>view)[0], error
+    cdef int64_t end = (<tuple>view)[1], commit = <int64_t>state_of(view)[1] + 1
+    cdef Line line
+    growth.time = now_us()
+    line.length = 0
+    add(&line, b'{"commit":')
+    add_number(&line, commit)
+    add(&line, b',"time_us":')
+    add_number(&line, growth.time)
+    add(&line, b',"set":{')
+    add(&line, key)
+    add(&line, b':{"')
+    add(&line, counted)
+    add(&line, b'":')
+    add_number(&line, growth.count)
+    add(&line, b',"')
+    add(&line, summed)
+    add(&line, b'":')
+    with nogil:
+        error = write_whole(growth.file, <const char *>data.buf, data.len, growth.offset)
+        if not error:
+            growth.crc = crc32(growth.crc, <const char *>data.buf, data.len)
+            add_number(&line, growth.crc)
+            close(&line)
+            error = write_whole(log, line.text, line.length, end)
+            if error:
+                ftruncate(log, end)
     if error:
         raise OSError(error, os.strerror(error))
-    return tail, length
+    return line.length
+
+
+cdef void add(Line *line, bytes text) noexcept:
+    memcpy(line.text + line.length, PyBytes_AS_STRING(text), len(text))
+    line.length += len(text)
+
+
+cdef void add_number(Line *line, uint64_t number) noexcept nogil:
+    cdef char digits[20]
+    cdef size_t at = 20
+    while True:
+        at -= 1
+        digits[at] = c"0" + number % 10
+        number //= 10
+        if not number:
+            break
+    memcpy(line.text + line.length, digits + at, 20 - at)
+    line.length += 20 - at
+
+
+cdef void close(Line *line) noexcept nogil:
+    """Close the objects that are open, the last behind the checksum of the line."""
+    cdef uint32_t crc
+    cdef int shift
+    memcpy(line.text + line.length, b"}}", 2)
+    line.length += 2
+    crc = crc32(0, line.text, line.length)
+    memcpy(line.text + line.length, b',"crc32":"', 10)
+    line.length += 10
+    for shift in range(28, -1, -4):
+        line.text[line.length] = (<const char *>b"0123456789abcdef")[crc >> shift & 15]
+        line.length += 1
+    memcpy(line.text + line.length, b'"}\n', 3)
+    line.length += 3
+
+
+cdef uint32_t crc32(uint32_t crc, const char *data, size_t size) noexcept nogil:
+    return ~numpack_crc32(~crc, <const unsigned char *>data, size)
+
+
+cdef int64_t now_us() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
 
 
 cdef int write_whole(int descriptor, const char *data, size_t size, int64_t offset) noexcept nogil:

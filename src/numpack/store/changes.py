@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +10,17 @@ import numpy as np
 
 from ..errors import InvalidValueError
 from . import data, dropped, journal
-from ._append import append_and_commit
+from ._append import append_and_commit, drop_and_commit
 from ._sums import BLOCK, patch_sums, sum_blocks
 from .checks import check_rows, entry_of
 from .dropped import Dropped
-from .indexing import gathered, numbers_of
+from .indexing import gathered, numbers_of, rows_of
 from .schema import encode_dtype, storable_dtype
 from .state import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .._dtypes import DType
     from .._memory import Array
     from .data import Progress
     from .dropped import Numbers
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 
 _LARGE = 8 << 20  # bytes of a file that it takes long to remove
-_SHORT = 100  # characters of a name, each of which may take six bytes in the log
 
 
 def save(
@@ -64,9 +61,7 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
     arrays = session.log.state.arrays
     found = {name: entry_of(arrays, name) for name in values}
     for name, array in values.items():
-        dtype = check_rows(name, found[name], array)
-    if len(found) == 1 and _append_small(session, name, found[name], array, dtype):
-        return
+        check_rows(name, found[name], array)
     changes: dict[str, Record] = {}
     try:
         for name, array in values.items():
@@ -86,39 +81,26 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
     _flush(session)
 
 
-def _append_small(
-    session: Session, name: str, entry: Entry, array: Array, dtype: DType
-) -> bool:
+def append_plain(session: Session, name: str, array: Array) -> bool:
     """Append to one array, as nearly all calls do, and those that have to be quick.
 
     Returns
     -------
     bool
-        Whether it was done: not what has to be converted, or reaches the end of a block.
+        Whether it was done. What has to be looked at more closely, or converted, or reaches
+        the end of a block, is left to `append`.
     """
-    offset, nbytes = math.prod(entry[2]) * dtype.itemsize, array.nbytes
-    if (
-        offset % BLOCK + nbytes >= BLOCK
-        or not array.flags.c_contiguous
-        or array.dtype != dtype
-        or len(name) > _SHORT
-        or session.durable
-    ):
+    entry = session.log.state.arrays.get(name)
+    if entry is None or session.durable:
         return False
-    descriptor, rows = session.files.descriptor(entry), entry.stored[0] + len(array)
-
-    def write(log: int, end: int, head: bytes) -> tuple[int, int]:
-        return append_and_commit(descriptor, array, offset, entry.tail, log, end, head, rows)
-
+    file, nbytes = session.files.descriptor(entry), array.nbytes
     try:
-        nbytes += session.log.commit_rows(name, entry, rows, write)
+        return _commit_growth(
+            session, name, nbytes, append_and_commit, entry.dtype, file, array
+        )
     except OSError:
         _give_back(session, entry)
         raise
-    counts = session.counts
-    counts["bytes_written"] += nbytes
-    counts["commits"] += 1
-    return True
 
 
 def _give_back(session: Session, entry: Entry) -> None:
@@ -146,30 +128,56 @@ def drop_rows(session: Session, names: Iterable[str], indexes: Any) -> None:
     """Commit that rows are gone; they stay in the data files until `update`."""
     arrays = session.log.state.arrays
     found = {name: entry_of(arrays, name) for name in names}
-    rows = {name: _row_numbers(name, entry, indexes) for name, entry in found.items()}
+    drops = {name: _without(session, name, entry, indexes) for name, entry in found.items()}
+    drops = {name: drop for name, drop in drops.items() if len(drop[0])}
+    if len(drops) != 1 or not _drop_plain(session, drops):
+        _drop_all(session, drops)
+    for name, (_, gone) in drops.items():
+        session.keep_dropped(session.log.state.arrays[name], gone)
+
+
+def _without(
+    session: Session, name: str, entry: Entry, indexes: Any
+) -> tuple[Numbers, Dropped]:
+    """Give the numbers in the data file of rows to drop, and all that are dropped then."""
+    count = _rows_kept(name, entry)
+    rows = rows_of(indexes, count)
+    rows = np.arange(*rows.indices(count)) if isinstance(rows, slice) else rows.copy()
+    rows.sort()
+    gone = session.dropped_rows(entry) or Dropped(rows[:0], count)
+    try:
+        return gone.and_more(rows)
+    except ValueError:  # some are told twice, or from the end, or are out of range
+        return gone.and_more(np.unique(numbers_of(rows, count)))
+
+
+def _drop_plain(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) -> bool:
+    """Drop rows of one array, as `append_plain` appends to one."""
+    if session.durable:
+        return False
+    [(name, (numbers, _))] = drops.items()
+    file = session.files.named(session.log.state.arrays[name].dropped_file)
+    return _commit_growth(session, name, numbers.nbytes, drop_and_commit, file, numbers)
+
+
+def _drop_all(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) -> None:
     changes: dict[str, Record] = {}
-    after: dict[str, Dropped] = {}
-    for name, numbers in rows.items():
-        if len(numbers):
-            entry, sorted_rows = found[name], _sorted_once(numbers)
-            gone = session.dropped_rows(entry) or Dropped(sorted_rows[:0], entry.stored[0])
-            stored, after[name] = gone.and_more(sorted_rows)
-            file = session.files.named(entry.dropped_file)
-            crc = dropped.write(file, entry, stored, durable=session.durable)
-            changes[name] = {"dropped": entry.dropped + len(stored), "dropped_crc32": crc}
-            session.counts["bytes_written"] += stored.nbytes
+    for name, (numbers, _) in drops.items():
+        entry = session.log.state.arrays[name]
+        file = session.files.named(entry.dropped_file)
+        crc = dropped.write(file, entry, numbers, durable=session.durable)
+        changes[name] = {"dropped": entry.dropped + len(numbers), "dropped_crc32": crc}
+        session.counts["bytes_written"] += numbers.nbytes
     if changes:
         _commit(session, changes=changes)
         _flush(session)
-        for name, gone in after.items():
-            session.keep_dropped(session.log.state.arrays[name], gone)
 
 
 def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None:
     """Journal new rows, commit them, write them in place, strike out the journal."""
     arrays = session.log.state.arrays
     found = {name: entry_of(arrays, name) for name in values}
-    rows = {name: _row_numbers(name, found[name], indexes) for name in values}
+    rows = {name: numbers_of(indexes, _rows_kept(name, entry)) for name, entry in found.items()}
     changes = {}
     for name, array in values.items():
         check_rows(name, found[name], array, count=len(rows[name]))
@@ -255,6 +263,17 @@ def _commit(session: Session, **what: Any) -> None:
     session.counts["commits"] += 1
 
 
+def _commit_growth(session: Session, name: str, nbytes: int, grow: Any, *what: Any) -> bool:
+    """Commit in one go what comes to the end of a file; tell whether it was done."""
+    length = session.log.commit_growth(name, grow, *what)
+    if not length:
+        return False
+    counts = session.counts
+    counts["bytes_written"] += length + nbytes
+    counts["commits"] += 1
+    return True
+
+
 def _flush(session: Session) -> None:
     """Flush a commit to the device: it has happened, even if this fails."""
     if session.durable:
@@ -270,18 +289,12 @@ def _unlink(session: Session, entries: Iterable[Entry]) -> None:
         session.folder.unlink(entry.dropped_file)
 
 
-def _row_numbers(name: str, entry: Entry, indexes: Any) -> Numbers:
+def _rows_kept(name: str, entry: Entry) -> int:
     if not entry.stored:
         msg = f"{name!r} is 0-d and has no rows; save it anew"
         raise InvalidValueError(msg)
-    return numbers_of(indexes, entry.shape[0])
-
-
-def _sorted_once(numbers: Numbers) -> Numbers:
-    """Sort row numbers, and keep each of them once."""
-    numbers = np.sort(numbers)
-    is_new = numbers[1:] != numbers[:-1]
-    return numbers if is_new.all() else numbers[np.concatenate([[True], is_new])]
+    count: int = entry.stored[0]
+    return count - entry.dropped
 
 
 def _change(session: Session, entry: Entry, rows: Numbers, array: Array) -> journal.Change:
@@ -303,7 +316,7 @@ def _change(session: Session, entry: Entry, rows: Numbers, array: Array) -> jour
 
 def _last_of_each(rows: Numbers, fresh: Array) -> tuple[Numbers, Array]:
     """Keep the last of the values that are given for one row, as NumPy does."""
-    if len(_sorted_once(rows)) == len(rows):
+    if len(np.unique(rows)) == len(rows):
         return rows, fresh
     unique, last = np.unique(rows[::-1], return_index=True)
     return unique, gathered(fresh, len(rows) - 1 - last)

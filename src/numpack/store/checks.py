@@ -63,16 +63,7 @@ def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) 
     Their dtype and row shape have to be those stored, which is given back; a single row may
     lack its axis.
     """
-    stored = entry.stored
-    dtype = entry.dtype
-    if (
-        stored
-        and array.dtype == dtype
-        and array.ndim
-        and array.shape[1:] == stored[1:]
-        and count is None
-    ):
-        return dtype
+    stored, dtype = entry.stored, entry.dtype
     if not stored:
         msg = f"{name!r} is 0-d: there are no rows to append to; save it anew"
         raise InvalidValueError(msg)

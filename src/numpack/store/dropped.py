@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CorruptStoreError
+from ._dropped import find_stored, merge
 from ._sums import crc32
 from .files import read_between, write_all
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 _ITEM = 8  # bytes of a row number
-_RECENT = 2048  # row numbers
+_RECENT = 4096  # row numbers
 
 
 class Dropped:
@@ -41,23 +42,12 @@ class Dropped:
         Numbers of more of them, sorted, among the rows without `rows`.
     """
 
-    __slots__ = ("_recent_kept", "_rows_kept", "count", "recent", "rows")
+    __slots__ = ("count", "recent", "rows")
 
-    def __init__(
-        self,
-        rows: Numbers,
-        count: int,
-        recent: Numbers | None = None,
-        *,
-        _rows_kept: Numbers | None = None,
-    ) -> None:
+    def __init__(self, rows: Numbers, count: int, recent: Numbers | None = None) -> None:
         self.rows = rows
         self.count = count
         self.recent = rows[:0] if recent is None else recent
-        if _rows_kept is None:
-            _rows_kept = rows - np.arange(len(rows))
-        self._rows_kept = _rows_kept  # how many kept rows come before each
-        self._recent_kept = self.recent - np.arange(len(self.recent))
 
     def __len__(self) -> int:
         """Tell how many rows were dropped."""
@@ -69,10 +59,11 @@ class Dropped:
 
     def stored(self, numbers: Numbers) -> Numbers:
         """Give the numbers in the data file of rows as the user numbers them."""
-        if len(self.recent):
-            numbers = numbers + np.searchsorted(self._recent_kept, numbers, side="right")
-        if len(self.rows):
-            numbers = numbers + np.searchsorted(self._rows_kept, numbers, side="right")
+        for dropped in (self.recent, self.rows):
+            if len(dropped):
+                found = np.empty(len(numbers), np.int64)
+                find_stored(dropped, numbers, found)
+                numbers = found
         return numbers
 
     def kept_before(self, stored: int) -> int:
@@ -102,29 +93,34 @@ class Dropped:
             Their numbers in the data file.
         Dropped
             All that are dropped then.
+
+        Raises
+        ------
+        ValueError
+            A number is told twice, or is out of range.
         """
-        recent = numbers
-        if len(self.recent):
-            numbers = numbers + self._recent_kept.searchsorted(numbers, "right")
-            recent = np.concatenate((self.recent, numbers))
-            recent.sort(kind="stable")  # which merges what is sorted
-        if len(self.rows):
-            numbers = numbers + self._rows_kept.searchsorted(numbers, "right")
-        if len(recent) <= _RECENT:
-            return numbers, Dropped(self.rows, self.count, recent, _rows_kept=self._rows_kept)
-        return numbers, Dropped(Dropped(self.rows, self.count, recent)._all(), self.count)  # noqa: SLF001
+        rows = self.rows
+        stored, recent = _merged(self.recent, numbers, self.count - len(self))
+        if len(rows):
+            find_stored(rows, stored, stored)
+        if len(recent) > _RECENT:
+            rows, recent = _merged(rows, recent, self.count - len(rows))[1], rows[:0]
+        return stored, Dropped(rows, self.count, recent)
 
     def of_count(self, count: int) -> Dropped:
         """Give the same rows after the data file has grown, or when it was shorter."""
         return self if count == self.count else Dropped(self.rows, count, self.recent)
 
     def _all(self) -> Numbers:
-        if not len(self.recent):
-            return self.rows
-        if not len(self.rows):
-            return self.recent
-        recent = self.recent + np.searchsorted(self._rows_kept, self.recent, side="right")
-        return np.sort(np.concatenate((self.rows, recent)), kind="stable")
+        return _merged(self.rows, self.recent, self.count - len(self.rows))[1]
+
+
+def _merged(dropped: Numbers, numbers: Numbers, kept: int) -> tuple[Numbers, Numbers]:
+    """Give the numbers in the data file of rows that are dropped, and of all dropped then."""
+    stored = np.empty(len(numbers), np.int64)
+    merged = np.empty(len(dropped) + len(numbers), np.int64)
+    merge(dropped, numbers, kept, stored, merged)
+    return stored, merged
 
 
 def write(descriptor: int, entry: Entry, rows: Numbers, *, durable: bool) -> int:

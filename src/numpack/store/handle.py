@@ -102,32 +102,32 @@ class Handle:
 
     def begin(self) -> Session:
         """Take the store's lock and read the log; `end` has to follow."""
-        session = self.opened()
+        session = self.session
+        if session is None:
+            raise closed(self.path)
         if session.read_only:
             raise StoreError(session.read_only)
         session.mutex.acquire()
+        if session.is_written:  # by this very thread: by a signal handler, say
+            session.mutex.release()
+            msg = f"this thread is writing to the store {self.path} already"
+            raise StoreError(msg)
         try:
-            self._take(session)
+            session.lock.__enter__()
         except BaseException:
             session.mutex.release()
             raise
-        return session
-
-    def _take(self, session: Session) -> None:
-        if session.is_written:  # by this very thread: by a signal handler, say
-            msg = f"this thread is writing to the store {self.path} already"
-            raise StoreError(msg)
-        session.lock.__enter__()
+        session.is_written = True
         try:
             state = session.log.refresh()
             if state.journal is not None:
                 session.settle(state)
             if not self._swept:
                 self._sweep(session, state)
-            session.is_written = True
         except BaseException:
-            session.lock.__exit__()
+            self.end(session)
             raise
+        return session
 
     def end(self, session: Session) -> None:
         """Let the next writer in."""

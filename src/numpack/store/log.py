@@ -17,7 +17,7 @@ import json
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from ..errors import CorruptStoreError, StoreClosedError
 from ._files import has_changed, is_current, open_ends
@@ -40,7 +40,7 @@ _MARK = b'{"numpack":1,"commits":%-20d'
 _MARK_LENGTH = 64
 _SNAPSHOT = b'\n{"store":'  # so begins a snapshot, and nothing else: JSON escapes line ends
 _WINDOW_BYTES = 16 * 1024  # read from the end of the log when it is opened
-_SNAPSHOT_EVERY = 2 * 1024  # bytes of commits, and no less than _SNAPSHOT_FACTOR snapshots:
+_SNAPSHOT_EVERY = 3 * 1024  # bytes of commits, and no less than _SNAPSHOT_FACTOR snapshots:
 _SNAPSHOT_FACTOR = 2  # what is read on opening is in proportion to the arrays
 _FOLD_BYTES = 1 << 20  # a log is folded when it is longer, and than _FOLD_FACTOR snapshots:
 _FOLD_FACTOR = 16  # folding costs a constant share of the writing
@@ -49,7 +49,7 @@ _FOLD_FACTOR = 16  # folding costs a constant share of the writing
 _Opened = tuple[int, bytes, int, bytes]  # what `open_ends` gives
 
 
-class _View(NamedTuple):
+class View(NamedTuple):
     """An open log and what was read of it: put in place at once, so never half."""
 
     descriptor: int
@@ -75,7 +75,7 @@ class Log:
         self._folder = folder
         self._flags = os.O_RDWR if writable else os.O_RDONLY
         self._lock = threading.RLock()
-        self._view: _View | None = None
+        self._view: View | None = None
         self._view = self._opened()
 
     def __del__(self) -> None:
@@ -112,12 +112,13 @@ class Log:
     @property
     def state(self) -> State:
         """What the log said when it was last read."""
-        return self._now().state
+        view = self._view or self._now()
+        return view.state
 
     def refresh(self) -> State:
         """Read what others committed since, and give the state.
 
-        One ``fstat`` tells whether there is anything: the size grows with each commit, and
+        One system call tells whether there is anything: the size grows with each commit, and
         a log that was renamed over, or whose store was removed, has lost its only name.
         """
         view = self._view
@@ -185,42 +186,42 @@ class Log:
         with self._lock:
             view = self._now()
             write_line(view, data)
-            self._move_on(view, len(data), view.state.after((line,)))
+            end, state = view.end + len(data), view.state.after((line,))
+            self._move_on(view._replace(end=end, torn=False, state=state))
         if self._now().snapshot_length <= _SNAPSHOT_EVERY and not changes:
             self.conclude()  # as cheap as the line: who opens the store is spared reading it
         return len(data)
 
-    def commit_rows(
-        self,
-        name: str,
-        entry: Entry,
-        rows: int,
-        write: Callable[[int, int, bytes], tuple[int, int]],
-    ) -> int:
-        """Commit that one array has grown: `commit`, for the call that is made most.
+    def commit_growth(self, name: str, grow: Callable[..., View | None], *what: Any) -> int:
+        """Commit that a file of an array has grown: `commit`, for what is called most.
 
         Parameters
         ----------
         name : str
-        entry : Entry
-        rows : int
-            New number of rows.
-        write : callable
-            Takes the log's descriptor and end and the line up to the number of rows; writes
-            the rows and the line; gives the new tail and the length of the line.
+        grow : callable
+            `append_and_commit` or `drop_and_commit`.
+        *what
+            What it takes behind the name in JSON.
+
+        Returns
+        -------
+        int
+            Bytes written to the log; 0 if nothing was done.
+
+        Raises
+        ------
+        OSError
+            Nothing has happened, but the file may be longer.
         """
         with self._lock:
-            view = self._now()
+            view = self._view or self._now()
             if view.torn:
                 os.ftruncate(view.descriptor, view.end)
-            token, commit, next_id, arrays, _ = view.state
-            time = now_us()
-            head = f'{{"commit":{commit + 1},"time_us":{time},"set":{{{_key(name)}:{{"rows":'
-            tail, length = write(view.descriptor, view.end, head.encode(*_UTF8))
-            stored = (rows, *entry.stored[1:])
-            arrays[name] = Entry(entry[0], entry[1], stored, time, tail, *entry[5:])
-            self._move_on(view, length, State(token, commit + 1, next_id, arrays))
-        return length
+            grown = grow(view, name, _KEYS.get(name) or _key(name), *what)
+            if grown is None:
+                return 0
+            self._move_on(grown)
+            return grown.end - view.end
 
     def mark(self) -> None:
         """Tell in the first line how many commits there are, so that none is lost unseen.
@@ -253,15 +254,15 @@ class Log:
                 at += len(line)
             return found
 
-    def _move_on(self, view: _View, length: int, state: State) -> None:
+    def _move_on(self, view: View) -> None:
         """Take note of a commit, and write a snapshot behind it when it is time for one."""
-        end = view.end + length
-        self._view = view = _View(view[0], end, False, view[3], view[4], state)
-        if end - view.snapshot > max(_SNAPSHOT_EVERY, _SNAPSHOT_FACTOR * view.snapshot_length):
+        self._view = view
+        behind = view.end - view.snapshot
+        if behind > _SNAPSHOT_EVERY and behind > _SNAPSHOT_FACTOR * view.snapshot_length:
             with contextlib.suppress(OSError):  # the commit stands; the next tries again
                 self._snapshot(view)
 
-    def _snapshot(self, view: _View) -> None:
+    def _snapshot(self, view: View) -> None:
         line = encode(view.state.snapshot())
         if view.end > max(_FOLD_BYTES, _FOLD_FACTOR * len(line)):
             write_new(self._folder, view.state, durable=True)
@@ -271,12 +272,12 @@ class Log:
         self._view = view._replace(end=end, snapshot=end, snapshot_length=len(line))
         self.mark()
 
-    def _now(self) -> _View:
+    def _now(self) -> View:
         if self._view is None:
             raise closed(self._folder.path)
         return self._view
 
-    def _opened(self) -> _View:
+    def _opened(self) -> View:
         """Open the log and read it from its last snapshot."""
         try:
             opened = self._open()
@@ -304,7 +305,7 @@ class Log:
         self._flags = os.O_RDONLY
         return open_ends(folder, _NAME, self._flags, *sizes)
 
-    def _read(self, descriptor: int, mark: bytes, size: int, data: bytes) -> _View:
+    def _read(self, descriptor: int, mark: bytes, size: int, data: bytes) -> View:
         """Read the lines from the last snapshot on.
 
         Parameters
@@ -327,7 +328,7 @@ class Log:
         first = data[at : data.find(b"\n", at) + 1]
         commits, state = self._begun(mark, first, start + at)
         snapshot = start + at + len(first)
-        view = _View(descriptor, snapshot, False, snapshot, len(first), state)
+        view = View(descriptor, snapshot, False, snapshot, len(first), state)
         rest = data[at + len(first) :]
         view = self._with(view, rest) if rest else view
         if view.state.commit < commits:
@@ -335,14 +336,14 @@ class Log:
             self._damaged(what, view.state)
         return view
 
-    def _read_on(self, view: _View) -> _View:
+    def _read_on(self, view: View) -> View:
         """Read the whole lines behind what was read already."""
         size = os.fstat(view.descriptor).st_size
         if size < view.end:
             self._damaged(f"it was cut to {size:,} of {view.end:,} bytes", view.state)
         return self._with(view, read_between(view.descriptor, view.end, size))
 
-    def _with(self, view: _View, data: bytes) -> _View:
+    def _with(self, view: View, data: bytes) -> View:
         """Give the view after the whole lines of `data`."""
         state, end, snapshot, length = view.state, view.end, view.snapshot, view.snapshot_length
         whole = data.rfind(b"\n") + 1
@@ -355,7 +356,7 @@ class Log:
             end += len(line)
             if line.startswith(_SNAPSHOT[1:]):
                 snapshot, length = end, len(line)
-        return _View(view.descriptor, end, whole < len(data), snapshot, length, state)
+        return View(view.descriptor, end, whole < len(data), snapshot, length, state)
 
     def _find_damage(self, state: State, at: int, lines: list[bytes]) -> NoReturn:
         for line in lines:
@@ -426,7 +427,7 @@ def _retire(folder: Folder) -> None:
             os.close(descriptor)
 
 
-def write_line(view: _View, line: bytes) -> None:
+def write_line(view: View, line: bytes) -> None:
     """Write a line at the end of the log.
 
     What a dead writer began is cut off before: written over, it might be read as damage.
@@ -455,13 +456,11 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-def _key(name: str) -> str:
-    key = _KEYS.get(name)
-    if key is None:
-        if len(_KEYS) > 1000:
-            _KEYS.clear()
-        key = _KEYS[name] = json.dumps(name, ensure_ascii=False)
+def _key(name: str) -> bytes:
+    if len(_KEYS) > 1000:
+        _KEYS.clear()
+    key = _KEYS[name] = json.dumps(name, ensure_ascii=False).encode(*_UTF8)
     return key
 
 
-_KEYS: dict[str, str] = {}  # names in JSON
+_KEYS: dict[str, bytes] = {}  # names in JSON

@@ -8,6 +8,8 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from .._policy import wrong_type
 from ..errors import InvalidValueError, StoreClosedError
 from . import changes
@@ -276,12 +278,22 @@ class NumPack(Reading):
             The disk is full, or cannot be written. Nothing has changed.
         """
         self._session()
+        if type(arrays) is dict and len(arrays) == 1 and self._append_plain(arrays):
+            return
         values = named_arrays(arrays)
         if self._batch.kept:
             self._settle_batch(values)
+        with self._handle.writing() as session:
+            changes.append(session, values)
+
+    def _append_plain(self, arrays: dict[str, Any]) -> bool:
+        """Append to one array if there is nothing to convert; tell whether it was done."""
+        [(name, array)] = arrays.items()
+        if type(array) is not np.ndarray or self._batch.kept:
+            return False
         session = self._handle.begin()
         try:
-            changes.append(session, values)
+            return changes.append_plain(session, name, array)
         finally:
             self._handle.end(session)
 
@@ -349,11 +361,14 @@ class NumPack(Reading):
                 wrong_type("drop", "a name or a list of names", name, "pass str or list of str")
         if self._batch.kept and indexes is not None:
             self._settle_batch(names)
-        with self._handle.writing() as session:
+        session = self._handle.begin()
+        try:
             if indexes is None:
                 changes.drop(session, names)
             else:
                 changes.drop_rows(session, names, indexes)
+        finally:
+            self._handle.end(session)
         self._batch.forget(names)
 
     def update(self, array_name: str, *, progress: Progress | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import CorruptStoreError, InvalidValueError, StoreError
 from . import data, dropped, journal, verify
@@ -15,7 +15,6 @@ from .files import write_all
 from .forks import remember
 from .lazy import LazyArray
 from .lock import Lock, SharedLock
-from .log import Log
 from .old import OldLog
 from .open_files import OpenFiles
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from .data import Progress
     from .dropped import Dropped
     from .files import Folder
+    from .log import Log
     from .state import Entry, State
 
 T = TypeVar("T")
@@ -52,6 +52,8 @@ class Session:
     Attributes
     ----------
     folder, history, counts, read_only, durable
+    log : Log
+        The history, for who may write: folders of 0.x are only read.
     is_old : bool
         Whether it is a folder of NumPack 0.x, which has no checksums.
     mutex : threading.RLock
@@ -75,6 +77,7 @@ class Session:
     ) -> None:
         self.folder = folder
         self.history = history
+        self.log = cast("Log", history)
         self.counts = counts
         self.read_only = read_only
         self.is_old = isinstance(history, OldLog)
@@ -95,12 +98,6 @@ class Session:
         self.mutex, self.is_written = threading.RLock(), False
         self.lock.forget()
         self.history.after_fork()
-
-    @property
-    def log(self) -> Log:
-        """The history, for who may write."""
-        assert isinstance(self.history, Log)  # noqa: S101 -- folders of 0.x are read only
-        return self.history
 
     def close(self) -> None:
         """Close the files; what was loaded stays valid."""

@@ -1,0 +1,6 @@
+from .dropped import Numbers
+
+def find_stored(dropped: Numbers, numbers: Numbers, stored: Numbers) -> None: ...
+def merge(
+    dropped: Numbers, numbers: Numbers, count: int, stored: Numbers, merged: Numbers
+) -> None: ...
