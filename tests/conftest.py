@@ -26,13 +26,15 @@ def run_python(tmp_path):
     import subprocess
     import sys
 
+    paths = [os.path.dirname(__file__), *filter(None, [os.environ.get("PYTHONPATH")])]
+
     def run(script: str, *args: str, expect: int = 0, flags: tuple[str, ...] = ()) -> str:
         done = subprocess.run(
             [sys.executable, "-W", "error", *flags, "-c", script, *args],
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             timeout=300,
             check=False,
         )

@@ -21,6 +21,7 @@ from numpack import (
     StoreError,
     WrongTypeError,
 )
+from numpack.store import folder
 
 ROWS = np.arange(12.0).reshape(6, 2)
 MODES = ["a", "r", "r+", "w", "x"]
@@ -68,6 +69,26 @@ def test_each_mode_keeps_or_empties_or_refuses_what_is_there(filled, mode):
         assert contents() == filled
     else:
         assert names(mode=mode) == ([] if mode == "w" else ["x", "number"])
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_mode_x_refuses_what_another_creates_at_this_moment(monkeypatch, before):
+    check = folder._check_creatable
+
+    def late(path):
+        monkeypatch.setattr(folder, "_check_creatable", check)
+        if not before:
+            check(path)
+        with NumPack("s.npk") as other:
+            other.save({"x": np.arange(3)})
+        if before:
+            check(path)
+
+    monkeypatch.setattr(folder, "_check_creatable", late)
+    with pytest.raises(NotAStoreError):
+        NumPack("s.npk", mode="x").open()
+    with NumPack("s.npk") as store:
+        assert store.load("x").tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -472,16 +493,31 @@ def test_a_pickled_strict_store_is_strict(filled):
 # Progress
 
 LARGE = np.arange(20_000_000.0 / 8)
+
+
+def save_in_a_batch(store, progress):
+    with store.batch_mode():
+        store.save({"new": LARGE, "also": ROWS}, progress=progress)
+
+
+def load_in_a_batch(store, progress):
+    with store.batch_mode():
+        store.load("large")
+        store.load("large", progress=progress)
+
+
 LONG = {
     "save": lambda s, p: s.save({"new": LARGE, "also": ROWS}, progress=p),
     "save of another byte order": lambda s, p: s.save({"new": LARGE.astype(">f8")}, progress=p),
+    "save in a batch": save_in_a_batch,
     "load": lambda s, p: s.load("large", progress=p),
+    "load in a batch": load_in_a_batch,
     "load where rows were dropped": lambda s, p: s.load("holed", progress=p),
     "clone": lambda s, p: s.clone("large", "new", progress=p),
     "update": lambda s, p: s.update("holed", progress=p),
     "verify": lambda s, p: s.verify(progress=p),
 }
-READS = ("load", "load where rows were dropped", "verify")
+READS = ("load", "load in a batch", "load where rows were dropped", "verify")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from support.memory import address, file_position
 from support.old_store import FOLDER, META, write
 
 from numpack import CorruptStoreError, InvalidValueError, NotAStoreError, NumPack, StoreError
+from numpack.store import legacy
 
 FIXTURES = Path(__file__).parents[1] / "data" / "numpack-0.7.0"
 FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk"))
@@ -336,3 +337,34 @@ def test_a_file_system_without_second_names_gets_copies(monkeypatch, written):
         holds(written, upgrade=True)
     holds(written)
     assert not list(Path(OLD).glob("*.npk?"))
+
+
+@pytest.mark.parametrize("moment", ["before it is read", "after it was read"])
+@pytest.mark.parametrize(
+    "options", [{}, {"mode": "r"}, {"upgrade": True}, {"mode": "w"}], ids=str
+)
+def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
+    monkeypatch, written, options, moment
+):
+    read = legacy.read
+
+    def late(path):
+        monkeypatch.setattr(legacy, "read", read)
+        if moment == "before it is read":
+            NumPack(OLD, upgrade=True).open()
+            return read(path)
+        found = read(path)
+        NumPack(OLD, upgrade=True).open()
+        return found
+
+    monkeypatch.setattr(legacy, "read", late)
+    is_late = moment == "after it was read" and options in ({}, {"mode": "r"})
+    if is_late:
+        with (
+            NumPack(OLD, **options) as store,
+            pytest.raises(StoreError, match="upgraded meanwhile"),
+        ):
+            store.load("x")
+    else:
+        holds({} if options == {"mode": "w"} else written, **options)
+    holds({} if options == {"mode": "w"} else written)

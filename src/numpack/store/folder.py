@@ -37,8 +37,14 @@ def opened(path: str) -> Folder | None:
         return None
 
 
-def created(path: Path) -> Folder:
+def created(path: Path, *, exclusive: bool) -> Folder:
     """Create a store where there is none, and open its folder.
+
+    Parameters
+    ----------
+    path : Path
+    exclusive : bool
+        Whether to refuse one that somebody else creates at this moment.
 
     Raises
     ------
@@ -50,10 +56,10 @@ def created(path: Path) -> Folder:
         path.mkdir(parents=True, exist_ok=True)
         folder = Folder(os.fspath(path))
     except StoreError:
-        folder_now = opened(os.fspath(path))
-        if folder_now is not None and is_store(folder_now):  # created meanwhile
-            return folder_now
-        raise
+        found = opened(os.fspath(path))
+        if found is None or exclusive or not is_store(found):
+            raise
+        return found  # it was created meanwhile
     except (FileExistsError, NotADirectoryError) as error:
         msg = f"no store can be made at {path}: {error.strerror}; choose another path"
         raise NotAStoreError(msg) from error
@@ -61,6 +67,8 @@ def created(path: Path) -> Folder:
         if not is_store(folder):
             _check_creatable(path)
             create(folder, fresh_state(), durable=False)
+        elif exclusive:
+            raise exists(os.fspath(path))
     return folder
 
 

@@ -62,11 +62,12 @@ class Handle:
         with _opening:
             if self.session is None:
                 found, is_old = self._found()
+                history = self._history(found, is_old=is_old)
                 self.session = Session(
                     found,
-                    old.OldLog(found) if is_old else Log(found, writable=self._mode != "r"),
+                    history,
                     counts=self.counts,
-                    read_only=self._why_read_only(is_old=is_old),
+                    read_only=self._why_read_only(history),
                     durable=self._durable,
                 )
                 if self._mode in ("w", "x"):
@@ -156,18 +157,26 @@ class Handle:
             return found, self._is_left_old(found)
         if self._mode in ("r", "r+"):
             raise folder.absent(self.path)
-        return folder.created(Path(self.path)), False
+        return folder.created(Path(self.path), exclusive=self._mode == "x"), False
 
     def _is_left_old(self, found: Folder) -> bool:
         if self._mode == "x":
             raise folder.exists(self.path)
         if self._mode != "w" and (not self._upgrade or self._mode == "r"):
             return True
-        old.take_over(found, keep=self._mode != "w")
+        is_ours = old.take_over(found, keep=self._mode != "w")
+        if self._mode == "w" and not is_ours:
+            folder.empty(found)
         return False
 
-    def _why_read_only(self, *, is_old: bool) -> str:
-        if is_old:
+    def _history(self, found: Folder, *, is_old: bool) -> Log | old.OldLog:
+        arrays = old.read(found) if is_old else None
+        if arrays is not None:
+            return old.OldLog(found, arrays)
+        return Log(found, writable=self._mode != "r")
+
+    def _why_read_only(self, history: Log | old.OldLog) -> str:
+        if isinstance(history, old.OldLog):
             return old.refuse_to_write(self.path)
         if self._mode == "r":
             return f"the store {self.path} was opened with mode='r'; open it with mode='r+'"

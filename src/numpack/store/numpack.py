@@ -249,11 +249,12 @@ class NumPack(Reading):
         """
         self._session()
         values = named_arrays(arrays)
+        told = Told(progress, sum(array.nbytes for array in values.values()))
         if self._batch.depth:
+            told(told.total)
             for name, array in values.items():
                 self._batch.keep(name, array, saved=True)
             return
-        told = Told(progress, sum(array.nbytes for array in values.values()))
         with self._handle.writing() as session:
             changes.save(session, values, told)
         self._batch.forget(values)

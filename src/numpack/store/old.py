@@ -30,17 +30,19 @@ class OldLog:
     Parameters
     ----------
     folder : Folder
+    arrays : dict of str to OldArray
+        What `read` gave.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, arrays: dict[str, OldArray]) -> None:
         self._path = folder.path
-        arrays = legacy.read(Path(folder.path)).values()
         self.dropped = {
             each.file: Dropped(each.dropped, each.shape[0])
-            for each in arrays
+            for each in arrays.values()
             if len(each.dropped)
         }
-        self._state: State | None = State(arrays={each.name: _entry(each) for each in arrays})
+        entries = {each.name: _entry(each) for each in arrays.values()}
+        self._state: State | None = State(arrays=entries)
 
     def refresh(self) -> State:
         """Give the state, which nobody changes any more."""
@@ -65,7 +67,17 @@ def is_old(folder: Folder) -> bool:
     return folder.has(legacy.METADATA)
 
 
-def take_over(source: Folder, *, keep: bool) -> None:
+def read(source: Folder) -> dict[str, OldArray] | None:
+    """Read what a folder of NumPack 0.x says; ``None`` if it was upgraded meanwhile."""
+    try:
+        return legacy.read(Path(source.path))
+    except StoreError:
+        if folder.is_store(source):
+            return None
+        raise
+
+
+def take_over(source: Folder, *, keep: bool) -> bool:
     """Make a store of a folder of NumPack 0.x, without writing its rows anew.
 
     The data files get second names; the folder is a store from the moment that its header
@@ -76,19 +88,26 @@ def take_over(source: Folder, *, keep: bool) -> None:
     source : Folder
     keep : bool
         Whether to keep the arrays.
+
+    Returns
+    -------
+    bool
+        Whether it was done: not if somebody else was quicker, who may have kept them.
     """
-    legacy.read(Path(source.path))  # what cannot be read is left as it is, without a lock
+    if read(source) is None:  # and what cannot be read is left as it is, without a lock
+        return False
     with Lock(source):
-        if folder.is_store(source):  # somebody else was quicker
-            return
+        if folder.is_store(source):
+            return False
         arrays = legacy.read(Path(source.path))
         state = folder.fresh_state()
         folder.make_data_folder(source)
         for number, old in enumerate(arrays.values() if keep else ()):
             state.arrays[old.name] = _adopt(source, old, state.new_id(ahead=number))
-        source.sync("data")  # all of it, before what it replaces is removed
+        source.sync("data")  # the names of all that the log will name, on the device first
         folder.create(source, state._replace(next_id=len(state.arrays) + 1), durable=True)
         remove_old(source)
+        return True
 
 
 def remove_old(source: Folder) -> None:

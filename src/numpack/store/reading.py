@@ -93,7 +93,8 @@ class Reading(Mapping[str, "Array"]):
         verify : bool, default False
             Check all its blocks against their checksums first.
         progress : callable, optional
-            Called with the bytes that were read and those there are.
+            Called with the bytes that were read and those there are; not for a lazy load,
+            which reads none.
 
         Returns
         -------
@@ -124,6 +125,8 @@ class Reading(Mapping[str, "Array"]):
             known = session.read(array_name, verify=verify, progress=told)
             if self._batch.depth:
                 self._batch.keep(array_name, known)
+        elif progress:
+            progress(known.nbytes, known.nbytes)
         return known
 
     def getitem(self, array_name: str, indexes: Any) -> Array:
@@ -325,15 +328,15 @@ class Told:
     total : int
     """
 
-    __slots__ = ("_done", "_progress", "_total")
+    __slots__ = ("_done", "_progress", "total")
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress = progress
-        self._total = total
+        self.total = total
         self._done = 0
 
     def __call__(self, nbytes: int) -> None:
         """Tell of some more."""
         self._done += nbytes
         if self._progress is not None:
-            self._progress(self._done, self._total)
+            self._progress(self._done, self.total)
