@@ -16,16 +16,8 @@ from hypothesis import strategies as st
 
 from numpack.store import _sums
 from numpack.store._files import has_changed
-from numpack.store._sums import (
-    BLOCK,
-    crc32,
-    patch_sums,
-    pwrite_rows,
-    read_into,
-    scatter,
-    sum_blocks,
-    write_summed,
-)
+from numpack.store._rows import patch_sums, pwrite_rows, scatter
+from numpack.store._sums import BLOCK, crc32, read_into, sum_blocks, write_summed
 
 NOISE = np.random.default_rng(7).integers(0, 256, 7 * BLOCK + 12345, np.uint8)
 U32 = st.integers(0, 2**32 - 1)

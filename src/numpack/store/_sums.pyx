@@ -2,8 +2,7 @@
 
 A data file has a CRC-32, that of zlib, for each block of `BLOCK` bytes and for the part of a
 block at its end. What is written is summed at the same time, on a thread of its own where
-that pays, and rows that are replaced change the sums without the rest being read. Nothing
-here knows of arrays: everything is bytes, and a number of bytes a row.
+that pays. Nothing here knows of arrays: everything is bytes.
 """
 
 import os
@@ -20,7 +19,6 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsUnsignedLongMask
 from libc.errno cimport EINTR, EIO, errno
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uintptr_t
-from libc.string cimport memcpy, memmove
 from posix.unistd cimport pread, pwrite
 
 
@@ -28,8 +26,6 @@ cdef extern from "_crc32.h":
     void numpack_begin_crc32()
     uint32_t numpack_crc32(uint32_t, const unsigned char *, size_t) noexcept nogil
     uint32_t numpack_crc32_portable(uint32_t, const unsigned char *, size_t) noexcept nogil
-    uint32_t numpack_advance(uint32_t, size_t) noexcept nogil
-    uint32_t numpack_load(const unsigned char *) noexcept nogil
     void numpack_store(unsigned char *, uint32_t) noexcept nogil
 
 
@@ -54,7 +50,6 @@ cdef extern from *:
     void numpack_reserve(int, int64_t, size_t) noexcept nogil
 
 cdef enum:
-    BLOCK_BYTES = 1 << 20
     RESERVED = 1 << 18  # bytes, from which on to reserve pays
     APART = 1 << 21  # from which on a thread costs less than the sum
     HELD = 1 << 16  # up to which to release the GIL costs more than the sum
@@ -70,15 +65,11 @@ numpack_begin_crc32()
 cdef class View:
     """The bytes of a buffer; whoever has one may use them without the GIL."""
 
-    cdef Py_buffer buffer
-    cdef unsigned char *data
-    cdef size_t size
-
     def __dealloc__(self):
         PyBuffer_Release(&self.buffer)
 
 
-cdef View _view(data, int flags=PyBUF_SIMPLE):
+cdef View view_of(data, int flags=PyBUF_SIMPLE):
     cdef View view = View.__new__(View)
     PyObject_GetBuffer(data, &view.buffer, flags)
     view.data, view.size = <unsigned char *>view.buffer.buf, view.buffer.len
@@ -119,7 +110,7 @@ cdef bytes _checksums(size_t count):
 
 def crc32(data, start=0):
     """Sum bytes as `zlib.crc32` does; `start` is the sum of those before."""
-    cdef View view = _view(data)
+    cdef View view = view_of(data)
     cdef uint32_t crc = <uint32_t>PyLong_AsUnsignedLongMask(start)
     if view.size <= HELD:
         return _crc32(crc, view.data, view.size)
@@ -130,7 +121,7 @@ def crc32(data, start=0):
 
 def _portable_crc32(data, uint32_t start=0):
     """Sum as processors without an instruction for it do."""
-    cdef View view = _view(data)
+    cdef View view = view_of(data)
     return ~numpack_crc32_portable(~start, view.data, view.size) & 0xFFFFFFFF
 
 
@@ -151,7 +142,7 @@ def sum_blocks(data, int threads):
     rest : int
         The checksum of the bytes behind them; 0 if there are none.
     """
-    cdef View view = _view(data)
+    cdef View view = view_of(data)
     cdef size_t count = view.size // BLOCK_BYTES, first, last
     cdef int parts = _parts(threads, view.size, APART), i
     cdef Sums[NUMPACK_MAX_THREADS] each
@@ -177,20 +168,12 @@ cdef int _parts(int threads, size_t size, size_t worth) except -1:
 
 # To and from the disk ---------------------------------------------------------------------
 
-cdef struct Transfer:
-    int descriptor
-    unsigned char *data
-    size_t size
-    size_t done
-    int64_t offset
-    int error  # what stopped it; 0 if nothing did, or the end of the file
-
 cdef struct SummedWrite:
     Transfer transfer
     Sums sums
 
 
-cdef Transfer _transfer(
+cdef Transfer transfer_of(
     int descriptor, unsigned char *data, size_t size, int64_t offset
 ) noexcept nogil:
     cdef Transfer made
@@ -199,7 +182,7 @@ cdef Transfer _transfer(
     return made
 
 
-cdef void _write(Transfer *self) noexcept nogil:
+cdef void write_rest(Transfer *self) noexcept nogil:
     cdef ssize_t count
     while self.done < self.size:
         count = pwrite(
@@ -247,7 +230,7 @@ cdef void _write_or_sum(void *context, int part) noexcept nogil:
         _sum(&both.sums)
     else:
         numpack_reserve(both.transfer.descriptor, both.transfer.offset, both.transfer.size)
-        _write(&both.transfer)
+        write_rest(&both.transfer)
 
 
 cdef void _write_and_sum(SummedWrite *both) noexcept nogil:
@@ -256,7 +239,7 @@ cdef void _write_and_sum(SummedWrite *both) noexcept nogil:
         return
     if both.transfer.size >= RESERVED:
         numpack_reserve(both.transfer.descriptor, both.transfer.offset, both.transfer.size)
-    _write(&both.transfer)
+    write_rest(&both.transfer)
     _sum(&both.sums)
 
 
@@ -289,27 +272,27 @@ def write_summed(int descriptor, data, int64_t offset, uint32_t tail):
     OSError
         If not all was written; what was, stays.
     """
-    cdef View view = _view(data)
+    cdef View view = view_of(data)
     cdef size_t before = offset % BLOCK_BYTES if offset > 0 else 0
     cdef SummedWrite both
     _check_offset(offset, view.size)
     if tail and not before:
         raise ValueError(f"offset {offset} is a block's start, so the tail is 0; got {tail}")
     blocks = _checksums((before + view.size) // BLOCK_BYTES)
-    both.transfer = _transfer(descriptor, view.data, view.size, offset)
+    both.transfer = transfer_of(descriptor, view.data, view.size, offset)
     both.sums.data, both.sums.size = view.data, view.size
     both.sums.room, both.sums.crc = BLOCK_BYTES - before, tail
     both.sums.blocks = <unsigned char *>PyBytes_AS_STRING(blocks)
     with nogil:
         _write_and_sum(&both)
-    _finish_write(&both.transfer)
+    finish_write(&both.transfer)
     return blocks, both.sums.crc
 
 
-cdef int _finish_write(Transfer *self) except -1:
+cdef int finish_write(Transfer *self) except -1:
     while _is_interrupted(self):
         with nogil:
-            _write(self)
+            write_rest(self)
     return 0
 
 
@@ -347,7 +330,7 @@ def read_into(int descriptor, buffer, int64_t offset, int threads):
     OSError
         If the file cannot be read.
     """
-    cdef View view = _view(buffer, PyBUF_WRITABLE)
+    cdef View view = view_of(buffer, PyBUF_WRITABLE)
     cdef int parts = _parts(threads, view.size, PAGE), i
     cdef Transfer[NUMPACK_MAX_THREADS] each
     cdef size_t first = 0, last, total = 0
@@ -355,7 +338,7 @@ def read_into(int descriptor, buffer, int64_t offset, int threads):
     _check_offset(offset, view.size)
     for i in range(parts):
         last = _page_after(view, view.size // parts * (i + 1)) if i < parts - 1 else view.size
-        each[i] = _transfer(descriptor, view.data + first, last - first, offset + first)
+        each[i] = transfer_of(descriptor, view.data + first, last - first, offset + first)
         first = last
     while again:
         with nogil:
@@ -374,168 +357,3 @@ cdef size_t _page_after(View view, size_t position) noexcept:
     """Move a position to the start of a page of memory: each page is one thread's alone."""
     cdef size_t over = (<uintptr_t>view.data + position) % PAGE
     return min(position + (PAGE - over) % PAGE, view.size)
-
-
-# Rows in place ----------------------------------------------------------------------------
-
-@cython.final
-cdef class Fresh:
-    """New bytes for some rows, which are known to be below a limit."""
-
-    cdef View rows
-    cdef View bytes
-    cdef size_t count
-    cdef size_t width
-
-    cdef int64_t row(self, size_t i) noexcept nogil:
-        cdef int64_t row
-        memcpy(&row, self.rows.data + sizeof(int64_t) * i, sizeof(int64_t))
-        return row
-
-    cdef size_t run(self, size_t i) noexcept nogil:
-        """Count the rows from the i-th on that follow each other."""
-        cdef size_t end = i + 1
-        cdef int64_t before = self.row(i)
-        while end < self.count and self.row(end) == before + 1:
-            before += 1
-            end += 1
-        return end - i
-
-    cdef int check(self, int64_t limit) except -1:
-        cdef size_t i
-        cdef int64_t row = 0
-        with nogil:
-            for i in range(self.count):
-                row = self.row(i)
-                if not 0 <= row < limit:
-                    break
-        if self.count and not 0 <= row < limit:
-            raise IndexError(f"row {row} is out of range for {limit} rows")
-        return 0
-
-
-cdef Fresh _fresh(rows, Py_ssize_t width, fresh, size_t size):
-    """Check that there are `width` new bytes for each row, and that `size` bytes hold it."""
-    cdef Fresh made = Fresh.__new__(Fresh)
-    made.rows, made.bytes = _view(rows), _view(fresh)
-    made.count, made.width = made.rows.size // sizeof(int64_t), width
-    if made.rows.size % sizeof(int64_t):
-        raise ValueError(f"row numbers have 8 bytes each; got {made.rows.size} bytes of them")
-    if width < 1:
-        raise ValueError(f"a row has at least one byte; got {width}")
-    if made.bytes.size % made.width or made.bytes.size // made.width != made.count:
-        raise ValueError(
-            f"{made.count} rows of {width} bytes each need as many new bytes; "
-            f"got {made.bytes.size}"
-        )
-    made.check(size // made.width)
-    return made
-
-
-cdef void _patch(
-    unsigned char *sums,
-    View base,
-    size_t start,
-    const unsigned char *fresh,
-    size_t size,
-) noexcept nogil:
-    """Bring sums up to date with bytes that go to `start`, block by block."""
-    cdef size_t end, part
-    cdef uint32_t change
-    while size:
-        end = min((start // BLOCK_BYTES + 1) * BLOCK_BYTES, base.size)
-        part = min(size, end - start)
-        change = numpack_crc32(0, base.data + start, part) ^ numpack_crc32(0, fresh, part)
-        change = numpack_advance(change, end - start - part)
-        entry = sums + 4 * (start // BLOCK_BYTES)
-        numpack_store(entry, numpack_load(entry) ^ change)
-        start += part
-        fresh += part
-        size -= part
-
-
-def patch_sums(sums, base, rows, Py_ssize_t width, fresh):
-    """Bring checksums to what they will be when rows have been replaced.
-
-    Only the old rows are read: a CRC is linear, so it changes by that of the difference,
-    moved on by the bytes that follow in the block.
-
-    Parameters
-    ----------
-    sums : writable buffer
-        The checksums of the blocks of `base`, the last perhaps of a part; little-endian,
-        4 bytes each.
-    base : buffer
-        The file as it is, from its start.
-    rows : buffer of int64
-        The numbers of the rows, each at most once.
-    width : int
-        The bytes of a row, at least 1.
-    fresh : buffer
-        The new bytes, row after row.
-
-    Raises
-    ------
-    IndexError
-        If a row is out of range.
-    ValueError
-        If the buffers do not fit each other.
-    """
-    cdef View into = _view(sums, PyBUF_WRITABLE), current = _view(base)
-    cdef Fresh new = _fresh(rows, width, fresh, current.size)
-    cdef size_t blocks = (current.size + BLOCK_BYTES - 1) // BLOCK_BYTES, i = 0, run
-    if into.size != 4 * blocks:
-        raise ValueError(f"{blocks} blocks have {4 * blocks} bytes of sums; got {into.size}")
-    with nogil:
-        while i < new.count:
-            run = new.run(i)
-            _patch(
-                into.data,
-                current,
-                new.row(i) * new.width,
-                new.bytes.data + i * new.width,
-                run * new.width,
-            )
-            i += run
-
-
-def scatter(target, rows, Py_ssize_t width, fresh):
-    """Copy rows to where they belong in a writable buffer; see `patch_sums`."""
-    cdef View into = _view(target, PyBUF_WRITABLE)
-    cdef Fresh new = _fresh(rows, width, fresh, into.size)
-    cdef size_t i = 0, run
-    with nogil:
-        while i < new.count:
-            run = new.run(i)
-            memmove(
-                into.data + new.row(i) * new.width,
-                new.bytes.data + i * new.width,
-                run * new.width,
-            )
-            i += run
-
-
-def pwrite_rows(int descriptor, rows, Py_ssize_t width, fresh):
-    """Write rows to where they belong in a file; see `patch_sums`.
-
-    A row is out of range only if no file can have it. `OSError` is raised if not all were
-    written; those that were, stay.
-    """
-    cdef Fresh new = _fresh(rows, width, fresh, INT64_MAX)
-    cdef Transfer transfer
-    cdef size_t i = 0, run
-    while i < new.count:
-        with nogil:
-            while i < new.count:
-                run = new.run(i)
-                transfer = _transfer(
-                    descriptor,
-                    new.bytes.data + i * new.width,
-                    run * new.width,
-                    new.row(i) * new.width,
-                )
-                _write(&transfer)
-                i += run
-                if transfer.error:
-                    break
-        _finish_write(&transfer)

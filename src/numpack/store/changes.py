@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import InvalidValueError
 from . import data, dropped, journal
 from ._append import append_and_commit, drop_and_commit
-from ._sums import BLOCK, patch_sums, sum_blocks
+from ._rows import patch_sums
+from ._sums import BLOCK, sum_blocks
 from .checks import check_rows, entry_of
 from .dropped import Dropped
 from .indexing import gathered, numbers_of, rows_of

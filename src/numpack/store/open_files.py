@@ -10,7 +10,8 @@ import numpy as np
 
 from .._pages import is_written_in_place
 from . import data
-from ._sums import BLOCK, pwrite_rows, scatter
+from ._rows import pwrite_rows, scatter
+from ._sums import BLOCK
 
 if TYPE_CHECKING:
     from .._memory import Array

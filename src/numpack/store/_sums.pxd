@@ -1,0 +1,27 @@
+# What _rows uses of _sums at C speed; _sums.pyx says what each does.
+
+from libc.stdint cimport int64_t
+
+
+cdef enum:
+    BLOCK_BYTES = 1 << 20
+
+cdef class View:
+    cdef Py_buffer buffer
+    cdef unsigned char *data
+    cdef size_t size
+
+cdef struct Transfer:
+    int descriptor
+    unsigned char *data
+    size_t size
+    size_t done
+    int64_t offset
+    int error  # what stopped it; 0 if nothing did, or the end of the file
+
+cdef View view_of(data, int flags=*)
+cdef Transfer transfer_of(
+    int descriptor, unsigned char *data, size_t size, int64_t offset
+) noexcept nogil
+cdef void write_rest(Transfer *self) noexcept nogil
+cdef int finish_write(Transfer *self) except -1
