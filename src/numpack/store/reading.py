@@ -10,9 +10,9 @@ import numpy as np
 from .._policy import wrong_type
 from ..errors import InvalidValueError
 from ..io import share
-from . import verify
 from .batch import Batch, sum_abandoned
 from .checks import entry_of
+from .verify import Report, check, of_array, of_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,14 +115,15 @@ class Reading(Mapping[str, "Array"]):
         if lazy:
             session = self._session() if not self._batch.depth else self._reader(array_name)
             if verify:
-                session.verified(array_name)
+                check(session, array_name)
             return session.lazy(array_name)
         session = self._session()
         known = self._batch.load(array_name) if self._batch.depth else None
         if known is None:
             total = entry_of(session.arrays(), array_name).kept_nbytes if progress else 0
-            told = Told(progress, total)
-            known = session.read(array_name, verify=verify, progress=told)
+            if verify:
+                check(session, array_name)
+            known = session.read(array_name, Told(progress, total))
             if self._batch.depth:
                 self._batch.keep(array_name, known)
         elif progress:
@@ -291,7 +292,7 @@ class Reading(Mapping[str, "Array"]):
         self._session()
         return dict(self._handle.counts)
 
-    def verify(self, progress: Progress | None = None) -> verify.Report:
+    def verify(self, progress: Progress | None = None) -> Report:
         """Check all blocks of all arrays against their checksums.
 
         Parameters
@@ -312,10 +313,10 @@ class Reading(Mapping[str, "Array"]):
                 with self._handle.writing():
                     sum_abandoned(session, name)
         told = Told(progress, sum(entry.nbytes for entry in arrays.values()))
-        report = verify.Report()
-        verify.of_log(session, report)
+        report = Report()
+        of_log(session, report)
         for name in arrays:
-            verify.of_array(session, name, report, told)
+            of_array(session, name, report, told)
         return report
 
 

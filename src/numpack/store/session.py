@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import CorruptStoreError, InvalidValueError, StoreError
-from . import data, dropped, journal, verify
+from . import data, dropped, journal
 from ._sums import BLOCK
 from .checks import entry_of
 from .files import write_all
@@ -126,7 +126,7 @@ class Session:
                 return self._mapped(name, entry)
         return self.using(name, self._mapped)
 
-    def read(self, name: str, *, verify: bool, progress: Progress) -> Array:
+    def read(self, name: str, progress: Progress) -> Array:
         """Read an array into memory of its own, as it was at one moment."""
 
         def use(name: str, entry: Entry) -> Array:
@@ -136,8 +136,6 @@ class Session:
                 return array
             return self.stored(entry, progress)
 
-        if verify:
-            self.verified(name)
         array = self.using(name, use, stable=True)
         self.counts["bytes_read"] += array.nbytes
         return array
@@ -240,26 +238,6 @@ class Session:
         journal.strike_out(self.files.named(journal.NAME))
         self._settled = state.commit
         self._unwritten.clear()
-
-    def verified(self, name: str) -> None:
-        """Check all blocks of an array.
-
-        Raises
-        ------
-        CorruptStoreError
-            One is damaged.
-        """
-        report = verify.Report()
-        entry_of(self.arrays(), name)
-        verify.of_array(self, name, report)
-        if not report:
-            raise CorruptStoreError(f"damaged: {report.damaged[0]}; restore it from a backup")
-        if report.unchecked:
-            msg = (
-                f"the array {name!r} has no checksums to verify it with: it is of NumPack 0.x, "
-                "or open in writable_batch_mode; load it without verify=True"
-            )
-            raise StoreError(msg)
 
     def unwritten(self, entry: Entry) -> journal.Change | None:
         """Give the rows that are committed, and cannot be put in place here."""

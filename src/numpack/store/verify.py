@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._memory import aligned_empty
+from ..errors import CorruptStoreError, StoreError
 from . import data, dropped
 from ._sums import BLOCK, read_into, sum_blocks
+from .checks import entry_of
 from .lock import SharedLock
 
 if TYPE_CHECKING:
@@ -124,6 +126,29 @@ def of_array(
     else:
         report.blocks += -(-entry.nbytes // BLOCK)
         report.nbytes += entry.nbytes
+
+
+def check(session: Session, name: str) -> None:
+    """Check all blocks of an array.
+
+    Raises
+    ------
+    CorruptStoreError
+        One is damaged.
+    StoreError
+        There are no checksums.
+    """
+    report = Report()
+    entry_of(session.arrays(), name)
+    of_array(session, name, report)
+    if not report:
+        raise CorruptStoreError(f"damaged: {report.damaged[0]}; restore it from a backup")
+    if report.unchecked:
+        msg = (
+            f"the array {name!r} has no checksums to verify it with: it is of NumPack 0.x, "
+            "or open in writable_batch_mode; load it without verify=True"
+        )
+        raise StoreError(msg)
 
 
 def of_log(session: Session, report: Report) -> None:
