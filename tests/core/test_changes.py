@@ -512,6 +512,37 @@ def test_any_drops_and_appends_leave_what_a_model_has(tmp_path_factory, steps):
             assert np.array_equal(other.load("x", verify=True), model)
 
 
+class Name(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("kind", [np.str_, Name])
+@pytest.mark.parametrize("name", ["x", "é" * 500, '"\\\ud800\n', "n" * 5000])
+def test_names_are_strings_of_any_kind_and_length(store, name, kind):
+    store.save({kind(name): np.arange(5)})
+    store.append({kind(name): np.arange(2)})
+    store.replace({kind(name): np.array([9])}, [0])
+    store.drop(kind(name), [1, 2])
+    assert store.load(kind(name)).tolist() == [9, 3, 4, 0, 1]
+    with NumPack("s.npk") as other:
+        assert other.get_member_list() == [name]
+        assert other.load(name, verify=True).tolist() == [9, 3, 4, 0, 1]
+
+
+def test_more_rows_than_can_be_counted_are_refused(store):
+    store.save({"x": np.empty((2**62, 0), "i1"), "y": np.zeros(1)})
+    for rows in (
+        {"x": np.empty((2**62, 0), "i1")},
+        {"x": np.empty((2**62, 0), "i1"), "y": np.ones(1)},
+    ):
+        with pytest.raises(InvalidValueError, match="can be counted"):
+            store.append(rows)
+    assert store.get_shape("x") == (2**62, 0)
+    assert store.load("y").tolist() == [0]
+    store.append({"x": np.empty((2**62 - 1, 0), "i1")})
+    assert store.get_shape("x") == (2**63 - 1, 0)
+
+
 # Writing anew
 
 

@@ -59,36 +59,51 @@ def state() -> dict[str, list]:
         return state_of(store)
 
 
-# Interrupted by Ctrl-C
+# Interrupted by Ctrl-C, or by an alarm whose handler raises an OSError
 
 INTERRUPTS = """
-import gc, json, sys
+import dis, fcntl, gc, json, sys
+from pathlib import Path
 import numpy as np
+import numpack.store
 from numpack import NumPack
 from numpack.store import log
 
-operation, fold = sys.argv[1:]
+operation, fold, name = sys.argv[1:]
 if fold == "True":
     log._FOLD_BYTES, log._FOLD_FACTOR = -1, 0
+Interrupt = {"KeyboardInterrupt": KeyboardInterrupt, "TimeoutError": TimeoutError}[name]
+FOLDER = str(Path(numpack.store.__file__).parent)
 ROWS = np.arange(6.0).reshape(3, 2)
 OPERATIONS = {
     "save": lambda s: s.save({"x": -ROWS, "y": ROWS}),
     "append": lambda s: s.append({"x": ROWS}),
+    "append two": lambda s: s.append({"x": ROWS, "z": ROWS}),
     "drop": lambda s: s.drop("x"),
     "drop rows": lambda s: s.drop("x", [1]),
+    "replace": lambda s: s.replace({"x": -ROWS[:1]}, 1),
 }
-left, lost = 0, []
+left, lost, last, kinds = 0, [], {}, {}
 sys.unraisablehook = lambda error: lost.append(repr(error.exc_value))
+
+def kind_of(frame):
+    code = frame.f_code
+    if code not in kinds:
+        kinds[code] = {each.offset: each.opname for each in dis.get_instructions(code)}
+    return kinds[code].get(frame.f_lasti, "")
 
 def trace(frame, event, arg):
     global left
     code = frame.f_code
-    if code.co_filename != log.__file__ or code.co_name == "__del__":
+    if not code.co_filename.startswith(FOLDER) or code.co_name == "__del__":
         return None
-    if event == "line":
-        left -= 1
-        if left == 0:
-            raise KeyboardInterrupt
+    frame.f_trace_opcodes = True
+    if event == "opcode":
+        before, last[frame] = last.get(frame, ""), kind_of(frame)
+        if before.startswith(("CALL", "RESUME", "JUMP_BACKWARD")):  # there handlers run
+            left -= 1
+            if left == 0:
+                raise Interrupt
     return trace
 
 def state(store):
@@ -97,26 +112,34 @@ def state(store):
 def attempt(store, path, at):
     global left
     store.open()
-    store.save({"x": ROWS})
+    store.save({"x": ROWS, "z": ROWS})
     before = state(store)
     left = at
     sys.settrace(trace)
     try:
         OPERATIONS[operation](store)
-    except KeyboardInterrupt:
+    except Interrupt:
         pass
     finally:
         sys.settrace(None)
+        last.clear()
+    session = store._handle.session
+    assert not session.mutex._is_owned(), "it is still its turn"
+    with open(Path(path) / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     found = state(store)
+    with NumPack(path, mode="r") as other:
+        assert state(other) == found
     store.save({"probe": ROWS})
     with NumPack(path) as other:
         again = state(other)
+        assert other.verify(), str(other.verify())
     store.close()
     if found not in (before, after) or again != {**found, "probe": ROWS.tolist()}:
         raise AssertionError(f"a mixture: {found}, {again}")
 
 with NumPack("model.npk") as model:
-    model.save({"x": ROWS})
+    model.save({"x": ROWS, "z": ROWS})
     OPERATIONS[operation](model)
     after = state(model)
 at = 0
@@ -132,14 +155,23 @@ while left <= 0:
 """
 
 
-@pytest.mark.parametrize("fold", [False, True])
-@pytest.mark.parametrize("operation", ["save", "append", "drop", "drop rows"])
-def test_an_interrupt_at_any_line_of_the_log_leaves_the_handle_usable(
-    run_python, operation, fold
+INTERRUPTED = ["save", "append", "append two", "drop", "drop rows", "replace"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "fold", "error"),
+    [
+        *((each, False, "KeyboardInterrupt") for each in INTERRUPTED),
+        ("append", True, "KeyboardInterrupt"),
+        *((each, False, "TimeoutError") for each in ("save", "append", "append two")),
+    ],
+)
+def test_a_handler_may_raise_at_any_moment_and_the_store_stays_whole_and_usable(
+    run_python, operation, fold, error
 ):
-    output = run_python(INTERRUPTS, operation, str(fold))
+    output = run_python(INTERRUPTS, operation, str(fold), error)
     results = [json.loads(each) for each in output.splitlines()]
-    assert len(results) > 15, "the interrupts no longer strike"
+    assert len(results) > 30, "the interrupts no longer strike"
     assert [each for each in results if each[1]] == []
 
 

@@ -16,6 +16,7 @@ from support.files import contents
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.store import log
+from numpack.store.state import Entry, State
 
 LOG = Path("s.npk/commits.log")
 ROWS = np.arange(6.0).reshape(3, 2)
@@ -51,6 +52,23 @@ def line(content: dict) -> bytes:
     """A line of the log, written by hand from the format."""
     body = json.dumps(content, separators=(",", ":")).encode()[:-1]
     return body + b',"crc32":"%08x"}\n' % zlib.crc32(body)
+
+
+def test_the_native_commits_know_the_fields_by_their_places():
+    """Those of `_append.pyx`."""
+    assert Entry._fields[:4] == ("id", "code", "stored", "modified")
+    assert Entry._fields[4:7] == ("tail", "dropped", "dropped_crc")
+    assert State._fields == ("token", "commit", "next_id", "arrays", "journal")
+    assert log.View._fields[:3] == ("descriptor", "end", "torn")
+    assert log.View._fields[3:] == ("snapshot", "snapshot_length", "state")
+
+
+def test_long_names_are_not_kept(store):
+    for number in range(20):
+        name = f"{number}" * 300
+        store.save({name: ROWS})
+        store.append({name: ROWS})
+    assert max(map(len, log._keys), default=0) < 200
 
 
 # The format

@@ -14,11 +14,13 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.errno cimport EINTR, errno
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.errno cimport EINTR
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
-from posix.unistd cimport ftruncate, pwrite
+from posix.unistd cimport ftruncate
+
+from numpack.store._sums cimport Transfer, crc32_of, transfer_of, write_rest
 
 # To call a named tuple's class costs three times as much.
 cdef extern from *:
@@ -28,15 +30,9 @@ cdef extern from *:
     """
     object numpack_tuple_like(object known, tuple arguments)
 
-cdef extern from "_crc32.h":
-    void numpack_begin_crc32()
-    uint32_t numpack_crc32(uint32_t, const unsigned char *, size_t) noexcept nogil
-
-numpack_begin_crc32()
-
 cdef enum:
     BLOCK = 1 << 20  # bytes with a checksum
-    NAME = 800  # bytes of an array's name, at the most
+    NAME = 800  # bytes of an array's name in JSON, at the most
     LINE = NAME + 224
 
 cdef struct Growth:  # of a file
@@ -51,7 +47,7 @@ cdef struct Line:
     size_t length
 
 
-def append_and_commit(view, str name, bytes key, dtype, int file, rows):
+def append_and_commit(view, name, bytes key, dtype, int file, rows):
     """Write rows at the end of a data file, then the line that commits them.
 
     Parameters
@@ -109,13 +105,15 @@ cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
         if <Py_ssize_t>stored[axis] != rows.shape[axis]:
             return False
         width *= rows.shape[axis]
+    if rows.shape[0] > INT64_MAX - <int64_t>stored[0]:  # of no bytes
+        return False
     growth.offset = <int64_t>stored[0] * width
     growth.count = <int64_t>stored[0] + rows.shape[0]
     growth.crc = entry[4]
     return growth.offset % BLOCK + rows.len < BLOCK
 
 
-def drop_and_commit(view, str name, bytes key, int file, numbers):
+def drop_and_commit(view, name, bytes key, int file, numbers):
     """Write row numbers at the end of a list of dropped rows, then the line that commits them.
 
     Parameters
@@ -157,11 +155,11 @@ cdef tuple state_of(view):
     return <tuple>(<tuple>view)[5]
 
 
-cdef tuple entry_of(view, str name):
+cdef tuple entry_of(view, name):
     return <tuple>(<dict>state_of(view)[3])[name]
 
 
-cdef after(view, str name, tuple entry, int64_t length):
+cdef after(view, name, tuple entry, int64_t length):
     """Give the view of a log to which a line was written."""
     cdef tuple before = <tuple>view, state = state_of(view)
     cdef dict arrays = state[3]
@@ -199,9 +197,9 @@ cdef int64_t write(
     add(&line, summed)
     add(&line, b'":')
     with nogil:
-        error = write_whole(growth.file, <const char *>data.buf, data.len, growth.offset)
+        error = write_whole(growth.file, data.buf, data.len, growth.offset)
         if not error:
-            growth.crc = crc32(growth.crc, <const char *>data.buf, data.len)
+            growth.crc = crc32_of(growth.crc, <const unsigned char *>data.buf, data.len)
             add_number(&line, growth.crc)
             close(&line)
             error = write_whole(log, line.text, line.length, end)
@@ -236,7 +234,7 @@ cdef void close(Line *line) noexcept nogil:
     cdef int shift
     memcpy(line.text + line.length, b"}}", 2)
     line.length += 2
-    crc = crc32(0, line.text, line.length)
+    crc = crc32_of(0, <const unsigned char *>line.text, line.length)
     memcpy(line.text + line.length, b',"crc32":"', 10)
     line.length += 10
     for shift in range(28, -1, -4):
@@ -246,25 +244,16 @@ cdef void close(Line *line) noexcept nogil:
     line.length += 3
 
 
-cdef uint32_t crc32(uint32_t crc, const char *data, size_t size) noexcept nogil:
-    return ~numpack_crc32(~crc, <const unsigned char *>data, size)
-
-
 cdef int64_t now_us() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
     return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
 
 
-cdef int write_whole(int descriptor, const char *data, size_t size, int64_t offset) noexcept nogil:
-    cdef Py_ssize_t count
-    while size:
-        count = pwrite(descriptor, data, size, offset)
-        if count < 0:
-            if errno == EINTR:
-                continue
-            return errno
-        data += count
-        offset += count
-        size -= count
-    return 0
+cdef int write_whole(int descriptor, void *data, size_t size, int64_t offset) noexcept nogil:
+    cdef Transfer transfer = transfer_of(descriptor, <unsigned char *>data, size, offset)
+    write_rest(&transfer)
+    while transfer.error == EINTR:
+        transfer.error = 0
+        write_rest(&transfer)
+    return transfer.error

@@ -5,7 +5,7 @@ import os
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY
 from posix.stat cimport fstat, struct_stat
@@ -18,10 +18,6 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
     int pthread_create(pthread_t *, void *, void *(*)(void *) noexcept nogil, void *)
     int pthread_detach(pthread_t)
-
-cdef extern from "<sys/file.h>" nogil:
-    int LOCK_EX, LOCK_NB, LOCK_UN
-    int flock(int descriptor, int operation)
 
 cdef extern from "<sys/stat.h>" nogil:
     int fstatat(int folder, const char *name, struct_stat *status, int flags)
@@ -97,29 +93,6 @@ def has_changed(int descriptor, int64_t size) -> bool:
     if numpack_size_and_names(descriptor, &found, &names) < 0:
         raise OSError(errno, os.strerror(errno))
     return found != size or names != 1
-
-
-def take_lock(int descriptor) -> bool:
-    """Wait for the lock on a file; tell whether the file still has its name.
-
-    The GIL is only released if somebody else has it.
-    """
-    cdef struct_stat status
-    cdef int result = flock(descriptor, LOCK_EX | LOCK_NB)
-    while result < 0:
-        if errno != EAGAIN and errno != EINTR:
-            raise OSError(errno, os.strerror(errno))
-        PyErr_CheckSignals()
-        with nogil:
-            result = flock(descriptor, LOCK_EX)
-    if fstat(descriptor, &status) < 0:
-        raise OSError(errno, os.strerror(errno))
-    return status.st_nlink != 0
-
-
-def drop_lock(int descriptor) -> None:
-    """Let go of the lock on a file."""
-    flock(descriptor, LOCK_UN)
 
 
 def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:

@@ -1,6 +1,6 @@
-# What _rows uses of _sums at C speed; _sums.pyx says what each does.
+# What other modules use of _sums at C speed; _sums.pyx says what each does.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 
 
 cdef enum:
@@ -25,3 +25,4 @@ cdef Transfer transfer_of(
 ) noexcept nogil
 cdef void write_rest(Transfer *self) noexcept nogil
 cdef int finish_write(Transfer *self) except -1
+cdef uint32_t crc32_of(uint32_t crc, const unsigned char *data, size_t size) noexcept nogil

@@ -86,18 +86,18 @@ cdef struct Sums:  # under way
     unsigned char *blocks  # where the checksums of whole blocks go
 
 
-cdef uint32_t _crc32(uint32_t crc, const unsigned char *data, size_t size) noexcept nogil:
+cdef uint32_t crc32_of(uint32_t crc, const unsigned char *data, size_t size) noexcept nogil:
     return ~numpack_crc32(~crc, data, size)
 
 
 cdef void _sum(Sums *sums) noexcept nogil:
     while sums.size >= sums.room:
-        numpack_store(sums.blocks, _crc32(sums.crc, sums.data, sums.room))
+        numpack_store(sums.blocks, crc32_of(sums.crc, sums.data, sums.room))
         sums.blocks += 4
         sums.data += sums.room
         sums.size -= sums.room
         sums.room, sums.crc = BLOCK_BYTES, 0
-    sums.crc = _crc32(sums.crc, sums.data, sums.size)
+    sums.crc = crc32_of(sums.crc, sums.data, sums.size)
 
 
 cdef void _sum_part(void *parts, int part) noexcept nogil:
@@ -113,9 +113,9 @@ def crc32(data, start=0):
     cdef View view = view_of(data)
     cdef uint32_t crc = <uint32_t>PyLong_AsUnsignedLongMask(start)
     if view.size <= HELD:
-        return _crc32(crc, view.data, view.size)
+        return crc32_of(crc, view.data, view.size)
     with nogil:
-        crc = _crc32(crc, view.data, view.size)
+        crc = crc32_of(crc, view.data, view.size)
     return crc
 
 

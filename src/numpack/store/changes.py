@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, StoreError
 from . import data, dropped, journal
 from ._append import append_and_commit, drop_and_commit
 from ._rows import patch_sums
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .data import Progress
     from .dropped import Numbers
     from .session import Session
-    from .state import Record
+    from .state import Record, State
 
 
 _LARGE = 8 << 20  # bytes of a file that it takes long to remove
@@ -50,8 +50,9 @@ def save(
         return
     try:
         _commit(session, put=put)
-    except OSError:  # no line was written; after any other exception one may have been
-        _unlink(session, put.values())
+    except OSError:
+        if not _has_followed(session, state):
+            _unlink(session, put.values())
         raise
     _flush(session)
     _unlink(session, replaced)
@@ -59,8 +60,8 @@ def save(
 
 def append(session: Session, values: Mapping[str, Array]) -> None:
     """Write rows behind the committed ones, and commit them all."""
-    arrays = session.log.state.arrays
-    found = {name: entry_of(arrays, name) for name in values}
+    state = session.log.state
+    found = {name: entry_of(state.arrays, name) for name in values}
     for name, array in values.items():
         check_rows(name, found[name], array)
     changes: dict[str, Record] = {}
@@ -76,8 +77,9 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
         if changes:
             _commit(session, changes=changes)
     except OSError:
-        for name in changes:
-            _give_back(session, found[name])
+        if not _has_followed(session, state):
+            for name in changes:
+                _give_back(session, found[name])
         raise
     _flush(session)
 
@@ -91,17 +93,29 @@ def append_plain(session: Session, name: str, array: Array) -> bool:
         Whether it was done. What has to be looked at more closely, or converted, or reaches
         the end of a block, is left to `append`.
     """
-    entry = session.log.state.arrays.get(name)
+    state = session.log.state
+    entry = state.arrays.get(name)
     if entry is None or session.durable:
         return False
-    file, nbytes = session.files.descriptor(entry), array.nbytes
+    what = entry.dtype, session.files.descriptor(entry), array
     try:
-        return _commit_growth(
-            session, name, nbytes, append_and_commit, entry.dtype, file, array
-        )
+        length = session.log.commit_growth(name, append_and_commit, *what)
     except OSError:
-        _give_back(session, entry)
+        if not _has_followed(session, state):
+            _give_back(session, entry)
         raise
+    return _count(session, length, array.nbytes)
+
+
+def _has_followed(session: Session, state: State) -> bool:
+    """Tell whether a commit may have been made, though an `OSError` was raised.
+
+    A signal handler may raise one too, a `TimeoutError` say, when the line is written.
+    """
+    try:
+        return session.log.refresh_exactly().commit > state.commit
+    except (OSError, StoreError):
+        return True
 
 
 def _give_back(session: Session, entry: Entry) -> None:
@@ -158,7 +172,9 @@ def _drop_plain(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) 
         return False
     [(name, (numbers, _))] = drops.items()
     file = session.files.named(session.log.state.arrays[name].dropped_file)
-    return _commit_growth(session, name, numbers.nbytes, drop_and_commit, file, numbers)
+    numbers = numbers.astype("<i8", copy=False)
+    length = session.log.commit_growth(name, drop_and_commit, file, numbers)
+    return _count(session, length, numbers.nbytes)
 
 
 def _drop_all(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) -> None:
@@ -260,13 +276,11 @@ def _write_new(session: Session, array: Array, identifier: str, progress: Progre
 def _commit(session: Session, **what: Any) -> None:
     if session.durable:
         session.folder.sync("data")
-    session.counts["bytes_written"] += session.log.commit(**what)
-    session.counts["commits"] += 1
+    _count(session, session.log.commit(**what))
 
 
-def _commit_growth(session: Session, name: str, nbytes: int, grow: Any, *what: Any) -> bool:
-    """Commit in one go what comes to the end of a file; tell whether it was done."""
-    length = session.log.commit_growth(name, grow, *what)
+def _count(session: Session, length: int, nbytes: int = 0) -> bool:
+    """Count a commit of so many bytes, and those that came with it; tell if it was made."""
     if not length:
         return False
     counts = session.counts

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .state import Entry
 
 
+_MOST_ROWS = 2**63 - 1
+
+
 def named_arrays(arrays: Mapping[str, Any]) -> dict[str, Array]:
     """Take a dictionary of names and arrays of any framework."""
     if not isinstance(arrays, dict):
@@ -74,6 +77,9 @@ def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) 
             f"rows of {name!r} have shape {stored[1:]}, so an array of shape ({rows}, "
             f"{str(stored[1:])[1:]} is needed, not {array.shape}; reshape the array"
         )
+        raise InvalidValueError(msg)
+    if count is None and stored[0] + len(array) > _MOST_ROWS:
+        msg = f"{name!r} has {stored[0]:,} rows; no more than {_MOST_ROWS:,} can be counted"
         raise InvalidValueError(msg)
     if count is not None and not is_one and len(array) != count:
         msg = f"{count:,} rows of {name!r} are to be replaced, and {len(array):,} rows came"

@@ -104,7 +104,8 @@ class Dropped:
         if len(rows):
             find_stored(rows, stored, stored)
         if len(recent) > _RECENT:
-            rows, recent = _merged(rows, recent, self.count - len(rows))[1], rows[:0]
+            rows = _merged(rows, recent, self.count - len(rows))[1]
+            return stored, Dropped(rows, self.count)
         return stored, Dropped(rows, self.count, recent)
 
     def of_count(self, count: int) -> Dropped:

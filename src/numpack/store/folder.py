@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CorruptStoreError, NewerFormatError, NotAStoreError, StoreError
 from . import legacy, log
 from ._files import read_small
+from ._lock import LOCK, Lock
 from .files import Folder, write_all
-from .lock import LOCK, Lock
 from .state import State
 
 if TYPE_CHECKING:

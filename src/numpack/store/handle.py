@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError, StoreError
 from . import folder, old
+from ._lock import Turn
 from .log import Log, closed
 from .session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .files import Folder
     from .state import State
 
@@ -92,49 +90,19 @@ class Handle:
             raise closed(self.path)
         return self.session
 
-    @contextmanager
-    def writing(self) -> Iterator[Session]:
-        """Hold the store's lock, with the log up to date."""
-        session = self.begin()
-        try:
-            yield session
-        finally:
-            self.end(session)
-
-    def begin(self) -> Session:
-        """Take the store's lock and read the log; `end` has to follow."""
-        session = self.session
-        if session is None:
-            raise closed(self.path)
+    def writing(self) -> Turn:
+        """Give the turn to write, for a ``with`` statement: it holds the store's lock."""
+        session = self.session or self.opened()
         if session.read_only:
             raise StoreError(session.read_only)
-        session.mutex.acquire()
-        if session.is_written:  # by this very thread: by a signal handler, say
-            session.mutex.release()
-            msg = f"this thread is writing to the store {self.path} already"
-            raise StoreError(msg)
-        try:
-            session.lock.__enter__()
-        except BaseException:
-            session.mutex.release()
-            raise
-        session.is_written = True
-        try:
-            state = session.log.refresh()
-            if state.journal is not None:
-                session.settle(state)
-            if not self._swept:
-                self._sweep(session, state)
-        except BaseException:
-            self.end(session)
-            raise
-        return session
+        return Turn(session, self._prepare)
 
-    def end(self, session: Session) -> None:
-        """Let the next writer in."""
-        session.is_written = False
-        session.lock.__exit__()
-        session.mutex.release()
+    def _prepare(self, session: Session) -> None:
+        state = session.log.refresh()
+        if state.journal is not None:
+            session.settle(state)
+        if not self._swept:
+            self._sweep(session, state)
 
     def _sweep(self, session: Session, state: State) -> None:
         if not session.log.is_writable:

@@ -46,6 +46,9 @@ _FOLD_BYTES = 1 << 20  # a log is folded when it is longer, and than _FOLD_FACTO
 _FOLD_FACTOR = 16  # folding costs a constant share of the writing
 
 
+_LONG = 200  # bytes of a name in JSON that is not kept
+
+_keys: dict[str, bytes] = {}  # names in JSON
 _Opened = tuple[int, bytes, int, bytes]  # what `open_ends` gives
 
 
@@ -217,7 +220,7 @@ class Log:
             view = self._view or self._now()
             if view.torn:
                 os.ftruncate(view.descriptor, view.end)
-            grown = grow(view, name, _KEYS.get(name) or _key(name), *what)
+            grown = grow(view, name, _keys.get(name) or _key(name), *what)
             if grown is None:
                 return 0
             self._move_on(grown)
@@ -438,8 +441,9 @@ def write_line(view: View, line: bytes) -> None:
         count = os.pwrite(view.descriptor, line, view.end)
         if count < len(line):
             write_all(view.descriptor, line[count:], view.end + count)
-    except OSError:  # the disk is full, say: no whole line is there yet
-        os.ftruncate(view.descriptor, view.end)
+    except OSError:  # the disk is full, say; a signal handler may raise one behind the line
+        if os.fstat(view.descriptor).st_size < view.end + len(line):
+            os.ftruncate(view.descriptor, view.end)
         raise
 
 
@@ -457,10 +461,10 @@ def now_us() -> int:
 
 
 def _key(name: str) -> bytes:
-    if len(_KEYS) > 1000:
-        _KEYS.clear()
-    key = _KEYS[name] = json.dumps(name, ensure_ascii=False).encode(*_UTF8)
+    key = json.dumps(name, ensure_ascii=False).encode(*_UTF8)
+    if len(key) > _LONG:
+        return key
+    if len(_keys) > 1000:
+        _keys.clear()
+    _keys[name] = key
     return key
-
-
-_KEYS: dict[str, bytes] = {}  # names in JSON

@@ -219,7 +219,7 @@ class NumPack(Reading):
     def _session(self) -> Session:
         if self._strict and not self._contexts:
             raise StoreClosedError(_STRICT)
-        return self._handle.opened()
+        return self._handle.session or self._handle.opened()
 
     # Writing
 
@@ -292,11 +292,9 @@ class NumPack(Reading):
         [(name, array)] = arrays.items()
         if type(array) is not np.ndarray or self._batch.kept:
             return False
-        session = self._handle.begin()
-        try:
-            return changes.append_plain(session, name, array)
-        finally:
-            self._handle.end(session)
+        with self._handle.writing() as session:
+            done = changes.append_plain(session, name, array)
+        return done  # noqa: RET504 -- the lock goes whatever a signal handler raises before
 
     def replace(self, arrays: Mapping[str, Any], indexes: Any) -> None:
         """Write rows in place of others, in all arrays in one commit.
@@ -362,14 +360,11 @@ class NumPack(Reading):
                 wrong_type("drop", "a name or a list of names", name, "pass str or list of str")
         if self._batch.kept and indexes is not None:
             self._settle_batch(names)
-        session = self._handle.begin()
-        try:
+        with self._handle.writing() as session:
             if indexes is None:
                 changes.drop(session, names)
             else:
                 changes.drop_rows(session, names, indexes)
-        finally:
-            self._handle.end(session)
         self._batch.forget(names)
 
     def update(self, array_name: str, *, progress: Progress | None = None) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from . import data, dropped, folder, legacy
+from ._lock import Lock
 from ._sums import sum_blocks
 from .dropped import Dropped
-from .lock import Lock
 from .log import closed
 from .schema import encode_dtype
 from .state import Entry, State

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .._dtypes import DType
 
 _PLAIN = frozenset("?bhilqBHILQefdFD")  # nothing stands in the way of these
-_DTYPES: dict[str, DType] = {}  # of the codes that are strings, as nearly all are
+DTYPES: dict[str, DType] = {}  # of the codes that are strings, as nearly all are
 
 
 def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
@@ -72,15 +72,13 @@ def encode_dtype(dtype: DType) -> Any:
 
 def decode_dtype(code: Any) -> DType:
     """Read what `encode_dtype` gave."""
-    if type(code) is str and (known := _DTYPES.get(code)) is not None:
-        return known
     if isinstance(code, dict):
         fields: Any = {**code, "formats": [decode_dtype(each) for each in code["formats"]]}
         struct: DType = np.dtype(fields)
         return struct
     if isinstance(code, list):
         return np.dtype((decode_dtype(code[0]), tuple(code[1])))
-    found = _DTYPES[code] = _dtypes.of_extension(code) or np.dtype(code)
+    found = DTYPES[code] = _dtypes.of_extension(code) or np.dtype(code)
     return found
 
 

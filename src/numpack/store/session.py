@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import CorruptStoreError, InvalidValueError, StoreError
 from . import data, dropped, journal
+from ._lock import Lock, SharedLock
 from ._sums import BLOCK
 from .checks import entry_of
 from .files import write_all
 from .forks import remember
 from .lazy import LazyArray
-from .lock import Lock, SharedLock
 from .old import OldLog
 from .open_files import OpenFiles
 
@@ -58,8 +58,6 @@ class Session:
         Whether it is a folder of NumPack 0.x, which has no checksums.
     mutex : threading.RLock
         The threads of this session that write queue on it, before the lock.
-    is_written : bool
-        Whether who holds the mutex writes.
     lock : Lock
         The writers'.
     files : OpenFiles
@@ -83,7 +81,6 @@ class Session:
         self.is_old = isinstance(history, OldLog)
         self.durable = durable
         self.mutex = threading.RLock()
-        self.is_written = False
         self.lock = Lock(folder)
         self.files = OpenFiles(folder)
         self._seen: State | None = None
@@ -95,8 +92,8 @@ class Session:
 
     def after_fork(self) -> None:
         """Make new locks."""
-        self.mutex, self.is_written = threading.RLock(), False
-        self.lock.forget()
+        self.mutex = threading.RLock()
+        self.lock.after_fork()
         self.history.after_fork()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import math
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .schema import decode_dtype
+from .schema import DTYPES, decode_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +63,10 @@ class Entry(NamedTuple):
     @property
     def dtype(self) -> DType:
         """The dtype; needs ml_dtypes for bfloat16 and narrower floats."""
-        return decode_dtype(self.code)
+        code = self.code
+        if type(code) is str and (known := DTYPES.get(code)) is not None:
+            return known
+        return decode_dtype(code)
 
     @property
     def shape(self) -> tuple[int, ...]:

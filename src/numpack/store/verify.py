@@ -11,9 +11,9 @@ import numpy as np
 from .._memory import aligned_empty
 from ..errors import CorruptStoreError, StoreError
 from . import data, dropped
+from ._lock import SharedLock
 from ._sums import BLOCK, read_into, sum_blocks
 from .checks import entry_of
-from .lock import SharedLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
