@@ -16,6 +16,7 @@ from support.files import contents
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.store import log
+from numpack.store.log_reader import View
 from numpack.store.state import Entry, State
 
 LOG = Path("s.npk/commits.log")
@@ -59,8 +60,8 @@ def test_the_native_commits_know_the_fields_by_their_places():
     assert Entry._fields[:4] == ("id", "code", "stored", "modified")
     assert Entry._fields[4:7] == ("tail", "dropped", "dropped_crc")
     assert State._fields == ("token", "commit", "next_id", "arrays", "journal")
-    assert log.View._fields[:3] == ("descriptor", "end", "torn")
-    assert log.View._fields[3:] == ("snapshot", "snapshot_length", "state")
+    assert View._fields[:3] == ("descriptor", "end", "torn")
+    assert View._fields[3:] == ("snapshot", "snapshot_length", "state")
 
 
 def test_long_names_are_not_kept(store):

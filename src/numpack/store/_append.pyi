@@ -4,7 +4,7 @@ import numpy as np
 
 from .._dtypes import DType
 from .._memory import Array
-from .log import View
+from .log_reader import View
 
 def append_and_commit(
     view: View, name: str, key: bytes, dtype: DType, file: int, rows: Array

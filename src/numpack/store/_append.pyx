@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The changes that are made most, in one go: what comes to the end of a file, and its commit.
 
-They know how `state.Entry`, `state.State` and `log.View` lie in memory: they are tuples.
+They know how `state.Entry`, `state.State` and `log_reader.View` lie in memory: they are tuples.
 """
 
 import os

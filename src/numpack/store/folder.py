@@ -13,6 +13,7 @@ from . import legacy, log
 from ._files import read_small
 from ._lock import LOCK, Lock
 from .files import Folder, write_all
+from .log_reader import NAME as LOG
 from .state import State
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _NAME, _HEADER_LIMIT = HEADER.encode(), 1 << 16
 DATA = "data"
 FORMAT, VERSION = "numpack", 1
 
-_UNFINISHED = frozenset({LOCK, DATA, log.NAME, log.BESIDE, f"{HEADER}.new"})
+_UNFINISHED = frozenset({LOCK, DATA, LOG, log.BESIDE, f"{HEADER}.new"})
 _DATA_FILE = re.compile(r"([0-9]{8,}-[0-9a-f]{8})\.(bin|sum|del)")
 _HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
 
@@ -158,7 +159,7 @@ def is_store(folder: Folder) -> bool:
     if version < 1:
         msg = (
             f"the header {folder.path}/{HEADER} is damaged; it should read "
-            f"{_HEADER.decode().strip()}; the arrays in {log.NAME} and {DATA}/ are not affected"
+            f"{_HEADER.decode().strip()}; the arrays in {LOG} and {DATA}/ are not affected"
         )
         raise CorruptStoreError(msg)
     if version > VERSION:
@@ -191,7 +192,7 @@ def _check_creatable(path: Path) -> None:
 
 def _is_log_in_use(path: Path, names: set[str]) -> bool:
     """Tell whether the log says more than one does that was just created."""
-    if log.NAME not in names:
+    if LOG not in names:
         return False
     state = log.Log(Folder(os.fspath(path)), writable=False).state
     return state.commit > 0 or bool(state.arrays)

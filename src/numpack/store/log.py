@@ -12,55 +12,35 @@ written beside it and renamed over it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from ..errors import CorruptStoreError, StoreClosedError
-from ._files import has_changed, is_current, open_ends
-from .files import read_between, removed, write_all
-from .state import Entry, Record, State, checked, decode, decode_all, encode
+from ..errors import StoreClosedError
+from ._files import has_changed, is_current
+from .files import write_all
+from .log_reader import NAME, LogReader, View
+from .state import Entry, Record, State, checked, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .files import Folder
 
-NAME = "commits.log"
 _NAME = NAME.encode()
 BESIDE = f"{NAME}.new"
 
 _UTF8 = "utf-8", "surrogatepass"  # a name may be any str
-_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 _MARK = b'{"numpack":1,"commits":%-20d'
-_MARK_LENGTH = 64
-_SNAPSHOT = b'\n{"store":'  # so begins a snapshot, and nothing else: JSON escapes line ends
-_WINDOW_BYTES = 16 * 1024  # read from the end of the log when it is opened
 _SNAPSHOT_EVERY = 3 * 1024  # bytes of commits, and no less than _SNAPSHOT_FACTOR snapshots:
 _SNAPSHOT_FACTOR = 2  # what is read on opening is in proportion to the arrays
 _FOLD_BYTES = 1 << 20  # a log is folded when it is longer, and than _FOLD_FACTOR snapshots:
 _FOLD_FACTOR = 16  # folding costs a constant share of the writing
-
-
 _LONG = 200  # bytes of a name in JSON that is not kept
 
 _keys: dict[str, bytes] = {}  # names in JSON
-_Opened = tuple[int, bytes, int, bytes]  # what `open_ends` gives
-
-
-class View(NamedTuple):
-    """An open log and what was read of it: put in place at once, so never half."""
-
-    descriptor: int
-    end: int  # of the last whole line
-    torn: bool  # whether something stands behind it
-    snapshot: int  # end of the last snapshot
-    snapshot_length: int
-    state: State
 
 
 class Log:
@@ -76,10 +56,10 @@ class Log:
 
     def __init__(self, folder: Folder, *, writable: bool) -> None:
         self._folder = folder
-        self._flags = os.O_RDWR if writable else os.O_RDONLY
+        self._reader = LogReader(folder, writable=writable)
         self._lock = threading.RLock()
         self._view: View | None = None
-        self._view = self._opened()
+        self._view = self._reader.opened()
 
     def __del__(self) -> None:
         """Close the file of a store that was never closed."""
@@ -110,7 +90,7 @@ class Log:
     @property
     def is_writable(self) -> bool:
         """Whether the log could be opened for writing."""
-        return self._flags == os.O_RDWR
+        return self._reader.is_writable
 
     @property
     def state(self) -> State:
@@ -138,10 +118,10 @@ class Log:
             view = self._now()
             current = is_current(view.descriptor, view.end, self._folder.descriptor, _NAME)
             if current < 0:
-                self._view = self._opened()
+                self._view = self._reader.opened()
                 os.close(view.descriptor)
             elif not current:
-                self._view = self._read_on(view)
+                self._view = self._reader.read_on(view)
             return self._now().state
 
     def commit(
@@ -245,17 +225,7 @@ class Log:
     def damage(self) -> list[str]:
         """Check every line, those before the last snapshot too; tell what is wrong."""
         with self._lock:
-            view = self._now()
-            data, at, found = read_between(view.descriptor, 0, view.end), 0, []
-            for line in data.splitlines(keepends=True):
-                try:
-                    if line != b"\n":  # left by who died when he was about to fold the log
-                        decode(line)
-                except _UNREADABLE as error:
-                    where = f"{self._folder.path}/{NAME}"
-                    found.append(f"the line at byte {at:,} of {where} is damaged ({error})")
-                at += len(line)
-            return found
+            return self._reader.damage(self._now())
 
     def _move_on(self, view: View) -> None:
         """Take note of a commit, and write a snapshot behind it when it is time for one."""
@@ -279,115 +249,6 @@ class Log:
         if self._view is None:
             raise closed(self._folder.path)
         return self._view
-
-    def _opened(self) -> View:
-        """Open the log and read it from its last snapshot."""
-        try:
-            opened = self._open()
-        except IsADirectoryError as error:
-            self._damaged(f"it is no file ({error.strerror})", State())
-        except OSError as error:
-            if self._folder.is_removed():
-                raise removed(self._folder.path) from None
-            missing = isinstance(error, FileNotFoundError)
-            what = "it is missing" if missing else f"it cannot be opened ({error.strerror})"
-            self._damaged(what, State())
-        try:
-            return self._read(*opened)
-        except BaseException:
-            os.close(opened[0])
-            raise
-
-    def _open(self) -> _Opened:
-        folder, sizes = self._folder.descriptor, (_MARK_LENGTH, _WINDOW_BYTES)
-        try:
-            return open_ends(folder, _NAME, self._flags, *sizes)
-        except OSError as error:
-            if self._flags == os.O_RDONLY or error.errno not in _NOT_OURS:
-                raise
-        self._flags = os.O_RDONLY
-        return open_ends(folder, _NAME, self._flags, *sizes)
-
-    def _read(self, descriptor: int, mark: bytes, size: int, data: bytes) -> View:
-        """Read the lines from the last snapshot on.
-
-        Parameters
-        ----------
-        descriptor : int
-        mark : bytes
-            The first line, read before anything else: commits may be made meanwhile.
-        size : int
-        data : bytes
-            What stands at the end.
-        """
-        start = size - len(data)
-        while start and _SNAPSHOT not in data:
-            start = max(0, size - 4 * len(data))
-            data = read_between(descriptor, start, size)
-        if not data:
-            self._damaged("it is empty", State())
-        whole = data.rfind(b"\n") + 1
-        at = data.rfind(_SNAPSHOT, 0, whole) + 1
-        first = data[at : data.find(b"\n", at) + 1]
-        commits, state = self._begun(mark, first, start + at)
-        snapshot = start + at + len(first)
-        view = View(descriptor, snapshot, False, snapshot, len(first), state)
-        rest = data[at + len(first) :]
-        view = self._with(view, rest) if rest else view
-        if view.state.commit < commits:
-            what = f"commits up to {commits} were made, and it ends with {view.state.commit}"
-            self._damaged(what, view.state)
-        return view
-
-    def _read_on(self, view: View) -> View:
-        """Read the whole lines behind what was read already."""
-        size = os.fstat(view.descriptor).st_size
-        if size < view.end:
-            self._damaged(f"it was cut to {size:,} of {view.end:,} bytes", view.state)
-        return self._with(view, read_between(view.descriptor, view.end, size))
-
-    def _with(self, view: View, data: bytes) -> View:
-        """Give the view after the whole lines of `data`."""
-        state, end, snapshot, length = view.state, view.end, view.snapshot, view.snapshot_length
-        whole = data.rfind(b"\n") + 1
-        lines = data[:whole].splitlines(keepends=True)
-        try:
-            state = state.after(decode_all([line for line in lines if line != b"\n"]))
-        except _UNREADABLE:
-            self._find_damage(state, end, lines)
-        for line in lines:
-            end += len(line)
-            if line.startswith(_SNAPSHOT[1:]):
-                snapshot, length = end, len(line)
-        return View(view.descriptor, end, whole < len(data), snapshot, length, state)
-
-    def _find_damage(self, state: State, at: int, lines: list[bytes]) -> NoReturn:
-        for line in lines:
-            try:
-                state = state if line == b"\n" else state.after((decode(line),))
-            except _UNREADABLE as error:
-                self._damaged(f"the line at byte {at:,} cannot be read ({error})", state)
-            at += len(line)
-        raise AssertionError
-
-    def _begun(self, mark: bytes, snapshot: bytes, at: int) -> tuple[int, State]:
-        """Read the mark and a snapshot: how many commits there were, and the state."""
-        with contextlib.suppress(*_UNREADABLE):
-            begun, line = decode_all((mark, snapshot))
-            return begun["commits"], State.of_snapshot(line)
-        try:  # a mark that is being written, or is damaged, says nothing
-            return 0, State.of_snapshot(decode(snapshot))
-        except _UNREADABLE as error:
-            self._damaged(f"the line at byte {at:,} cannot be read ({error})", State())
-
-    def _damaged(self, what: str, state: State) -> NoReturn:
-        readable = ", ".join(map(repr, state.arrays)) or "none"
-        msg = (
-            f"the log {self._folder.path}/{NAME} is damaged: {what}; up to commit "
-            f"{state.commit} it names these arrays: {readable}; restore it from a backup, and "
-            "touch nothing in data/, which holds their rows"
-        )
-        raise CorruptStoreError(msg)
 
 
 def write_new(folder: Folder, state: State, *, durable: bool) -> None:
