@@ -2,12 +2,11 @@ from typing import Any
 
 import numpy as np
 
-from .._dtypes import DType
 from .._memory import Array
 from .log_reader import View
 
 def append_and_commit(
-    view: View, name: str, key: bytes, dtype: DType, file: int, rows: Array
+    view: View, name: str, key: bytes, file: int, rows: Array
 ) -> View | None: ...
 def drop_and_commit(
     view: View, name: str, key: bytes, file: int, numbers: np.ndarray[Any, np.dtype[np.int64]]

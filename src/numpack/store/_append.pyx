@@ -22,6 +22,8 @@ from posix.unistd cimport ftruncate
 
 from numpack.store._sums cimport Transfer, crc32_of, transfer_of, write_rest
 
+from .schema import DTYPES
+
 # To call a named tuple's class costs three times as much.
 cdef extern from *:
     """
@@ -47,7 +49,7 @@ cdef struct Line:
     size_t length
 
 
-def append_and_commit(view, name, bytes key, dtype, int file, rows):
+def append_and_commit(view, name, bytes key, int file, rows):
     """Write rows at the end of a data file, then the line that commits them.
 
     Parameters
@@ -58,8 +60,6 @@ def append_and_commit(view, name, bytes key, dtype, int file, rows):
         The array.
     key : bytes
         Its name in JSON.
-    dtype : dtype
-        Of the array.
     file : int
         Descriptor of its data file.
     rows : ndarray
@@ -80,7 +80,8 @@ def append_and_commit(view, name, bytes key, dtype, int file, rows):
     cdef Py_buffer buffer
     cdef Growth growth
     cdef tuple entry = entry_of(view, name)
-    if rows.dtype != dtype or len(key) > NAME:
+    dtype = DTYPES.get(entry[1]) if type(entry[1]) is str else None
+    if dtype is None or rows.dtype != dtype or len(key) > NAME:
         return None
     PyObject_GetBuffer(rows, &buffer, PyBUF_STRIDES)
     try:

@@ -6,6 +6,7 @@ Python code: what Ctrl-C interrupts would stay locked for good.
 
 import os
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EINTR, errno
 from posix.stat cimport fstat, struct_stat
@@ -139,6 +140,7 @@ cdef class SharedLock:
             close(descriptor)
 
 
+@cython.freelist(4)
 cdef class Turn:
     """The turn of a thread to write, for a ``with`` statement, which gets the session.
 

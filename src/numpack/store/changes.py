@@ -97,9 +97,9 @@ def append_plain(session: Session, name: str, array: Array) -> bool:
     entry = state.arrays.get(name)
     if entry is None or session.durable:
         return False
-    what = entry.dtype, session.files.descriptor(entry), array
+    file = session.files.descriptor(entry)
     try:
-        length = session.log.commit_growth(name, append_and_commit, *what)
+        length = session.log.commit_growth(name, append_and_commit, file, array)
     except OSError:
         if not _has_followed(session, state):
             _give_back(session, entry)

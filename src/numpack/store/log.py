@@ -170,7 +170,8 @@ class Log:
             view = self._now()
             write_line(view, data)
             end, state = view.end + len(data), view.state.after((line,))
-            self._move_on(view._replace(end=end, torn=False, state=state))
+            self._view = view._replace(end=end, torn=False, state=state)
+            self._snapshot_if_due(self._view)
         if self._now().snapshot_length <= _SNAPSHOT_EVERY and not changes:
             self.conclude()  # as cheap as the line: who opens the store is spared reading it
         return len(data)
@@ -203,7 +204,9 @@ class Log:
             grown = grow(view, name, _keys.get(name) or _key(name), *what)
             if grown is None:
                 return 0
-            self._move_on(grown)
+            self._view = grown
+            if grown.end - grown.snapshot > _SNAPSHOT_EVERY:
+                self._snapshot_if_due(grown)
             return grown.end - view.end
 
     def mark(self) -> None:
@@ -227,9 +230,7 @@ class Log:
         with self._lock:
             return self._reader.damage(self._now())
 
-    def _move_on(self, view: View) -> None:
-        """Take note of a commit, and write a snapshot behind it when it is time for one."""
-        self._view = view
+    def _snapshot_if_due(self, view: View) -> None:
         behind = view.end - view.snapshot
         if behind > _SNAPSHOT_EVERY and behind > _SNAPSHOT_FACTOR * view.snapshot_length:
             with contextlib.suppress(OSError):  # the commit stands; the next tries again

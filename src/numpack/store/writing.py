@@ -76,22 +76,18 @@ class Writing(Reading):
             The disk is full, or cannot be written. Nothing has changed.
         """
         self._session()
-        if type(arrays) is dict and len(arrays) == 1 and self._append_plain(arrays):
-            return
+        if type(arrays) is dict and len(arrays) == 1 and not self._batch.kept:
+            [(name, array)] = arrays.items()
+            if type(array) is np.ndarray:
+                with self._handle.writing() as session:
+                    done = changes.append_plain(session, name, array)
+                if done:
+                    return
         values = named_arrays(arrays)
         if self._batch.kept:
             self._settle_batch(values)
         with self._handle.writing() as session:
             changes.append(session, values)
-
-    def _append_plain(self, arrays: dict[str, Any]) -> bool:
-        """Append to one array if there is nothing to convert; tell whether it was done."""
-        [(name, array)] = arrays.items()
-        if type(array) is not np.ndarray or self._batch.kept:
-            return False
-        with self._handle.writing() as session:
-            done = changes.append_plain(session, name, array)
-        return done  # noqa: RET504 -- the lock goes whatever a signal handler raises before
 
     def replace(self, arrays: Mapping[str, Any], indexes: Any) -> None:
         """Write rows in place of others, in all arrays in one commit.
