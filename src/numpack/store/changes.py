@@ -14,7 +14,7 @@ from ._append import append_and_commit, drop_and_commit
 from ._rows import patch_sums
 from ._sums import BLOCK, sum_blocks
 from .checks import check_rows, entry_of
-from .dropped import Dropped
+from .dropped import NO_ROWS, Dropped
 from .indexing import gathered, numbers_of, rows_of
 from .schema import encode_dtype, storable_dtype
 from .state import Entry
@@ -159,7 +159,7 @@ def _without(
     rows = rows_of(indexes, count)
     rows = np.arange(*rows.indices(count)) if isinstance(rows, slice) else rows.copy()
     rows.sort()
-    gone = session.dropped_rows(entry) or Dropped(rows[:0], count)
+    gone = session.dropped_rows(entry) or Dropped(NO_ROWS, count)
     try:
         return gone.and_more(rows)
     except ValueError:  # some are told twice, or from the end, or are out of range

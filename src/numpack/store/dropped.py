@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
+NO_ROWS: Numbers = np.empty(0, np.int64)
+
 _ITEM = 8  # bytes of a row number
 _RECENT = 4096  # row numbers
 
@@ -47,7 +49,7 @@ class Dropped:
     def __init__(self, rows: Numbers, count: int, recent: Numbers | None = None) -> None:
         self.rows = rows
         self.count = count
-        self.recent = rows[:0] if recent is None else recent
+        self.recent = NO_ROWS if recent is None else recent
 
     def __len__(self) -> int:
         """Tell how many rows were dropped."""
