@@ -20,7 +20,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport ftruncate
 
-from numpack.store._sums cimport Transfer, crc32_of, transfer_of, write_rest
+from numpack.store._sums cimport BLOCK_BYTES, Transfer, crc32_of, transfer_of, write_rest
 
 from .schema import DTYPES
 
@@ -33,7 +33,6 @@ cdef extern from *:
     object numpack_tuple_like(object known, tuple arguments)
 
 cdef enum:
-    BLOCK = 1 << 20  # bytes with a checksum
     NAME = 800  # bytes of an array's name in JSON, at the most
     LINE = NAME + 224
 
@@ -111,7 +110,7 @@ cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
     growth.offset = <int64_t>stored[0] * width
     growth.count = <int64_t>stored[0] + rows.shape[0]
     growth.crc = entry[4]
-    return growth.offset % BLOCK + rows.len < BLOCK
+    return growth.offset % BLOCK_BYTES + rows.len < BLOCK_BYTES
 
 
 def drop_and_commit(view, name, bytes key, int file, numbers):
