@@ -106,11 +106,34 @@ def order_obstacle(array: Array) -> Obstacle | None:
     return Obstacle("not C-contiguous", "pass np.ascontiguousarray(array)")
 
 
+def compact_obstacle(array: Array) -> Obstacle | None:
+    """Find whether there are gaps or repetitions: C order is needed, up to a transposition."""
+    falling = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    if array.transpose(falling).flags.c_contiguous:
+        return None
+    return Obstacle(
+        "its elements do not lie one after the other", "pass np.ascontiguousarray(array)"
+    )
+
+
+def alignment_obstacle(array: Array) -> Obstacle | None:
+    """Find whether the first element lies off the boundary that vector registers want."""
+    if array.nbytes == 0 or array.ctypes.data % ALIGNMENT == 0:
+        return None
+    return Obstacle(
+        f"its memory does not start on a {ALIGNMENT}-byte boundary",
+        "keep it in a store or in numpack.ZeroCopyArray(array, copy=True), which align it",
+    )
+
+
 def writable_alias(array: Array) -> Array:
     """View read-only memory as writable, for a framework that knows no read-only memory.
 
-    The caller has made sure that a write cannot fault (see `_mapping`) and has warned.
+    The caller has made sure that a write cannot fault (see `_mapping`) and has warned, or
+    that the framework never writes. What is writable already is given back.
     """
+    if array.flags.writeable:
+        return array
     return from_address(array.ctypes.data, array.shape, array.strides, array.dtype, owner=array)
 
 

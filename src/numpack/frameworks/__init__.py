@@ -14,7 +14,16 @@ A framework's module has
 ``to_numpy(obj, **options)``
     the plan of the way to the hub, an ndarray;
 ``from_numpy(array, **options)``
-    the plan of the way from the hub, where `array` is an ndarray.
+    the plan of the way from the hub, where `array` is an ndarray;
+
+and, where there is a way past the hub, because NumPy cannot hold what both sides can,
+
+``DEPARTURES``, ``ARRIVALS``
+    functions by the name of the bridge: ``"device"`` for memory that is not the host's, which
+    crosses as a DLPack producer, and ``"arrow"`` for columns (nulls, strings, several chunks),
+    which cross as pyarrow's. A departure takes an object and gives what crosses, an arrival
+    takes that and the keywords of `TO_OPTIONS` and gives a plan; each gives ``None`` for
+    what has to go by the hub.
 
 To add one, write such a module and a line in `FRAMEWORKS`.
 """
@@ -22,6 +31,8 @@ To add one, write such a module and a line in `FRAMEWORKS`.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import importlib.util
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +51,12 @@ class Framework:
     name : str
         As `share` takes it; its module here has the same name.
     types : tuple of str
-        Full names of the types that belong to it, subclasses included.
+        Full names of the types that belong to it, subclasses included. A name that ends
+        in a dot is that of a package, all of whose types belong to it.
     protocols : tuple of str
         Attributes that claim an object which no type name claims.
-    package : str or None
-        What must be importable; ``None`` if nothing but NumPy.
+    packages : tuple of str
+        What must be importable, its own package first; empty if nothing but NumPy.
     install : str
         What to install if it is not.
     """
@@ -52,15 +64,15 @@ class Framework:
     name: str
     types: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    package: str | None = None
+    packages: tuple[str, ...] = ()
     install: str = ""
 
     def module(self) -> Any:
         """Import the module of this framework, and so the framework, once."""
         found = LOADED.get(self.name)
         if found is None:
-            if self.package is not None:
-                self._require(self.package)
+            for package in self.packages:
+                self._require(package)
             found = LOADED[self.name] = importlib.import_module(f"{__name__}.{self.name}")
         return found
 
@@ -84,14 +96,47 @@ FRAMEWORKS: tuple[Framework, ...] = (
             "numpack.io.wrapper.ZeroCopyArray",
         ),
     ),
-    Framework("torch", ("torch.Tensor",), (), "torch", "numpack[torch]"),
+    Framework("torch", ("torch.Tensor",), (), ("torch",), "numpack[torch]"),
+    Framework("jax", ("jax.", "jaxlib."), (), ("jax", "ml_dtypes"), "numpack[jax]"),
+    Framework("tensorflow", ("tensorflow.",), (), ("tensorflow",), "numpack[tensorflow]"),
+    Framework("cupy", ("cupy.",), (), ("cupy",), "cupy-cuda12x"),
+    Framework("onnxruntime", ("onnxruntime.",), (), ("onnxruntime",), "numpack[onnxruntime]"),
+    Framework("xarray", ("xarray.",), (), ("xarray",), "numpack[xarray]"),
+    Framework("pandas", ("pandas.",), (), ("pandas",), "numpack[pandas]"),
+    Framework("polars", ("polars.",), (), ("polars", "pyarrow"), "numpack[polars]"),
+    Framework("duckdb", ("duckdb.", "_duckdb."), (), ("duckdb", "pyarrow"), "numpack[duckdb]"),
+    Framework("nanoarrow", ("nanoarrow.",), (), ("nanoarrow", "pyarrow"), "numpack[nanoarrow]"),
+    Framework("arro3", ("arro3.",), (), ("arro3.core", "pyarrow"), "numpack[arro3]"),
+    Framework(
+        "safetensors",
+        ("numpack.frameworks.safetensors.SafetensorsFile",),
+        (),
+        ("safetensors",),
+        "numpack[safetensors]",
+    ),
+    Framework("scipy", ("scipy.", "sparse."), (), ("scipy",), "scipy"),
     Framework("dlpack", ("builtins.PyCapsule",), ("__dlpack__",)),
     Framework(
         "arrow",
-        ("pyarrow.lib.Array", "pyarrow.lib.ChunkedArray"),
+        ("pyarrow.",),
         ("__arrow_c_array__", "__arrow_c_stream__"),
-        "pyarrow",
+        ("pyarrow",),
         "numpack[arrow]",
+    ),
+    Framework("cuda_array_interface", (), ("__cuda_array_interface__",)),
+    Framework(
+        "array_interface",
+        ("PIL.Image.Image",),
+        ("__array_interface__", "__array_struct__"),
+    ),
+    Framework(
+        "buffer",
+        (
+            *("builtins.bytes", "builtins.bytearray", "builtins.memoryview", "array.array"),
+            *("mmap.mmap", "multiprocessing.shared_memory.SharedMemory"),
+            *("_ctypes.Array", "_ctypes.Structure", "_ctypes.Union", "_ctypes._SimpleCData"),
+        ),
+        ("__buffer__",),  # from Python 3.12 on
     ),
 )
 
@@ -122,6 +167,7 @@ def of_object(obj: object) -> Framework | None:
 def _claim(kind: type) -> Framework | None:
     for base in kind.__mro__:
         found = _BY_TYPE_NAME.get(f"{base.__module__}.{base.__qualname__}")
+        found = found or _BY_TYPE_NAME.get(f"{base.__module__.partition('.')[0]}.")
         if found is not None:
             return found
     for framework in FRAMEWORKS:

@@ -6,11 +6,12 @@ Source: DLPack 1.1 (``dlpack.h``) and the Python specification of the array API 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from .. import _dtypes, _exchange
+from .._description import HOST_DEVICES
 from .._doors import connect
 from .._export import Exporter, export
 from .._mapping import behind
@@ -23,9 +24,13 @@ from . import of_object
 from .numpy import expect, in_form, refuse_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._description import Description
     from .._dtypes import Row
     from .._memory import Array
+
+T = TypeVar("T")
 
 LABEL = "DLPack"
 FROM_OPTIONS = frozenset({"device"})
@@ -194,6 +199,42 @@ def check_device(device: object) -> None:
     if device is not None and device != _exchange.CPU and str(device) != "cpu":
         msg = f"NumPy arrays live on the CPU: device must be None or 'cpu', not {device!r}"
         raise InvalidValueError(msg)
+
+
+def off_host(obj: Any) -> bool:
+    """Tell whether an object's memory is where the processor cannot read it."""
+    return obj.__dlpack_device__()[0] not in HOST_DEVICES
+
+
+def across(
+    producer: Any, label: str, consume: Callable[[Any], T], own: Callable[[T], T]
+) -> Plan[T]:
+    """Plan the way from one framework to another on a device, past the hub.
+
+    The consumer's own ``from_dlpack`` names the stream on which it will work, and the producer
+    makes that stream wait for its own.
+
+    Parameters
+    ----------
+    producer : object with ``__dlpack__``, ``dtype``, ``shape`` and ``nbytes``
+    label : str
+        The consumer's name in messages.
+    consume : callable
+        The consumer's ``from_dlpack``.
+    own : callable
+        Copies the consumer's array on its device.
+
+    References
+    ----------
+    Array API standard 2024.12, ``__dlpack__``: `stream` and synchronisation.
+    """
+    return Plan(
+        direction=f"to {label}",
+        given=lambda: f"{producer.dtype} array of shape {tuple(producer.shape)} on a device",
+        nbytes=producer.nbytes,
+        result=lambda: consume(producer),
+        independent=lambda: own(consume(producer)),
+    )
 
 
 def _form(array: Array, order: str) -> Plan[Array]:

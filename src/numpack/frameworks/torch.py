@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from .. import _dtypes
 from .._doors import Memory, connect
-from .._mapping import behind
+from .._leaving import leaving
 from .._memory import (
     aligned_copy,
     plain,
@@ -19,6 +19,7 @@ from .._memory import (
 )
 from .._policy import Obstacle, Plan, describe, refuse
 from ..errors import InvalidValueError
+from .dlpack import across, off_host
 from .numpy import refuse_mask
 
 if TYPE_CHECKING:
@@ -68,24 +69,19 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
     row = _torch_row(array)
     target = _device(device)
     values = plain(array)
-    backing = behind(values)
-    hindered = representation_obstacle(values) or strides_obstacle(values) or backing.obstacle()
-    obstacle = hindered or _device_obstacle(target)
 
-    def convert() -> torch.Tensor:
-        memory = aligned_copy(values) if hindered else backing.for_writer()
-        tensor = _tensor(memory, row)
-        return tensor if target.type == "cpu" else tensor.to(target)
+    def tensor(memory: Array) -> torch.Tensor:
+        made = _tensor(memory, row)
+        return made if target.type == "cpu" else made.to(target)
 
-    return Plan(
-        direction="to torch",
-        given=lambda: describe(array),
-        nbytes=array.nbytes,
-        result=convert,
-        independent=convert if obstacle else lambda: _tensor(aligned_copy(values), row),
-        obstacle=obstacle,
-        how=backing.how,
-        caution=_caution(array) if backing.safe and _is_frozen(array) else "",
+    return leaving(
+        array,
+        LABEL,
+        tensor,
+        hindered=representation_obstacle(values) or strides_obstacle(values),
+        moved=_device_obstacle(target),
+        writes=True,
+        caution=_caution,
     )
 
 
@@ -112,9 +108,25 @@ def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
     )
 
 
+def _departing(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Give a tensor of a device to a consumer there; what is refused is so everywhere."""
+    _numpy_row(tensor)
+    lazy = tensor.is_conj() or tensor.is_neg()
+    return None if lazy or not off_host(tensor) else tensor.detach()
+
+
+def _arriving(producer: Any, *, device: object = None) -> Plan[torch.Tensor] | None:
+    if device is not None or not torch.cuda.is_available():
+        return None
+    return across(producer, LABEL, torch.from_dlpack, torch.clone)
+
+
+DEPARTURES = {"device": _departing}
+ARRIVALS = {"device": _arriving}
+
+
 def _tensor(array: Array, row: Row) -> torch.Tensor:
-    if not array.flags.writeable:
-        array = writable_alias(array)
+    array = writable_alias(array)
     if row.extension:
         return torch.from_numpy(array.view(row.carrier)).view(getattr(torch, str(row.torch)))
     return torch.from_numpy(array.view(row.dtype))  # it knows one name of each integer
@@ -151,10 +163,6 @@ def _way_out(dtype: _dtypes.DType) -> str:
     if dtype.kind in "SUT":
         return "encode the strings as numbers first"
     return "convert it to numbers with array.astype(...) first"
-
-
-def _is_frozen(array: Array) -> bool:
-    return not array.flags.writeable and array.nbytes > 0
 
 
 def _caution(array: Array) -> str:

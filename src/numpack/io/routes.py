@@ -59,6 +59,9 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     check_copy(copy)
     source, sink = _source(x), by_name(target)
     leaving, arriving = _split(options, source, sink)
+    straight = None if leaving else _straight(x, source, sink, arriving)
+    if straight is not None:
+        return carry_out(straight, copy)
     first: Plan[Any] = source.module().to_numpy(x, **leaving)
     if sink.name == "numpy":
         return carry_out(first, copy)
@@ -119,6 +122,9 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     steps: list[Step] = []
     direction = f"from {source.module().LABEL}"
     try:
+        straight = None if leaving else _straight(x, source, sink, arriving)
+        if straight is not None:
+            return Route.of(source.name, sink.name, (Step.of(straight),))
         first: Plan[Any] = source.module().to_numpy(x, **leaving)
         if source.name != "numpy" or sink.name == "numpy" or first.obstacle is not None:
             steps.append(Step.of(first))
@@ -129,6 +135,22 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     except UnsupportedError as error:
         steps.append(Step(direction, "refused", reason=error.reason, fix=error.fix))
     return Route.of(source.name, sink.name, tuple(steps))
+
+
+def _straight(
+    x: object, source: Framework, sink: Framework, arriving: dict[str, Any]
+) -> Plan[Any] | None:
+    """Plan a way past the hub; ``None`` if both sides do not know one for this object."""
+    departures = getattr(source.module(), "DEPARTURES", {})
+    arrivals = getattr(sink.module(), "ARRIVALS", {})
+    for bridge in departures.keys() & arrivals.keys():
+        crossing = departures[bridge](x)
+        plan: Plan[Any] | None = (
+            None if crossing is None else arrivals[bridge](crossing, **arriving)
+        )
+        if plan is not None:
+            return plan
+    return None
 
 
 def _foreseen(plan: Plan[Any]) -> Any:

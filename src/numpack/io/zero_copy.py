@@ -386,7 +386,7 @@ def table_to_numpy_zero_copy(
     found = arrow.as_table(table)
     plan = functools.partial(arrow.to_numpy, nulls=nulls)
     if column is not None:
-        one: Array = carry_out(plan(arrow.column(found, column)), copy)
+        one: Array = carry_out(plan(arrow.select(found, column)), copy)
         return one
     return {name: carry_out(plan(found.column(name)), copy) for name in arrow.names(found)}
 

@@ -1,7 +1,8 @@
 """Arrow, by pyarrow or through the Arrow PyCapsule interface of any other library.
 
 Source: Arrow columnar format (physical layouts, canonical extension types) and the Arrow
-PyCapsule interface. The two directions are in `outward` and `inward`.
+PyCapsule interface. The two directions are in `outward` and `inward`, what stays
+Arrow on its way is in `bridge`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import pyarrow as pa
 
 from ..._doors import connect, connect_table
 from ..._policy import refuse, wrong_type
+from .bridge import Columns, over
 from .inward import plan_array
 from .outward import plan_arrow
-from .table import as_table, column, names
+from .table import as_table, names
+from .table import column as select
 
 if TYPE_CHECKING:
     from ..._memory import Array
@@ -25,9 +28,9 @@ __all__ = [
     "LABEL",
     "TO_OPTIONS",
     "as_table",
-    "column",
     "from_numpy",
     "names",
+    "select",
     "to_numpy",
 ]
 
@@ -35,7 +38,7 @@ LABEL = "Arrow"
 _EXPECTED = (
     "a pyarrow.Array, a pyarrow.ChunkedArray or an object of the Arrow PyCapsule interface"
 )
-FROM_OPTIONS = frozenset({"nulls"})
+FROM_OPTIONS = frozenset({"nulls", "column"})
 TO_OPTIONS = frozenset({"layout", "type"})
 
 if hasattr(pa.Array, "from_dlpack"):
@@ -60,20 +63,47 @@ def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[
     return plan_arrow(array, layout, type)
 
 
-def to_numpy(obj: Any, *, nulls: str = "convert") -> Plan[Array]:
-    """Plan the way to the hub from an Arrow array of whatever library."""
+def to_numpy(
+    obj: Any, *, nulls: str = "convert", column: str | int | None = None
+) -> Plan[Array]:
+    """Plan the way to the hub from an Arrow array, or a table's column, of any library."""
+    if column is not None:
+        obj = select(as_table(obj), column)
     return plan_array(_imported(obj), nulls)
+
+
+def _departing(obj: Any) -> Columns:
+    if isinstance(obj, pa.Table | pa.RecordBatch):
+        return obj
+    found = _imported(obj)
+    if pa.types.is_struct(found.type) and not isinstance(obj, pa.Array | pa.ChunkedArray):
+        return as_table(found)  # so the PyCapsule interface streams tables
+    return found
+
+
+def _arriving(
+    columns: Columns,
+    *,
+    layout: str = "flat",
+    type: Any = None,  # noqa: A002 -- pyarrow's name
+) -> Plan[Columns] | None:
+    if layout != "flat" or type is not None:
+        return None
+    return over(columns, LABEL, lambda found: found)
+
+
+DEPARTURES = {"arrow": _departing}
+ARRIVALS = {"arrow": _arriving}
 
 
 def _imported(obj: Any) -> pa.Array | pa.ChunkedArray:
     """Bring what speaks the Arrow PyCapsule interface into pyarrow, which shares memory."""
     if isinstance(obj, pa.Table | pa.RecordBatch):
-        wrong_type(
-            "arrow_to_numpy_zero_copy",
-            _EXPECTED,
-            obj,
-            "pass one column, or use table_to_numpy_zero_copy",
+        names = ", ".join(map(repr, obj.schema.names[:3])) or "none"
+        fix = (
+            f"pass one column, or use table_to_numpy_zero_copy; its columns begin with {names}"
         )
+        wrong_type("arrow_to_numpy_zero_copy", _EXPECTED, obj, fix)
     if isinstance(obj, pa.Array | pa.ChunkedArray):
         return obj
     try:
