@@ -12,8 +12,7 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
@@ -31,11 +30,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PACKAGE = f"{Path(__file__).parent}{os.sep}"
+_PACKAGE = f"{os.path.dirname(__file__)}{os.sep}"
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(NamedTuple):
     """What keeps memory from being shared, and what to change so that it can be."""
 
     why: str

@@ -1,5 +1,6 @@
 """Zero-copy exchange of arrays between frameworks."""
 
+from .known import FrameworkInfo, frameworks
 from .routes import explain, share
 from .zero_copy import (
     DLPackBuffer,
@@ -16,9 +17,11 @@ from .zero_copy import (
 
 __all__ = [
     "DLPackBuffer",
+    "FrameworkInfo",
     "ZeroCopyArray",
     "arrow_to_numpy_zero_copy",
     "explain",
+    "frameworks",
     "from_dlpack",
     "numpy_to_arrow_zero_copy",
     "numpy_to_torch_zero_copy",
