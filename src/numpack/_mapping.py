@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from ._pages import FileMapping, origin_of
+from ._pages import FileMapping, mappings_between, origin_of
 from ._policy import Obstacle
 from .errors import ZeroCopyError
 
@@ -165,7 +165,7 @@ def behind(array: Array) -> Backing:
         start, path, identity = ours
         origin = Origin(path, identity, lowest - start, listed=False)
         return Backing(array, safe=False, origin=origin)
-    regions = [r for r in _regions() if r.start < beyond and lowest < r.end]
+    regions = _regions_between(lowest, beyond)
     if not regions:  # no such table on this system
         return Backing(array, safe=not isinstance(root, mmap.mmap))
     if all(region.writable for region in regions):
@@ -268,7 +268,8 @@ def _identity(descriptor: int, *, listed: bool) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     address = np.frombuffer(page, np.uint8).ctypes.data
-    return next(((r.device, r.inode) for r in _regions() if r.start <= address < r.end), None)
+    regions = _regions_between(address, address + 1)
+    return (regions[0].device, regions[0].inode) if regions else None
 
 
 class _Region(NamedTuple):
@@ -280,6 +281,14 @@ class _Region(NamedTuple):
     device: int
     inode: int
     path: str
+
+
+def _regions_between(lowest: int, beyond: int) -> list[_Region]:
+    """List the mappings that hold bytes of a range; empty where the system does not tell."""
+    found = mappings_between(lowest, beyond)
+    if found is not None:
+        return [_Region(*each) for each in found]
+    return [region for region in _regions() if region.start < beyond and lowest < region.end]
 
 
 def _regions() -> Iterator[_Region]:

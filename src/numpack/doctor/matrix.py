@@ -97,6 +97,11 @@ def values(name: str) -> Array:
     return aligned_copy(np.ones(SHAPE, "i8").astype(dtype or np.dtype(name)))
 
 
+def _read_only(array: Array) -> Array:
+    array.flags.writeable = False
+    return array
+
+
 _PLAIN_VIEWS: dict[str, Callable[[Array], Array]] = {
     "C": lambda array: array,
     "1-D": lambda array: array.reshape(-1),
@@ -124,11 +129,6 @@ def lain(name: str, layout: str, folder: Path) -> Array | None:
         swapped = array.astype(array.dtype.newbyteorder("S"))
         return None if swapped.dtype.isnative or array.itemsize == 1 else swapped
     return _shifted(array, 1 if layout == "odd" else array.dtype.alignment)
-
-
-def _read_only(array: Array) -> Array:
-    array.flags.writeable = False
-    return array
 
 
 def _mapped(array: Array, path: Path) -> Array:
