@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import version
 
-from . import __version__
 from .doctor import examine
 from .doctor.matrix import page
 from .doctor.report import show, to_json
@@ -15,7 +15,7 @@ from .errors import NumpackError
 def main(arguments: list[str] | None = None) -> int:
     """Run a command, and give the exit status: 1 if something is wrong, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="numpack", description="Arrays without copies.")
-    parser.add_argument("--version", action="version", version=f"numpack {__version__}")
+    parser.add_argument("--version", action="version", version=f"numpack {version('numpack')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     doctor = commands.add_parser(
         "doctor", help="say what is installed, and probe every hand-over between it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import time
@@ -199,10 +200,8 @@ def _least_ns(call: Callable[[], object]) -> int:
 
 
 def _environment() -> dict[str, str]:
-    from .. import __version__  # noqa: PLC0415 -- it is set when the package is complete
-
     return {
-        "numpack": __version__,
+        "numpack": importlib.metadata.version("numpack"),
         "Python": platform.python_version(),
         "NumPy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",

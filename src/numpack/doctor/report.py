@@ -52,7 +52,9 @@ def show(report: Report) -> None:
 def _draw_plain(report: Report, width: int) -> None:
     out = [_environment(report)]
     for sheet in _sheets(report, width):
-        out += ["", sheet.title, *textwrap.wrap(sheet.legend, width), *_lines(sheet)]
+        texts = (sheet.title, sheet.legend)
+        out += ["", *(line for text in texts for line in textwrap.wrap(text, width))]
+        out += _lines(sheet)
     for note in _notes(report):
         out += ["", *textwrap.wrap(note, width, subsequent_indent="    ")]
     sys.stdout.write("\n".join(out) + "\n")
@@ -177,6 +179,8 @@ def _notes(report: Report) -> Iterator[str]:
             f"!! from {each.source} to {each.target} explain says {each.verdict}, and the "
             "memory says otherwise: please report it"
         )
+    for name, why in report.failures.items():
+        yield f"{name} has no {report.dtype} to hand over: {why}"
     missing = [each.name for each in report.frameworks if not each.installed]
     if missing:
         yield f"Not installed, and so not probed: {', '.join(missing)}."
