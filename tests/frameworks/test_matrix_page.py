@@ -1,4 +1,4 @@
-"""The page of what is shared: it is what the pinned versions do, and the tests' own tables agree."""
+"""The page of what is shared: what the pinned versions do, of arrays that lie as it says."""
 
 from __future__ import annotations
 
