@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ..._policy import wrong_type
+from ..._policy import did_you_mean, wrong_type
 from ...errors import IndexRangeError, InvalidValueError, NotFoundError, WrongTypeError
 
 if TYPE_CHECKING:
@@ -55,7 +54,10 @@ def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
         msg = f"{len(positions)} columns are called {key!r}; select by position: {positions}"
         raise InvalidValueError(msg)
     if not positions:
-        raise NotFoundError(_missing(key, table.column_names))
+        known: list[str] = table.column_names
+        hint = did_you_mean(key, known)
+        msg = f"no column is called {key!r}; the columns are {known}{hint}"
+        raise NotFoundError(msg)
     return table.column(positions[0])
 
 
@@ -77,9 +79,3 @@ def _position(table: Tabular, key: int) -> int:
         msg = f"column {key} is out of range: the table has {count} columns"
         raise IndexRangeError(msg)
     return key % count
-
-
-def _missing(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no column is called {key!r}; the columns are {known}{hint}"
