@@ -145,7 +145,10 @@ def _way_out(dtype: DType) -> str:
         "c": "pass the real and the imaginary parts as an axis: np.stack([x.real, x.imag], -1)",
         "f": "round it yourself: array.astype(np.float64)",
     }
-    run = "give str objects to InferenceSession.run itself: array.astype('U').astype(object)"
+    objects = (
+        "array.astype('U').astype(object)" if dtype.kind == "S" else "array.astype(object)"
+    )
+    run = f"give str objects to InferenceSession.run itself: {objects}"
     return ways.get(dtype.kind, run if dtype.kind in "SUTO" else "pass array.view('u1')")
 
 

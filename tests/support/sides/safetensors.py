@@ -5,11 +5,24 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save_file
 
 from numpack.io import SafetensorsFile
+
+_NAMES = {
+    "BOOL": "bool",
+    "BF16": "bfloat16",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+}
+_SPELLED = str.maketrans({"U": "uint", "I": "int", "F": "float"})
 
 
 def make(values: np.ndarray) -> SafetensorsFile | None:
@@ -26,5 +39,7 @@ def address(file: SafetensorsFile) -> int:
 
 
 def values(file: SafetensorsFile) -> np.ndarray:
-    with safe_open(file.path, "np") as opened:
-        return opened.get_tensor("x")
+    [(_, found)] = deserialize(file.path.read_bytes())
+    name = _NAMES.get(found["dtype"]) or found["dtype"].translate(_SPELLED)
+    dtype = getattr(ml_dtypes, name, name)
+    return np.frombuffer(bytes(found["data"]), dtype).reshape(found["shape"])
