@@ -351,8 +351,11 @@ def test_everything_keeps_the_memory_alive():
     gc.collect()
     assert sys.getrefcount(a) > count
     assert theirs.sum() == ours.sum() == 7000
-    threading.Thread(target=lambda arrays: arrays.clear(), args=([theirs, ours],)).start()
+    last = [theirs, ours]
     del theirs, ours
+    dropping = threading.Thread(target=last.clear)
+    dropping.start()
+    dropping.join()
     gc.collect()
     assert sys.getrefcount(a) == count
 
