@@ -14,6 +14,7 @@ import numpy as np
 from onnxruntime import OrtValue, __version__
 
 from .. import _dtypes
+from .._export import export
 from .._leaving import leaving, unprotected
 from .._memory import (
     aligned_copy,
@@ -25,7 +26,6 @@ from .._memory import (
     writable_alias,
 )
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
-from .dlpack import DLPackBuffer
 from .numpy import refuse_mask
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def to_numpy(value: Any) -> Plan[Array]:
 def _value(memory: Array, row: Row) -> OrtValue:
     writable = writable_alias(memory)
     if _OWNS_MEMORY:
-        return OrtValue.from_dlpack(DLPackBuffer(writable, order="K", copy=False))
+        return OrtValue.from_dlpack(export(writable, versioned=False, copied=False))
     carrier = writable.view(row.carrier)
     return OrtValue.ortvalue_from_numpy_with_onnx_type(carrier, _NUMBERS[row.numpy])
 
@@ -248,16 +248,13 @@ def _refusal(value: Any) -> tuple[str, str, str] | None:
         )
     if not value.has_value():  # it calls itself a tensor, and its type crashes the process
         return "an optional OrtValue", "it has no value", "ask value.has_value() first"
+    if value.is_tensor():
+        return None
     kind = f"{value.data_type()} OrtValue"
     if value.is_sparse_tensor():
-        return (
-            kind,
-            "a sparse tensor has no dense memory",
-            "pass value.as_sparse_tensor().values()",
-        )
-    if not value.is_tensor():
-        return kind, "it is no tensor", "take its tensors out in the model, or with session.run"
-    return None
+        fix = "pass the parts of value.as_sparse_tensor(): values() and its indices"
+        return kind, "it keeps only some of its values", fix
+    return kind, "it is no tensor", "take its tensors out in the model, or with session.run"
 
 
 def _describe(value: OrtValue) -> str:

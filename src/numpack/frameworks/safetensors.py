@@ -93,7 +93,8 @@ class SafetensorsFile(Mapping[str, "Array"]):
 
     Examples
     --------
-    >>>     >>> from numpack.io import SafetensorsFile
+    >>> import numpy as np
+    >>> from numpack.io import SafetensorsFile
     >>> from safetensors.numpy import save_file
     >>> save_file({"weight": np.ones((2, 3), "f4")}, "model.safetensors")
     >>> with SafetensorsFile("model.safetensors") as file:
