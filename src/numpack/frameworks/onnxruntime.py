@@ -145,11 +145,12 @@ def _way_out(dtype: DType) -> str:
         "c": "pass the real and the imaginary parts as an axis: np.stack([x.real, x.imag], -1)",
         "f": "round it yourself: array.astype(np.float64)",
     }
-    objects = (
-        "array.astype('U').astype(object)" if dtype.kind == "S" else "array.astype(object)"
-    )
-    run = f"give str objects to InferenceSession.run itself: {objects}"
-    return ways.get(dtype.kind, run if dtype.kind in "SUTO" else "pass array.view('u1')")
+    if dtype.kind == "O":
+        return "convert numbers with array.astype(...); InferenceSession.run takes str objects"
+    if dtype.kind in "SUT":
+        text = ".astype('U')" if dtype.kind == "S" else ""
+        return f"give str objects to InferenceSession.run: array{text}.astype(object)"
+    return ways.get(dtype.kind, "pass array.view('u1')")
 
 
 def _packed_obstacle(row: Row) -> Obstacle:
