@@ -32,7 +32,6 @@ from support.arrays import (
 from support.memory import address, is_private_copy_on_write, shares_pages
 from support.sides import side
 
-import numpack.frameworks.onnxruntime as module
 from numpack import (
     CopyWarning,
     NumPack,
@@ -43,7 +42,9 @@ from numpack import (
     explain,
     share,
 )
+from numpack.frameworks import by_name
 
+module = by_name("onnxruntime").module()
 ORT = side("onnxruntime")
 SHARE, COPY, REFUSE = "share", "copy", "refuse"
 WHOLE = [name for name in NATIVE if not name.startswith("complex")]

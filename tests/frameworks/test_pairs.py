@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support.arrays import LOWPREC, NATIVE, elements, values
 from support.memory import shares_pages
-from support.sides import NAMES, side
+from support.sides import NAMES, TARGETS, side
 
 from numpack import CopyWarning, NumPack, ReadOnlyWarning, ZeroCopyError, explain, share
 
@@ -47,7 +47,7 @@ def quietly(call):
     return result, {each.category for each in caught}
 
 
-@pytest.mark.parametrize("target", NAMES)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", NAMES)
 def test_explain_says_what_the_pointers_say(source, target):
     names = known_to_both(source, target)
@@ -106,7 +106,7 @@ def holds(result: object, name: str, target: str) -> bool:
     return found.dtype == expected.dtype and elements(found) == elements(expected)
 
 
-@pytest.mark.parametrize("target", NAMES)
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_lazy_array_leaves_without_a_copy_and_cannot_be_harmed(target):
     names = known_to_both("numpy", target)
     with NumPack("lazy.npk") as npk:
