@@ -5,6 +5,7 @@ import ctypes
 import gc
 import mmap
 import pickle
+import re
 import sys
 import threading
 from multiprocessing.shared_memory import SharedMemory
@@ -13,6 +14,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
+from support.sides.buffer import address
 
 import numpack
 from numpack import (
@@ -24,8 +27,6 @@ from numpack import (
     share,
 )
 from numpack.errors import InvalidValueError
-from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
-from support.sides.buffer import address
 
 # To the buffer protocol -------------------------------------------------------------------
 
@@ -35,6 +36,8 @@ WITHOUT_FORMAT = {*LOWPREC, *TIMES, "object", "string"}
 def expected(name: str, layout: str) -> str:
     if name in WITHOUT_FORMAT or layout == "masked":
         return "refused"
+    if layout == "swapped" and name in ("longdouble", "clongdouble"):
+        return "copied"
     return "shared"
 
 
@@ -49,6 +52,11 @@ def test_every_array_leaves_as_the_table_says(name, readonly, tmp_path):
             for copy in (None, False, True):
                 with pytest.raises(UnsupportedError):
                     share(a, "buffer", copy=copy)
+            continue
+        if expected(name, layout) == "copied":
+            assert route.nbytes == a.nbytes
+            with pytest.warns(CopyWarning, match="not in native byte order"):
+                assert same(share(share(a, "buffer"), "numpy"), a)
             continue
         view = share(a, "buffer", copy=False)
         assert route.shares_memory, layout
@@ -79,8 +87,8 @@ def test_way_out_of_what_has_no_format_is_one(name, tmp_path):
     a = make(name, "c", tmp_path)
     with pytest.raises(UnsupportedError) as caught:
         share(a, "buffer")
-    way = caught.value.fix.split("array", 1)[1].split(" or ")[0]
-    assert address(share(eval("a" + way), "buffer", copy=None)) is not None
+    way = re.search(r"(?:np\.array\()?array\.\w+\([^)]*\)\)?", caught.value.fix).group()
+    assert share(eval(way, {"np": np, "array": a}), "buffer", copy=False).shape == a.shape
 
 
 # From the buffer protocol -----------------------------------------------------------------
@@ -186,7 +194,7 @@ def test_ctypes_structure_becomes_the_dtype_of_its_layout(kind):
     assert a.dtype.itemsize == ctypes.sizeof(kind)
     for name in a.dtype.names:
         assert a.dtype.fields[name][1] == getattr(kind, name).offset
-    a.view("V%d" % a.itemsize)[1] = b"\xff" * a.itemsize
+    a.view(f"V{a.itemsize}")[1] = b"\xff" * a.itemsize
     assert bytes(source)[a.itemsize : 2 * a.itemsize] == b"\xff" * a.itemsize
     assert share(kind(), "numpy").shape == ()
 
@@ -474,15 +482,12 @@ class Exporter:
         return memoryview(b"abc")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 does not look for it")
 def test_object_with_buffer_method():
-    assert share(Exporter(), "numpy").tobytes() == b"abc"
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="a newer Python looks for it")
-def test_buffer_method_means_nothing_to_python_3_11():
-    with pytest.raises(WrongTypeError):
-        share(Exporter(), "numpy")
+    if sys.version_info >= (3, 12):
+        assert share(Exporter(), "numpy").tobytes() == b"abc"
+    else:
+        with pytest.raises(WrongTypeError):
+            share(Exporter(), "numpy")
 
 
 def test_released_memoryview():

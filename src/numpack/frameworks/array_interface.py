@@ -38,7 +38,7 @@ def from_numpy(array: Array) -> Plan[Array]:
         fix = f"pass the bits as array.view('u{array.dtype.itemsize}')"
         refuse("to array interface", describe(array), why, fix)
     if array.dtype.kind == "T":
-        fix = "pass array.astype('U') or array.astype('S')"
+        fix = "pass np.array(array.tolist()), where all have one width"
         refuse("to array interface", describe(array), why, fix)
     return leaving(array, LABEL, lambda memory: memory)
 
@@ -105,6 +105,10 @@ def _of_struct(obj: Any) -> Array:
         array: Array = np.asarray(_Struct(obj))
     except (TypeError, ValueError) as error:
         _invalid(obj, error)
+    if array.dtype.kind in "mMUV":  # NumPy forgets units and fields, and misreads widths
+        why = f"__array_struct__ does not tell all of a dtype of kind {array.dtype.kind!r}"
+        fix = "give the object __array_interface__ as well"
+        refuse("from array interface", type(obj).__name__, why, fix)
     _refuse_references(obj, array)
     return array
 
@@ -129,7 +133,10 @@ def _of_dict(obj: Any) -> Array:
     data = interface.get("data")
     memory = None if isinstance(data, tuple) else _memory_of(obj if data is None else data)
     if memory is not None:
-        address = memory.ctypes.data + interface.get("offset", 0)
+        offset = interface.get("offset", 0)
+        if not isinstance(offset, int):
+            _invalid(obj, f"offset must be an int, not {offset!r}")
+        address = memory.ctypes.data + offset
         interface = interface | {"data": (address, not memory.flags.writeable)}
         interface.pop("offset", None)
     try:
@@ -164,7 +171,9 @@ def _lies_inside(array: Array, memory: Array) -> bool:
 
 
 def _has_only_struct(obj: Any) -> bool:
-    return not hasattr(obj, "__array_interface__")
+    """Tell so without asking for an interface, which may be costly to make."""
+    name = "__array_interface__"
+    return not hasattr(type(obj), name) and name not in getattr(obj, "__dict__", ())
 
 
 def _refuse_references(obj: Any, array: Array) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import _dtypes
 from .._leaving import leaving
-from .._memory import aligned_copy, from_address, plain, truth_obstacle
+from .._memory import aligned_copy, from_address, representation_obstacle, truth_obstacle
 from .._policy import Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from .numpy import refuse_mask
@@ -40,14 +40,24 @@ _POINTERS = frozenset("PzZXO&")
 def from_numpy(array: Array) -> Plan[memoryview]:
     """Plan the way from the hub to a `memoryview`, which keeps format and strides."""
     refuse_mask(array, LABEL)
-    why = "the buffer protocol has no format for its dtype"
     if array.dtype.hasobject:
         refuse("to buffer", describe(array), "its elements are references", _way_out(array))
+    swapped = None
+    if not _has_format(array.dtype):
+        swapped = representation_obstacle(array)
+        if swapped is None or not _has_format(_dtypes.native(array.dtype)):
+            why = "the buffer protocol has no format for its dtype"
+            refuse("to buffer", describe(array), why, _way_out(array))
+    return leaving(array, LABEL, _memoryview, hindered=swapped)
+
+
+def _has_format(dtype: DType) -> bool:
+    """Ask NumPy, which has none for what `struct` and PEP 3118 cannot name."""
     try:
-        _memoryview(plain(array))
-    except ValueError:  # as NumPy says of what it cannot put in a format
-        refuse("to buffer", describe(array), why, _way_out(array))
-    return leaving(array, LABEL, _memoryview)
+        _memoryview(np.empty(0, dtype))
+    except ValueError:
+        return False
+    return True
 
 
 def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Array]:  # noqa: A002 -- the name that memoryview.cast has for it
@@ -170,7 +180,8 @@ def _read(view: Any) -> Array:
     """View a buffer as its format tells, as NumPy reads it."""
     code = view.format.lstrip("@=<>!^")
     owned = isinstance(view.obj, np.ndarray)
-    if code[:1] in _POINTERS and not (owned and code == "O"):
+    complex_ = code[:1] == "Z" and len(code) > 1
+    if code[:1] in _POINTERS and not complex_ and not (owned and code == "O"):
         _refuse_pointers(view)
     try:
         array: Array = np.asarray(view)
@@ -262,7 +273,7 @@ def _way_out(array: Array) -> str:
     if _dtypes.is_extension(array.dtype):
         return f"pass the bits as array.view('u{array.dtype.itemsize}')"
     if array.dtype.kind == "T":
-        return "pass array.astype('U') or array.astype('S')"
+        return "pass np.array(array.tolist()), where all have one width"
     if array.dtype.kind == "O":
         return "convert it to numbers or strings of one width with array.astype(...) first"
     return f"pass the bytes: array.view('V{array.dtype.itemsize}')"
