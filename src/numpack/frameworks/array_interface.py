@@ -83,7 +83,7 @@ def _of_image(image: Any) -> Plan[Array]:
         result=pixels,
         independent=lambda: aligned_copy(pixels()),
         obstacle=Obstacle(
-            "Pillow gives the pixels of an image by copying alone",
+            "Pillow's array interface is a copy of the pixels of the image",
             "keep them in an array, share that, and make the image of it: "
             "PIL.Image.fromarray(array)",
         ),

@@ -110,6 +110,8 @@ def _array(view: Any) -> Array:
         return _read(view)
     if view.c_contiguous and not dtype.hasobject:
         return _raw(view, dtype, view.shape)
+    if dtype.names and not isinstance(view.obj, np.ndarray):
+        _refuse_format(view)  # NumPy would guess where the fields of ctypes are
     array = _read(view)  # of strides, or of references
     return array if array.dtype == dtype else array.view(dtype)
 
@@ -153,7 +155,10 @@ def _of_ctypes(kind: Any, view: Any) -> DType:
         _refuse_pointers(view)
     if code == "u":
         return np.dtype(f"U{ctypes.sizeof(kind) // 4}")
-    dtype: DType = np.dtype(kind)
+    try:
+        dtype: DType = np.dtype(kind)
+    except (TypeError, NotImplementedError):  # what ctypes has since, as complex
+        _refuse_format(view)
     return dtype
 
 
@@ -185,7 +190,7 @@ def _read(view: Any) -> Array:
         _refuse_pointers(view)
     try:
         array: Array = np.asarray(view)
-    except (ValueError, RuntimeError, RuntimeWarning):
+    except (ValueError, RuntimeError):
         _refuse_format(view)
     if array.dtype.itemsize != view.itemsize:
         _refuse_format(view)

@@ -21,7 +21,7 @@ class _PyBuffer(ctypes.Structure):
 
 
 def make(values: np.ndarray) -> memoryview | None:
-    if values.dtype.char not in FORMATS:
+    if values.dtype.isbuiltin != 1 or values.dtype.char not in FORMATS:
         return None
     if values.ndim == 0 or values.size == 0:
         return memoryview(values.copy())
