@@ -15,6 +15,27 @@ settings.register_profile(
 settings.load_profile("project")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Deselect, and so count in the summary, what needs a CUDA device where there is none."""
+    waiting = [item for item in items if item.get_closest_marker("gpu")]
+    if waiting and not _has_cuda():
+        config.hook.pytest_deselected(items=waiting)
+        items[:] = [item for item in items if item not in waiting]
+
+
+def _has_cuda() -> bool:
+    """Whether the driver finds a device, asked without any framework."""
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return found and count.value > 0
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -99,6 +99,19 @@ def strides_obstacle(array: Array) -> Obstacle | None:
     return None
 
 
+def truth_obstacle(array: Array) -> Obstacle | None:
+    """Find whether booleans of foreign memory are other bytes than 0 and 1; looks at them.
+
+    NumPy's own are these two; of others it makes values that are true and not equal to true
+    byte by byte, and other frameworks count them.
+    """
+    if array.dtype != np.bool_ or not np.any(array.view(np.uint8) > 1):
+        return None
+    return Obstacle(
+        "some of its booleans are bytes other than 0 and 1", "store True as the byte 1"
+    )
+
+
 def order_obstacle(array: Array) -> Obstacle | None:
     """Find whether the elements lie otherwise than one after the other in C order."""
     if array.flags.c_contiguous:
@@ -159,16 +172,22 @@ def from_address(
         Lives as long as the array or any view of it.
     readonly : bool
     """
-    holder = _Holder(owner)
     carrier = np.dtype(f"V{dtype.itemsize}") if dtype.isbuiltin != 1 else dtype
-    holder.__array_interface__ = {
+    interface = {
         "version": 3,
         "shape": shape,
         "strides": strides,
         "typestr": carrier.str,
         "data": (address, readonly),
     }
-    return np.asarray(holder).view(dtype)
+    return from_interface(interface, owner=owner).view(dtype)
+
+
+def from_interface(interface: dict[str, object], *, owner: object) -> Array:
+    """View the memory that an array interface names as an array that keeps `owner` alive."""
+    holder = _Holder(owner)
+    holder.__array_interface__ = interface
+    return np.asarray(holder)
 
 
 class _Holder:

@@ -88,6 +88,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         "numpy",
         (
             "numpy.ndarray",
+            "numpy.generic",
             "numpack.store.lazy.LazyArray",
             "numpack.io.wrapper.ZeroCopyArray",
         ),
@@ -95,7 +96,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
     Framework("torch", ("torch.Tensor",), (), ("torch",), "numpack[torch]"),
     Framework("jax", ("jax.", "jaxlib."), (), ("jax", "ml_dtypes"), "numpack[jax]"),
     Framework("tensorflow", ("tensorflow.",), (), ("tensorflow",), "numpack[tensorflow]"),
-    Framework("cupy", ("cupy.",), (), ("cupy",), "cupy-cuda12x"),
+    Framework("cupy", ("cupy.", "cupyx."), (), ("cupy",), "cupy-cuda12x"),
     Framework("onnxruntime", ("onnxruntime.",), (), ("onnxruntime",), "numpack[onnxruntime]"),
     Framework("xarray", ("xarray.",), (), ("xarray",), "numpack[xarray]"),
     Framework("pandas", ("pandas.",), (), ("pandas",), "numpack[pandas]"),
@@ -110,7 +111,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         ("safetensors",),
         "numpack[safetensors]",
     ),
-    Framework("scipy", ("scipy.", "sparse."), (), ("scipy",), "scipy"),
+    Framework("scipy", ("scipy.", "sparse.")),
     Framework("dlpack", ("builtins.PyCapsule",), ("__dlpack__",)),
     Framework(
         "arrow",
@@ -131,10 +132,24 @@ FRAMEWORKS: tuple[Framework, ...] = (
             *("builtins.bytes", "builtins.bytearray", "builtins.memoryview", "array.array"),
             *("mmap.mmap", "multiprocessing.shared_memory.SharedMemory"),
             *("_ctypes.Array", "_ctypes.Structure", "_ctypes.Union", "_ctypes._SimpleCData"),
+            *("_ctypes._Pointer", "_ctypes.CFuncPtr"),
         ),
-        ("__buffer__",),  # from Python 3.12 on
+        ("__buffer__",),  # from Python 3.12 on; before, only the object tells
     ),
 )
+
+# What people pass that is no array, and what to do about it: by names as in `Framework.types`.
+_WAYS_OUT = {
+    "builtins.dict": "share its values one by one, or make a table of them: pyarrow.table(x)",
+    "builtins.generator": "collect its values first: np.fromiter(x, dtype)",
+    "builtins.str": "open the file it names: np.load(x, mmap_mode='r'), or numpack.NumPack(x)",
+    "pathlib.PurePath": "open the file first: np.load(x, mmap_mode='r'), or numpack.NumPack(x)",
+    "numpack.store.numpack.NumPack": "share one of its arrays: store.load(name, lazy=True)",
+    "h5py.": "read what you need of it first: x[...]",
+    "zarr.": "read what you need of it first: x[...]",
+    "dask.": "compute it first: x.compute()",
+    "awkward.": "pass awkward.to_arrow(x), or awkward.to_numpy(x) if it is regular",
+}
 
 _BY_NAME = {framework.name: framework for framework in FRAMEWORKS}
 _BY_TYPE_NAME = {name: framework for framework in FRAMEWORKS for name in framework.types}
@@ -155,18 +170,50 @@ def of_object(obj: object) -> Framework | None:
     """Find the framework that an object belongs to; ``None`` if none claims it."""
     kind = type(obj)
     found = _BY_TYPE.get(kind) or _claim(kind)
-    if found is not None:
-        _BY_TYPE[kind] = found
+    if found is None:
+        return _claim_one(obj)
+    _BY_TYPE[kind] = found
     return found
+
+
+def way_out(obj: object) -> str:
+    """Say what to do with an object that no framework claims."""
+    names = (name for base in type(obj).__mro__ for name in _names(base))
+    return next((_WAYS_OUT[name] for name in names if name in _WAYS_OUT), "pass np.asarray(x)")
+
+
+def _names(kind: type) -> tuple[str, str]:
+    return f"{kind.__module__}.{kind.__qualname__}", f"{kind.__module__.partition('.')[0]}."
 
 
 def _claim(kind: type) -> Framework | None:
     for base in kind.__mro__:
-        found = _BY_TYPE_NAME.get(f"{base.__module__}.{base.__qualname__}")
-        found = found or _BY_TYPE_NAME.get(f"{base.__module__.partition('.')[0]}.")
-        if found is not None:
-            return found
+        for name in _names(base):
+            if name in _BY_TYPE_NAME:
+                return _BY_TYPE_NAME[name]
     for framework in FRAMEWORKS:
         if any(hasattr(kind, protocol) for protocol in framework.protocols):
             return framework
     return None
+
+
+def _claim_one(obj: object) -> Framework | None:
+    """Ask for what only the object tells: a protocol among its own attributes, or a buffer."""
+    if isinstance(obj, type):
+        return None
+    own = getattr(obj, "__dict__", ())
+    for framework in FRAMEWORKS:
+        if any(protocol in own for protocol in framework.protocols):
+            return framework
+    return _BY_NAME["buffer"] if _is_buffer(obj) else None
+
+
+def _is_buffer(obj: Any) -> bool:
+    """Tell whether an object exports its memory, or would if it were not closed."""
+    try:
+        memoryview(obj).release()
+    except TypeError:
+        return False
+    except (BufferError, ValueError):
+        return True
+    return True

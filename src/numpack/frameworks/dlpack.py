@@ -234,6 +234,15 @@ def across(
         nbytes=producer.nbytes,
         result=lambda: consume(producer),
         independent=lambda: own(consume(producer)),
+        caution=_caution(producer, label) if _is_immutable(producer) else "",
+    )
+
+
+def _caution(producer: Any, label: str) -> str:
+    owner = type(producer).__module__.partition(".")[0]
+    return (
+        f"Zero-copy conversion to {label} shares an array that never changes: a write to the "
+        f"result changes the array of {owner}; pass copy=True for memory that is safe to write"
     )
 
 

@@ -29,6 +29,8 @@ TO_OPTIONS: frozenset[str] = frozenset()
 
 def to_numpy(obj: Any) -> Plan[Array]:
     """Plan the way to the hub, which an ndarray has reached already."""
+    if isinstance(obj, np.generic):  # a value: the memory that its interface names is gone
+        wrong_type("share", "an array", obj, "pass np.asarray(x)")
     obstacle = None if isinstance(obj, np.ndarray) else _obstacle(obj)
     if obstacle is None:
         return _as_it_is(held(obj), "from NumPy")

@@ -7,7 +7,7 @@ from typing import Any
 from .._policy import Plan, Route, Step, carry_out, check_copy, wrong_type
 from .._quick import sharing
 from ..errors import UnsupportedError, WrongTypeError
-from ..frameworks import Framework, by_name, of_object
+from ..frameworks import Framework, by_name, of_object, way_out
 
 
 @sharing
@@ -173,7 +173,7 @@ def _source(x: object) -> Framework:
             "an array of a framework that it knows, or an object with __dlpack__ or "
             "__arrow_c_array__",
             x,
-            "pass np.asarray(x)",
+            way_out(x),
         )
     return framework
 

@@ -1,0 +1,311 @@
+"""The array interface: objects that name their memory, and Pillow's images."""
+
+import ctypes
+import gc
+import weakref
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
+from support.sides.array_interface import Named
+
+from numpack import CopyWarning, UnsupportedError, WrongTypeError, ZeroCopyError, explain, share
+from numpack.errors import InvalidValueError
+from numpack.frameworks import array_interface
+
+
+class Given:
+    """Has the very interface that it is given."""
+
+    def __init__(self, interface, **kept):
+        self.__array_interface__ = interface
+        self.__dict__.update(kept)
+
+
+class Struct:
+    """Has the C half of the protocol alone."""
+
+    def __init__(self, array):
+        self.array = array
+
+    @property
+    def __array_struct__(self):
+        return self.array.__array_struct__
+
+
+def interface(array: np.ndarray, **changed) -> dict:
+    return {
+        "version": 3,
+        "shape": array.shape,
+        "typestr": array.dtype.str,
+        "data": (array.ctypes.data, not array.flags.writeable),
+        "strides": array.strides,
+    } | changed
+
+
+# The table --------------------------------------------------------------------------------
+
+WITHOUT_NAME = {*LOWPREC, "string"}
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("name", [*NATIVE, *LOWPREC, *TIMES, *OTHERS])
+def test_every_array_leaves_as_the_table_says(name, readonly, tmp_path):
+    for _, layout in cells([name]):
+        a = make(name, layout, tmp_path, readonly=readonly)
+        route = explain(a, "array_interface")
+        if name in WITHOUT_NAME or layout == "masked":
+            assert not route.supported, layout
+            with pytest.raises(UnsupportedError):
+                share(a, "array_interface")
+            continue
+        named = share(a, "array_interface", copy=False)
+        assert route.shares_memory, layout
+        address, is_readonly = named.__array_interface__["data"]
+        assert a.size == 0 or (address, is_readonly) == (a.ctypes.data, not a.flags.writeable)
+        assert type(named) is np.ndarray, layout
+        assert elements(named) == elements(a), layout
+        own = share(a, "array_interface", copy=True)
+        assert own.flags.writeable, layout
+        assert a.size == 0 or not np.shares_memory(own, a), layout
+
+
+@pytest.mark.parametrize("kind", [Named, Struct, lambda a: Given(interface(a), owner=a)])
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("name", [*NATIVE, *TIMES, "longdouble", "S5", "U5", "V3", "struct"])
+def test_every_object_comes_as_it_is(name, readonly, kind, tmp_path):
+    for _, layout in cells([name]):
+        a = make(name, layout, tmp_path, readonly=readonly)
+        if layout == "masked" or (name == "struct" and kind not in (Named, Struct)):
+            continue
+        obj = kind(a)
+        if (
+            name in (*TIMES, "U5", "V3", "struct") and kind is Struct
+        ):  # NumPy would misread them
+            assert not explain(obj, "numpy").supported
+            continue
+        assert explain(obj, "numpy").shares_memory, layout
+        came = share(obj, "numpy", copy=False)
+        assert came.size == 0 or came.ctypes.data == a.ctypes.data, layout
+        assert came.strides == a.strides or 0 in a.shape or 1 in a.shape, layout
+        assert came.dtype == a.dtype, layout
+        assert came.flags.writeable is a.flags.writeable, layout
+        assert elements(came) == elements(a), layout
+
+
+def test_owner_lives_as_long_as_the_array():
+    for kind in (Named, Struct):
+        owner = kind(np.arange(1000.0))
+        gone = weakref.ref(owner)
+        part = share(owner, "numpy")[1:3]
+        del owner
+        gc.collect()
+        assert part.tolist() == [1, 2]
+        del part
+        assert gone() is None
+
+
+def test_interface_is_asked_for_once():
+    class Counting(Named):
+        asked = 0
+
+        @property
+        def __array_interface__(self):
+            self.asked += 1
+            return super().__array_interface__
+
+    counting = Counting(np.zeros(3))
+    share(counting, "torch")
+    assert counting.asked == 1
+
+
+# Data that are a buffer -------------------------------------------------------------------
+
+
+def buffered(data, **changed) -> Given:
+    return Given({"version": 3, "shape": (4,), "typestr": "<i2", "data": data} | changed)
+
+
+def test_bytes_are_shared_read_only():
+    data = np.arange(4, dtype="<i2").tobytes()
+    a = share(buffered(data), "numpy", copy=False)
+    assert a.tolist() == [0, 1, 2, 3]
+    assert not a.flags.writeable
+    assert a.ctypes.data == np.frombuffer(data, "u1").ctypes.data
+
+
+def test_bytearray_cannot_be_resized_while_it_is_shared():
+    """NumPy lets it be, and reads memory that was freed."""
+    data = bytearray(8)
+    a = share(buffered(data), "numpy", copy=False)
+    a[0] = 7
+    assert data[0] == 7
+    with pytest.raises(BufferError):
+        data.extend(bytes(1000))
+    del a
+    data.extend(bytes(1000))
+
+
+def test_offset_is_where_the_data_begin():
+    data = np.arange(6, dtype="<i2").tobytes()
+    assert share(buffered(data, offset=4), "numpy").tolist() == [2, 3, 4, 5]
+
+
+def test_data_left_out_are_the_object_s_own_buffer():
+    class Own(ctypes.c_int16 * 4):
+        __array_interface__ = property(lambda self: {"shape": (2, 2), "typestr": "<i2"})
+
+    source = Own(*range(4))
+    a = array_interface.to_numpy(source).result()  # `share` takes the buffer as it is
+    assert a.tolist() == [[0, 1], [2, 3]]
+    a[0, 0] = 7
+    assert source[0] == 7
+
+
+OUTSIDE = {
+    "too short": (b"1234", {}),
+    "empty": (b"", {}),
+    "offset beyond": (bytes(8), {"offset": 2}),
+    "offset before": (bytes(8), {"offset": -2}),
+    "strides beyond": (bytes(8), {"strides": (4,)}),
+    "strides before": (bytes(8), {"strides": (-2,)}),
+}
+
+
+@pytest.mark.parametrize("kind", OUTSIDE)
+def test_nothing_outside_of_a_buffer_is_read(kind):
+    """NumPy does not look."""
+    data, changed = OUTSIDE[kind]
+    with pytest.raises(InvalidValueError, match="lead out of"):
+        share(buffered(data, **changed), "numpy")
+
+
+def test_strides_inside_a_buffer_are_kept():
+    data = np.arange(8, dtype="<i2").tobytes()
+    assert share(buffered(data, strides=(4,)), "numpy").tolist() == [0, 2, 4, 6]
+    assert share(buffered(data, strides=(-2,), offset=6), "numpy").tolist() == [3, 2, 1, 0]
+    assert share(buffered(b"", shape=(0,)), "numpy").shape == (0,)
+
+
+# What is wrong ----------------------------------------------------------------------------
+
+KEPT = np.arange(4.0)
+WRONG = {
+    "a list": 5,
+    "nothing": {},
+    "no typestr": {"version": 3, "shape": (4,), "data": (KEPT.ctypes.data, False)},
+    "no data": {"version": 3, "shape": (4,), "typestr": "<f8"},
+    "shape": interface(KEPT, shape=[4]),
+    "negative shape": interface(KEPT, shape=(-1,)),
+    "huge shape": interface(KEPT, shape=(2**62, 4), strides=None),
+    "typestr": interface(KEPT, typestr="nonsense"),
+    "number for typestr": interface(KEPT, typestr=3),
+    "bit field": interface(KEPT, typestr="|t4"),
+    "number for data": interface(KEPT, data=3),
+    "one for data": interface(KEPT, data=(KEPT.ctypes.data,)),
+    "text for data": interface(KEPT, data=("0x1", False)),
+    "number of strides": interface(KEPT, strides=(8, 8)),
+    "strides": interface(KEPT, strides="a"),
+    "offset": interface(KEPT, data=bytes(32), offset="a"),
+    "short descr": interface(KEPT, typestr="|V8", descr=[("a", "<f4")]),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_no_interface_is_said(kind):
+    with pytest.raises(InvalidValueError, match="is not valid"):
+        share(Given(WRONG[kind]), "numpy")
+
+
+def test_what_is_no_struct_is_said():
+    class Wrong:
+        __array_struct__ = 3
+
+    with pytest.raises(InvalidValueError, match="is not valid"):
+        share(Wrong(), "numpy")
+
+
+def test_mask_is_not_lost():
+    with pytest.raises(UnsupportedError, match="it has a mask"):
+        share(Given(interface(KEPT, mask=KEPT > 2)), "numpy")
+
+
+@pytest.mark.parametrize("kind", [Named, Struct])
+def test_references_of_others_are_refused(kind):
+    with pytest.raises(UnsupportedError, match="references"):
+        share(kind(np.array([1, "a"], object)), "numpy")
+    with pytest.raises(UnsupportedError, match="references"):
+        share(buffered(bytes(32), typestr="|O"), "numpy")
+
+
+def test_booleans_of_other_bytes_are_copied():
+    data = Given({"version": 3, "shape": (3,), "typestr": "|b1", "data": b"\x00\xff\x01"})
+    assert explain(data, "arrow").reason.startswith("some of its booleans")
+    with pytest.warns(CopyWarning, match="other than 0 and 1"):
+        assert share(data, "numpy").view("u1").tolist() == [0, 1, 1]
+
+
+def test_scalars_of_numpy_are_no_arrays():
+    """What their interface names is freed at once."""
+    for scalar in (np.float64(3), np.str_("a"), np.zeros(1, "i4,f8")[0]):
+        with pytest.raises(WrongTypeError, match=r"np\.asarray"):
+            share(scalar, "torch")
+
+
+# Pillow -----------------------------------------------------------------------------------
+
+MODES = {
+    "1": ("?", ()),
+    "L": ("u1", ()),
+    "P": ("u1", ()),
+    "LA": ("u1", (2,)),
+    "RGB": ("u1", (3,)),
+    "RGBA": ("u1", (4,)),
+    "CMYK": ("u1", (4,)),
+    "I": ("i4", ()),
+    "F": ("f4", ()),
+    "I;16": ("<u2", ()),
+    "I;16B": (">u2", ()),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_image_is_copied_pixel_by_pixel(mode):
+    image = Image.new(mode, (3, 2), 1)
+    dtype, bands = MODES[mode]
+    route = explain(image, "numpy")
+    assert not route.shares_memory
+    with pytest.warns(CopyWarning, match="a copy of the pixels"):
+        a = share(image, "numpy")
+    assert (a.dtype, a.shape) == (np.dtype(dtype), (2, 3, *bands))
+    assert route.nbytes == a.nbytes
+    assert np.array_equal(a, np.asarray(image))
+    assert mode != "1" or a.view("u1").tolist() == [[1] * 3] * 2
+    with pytest.raises(ZeroCopyError, match="image of mode"):
+        share(image, "numpy", copy=False)
+    own = share(image, "torch", copy=True) if mode[:3] != "I;1" else None
+    assert own is None or np.array_equal(own.numpy(), a)
+
+
+def test_explain_reads_no_pixels(tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("RGB", (30, 20)).save(path)
+    with Image.open(path) as image:
+        assert explain(image, "numpy").nbytes == 1800
+        assert image.fp is not None  # not read yet
+        assert share(image, "numpy", copy=True).shape == (20, 30, 3)
+
+
+def test_way_out_of_an_image_is_one():
+    pixels = np.zeros((2, 3, 3), "u1")
+    image = Image.fromarray(pixels)
+    assert image.size == (3, 2)
+    assert share(pixels, "torch", copy=False).shape == (2, 3, 3)
+
+
+def test_image_of_one_pixel_does_not_change_python_s_bytes():
+    """The byte of a single pixel is one object for all of Python."""
+    own = share(Image.new("L", (1, 1), 5), "numpy", copy=True)
+    own[0, 0] = 9
+    assert bytes([5]) == b"\x05"

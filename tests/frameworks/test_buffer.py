@@ -1,0 +1,504 @@
+"""The buffer protocol: what Python itself has of arrays, both ways."""
+
+import array as arrays
+import ctypes
+import gc
+import mmap
+import pickle
+import re
+import sys
+import threading
+from multiprocessing.shared_memory import SharedMemory
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
+from support.sides.buffer import address
+
+import numpack
+from numpack import (
+    CopyWarning,
+    UnsupportedError,
+    WrongTypeError,
+    ZeroCopyError,
+    explain,
+    share,
+)
+from numpack.errors import InvalidValueError
+
+# To the buffer protocol -------------------------------------------------------------------
+
+WITHOUT_FORMAT = {*LOWPREC, *TIMES, "object", "string"}
+
+
+def expected(name: str, layout: str) -> str:
+    if name in WITHOUT_FORMAT or layout == "masked":
+        return "refused"
+    if layout == "swapped" and name in ("longdouble", "clongdouble"):
+        return "copied"
+    return "shared"
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("name", [*NATIVE, *LOWPREC, *TIMES, *OTHERS])
+def test_every_array_leaves_as_the_table_says(name, readonly, tmp_path):
+    for _, layout in cells([name]):
+        a = make(name, layout, tmp_path, readonly=readonly)
+        route = explain(a, "buffer")
+        if expected(name, layout) == "refused":
+            assert not route.supported, layout
+            for copy in (None, False, True):
+                with pytest.raises(UnsupportedError):
+                    share(a, "buffer", copy=copy)
+            continue
+        if expected(name, layout) == "copied":
+            assert route.nbytes == a.nbytes
+            with pytest.warns(CopyWarning, match="not in native byte order"):
+                assert same(share(share(a, "buffer"), "numpy"), a)
+            continue
+        view = share(a, "buffer", copy=False)
+        assert route.shares_memory, layout
+        assert a.size == 0 or address(view) == a.ctypes.data, layout
+        assert a.size == 0 or view.readonly is not a.flags.writeable, layout
+        assert view.shape == a.shape, layout
+        assert same(share(view, "numpy", copy=False), a), layout
+        own = share(a, "buffer", copy=True)
+        assert not own.readonly, layout
+        assert a.size == 0 or address(own) != a.ctypes.data, layout
+        assert same(share(own, "numpy"), a), layout
+
+
+def same(result: np.ndarray, a: np.ndarray) -> bool:
+    return elements(result) == elements(a) and result.dtype.newbyteorder(
+        "="
+    ) == a.dtype.newbyteorder("=")
+
+
+def test_format_and_strides_are_kept():
+    view = share(np.arange(6, dtype=">i4").reshape(2, 3).T[::-1], "buffer")
+    assert view.format == ">i"
+    assert view.strides == (-4, 12)
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_FORMAT - {"object"}))
+def test_way_out_of_what_has_no_format_is_one(name, tmp_path):
+    a = make(name, "c", tmp_path)
+    with pytest.raises(UnsupportedError) as caught:
+        share(a, "buffer")
+    way = re.search(r"(?:np\.array\()?array\.\w+\([^)]*\)\)?", caught.value.fix).group()
+    assert share(eval(way, {"np": np, "array": a}), "buffer", copy=False).shape == a.shape
+
+
+# From the buffer protocol -----------------------------------------------------------------
+
+
+class Base(ctypes.Structure):
+    _fields_ = (("k", ctypes.c_byte),)
+
+
+class Derived(Base):
+    """NumPy forgets the fields of the base, and where the others lie."""
+
+    _fields_ = (
+        ("a", ctypes.c_int),
+        ("b", ctypes.c_double * 2),
+        ("c", ctypes.c_char * 3),
+        ("w", ctypes.c_wchar * 2),
+    )
+
+
+class Packed(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = (("a", ctypes.c_int8), ("b", ctypes.c_double))
+
+
+class Big(ctypes.BigEndianStructure):
+    _fields_ = (("a", ctypes.c_int16), ("b", ctypes.c_double))
+
+
+class Either(ctypes.Union):
+    _fields_ = (("i", ctypes.c_int32), ("d", ctypes.c_double))
+
+
+class Nested(ctypes.Structure):
+    """NumPy makes it shorter than it is."""
+
+    _fields_ = (("u", Either), ("x", ctypes.c_int))
+
+
+class Bits(ctypes.Structure):
+    _fields_ = (("a", ctypes.c_int, 3), ("b", ctypes.c_int, 5))
+
+
+class Pointing(ctypes.Structure):
+    _fields_ = (("p", ctypes.c_void_p),)
+
+
+SOURCES = {
+    "bytes": (lambda: b"\x01\x02", "u1", (2,), [1, 2]),
+    "no bytes": (lambda: b"", "u1", (0,), []),
+    "bytearray": (lambda: bytearray(b"\x01\x02"), "u1", (2,), [1, 2]),
+    "array of doubles": (lambda: arrays.array("d", [1, 2]), "f8", (2,), [1, 2]),
+    "array of longs": (lambda: arrays.array("L", [1]), "L", (1,), [1]),
+    "array of nothing": (lambda: arrays.array("q"), "i8", (0,), []),
+    "array of characters": (lambda: arrays.array("u", "aé"), "U1", (2,), ["a", "é"]),
+    "scalar": (lambda: ctypes.c_double(3), "f8", (), 3.0),
+    "big-endian scalar": (lambda: ctypes.c_int32.__ctype_be__(3), ">i4", (), 3),
+    "bool": (lambda: ctypes.c_bool(True), "?", (), True),
+    "long double": (lambda: ctypes.c_longdouble(3), "g", (), np.longdouble(3)),
+    "array of arrays": (
+        lambda: ((ctypes.c_int * 3) * 2)((1, 2, 3)),
+        "i4",
+        (2, 3),
+        [[1, 2, 3], [0, 0, 0]],
+    ),
+    "array of no arrays": (lambda: ((ctypes.c_int * 0) * 3)(), "i4", (3, 0), [[], [], []]),
+    "bytes one by one": (lambda: (ctypes.c_char * 2)(b"a", b"b"), "S1", (2,), [b"a", b"b"]),
+    "wide characters": (lambda: (ctypes.c_wchar * 2)("a", "é"), "U1", (2,), ["a", "é"]),
+    "chars by cast": (lambda: memoryview(b"ab").cast("c"), "S1", (2,), [b"a", b"b"]),
+    "cast": (lambda: memoryview(bytes(8)).cast("f", (1, 2)), "f4", (1, 2), [[0, 0]]),
+    "reversed": (lambda: memoryview(b"abc")[::-1], "u1", (3,), [99, 98, 97]),
+    "void": (lambda: memoryview(np.array([b"ab"], "V2")), "V2", (1,), [b"ab"]),
+    "strided void": (lambda: memoryview(np.zeros((4, 2), "V2"))[::-2], "V2", (2, 2), None),
+    "complex": (lambda: memoryview(np.array([1j])), "c16", (1,), [1j]),
+    "half": (lambda: memoryview(np.array([1], "e")), "f2", (1,), [1]),
+    "objects of NumPy": (lambda: memoryview(np.array([1, "a"], object)), "O", (2,), [1, "a"]),
+    "pickle buffer": (lambda: pickle.PickleBuffer(b"\x07"), "u1", (1,), [7]),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_source_is_shared(kind):
+    made, dtype, shape, values = SOURCES[kind]
+    source = made()
+    assert explain(source, "numpy").shares_memory
+    a = share(source, "numpy", copy=False)
+    assert a.dtype == np.dtype(dtype)
+    assert a.shape == shape
+    assert values is None or a.tolist() == values
+    assert a.size == 0 or a.ctypes.data == address(source)
+    assert a.flags.writeable is not memoryview(source).readonly
+    own = share(source, "numpy", copy=True)
+    assert own.flags.writeable
+    assert elements(own) == elements(a)
+    assert a.size == 0 or not np.shares_memory(own, a)
+
+
+@pytest.mark.parametrize("kind", [Base, Derived, Packed, Big, Either, Nested])
+def test_ctypes_structure_becomes_the_dtype_of_its_layout(kind):
+    source = (kind * 3)()
+    a = share(source, "numpy", copy=False)
+    assert a.dtype.itemsize == ctypes.sizeof(kind)
+    for name in a.dtype.names:
+        assert a.dtype.fields[name][1] == getattr(kind, name).offset
+    a.view(f"V{a.itemsize}")[1] = b"\xff" * a.itemsize
+    assert bytes(source)[a.itemsize : 2 * a.itemsize] == b"\xff" * a.itemsize
+    assert share(kind(), "numpy").shape == ()
+
+
+def test_fields_of_a_structure_are_where_they_are_written():
+    source = (Derived * 2)()
+    source[1].k, source[1].a, source[1].b[1], source[1].c = 1, 2, 3, b"ab"
+    a = share(source, "numpy")
+    assert a[1]["k"] == 1
+    assert a[1]["a"] == 2
+    assert a[1]["b"].tolist() == [0, 3]
+    assert a[1]["c"].tolist() == [b"a", b"b", b""]
+    a["a"][0] = 9
+    assert source[0].a == 9
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        [("a", "f8"), ("b", ">i2"), ("c", "S3")],
+        {"names": ["a", "b"], "formats": ["i4", "i4"], "offsets": [0, 8], "itemsize": 16},
+        {"names": ["a"], "formats": ["i4"], "offsets": [4], "itemsize": 12},
+    ],
+)
+def test_struct_of_numpy_comes_back_with_its_padding(dtype):
+    a = np.zeros(3, np.dtype(dtype))
+    a["a"] = [1, 2, 3]
+    back = share(memoryview(a), "numpy", copy=False)
+    assert back.dtype == a.dtype
+    assert back["a"].tolist() == [1, 2, 3]
+    assert np.shares_memory(back, a)
+
+
+REFUSED = {
+    "pointer": lambda: ctypes.pointer(ctypes.c_int(3)),
+    "void pointer": lambda: ctypes.c_void_p(3),
+    "char pointer": lambda: ctypes.c_char_p(b"ab"),
+    "function": lambda: ctypes.CFUNCTYPE(None)(list),
+    "object": lambda: ctypes.py_object([]),
+    "objects": lambda: (ctypes.py_object * 2)(),
+    "pointers": lambda: (ctypes.POINTER(ctypes.c_int) * 2)(),
+    "pointers by cast": lambda: memoryview(bytes(8)).cast("P"),
+    "pointer in a structure": lambda: Pointing(),
+    "bit-fields": lambda: Bits(),
+    "structures with a step": lambda: memoryview((Derived * 3)())[::2],
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_addresses_and_bits_are_refused(kind):
+    source = REFUSED[kind]()
+    assert not explain(source, "numpy").supported
+    for copy in (None, False, True):
+        with pytest.raises(UnsupportedError, match="from buffer failed"):
+            share(source, "numpy", copy=copy)
+
+
+def test_way_out_of_bit_fields():
+    bits = Bits(a=1, b=2)
+    assert share(bits, "numpy", format="u1").tobytes() == bytes(bits)
+
+
+def test_booleans_of_other_bytes_are_copied():
+    source = (ctypes.c_bool * 3).from_buffer_copy(b"\x02\x00\x01")
+    assert explain(source, "torch").nbytes == 3
+    with pytest.warns(CopyWarning, match="bytes other than 0 and 1"):
+        a = share(source, "numpy")
+    assert a.view("u1").tolist() == [1, 0, 1]
+    assert share(source, "numpy", copy=True).view("u1").tolist() == [1, 0, 1]
+    with pytest.raises(ZeroCopyError):
+        share(source, "numpy", copy=False)
+
+
+# Options ----------------------------------------------------------------------------------
+
+
+def test_bytes_are_read_as_another_dtype():
+    raw = np.arange(6, dtype="f4").tobytes()
+    a = share(raw, "numpy", format="f", shape=(2, 3), copy=False)
+    assert a.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert a.ctypes.data == address(raw)
+    assert share(raw, "numpy", format=np.float32, shape=-1).shape == (6,)
+    assert share(raw, "numpy", shape=(4, -1)).shape == (4, 6)
+    assert share(raw, "numpy", format="bfloat16").dtype == ml_dtypes.bfloat16
+    assert share(bytearray(raw), "torch", format="f4", shape=(3, 2)).shape == (3, 2)
+    assert share(b"", "numpy", format="f4", shape=(0, 3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"format": "f8"},
+        {"format": "nonsense"},
+        {"format": "O"},
+        {"format": "V0"},
+        {"format": [("a", "O")]},
+        {"shape": (4,)},
+        {"shape": "x"},
+        {"format": "u2", "shape": (6,)},
+    ],
+)
+def test_what_does_not_fit_is_said(options):
+    with pytest.raises(InvalidValueError):
+        share(b"abcdef", "numpy", **options)
+    with pytest.raises(InvalidValueError):
+        explain(b"abcdef", "numpy", **options)
+
+
+def test_options_need_contiguous_memory():
+    with pytest.raises(InvalidValueError, match="C-contiguous"):
+        share(memoryview(b"abcdef")[::2], "numpy", format="u1")
+
+
+def test_unaligned_bytes_are_copied_for_who_cannot_take_them():
+    raw = memoryview(bytearray(9))[1:]
+    assert not share(raw, "numpy", format="f4").flags.aligned
+    with pytest.warns(CopyWarning, match="not aligned"):
+        share(raw, "torch", format="f4")
+
+
+# Lifetimes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "u2"}, {"shape": (2, 2)}])
+def test_bytearray_cannot_be_resized_while_it_is_shared(options):
+    source = bytearray(b"abcd")
+    a = share(source, "numpy", **options)
+    part = a[1:]
+    del a
+    with pytest.raises(BufferError):
+        source.append(1)
+    del part
+    source.append(1)
+
+
+def test_explain_leaves_nothing_open():
+    source = bytearray(b"abcd")
+    explain(source, "torch")
+    source.append(1)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: bytes(bytearray(range(200))),
+        lambda: bytearray(range(200)),
+        lambda: arrays.array("B", range(200)),
+        lambda: (ctypes.c_ubyte * 200)(*range(200)),
+        lambda: memoryview(bytearray(range(200)))[::1],
+    ],
+)
+def test_array_keeps_its_source(made):
+    a = share(made(), "numpy", copy=False)
+    gc.collect()
+    junk = [bytes(200) for _ in range(100)]
+    assert a.tolist() == list(range(200))
+    del junk
+
+
+@pytest.mark.parametrize("target", ["numpy", "torch"])
+def test_map_cannot_be_closed_while_it_is_shared(target, tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(bytes(range(8)))
+    with path.open("r+b") as file:
+        mapping = mmap.mmap(file.fileno(), 8)
+    x = share(mapping, target, copy=False)
+    with pytest.raises(BufferError):
+        mapping.close()
+    x[0] = 7
+    assert mapping[0] == 7
+    del x
+    mapping.close()
+    with pytest.raises(InvalidValueError, match="closed"):
+        share(mapping, "numpy")
+
+
+def test_read_only_map_leaves_copy_on_write(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(bytes(range(8)))
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
+    assert not share(mapping, "numpy").flags.writeable
+    t = share(mapping, "torch", copy=False)
+    t[0] = 7
+    assert mapping[0] == 0
+    assert path.read_bytes() == bytes(range(8))
+
+
+def test_store_s_array_leaves_read_only(tmp_path):
+    with numpack.NumPack(tmp_path / "s.npk") as store:
+        store.save({"x": np.arange(4.0)})
+        view = share(store.load("x", lazy=True), "buffer")
+    assert view.readonly
+    assert view.tolist() == [0, 1, 2, 3]
+    with pytest.raises(TypeError):
+        view[0] = 1
+
+
+@pytest.fixture
+def shared_memory():
+    memory = SharedMemory(create=True, size=4096)
+    memory.buf[:4] = b"abcd"
+    yield [memory]  # of which a test can drop the last reference
+    SharedMemory.unlink(memory)
+
+
+def test_shared_memory_outlives_its_object(run_python):
+    out = run_python(
+        "import gc, numpack\n"
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "memory = SharedMemory(create=True, size=4096)\n"
+        "memory.buf[:4] = b'abcd'\n"
+        "a = numpack.share(memory, 'numpy', format='u2', copy=False)[:2]\n"
+        "memory.unlink(); del memory; gc.collect()\n"
+        "a[1] = 7\n"
+        "print(a.tolist())\n"
+        "t = numpack.share(a, 'torch'); del a; gc.collect(); t[0] = 1\n"
+        "del t; gc.collect()\n"
+        "with open('/proc/self/maps') as maps: print('psm_' in maps.read())\n"
+        "last = numpack.share(m := SharedMemory(create=True, size=10), 'numpy')\n"
+        "m.unlink()\n"
+    )
+    assert out.splitlines() == [f"[{int.from_bytes(b'ab', sys.byteorder)}, 7]", "False"]
+
+
+def test_nothing_is_said_when_shared_memory_is_dropped(run_python):
+    """Its `__del__` closes it, and would complain of an open export."""
+    run_python(
+        "import gc, sys, numpack\n"
+        "from multiprocessing.shared_memory import SharedMemory\n"
+        "said = []\n"
+        "sys.unraisablehook = said.append\n"
+        "for drop_first in (True, False):\n"
+        "    memory = SharedMemory(create=True, size=4096)\n"
+        "    a = numpack.share(memory, 'numpy')\n"
+        "    memory.unlink()\n"
+        "    if drop_first: del memory, a\n"
+        "    else: del a, memory\n"
+        "    gc.collect()\n"
+        "assert not said, said\n"
+    )
+
+
+def test_shared_memory_cannot_be_closed_while_it_is_shared(shared_memory):
+    a = share(shared_memory[0], "numpy", copy=False)
+    with pytest.raises(BufferError):
+        shared_memory[0].close()
+    assert a[:4].tobytes() == b"abcd"
+    del a
+    shared_memory[0].close()
+    with pytest.raises(InvalidValueError, match="closed"):
+        share(shared_memory[0], "numpy")
+
+
+def test_shared_memory_is_written_through(shared_memory):
+    other = SharedMemory(name=shared_memory[0].name)
+    share(other, "torch", copy=False)[0] = 7
+    assert shared_memory[0].buf[0] == 7
+
+
+def test_last_reference_is_dropped_in_another_thread(shared_memory):
+    held = [share(shared_memory[0], "torch"), share(bytearray(9), "numpy")]
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    shared_memory[0].close()
+
+
+def test_array_keeps_the_array_of_a_memoryview():
+    a = np.arange(3.0)
+    before = sys.getrefcount(a)
+    view = share(a, "buffer")
+    assert sys.getrefcount(a) > before
+    del view
+    assert sys.getrefcount(a) == before
+
+
+# What is no buffer ------------------------------------------------------------------------
+
+
+class Exporter:
+    """Exports its memory by what Python 3.12 looks for."""
+
+    def __buffer__(self, flags):
+        return memoryview(b"abc")
+
+
+def test_object_with_buffer_method():
+    if sys.version_info >= (3, 12):
+        assert share(Exporter(), "numpy").tobytes() == b"abc"
+    else:
+        with pytest.raises(WrongTypeError):
+            share(Exporter(), "numpy")
+
+
+def test_released_memoryview():
+    view = memoryview(b"abc")
+    view.release()
+    with pytest.raises(InvalidValueError, match="released"):
+        share(view, "numpy")
+
+
+def test_bytes_go_on_to_other_frameworks():
+    with pytest.warns(numpack.ReadOnlyWarning):
+        t = share(b"abc", "torch")
+    assert isinstance(t, torch.Tensor)
+    assert t.tolist() == [97, 98, 99]
