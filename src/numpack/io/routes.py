@@ -134,7 +134,8 @@ def explain(x: Any, target: str, **options: Any) -> Route:
             plan = sink.module().from_numpy(_foreseen(first), **arriving)
             steps.append(Step.of(plan))
     except UnsupportedError as error:
-        steps.append(Step(direction, "refused", reason=error.reason, fix=error.fix))
+        way = error.direction or direction
+        steps.append(Step(way, "refused", reason=error.reason, fix=error.fix))
     return Route.of(source.name, sink.name, tuple(steps))
 
 

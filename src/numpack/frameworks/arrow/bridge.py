@@ -38,7 +38,8 @@ def imported(obj: Any, label: str) -> Columns:
     try:
         if hasattr(obj, "__arrow_c_stream__"):
             chunked = pa.chunked_array(obj)
-            return as_table(chunked) if pa.types.is_struct(chunked.type) else chunked
+            whole = pa.types.is_struct(chunked.type) and not chunked.null_count
+            return as_table(chunked) if whole else chunked
         if hasattr(obj, "__arrow_c_array__"):
             array = pa.array(obj)
             whole = pa.types.is_struct(array.type) and not array.null_count

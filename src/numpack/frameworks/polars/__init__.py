@@ -52,8 +52,8 @@ def from_numpy(
     schema : sequence of str, optional
         Names the columns of a 2-D array, which becomes a `polars.DataFrame`.
     """
-    if 0 in array.shape[1:]:
-        why, fix = "Polars has no arrays of width 0", "pass array.reshape(-1)"
+    if 0 in array.shape[1:] or (array.dtype.kind in "SV" and array.itemsize == 0):
+        why, fix = "Polars has no values of width 0", "pass array.reshape(-1) or its length"
         refuse("to Polars", describe(array), why, fix)
     wanted, obstacle = wanted_type(array.dtype), dtype_obstacle(array.dtype)
     if schema is not None:

@@ -62,6 +62,8 @@ def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
     kind = moved[0].type
     why = f"Polars keeps {kind} in another form"
     fix = f"cast it to a type that Polars has in Arrow: {_arrow_type(kind)}"
+    if contains(kind, pa.types.is_dictionary):
+        fix = "pass .indices and .dictionary by themselves, or keep it in Polars"
     return Obstacle(why, fix), sum(each.nbytes for each in moved)
 
 
@@ -74,9 +76,9 @@ def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
         kept = _arrow_type(kind)
     except (pl.exceptions.PolarsError, pa.ArrowException) as error:
         _refuse(column, f"Polars has no such type ({str(error).splitlines()[0]})")
-    if contains(kind, pa.types.is_date64) or contains(kind, _is_zoned):
-        return _same_but_named(kind, kept)
-    if kept == kind:
+    if contains(kind, pa.types.is_dictionary):  # whose codes Polars gives itself
+        return False
+    if kept == kind or _is_renamed(kind, kept):
         return True
     if contains(kind, _may_overflow):
         _refuse_changed(column, kept)
@@ -87,13 +89,9 @@ def _arrow_type(kind: pa.DataType) -> pa.DataType:
     return pa.chunked_array(pl.Series("", pa.nulls(0, kind))).type
 
 
-def _same_but_named(kind: pa.DataType, kept: pa.DataType) -> bool:
-    """Compare types that hold the same 64 bits under other names: a zone, a date in ms."""
-    if pa.types.is_date64(kind):
-        return True
-    if _is_zoned(kind):
-        return bool(kind.unit == kept.unit)
-    return bool(kind == kept)
+def _is_renamed(kind: pa.DataType, kept: pa.DataType) -> bool:
+    """Tell whether the same 64 bits have another name: that of a zone, or dates in ms."""
+    return bool(pa.types.is_date64(kind) or (_is_zoned(kind) and kind.unit == kept.unit))
 
 
 def _is_zoned(kind: pa.DataType) -> bool:
