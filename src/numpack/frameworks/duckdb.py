@@ -177,8 +177,10 @@ def _check_names(names: list[str]) -> None:
 
 
 def _refuse_dtype(array: Array) -> None:
-    if array.dtype == np.float16:
+    if array.dtype.type is np.float16:
         why, fix = "DuckDB has no half precision", "pass array.astype(np.float32)"
+    elif 0 in array.shape[1:]:
+        why, fix = "DuckDB has no arrays of size 0", "pass array.reshape(-1)"
     elif array.dtype.kind == "m":
         why = "DuckDB's intervals end at microseconds, and come back as objects"
         fix = "pass the counts: array.view('i8')"

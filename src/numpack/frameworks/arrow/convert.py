@@ -161,7 +161,7 @@ def _parts(array: pa.Array) -> list[pa.Array]:
 def contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], bool]) -> bool:
     """Tell whether a type is, or holds inside it, one that is wanted."""
     if isinstance(kind, pa.BaseExtensionType):
-        return contains(kind.storage_type, is_wanted)
+        return is_wanted(kind) or contains(kind.storage_type, is_wanted)
     inner = (kind.field(i).type for i in range(kind.num_fields))
     return is_wanted(kind) or any(contains(each, is_wanted) for each in inner)
 
