@@ -1,4 +1,4 @@
-"""Columns past NumPy: between all frameworks that speak Arrow, and objects that nobody knows."""
+"""Columns past NumPy: between all that speak Arrow, and objects that nobody knows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpack import ReadOnlyWarning, WrongTypeError, ZeroCopyError, explain, sha
 from numpack.frameworks.arrow.bridge import own
 
 SPEAKERS = ["arrow", "nanoarrow", "arro3", "polars"]
+WITH_VIEWS = ["arrow", "arro3", "polars"]
 NULLS = pa.array([1, None, 3, 4, None])
 
 
@@ -54,19 +55,29 @@ def test_nulls_cross_on_the_same_memory(source, target):
     assert share(apart, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
 
 
-@pytest.mark.parametrize("source", SPEAKERS)
-@pytest.mark.parametrize("target", SPEAKERS)
+@pytest.mark.parametrize("source", WITH_VIEWS)
+@pytest.mark.parametrize("target", WITH_VIEWS)
 def test_chunks_and_views_of_strings_stay(source, target):
-    kinds = pa.string_view()
-    column = pa.chunked_array([pa.array(["x", None], kinds), pa.array(["yé"], kinds)])
+    kind = pa.string_view()
+    long = "a string of more than twelve bytes"
+    column = pa.chunked_array([pa.array(["x", None, long], kind), pa.array(["yé"], kind)])
     found = share(share(column, source, copy=False), target, copy=False)
     back = share(found, "arrow", copy=False)
     assert back.num_chunks == 2
-    assert back.to_pylist() == ["x", None, "yé"]
+    assert back.to_pylist() == ["x", None, long, "yé"]
 
 
 @pytest.mark.parametrize("source", SPEAKERS)
-@pytest.mark.parametrize("target", [*SPEAKERS, "duckdb"])
+@pytest.mark.parametrize("target", SPEAKERS)
+def test_chunks_of_numbers_stay(source, target):
+    column = pa.chunked_array([[1, None], [3]])
+    back = share(share(share(column, source, copy=False), target, copy=False), "arrow")
+    assert [len(chunk) for chunk in back.chunks] == [2, 1]
+    assert back.to_pylist() == [1, None, 3]
+
+
+@pytest.mark.parametrize("source", WITH_VIEWS)
+@pytest.mark.parametrize("target", [*WITH_VIEWS, "duckdb"])
 def test_tables_cross(source, target):
     table = pa.table({"a": [1, None], "b": pa.array(["x", None], pa.string_view())})
     found = share(share(table, source, copy=False), target, copy=False)

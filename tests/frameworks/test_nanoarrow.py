@@ -116,6 +116,35 @@ def test_a_stream_is_read_once_and_not_looked_into():
         share(nanoarrow.ArrayStream(pa.array([1, None])), "arrow", layout="flat")
 
 
+VIEWS = [
+    pa.array(["x", "a string of more than twelve bytes"], pa.string_view()),
+    pa.array([b"x"], pa.binary_view()),
+    pa.array([["x"]], pa.list_(pa.string_view())),
+    pa.table({"a": [1], "b": pa.array(["x"], pa.string_view())}),
+    pa.DictionaryArray.from_arrays(pa.array([0]), pa.array(["x"], pa.string_view())),
+]
+
+
+@pytest.mark.parametrize("column", VIEWS, ids=lambda each: str(getattr(each, "type", "table")))
+def test_views_of_strings_would_end_the_process_and_are_refused(column):
+    assert not explain(column, "nanoarrow").supported
+    with pytest.raises(UnsupportedError, match="to nanoarrow failed.*cast them to string"):
+        share(column, "nanoarrow", copy=True)
+
+
+def test_a_stream_of_views_is_refused_before_it_is_read():
+    class Views:
+        schema = nanoarrow.c_schema(pa.string_view())
+
+    Views.__module__ = "nanoarrow"  # one of its own would corrupt memory when made already
+    assert not explain(Views(), "numpy").supported
+    for target in ("numpy", "arrow", "polars"):
+        with pytest.raises(
+            UnsupportedError, match="from nanoarrow failed.*cast them to string"
+        ):
+            share(Views(), target)
+
+
 def test_a_device_array_on_the_host_is_shared():
     column = pa.array([1, 2])
     array = nanoarrow.device.c_device_array(column)

@@ -162,6 +162,8 @@ def contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], bool]) -> boo
     """Tell whether a type is, or holds inside it, one that is wanted."""
     if isinstance(kind, pa.BaseExtensionType):
         return is_wanted(kind) or contains(kind.storage_type, is_wanted)
+    if pa.types.is_dictionary(kind):
+        return is_wanted(kind) or contains(kind.value_type, is_wanted)
     inner = (kind.field(i).type for i in range(kind.num_fields))
     return is_wanted(kind) or any(contains(each, is_wanted) for each in inner)
 
