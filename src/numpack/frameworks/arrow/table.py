@@ -22,11 +22,12 @@ def as_table(obj: Any) -> Tabular:
     """Take a table, or import one by the Arrow PyCapsule interface, sharing memory."""
     if isinstance(obj, pa.Table | pa.RecordBatch):
         return obj
-    if hasattr(obj, "__arrow_c_array__") and not hasattr(obj, "__arrow_c_stream__"):
-        return pa.record_batch(obj)
-    if not hasattr(obj, "__arrow_c_stream__"):
+    streams = hasattr(obj, "__arrow_c_stream__")
+    if not streams and not hasattr(obj, "__arrow_c_array__"):
         wrong_type("table_to_numpy_zero_copy", _EXPECTED, obj, "pass pyarrow.table(x)")
     try:
+        if not streams:
+            return pa.record_batch(obj)
         return pa.RecordBatchReader.from_stream(obj).read_all()
     except pa.ArrowInvalid as error:
         msg = (
