@@ -14,7 +14,7 @@ NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tabl
 IS_SANITIZED := import numpack._export as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
-.PHONY: demo test bare crash check bench sanitize leaks wheel format clean
+.PHONY: demo test bare crash check bench matrix sanitize leaks wheel format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
@@ -41,6 +41,10 @@ bench: $(VENV)/.bench $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/exchange.py --json benchmarks/exchange.json --readme README.md
 	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme README.md \
 	  --page docs/benchmarks.md --plot docs/store.svg
+
+# What is shared, by dtype, layout and framework, for the versions that the constraints name.
+matrix: $(VENV)/.installed
+	$(VENV)/bin/numpack matrix > docs/matrix.md
 
 # The tests of the native modules on a build that finds misused memory and undefined behaviour. It
 # needs gcc and its libasan and libubsan, which come with it; Python itself is not rebuilt.

@@ -1,5 +1,7 @@
 """Arrays between frameworks without copying, and a memory-mapped store to keep them in."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._policy import Route
 from .errors import (
     CopyWarning,
@@ -20,14 +22,17 @@ from .errors import (
     WrongTypeError,
     ZeroCopyError,
 )
-from .io import ZeroCopyArray, explain, share
-from .store import LazyArray, NumPack
+from .io import FrameworkInfo, ZeroCopyArray, explain, frameworks, share
+
+if TYPE_CHECKING:
+    from .store import LazyArray, NumPack
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CopyWarning",
     "CorruptStoreError",
+    "FrameworkInfo",
     "IndexRangeError",
     "InvalidIndexError",
     "InvalidValueError",
@@ -49,5 +54,17 @@ __all__ = [
     "ZeroCopyError",
     "__version__",
     "explain",
+    "frameworks",
     "share",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the store when it is first asked for: it takes as long as all the rest."""
+    if name in ("LazyArray", "NumPack"):
+        from . import store  # noqa: PLC0415
+
+        globals()[name] = found = getattr(store, name)
+        return found
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -68,3 +68,24 @@ def leaving(
         how=SHARED if backing is None else backing.how,
         caution="" if beware is None else beware(array),
     )
+
+
+def unprotected(label: str, noun: str) -> Callable[[Array], str]:
+    """Word the caution of a framework that has no read-only arrays.
+
+    Parameters
+    ----------
+    label : str
+        The framework's name in messages.
+    noun : str
+        What it calls an array.
+    """
+
+    def caution(array: Array) -> str:
+        return (
+            f"Zero-copy conversion to {label} shares read-only memory: {describe(array)}, and "
+            f"{label} has no read-only {noun}s, so a write through the {noun} changes data "
+            "that NumPy protects; pass copy=True for one that is safe to write"
+        )
+
+    return caution

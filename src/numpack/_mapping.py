@@ -17,14 +17,12 @@ import itertools
 import mmap
 import os
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from ._pages import FileMapping, origin_of
+from ._pages import FileMapping, mappings_between, origin_of
 from ._policy import Obstacle
 from .errors import ZeroCopyError
 
@@ -35,9 +33,9 @@ if TYPE_CHECKING:
 
 SHARED, COPY_ON_WRITE = "shared", "mapped copy-on-write"
 
-_MAPS = Path("/proc/self/maps")
-_PAGEMAP = Path("/proc/self/pagemap")
-_DESCRIPTORS = Path("/proc/self/fd")
+_MAPS = "/proc/self/maps"
+_PAGEMAP = "/proc/self/pagemap"
+_DESCRIPTORS = "/proc/self/fd"
 
 # Pages of the file until written. Without a reservation, or the size of the file would
 # count against the memory of the machine (see proc(5), vm.overcommit_memory).
@@ -82,8 +80,7 @@ def map_open(descriptor: int, path: str, nbytes: int) -> Array:
     return array
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """The bytes of a file behind an array.
 
     Attributes
@@ -105,8 +102,7 @@ class Origin:
     listed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Backing:
+class Backing(NamedTuple):
     """What lies behind an array, as far as it matters to who may write to it.
 
     Attributes
@@ -169,7 +165,7 @@ def behind(array: Array) -> Backing:
         start, path, identity = ours
         origin = Origin(path, identity, lowest - start, listed=False)
         return Backing(array, safe=False, origin=origin)
-    regions = [r for r in _regions() if r.start < beyond and lowest < r.end]
+    regions = _regions_between(lowest, beyond)
     if not regions:  # no such table on this system
         return Backing(array, safe=not isinstance(root, mmap.mmap))
     if all(region.writable for region in regions):
@@ -184,7 +180,7 @@ def _is_clean(lowest: int, beyond: int) -> bool:
     """
     first, last = lowest // mmap.PAGESIZE, (beyond - 1) // mmap.PAGESIZE
     try:
-        with _PAGEMAP.open("rb", buffering=0) as table:
+        with open(_PAGEMAP, "rb", buffering=0) as table:
             table.seek(8 * first)
             entries = np.frombuffer(table.read(8 * (last - first + 1)), np.uint64)
     except OSError:
@@ -254,16 +250,13 @@ def _open_again(origin: Origin) -> int | None:
 
 def _open_descriptors() -> Iterator[str]:
     try:
-        links = list(_DESCRIPTORS.iterdir())
+        links = os.listdir(_DESCRIPTORS)
     except OSError:
         return
     for link in links:
-        try:
-            regular = link.is_file()
-        except OSError:
-            continue
-        if regular:
-            yield str(link)
+        path = f"{_DESCRIPTORS}/{link}"
+        if os.path.isfile(path):
+            yield path
 
 
 def _identity(descriptor: int, *, listed: bool) -> tuple[int, int] | None:
@@ -275,11 +268,11 @@ def _identity(descriptor: int, *, listed: bool) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     address = np.frombuffer(page, np.uint8).ctypes.data
-    return next(((r.device, r.inode) for r in _regions() if r.start <= address < r.end), None)
+    regions = _regions_between(address, address + 1)
+    return (regions[0].device, regions[0].inode) if regions else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Region:
+class _Region(NamedTuple):
     start: int
     end: int
     writable: bool
@@ -290,10 +283,19 @@ class _Region:
     path: str
 
 
+def _regions_between(lowest: int, beyond: int) -> list[_Region]:
+    """List the mappings that hold bytes of a range; empty where the system does not tell."""
+    found = mappings_between(lowest, beyond)
+    if found is not None:
+        return [_Region(*each) for each in found]
+    return [region for region in _regions() if region.start < beyond and lowest < region.end]
+
+
 def _regions() -> Iterator[_Region]:
     """Read the kernel's table of this process's mappings; empty where there is none."""
     try:
-        table = _MAPS.read_bytes()
+        with open(_MAPS, "rb") as listing:
+            table = listing.read()
     except OSError:
         return
     for line in table.splitlines():

@@ -4,8 +4,41 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+/* The fields of `struct procmap_query` of Linux 6.11 (include/uapi/linux/fs.h), which may be
+ * newer than the headers. */
+struct numpack_mapping {
+    uint64_t size, query_flags, query_addr;
+    uint64_t start, end, flags, page_size, offset, inode;
+    uint32_t major, minor, name_size, build_id_size;
+    uint64_t name, build_id;
+};
+
 #ifdef __linux__
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
+
+/* Find the first mapping that ends after an address, by PROCMAP_QUERY on an open
+ * /proc/self/maps: 1, 0 if there is none, -1 if this kernel does not say. */
+static int
+numpack_mapping_at(
+    int maps, uint64_t address, struct numpack_mapping *found, char *name, uint32_t room)
+{
+    memset(found, 0, sizeof(*found));
+    found->size = sizeof(*found);
+    found->query_flags = 0x10; /* the one that covers the address, or the next */
+    found->query_addr = address;
+    found->name_size = room;
+    found->name = (uintptr_t)name;
+    name[0] = 0;
+    if (ioctl(maps, _IOWR('f', 17, struct numpack_mapping), found) == 0) {
+        return 1;
+    }
+    return errno == ENOENT ? 0 : -1;
+}
 
 /* The numbers of statfs(2): ext2 to ext4, and tmpfs. Others (xfs, btrfs, overlays, networks)
  * may copy a block on writing, or say later that there is no room. */
@@ -19,6 +52,14 @@ numpack_is_written_in_place(int descriptor)
     return status.f_type == 0xEF53 || status.f_type == 0x01021994;
 }
 #else
+static int
+numpack_mapping_at(
+    int maps, uint64_t address, struct numpack_mapping *found, char *name, uint32_t room)
+{
+    (void)maps, (void)address, (void)found, (void)name, (void)room;
+    return -1;
+}
+
 static int
 numpack_is_written_in_place(int descriptor)
 {

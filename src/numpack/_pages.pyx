@@ -6,12 +6,18 @@ import os
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from posix.mman cimport munmap
 from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport close
 
 cdef extern from "_pages.h" nogil:
+    struct numpack_mapping:
+        uint64_t start, end, flags, offset, inode
+        uint32_t major, minor
+
+    int numpack_mapping_at(
+        int maps, uint64_t address, numpack_mapping *found, char *name, uint32_t room)
     int numpack_is_written_in_place(int descriptor)
     void *numpack_map_private(void *address, size_t length, int descriptor)
 
@@ -86,6 +92,41 @@ def origin_of(uintptr_t address):
         if start <= address < start + length:
             return start, path, identity
     return None
+
+
+def mappings_between(uint64_t lowest, uint64_t beyond):
+    """Ask the kernel for the mappings of this process that hold bytes of a range.
+
+    Returns
+    -------
+    list of tuple or None
+        Of each its start, end, whether it may be written and is shared, the offset, device and
+        inode of its file, and its name. ``None`` where the kernel cannot be asked so (before
+        Linux 6.11).
+    """
+    cdef char name[4200]  # more than a path can have
+    cdef numpack_mapping found
+    cdef int status, maps
+    try:
+        maps = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    result = []
+    try:
+        while lowest < beyond:
+            status = numpack_mapping_at(maps, lowest, &found, name, sizeof(name))
+            if status < 0:
+                return None
+            if status == 0 or found.start >= beyond:
+                break
+            result.append((
+                found.start, found.end, found.flags & 2 != 0, found.flags & 8 != 0, found.offset,
+                os.makedev(found.major, found.minor), found.inode, os.fsdecode(<bytes>name),
+            ))
+            lowest = found.end
+    finally:
+        os.close(maps)
+    return result
 
 
 def make_private(unsigned char[::1] memory, int descriptor) -> None:

@@ -12,8 +12,7 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
@@ -31,11 +30,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PACKAGE = f"{Path(__file__).parent}{os.sep}"
+_PACKAGE = f"{os.path.dirname(__file__)}{os.sep}"
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(NamedTuple):
     """What keeps memory from being shared, and what to change so that it can be."""
 
     why: str
@@ -142,6 +140,14 @@ def describe(array: np.ndarray[tuple[int, ...], Any]) -> str:
     return f"{name} {kind} of shape {array.shape}"
 
 
+def did_you_mean(name: str, known: list[str]) -> str:
+    """Suggest the nearest of the known names, for the end of a message; empty if none is."""
+    import difflib  # noqa: PLC0415 -- takes a millisecond to import, for messages alone
+
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def _cannot_share(plan: Plan[Any], obstacle: Obstacle) -> str:
     return (
         f"Zero-copy conversion {plan.direction} failed: {plan.given()}, {obstacle.why}; "
@@ -170,6 +176,8 @@ class Step:
         Bytes that this step copies; 0 where memory is shared.
     reason, fix : str
         Why it is not shared and what to change; empty where it is.
+    caution : str
+        The text of the `ReadOnlyWarning` that comes with the shared memory; empty for none.
     """
 
     direction: str
@@ -177,12 +185,13 @@ class Step:
     nbytes: int = 0
     reason: str = ""
     fix: str = ""
+    caution: str = ""
 
     @classmethod
     def of(cls, plan: Plan[Any]) -> Step:
         """Tell what `plan` will do."""
         if plan.obstacle is None:
-            return cls(plan.direction, plan.how)
+            return cls(plan.direction, plan.how, caution=plan.caution)
         return cls(plan.direction, "copied", plan.nbytes, plan.obstacle.why, plan.obstacle.fix)
 
     def __str__(self) -> str:
@@ -191,7 +200,8 @@ class Step:
             return f"{self.direction}: refused, {self.reason}; {self.fix}"
         if self.nbytes or self.reason:
             return f"{self.direction}: {self.nbytes:,} bytes copied, {self.reason}; {self.fix}"
-        return f"{self.direction}: {self.action}"
+        line = f"{self.direction}: {self.action}"
+        return f"{line}; but a write changes read-only memory" if self.caution else line
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +252,11 @@ class Route:
         )
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What `share` warns about though memory is shared, in the order of the steps."""
+        return tuple(step.caution for step in self.steps if step.caution)
+
+    @property
     def verdict(self) -> str:
         """One phrase: shares memory, copies so many bytes, or is not supported."""
         if not self.supported:
@@ -265,7 +280,7 @@ class Route:
                     step.direction,
                     step.action,
                     f"{step.nbytes:,}",
-                    step.reason,
+                    step.reason or step.caution,
                     step.fix,
                 )
             )

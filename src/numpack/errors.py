@@ -53,7 +53,7 @@ class NullError(InvalidValueError):
 
 
 class NotFoundError(NumpackError, KeyError):
-    """There is no array or column of that name."""
+    """There is no array, column or tensor of that name."""
 
     def __str__(self) -> str:
         """Give the message as it is: `KeyError` would show its ``repr``."""

@@ -11,12 +11,14 @@ import numpack
 
 ROOT = Path(numpack.__file__).parent
 FRAMEWORKS = ("torch", "pyarrow", "ml_dtypes", "jax", "pandas", "polars", "tensorflow", "cupy")
+FRAMEWORKS += ("duckdb", "nanoarrow", "arro3", "xarray", "safetensors", "onnxruntime", "scipy")
 
 # Each layer may use those before it, and its own.
 LAYERS = [
     {"errors"},
     {"_dtypes", "_policy"},
     {"_memory", "_mapping", "_pages"},
+    {"_leaving"},
     {"_description"},
     {"_exchange"},
     {"_export"},
@@ -25,6 +27,8 @@ LAYERS = [
     {"frameworks"},
     {"io"},
     {"store"},
+    {"doctor"},
+    {"__main__"},
 ]
 
 

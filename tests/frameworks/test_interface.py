@@ -296,6 +296,37 @@ def test_route_for_a_person():
     assert "array.view(&#x27;i8&#x27;)" in refused._repr_html_()
 
 
+@pytest.mark.parametrize("target", ["torch", "onnxruntime"])
+def test_route_tells_the_caution_that_share_gives(target):
+    a = np.zeros(3)
+    assert explain(a, target).cautions == ()
+    a.flags.writeable = False
+    route = explain(a, target)
+    assert route.shares_memory
+    assert (route.reason, route.fix) == ("", "")
+    assert [step.caution for step in route.steps] == list(route.cautions)
+    for copy in (None, False):
+        with pytest.warns(ReadOnlyWarning) as caught:
+            share(a, target, copy=copy)
+        assert [str(w.message) for w in caught] == list(route.cautions)
+    share(a, target, copy=True)
+    assert repr(route).endswith("shared; but a write changes read-only memory")
+    assert "pass copy=True for one that is safe to write" in route._repr_html_()
+
+
+def test_what_is_copied_needs_no_caution():
+    a = np.zeros(6)[::-1]
+    a.flags.writeable = False
+    route = explain(a, "torch")
+    assert (route.verdict, route.cautions) == ("copies 48 bytes", ())
+    with pytest.warns(CopyWarning) as caught:
+        share(a, "torch")
+    assert len(caught) == 1
+    arrow = pa.array([1.0, 2.0])
+    assert [bool(step.caution) for step in explain(arrow, "torch").steps] == [False, True]
+    assert explain(arrow, "numpy").cautions == ()
+
+
 def test_explain_moves_nothing():
     a = np.zeros((1000, 1000))[::-1]
     route = explain(a, "torch")

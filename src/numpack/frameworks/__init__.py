@@ -32,19 +32,15 @@ To add one, write such a module and a line in `FRAMEWORKS`.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 import weakref
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InvalidValueError, MissingDependencyError
 
 LOADED: dict[str, Any] = {}  # the modules of frameworks that were needed, by name
 
 
-@dataclass(frozen=True, slots=True)
-class Framework:
+class Framework(NamedTuple):
     """One line of the registry.
 
     Attributes

@@ -9,7 +9,7 @@ import torch
 
 from .. import _dtypes
 from .._doors import Memory, connect
-from .._leaving import leaving
+from .._leaving import leaving, unprotected
 from .._memory import (
     aligned_copy,
     plain,
@@ -81,7 +81,7 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
         hindered=representation_obstacle(values) or strides_obstacle(values),
         moved=_device_obstacle(target),
         writes=True,
-        caution=_caution,
+        caution=unprotected(LABEL, "tensor"),
     )
 
 
@@ -163,14 +163,6 @@ def _way_out(dtype: _dtypes.DType) -> str:
     if dtype.kind in "SUT":
         return "encode the strings as numbers first"
     return "convert it to numbers with array.astype(...) first"
-
-
-def _caution(array: Array) -> str:
-    return (
-        f"Zero-copy conversion to torch shares read-only memory: {describe(array)}, and torch "
-        "has no read-only tensors, so a write through the tensor changes data that NumPy "
-        "protects; pass copy=True for a tensor that is safe to write"
-    )
 
 
 def _device(device: object) -> torch.device:

@@ -16,9 +16,15 @@ from ..frameworks import by_name
 from ..frameworks.dlpack import DLPackBuffer, receive
 from ..frameworks.numpy import expect, in_form
 from ..frameworks.numpy import from_numpy as stay
+from .routes import share
 
 if TYPE_CHECKING:
+    import cupy
+    import jax
+    import pandas as pd
+    import polars as pl
     import pyarrow as pa
+    import tensorflow as tf
     import torch
 
     from .._memory import Array
@@ -163,6 +169,30 @@ class ZeroCopyArray(Exporter):
             return array
         plan = by_name("arrow").module().from_numpy(self.array, layout=layout, type=type)
         return carry_out(plan, copy)
+
+    def to(self, framework: str, *, copy: bool | None = None, **options: Any) -> Any:
+        """Give an array of any framework that `frameworks` lists; see `share`."""
+        return share(self.array, framework, copy=copy, **options)
+
+    def to_jax(self, *, dtype: Any = None, copy: bool | None = None) -> jax.Array:
+        """Give a JAX array over the same memory; `dtype` asks for a cast, which is a copy."""
+        return self.to("jax", copy=copy, dtype=dtype)
+
+    def to_tensorflow(self, *, copy: bool | None = None) -> tf.Tensor:
+        """Give a TensorFlow tensor over the same memory."""
+        return self.to("tensorflow", copy=copy)
+
+    def to_cupy(self, *, copy: bool | None = None) -> cupy.ndarray:
+        """Give a CuPy array on the current device, which is a copy."""
+        return self.to("cupy", copy=copy)
+
+    def to_pandas(self, *, copy: bool | None = None) -> pd.Series[Any] | pd.DataFrame:
+        """Give a Series, or of two axes a DataFrame, over the same memory."""
+        return self.to("pandas", copy=copy)
+
+    def to_polars(self, *, copy: bool | None = None) -> pl.Series:
+        """Give a Polars Series over the same memory; further axes become its Array dtype."""
+        return self.to("polars", copy=copy)
 
     def to_dlpack(self, *, copy: bool | None = None) -> DLPackBuffer:
         """Give a buffer over the same memory that any DLPack consumer takes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from .._policy import carry_out, wrong_type
+from .._policy import carry_out, check_copy, wrong_type
 from .._quick import giving, keeping, taking, taking_column
 from ..frameworks import by_name, of_object
 from ..frameworks.dlpack import DLPackBuffer, receive
@@ -18,10 +18,13 @@ from ..frameworks.numpy import expect
 from .wrapper import ZeroCopyArray
 
 if TYPE_CHECKING:
+    import os
+
     import pyarrow as pa
     import torch
 
     from .._memory import Array
+    from ..frameworks.safetensors import SafetensorsFile
 
 __all__ = [
     "DLPackBuffer",
@@ -30,6 +33,7 @@ __all__ = [
     "from_dlpack",
     "numpy_to_arrow_zero_copy",
     "numpy_to_torch_zero_copy",
+    "safetensors_to_numpy_zero_copy",
     "table_to_numpy_zero_copy",
     "to_dlpack",
     "torch_to_numpy_zero_copy",
@@ -389,6 +393,71 @@ def table_to_numpy_zero_copy(
         one: Array = carry_out(plan(arrow.select(found, column)), copy)
         return one
     return {name: carry_out(plan(found.column(name)), copy) for name in arrow.names(found)}
+
+
+def safetensors_to_numpy_zero_copy(
+    path: str | os.PathLike[str] | SafetensorsFile,
+    tensor: str | None = None,
+    *,
+    copy: bool | None = None,
+) -> Array | dict[str, Array]:
+    """Make arrays over the tensors of a safetensors file, which is mapped and not read.
+
+    Parameters
+    ----------
+    path : str, path-like or SafetensorsFile
+        The file; it stays mapped as long as one of its arrays lives.
+    tensor : str, optional
+        The name of one tensor; all of them if left out.
+    copy : bool or None, optional
+        The copy policy.
+
+    Returns
+    -------
+    ndarray or dict of str to ndarray
+        One tensor, or all in the order of the file. Read-only; bfloat16 and float8 come as
+        those of ml_dtypes.
+
+    Raises
+    ------
+    NotFoundError
+        A `KeyError`: there is no such tensor.
+    ZeroCopyError
+        The file does not align a tensor to the size of its values and ``copy=False``.
+    UnsupportedError
+        Values of less than a byte are packed.
+    InvalidValueError
+        The file is damaged or cut short.
+    WrongTypeError
+        `path` is no path.
+
+    Warns
+    -----
+    CopyWarning
+        A tensor was not aligned.
+
+    References
+    ----------
+    The safetensors format; POSIX, ``mmap`` with ``MAP_PRIVATE``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpack.io import safetensors_to_numpy_zero_copy
+    >>> from safetensors.numpy import save_file
+    >>> save_file({"bias": np.zeros(2, "f4"), "weight": np.ones(3, "f4")}, "model.safetensors")
+    >>> safetensors_to_numpy_zero_copy("model.safetensors", "weight")
+    array([1., 1., 1.], dtype=float32)
+    >>> list(safetensors_to_numpy_zero_copy("model.safetensors"))
+    ['bias', 'weight']
+    """
+    check_copy(copy)
+    module = by_name("safetensors").module()
+    file = path if isinstance(path, module.SafetensorsFile) else module.SafetensorsFile(path)
+    if tensor is not None:
+        one: Array = carry_out(module.to_numpy(file, tensor=tensor), copy)
+        return one
+    return {name: carry_out(module.to_numpy(file, tensor=name), copy) for name in file}
 
 
 @keeping(ZeroCopyArray)

@@ -28,3 +28,5 @@ def side(name: str) -> ModuleType:
 
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__))
+SOURCES_ONLY = frozenset({"safetensors"})  # files, which are written and not shared
+TARGETS = [name for name in NAMES if name not in SOURCES_ONLY]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ..._policy import wrong_type
+from ..._policy import did_you_mean, wrong_type
 from ...errors import IndexRangeError, InvalidValueError, NotFoundError, WrongTypeError
 
 if TYPE_CHECKING:
@@ -66,7 +65,8 @@ def position(known: list[str], key: str | int) -> int:
         msg = f"{len(positions)} columns are called {key!r}; select by position: {positions}"
         raise InvalidValueError(msg)
     if not positions:
-        raise NotFoundError(_missing(key, known))
+        msg = f"no column is called {key!r}; the columns are {known}{did_you_mean(key, known)}"
+        raise NotFoundError(msg)
     return positions[0]
 
 
@@ -80,9 +80,3 @@ def names(table: Tabular) -> list[str]:
         )
         raise InvalidValueError(msg)
     return found
-
-
-def _missing(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no column is called {key!r}; the columns are {known}{hint}"

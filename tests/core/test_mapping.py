@@ -1,0 +1,56 @@
+"""What the kernel says is mapped where: asked for a range, and read from its table."""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+import pytest
+
+from numpack import _mapping, explain
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """An array over a file whose name needs care, mapped read-only."""
+    path = tmp_path / "odd \n näme.bin"
+    path.write_bytes(bytes(range(256)) * 64)
+    with path.open("rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.uint8)
+
+
+def test_the_kernel_tells_of_a_range_what_is_in_its_table(mapped):
+    lowest = mapped.ctypes.data
+    asked = _mapping.mappings_between(lowest, lowest + mapped.nbytes)
+    table = [r for r in _mapping._regions() if r.start < lowest + mapped.nbytes]
+    table = [r for r in table if lowest < r.end]
+    assert len(table) == 1
+    if asked is not None:  # from Linux 6.11 on
+        assert [_mapping._Region(*each) for each in asked] == table
+
+
+def test_all_of_the_table_can_be_asked_for():
+    asked = _mapping.mappings_between(0, 1 << 47)
+    if asked is None:
+        return
+    known = {(r.start, r.end, r.writable, r.shared, r.path) for r in _mapping._regions()}
+    told = {(r[0], r[1], r[2], r[3], r[7]) for r in asked}
+    assert len(told - known) <= 2  # what came or grew in between
+    assert _mapping.mappings_between(1 << 40, (1 << 40) + 1) == []
+
+
+def test_what_is_empty_has_no_mapping():
+    assert _mapping._regions_between(4096, 4096) == []
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked", "read"])
+def test_older_kernels_are_read_from_their_table(asked, mapped, monkeypatch):
+    if not asked:
+        monkeypatch.setattr(_mapping, "mappings_between", lambda *_: None)
+    backing = _mapping.behind(mapped)
+    assert not backing.safe
+    again = backing.for_writer()
+    again[0] = 99
+    assert again[1:].tolist() == mapped[1:].tolist()
+    assert mapped[0] == 0
+    assert explain(mapped, "dlpack").steps[-1].action == "mapped copy-on-write"

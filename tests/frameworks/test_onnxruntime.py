@@ -1,0 +1,431 @@
+"""ONNX Runtime both ways: what is shared, what is copied, what is refused, and the traps.
+
+What is expected is written from docs/exchange.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import threading
+
+import ml_dtypes
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from onnxruntime import OrtValue
+from support import onnx
+from support.arrays import (
+    CONTIGUOUS,
+    LOWPREC,
+    NATIVE,
+    OTHERS,
+    TIMES,
+    aligned,
+    cells,
+    elements,
+    make,
+    values,
+)
+from support.memory import address, is_private_copy_on_write, shares_pages
+from support.sides import side
+
+from numpack import (
+    CopyWarning,
+    NumPack,
+    ReadOnlyWarning,
+    UnsupportedError,
+    WrongTypeError,
+    ZeroCopyError,
+    explain,
+    share,
+)
+from numpack.frameworks import by_name
+
+module = by_name("onnxruntime").module()
+ORT = side("onnxruntime")
+SHARE, COPY, REFUSE = "share", "copy", "refuse"
+WHOLE = [name for name in NATIVE if not name.startswith("complex")]
+WHOLE += [name for name in LOWPREC if ORT.make(values(name)) is not None]
+PACKED = ["int4", "uint4", "int2", "uint2", "float4_e2m1fn"]
+FLOAT = onnx.tensor(onnx.FLOAT)
+
+
+def expected(name: str, layout: str) -> str:
+    if name not in (*WHOLE, *PACKED) or layout == "masked":
+        return REFUSE
+    in_place = layout in CONTIGUOUS or layout == "odd_bytes"
+    if name in PACKED or not in_place or not aligned(name, layout):
+        return COPY
+    return SHARE
+
+
+def is_protected(array: np.ndarray, layout: str) -> bool:
+    """Whether it is ordinary memory that NumPy lets nobody write to."""
+    return not array.flags.writeable and array.size > 0 and layout != "memmap_r"
+
+
+ALL = [(*cell, False) for cell in cells([*NATIVE, *LOWPREC, *TIMES, *OTHERS])]
+READ_ONLY = [(*cell, True) for cell in cells([*WHOLE, *PACKED])]
+
+
+@pytest.mark.parametrize(("name", "layout", "readonly"), ALL + READ_ONLY)
+def test_table_of_the_way_there(name, layout, readonly, tmp_path):
+    array = make(name, layout, tmp_path, readonly=readonly)
+    outcome = expected(name, layout)
+    route = explain(array, "onnxruntime")
+    assert route.supported == (outcome != REFUSE)
+    if outcome == REFUSE:
+        for copy in (None, False, True):
+            with pytest.raises(UnsupportedError) as caught:
+                share(array, "onnxruntime", copy=copy)
+            assert route.fix == caught.value.fix
+        return
+    assert route.shares_memory == (outcome == SHARE)
+    if outcome == SHARE:
+        shared_as_told(array, layout, route)
+    else:
+        copied_as_told(array, name)
+    own = share(array, "onnxruntime", copy=True)
+    assert elements(ORT.values(own)) == elements(array)
+    assert array.size == 0 or ORT.address(own) != address(array)
+
+
+def shared_as_told(array, layout, route):
+    protected = is_protected(array, layout) or (
+        layout == "memmap_c" and not array.flags.writeable
+    )
+    assert bool(route.cautions) == protected
+    for copy in (None, False):
+        told = pytest.warns(ReadOnlyWarning) if protected else contextlib.nullcontext()
+        with told:
+            value = share(array, "onnxruntime", copy=copy)
+        assert elements(ORT.values(value)) == elements(array)
+        assert array.size == 0 or shares_pages(ORT.address(value), address(array))
+        if layout == "memmap_r":
+            assert is_private_copy_on_write(ORT.address(value))
+
+
+def copied_as_told(array, name):
+    with pytest.warns(CopyWarning, match="conversion to ONNX Runtime failed"):
+        value = share(array, "onnxruntime")
+    assert elements(ORT.values(value)) == elements(array)
+    if name not in PACKED:
+        assert ORT.address(value) % 64 == 0
+    with pytest.raises(ZeroCopyError):
+        share(array, "onnxruntime", copy=False)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (), (3,), (0, 3), (2, 1, 0)])
+@pytest.mark.parametrize("name", WHOLE)
+def test_table_of_the_way_back(name, shape):
+    value = ORT.make(values(name, shape))
+    assert explain(value, "numpy").shares_memory
+    array = share(value, "numpy", copy=False)
+    assert (array.dtype, array.shape) == (values(name).dtype, shape)
+    assert array.flags.writeable
+    assert elements(array) == elements(ORT.values(value))
+    own = share(value, "numpy", copy=True)
+    assert elements(own) == elements(array)
+    if array.size:
+        assert address(array) == ORT.address(value) != address(own)
+        array[...] = array.flat[0]
+        assert elements(ORT.values(value)) == elements(array)
+
+
+# Values of less than a byte
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 8, 13])
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_values_come_back(name, count):
+    a = (np.arange(count) % 4 - 2 * name.startswith("int")).astype(getattr(ml_dtypes, name))
+    with pytest.warns(CopyWarning, match="values of .* in a byte and NumPy has one"):
+        value = share(a, "onnxruntime")
+    assert value.tensor_size_in_bytes() == explain(a, "onnxruntime").nbytes
+    assert elements(ORT.values(value)) == elements(a)
+    route = explain(value, "numpy")
+    assert (route.shares_memory, route.nbytes) == (False, count)
+    with pytest.warns(CopyWarning, match="from ONNX Runtime failed"):
+        back = share(value, "numpy")
+    assert elements(back) == elements(a)
+    with pytest.raises(ZeroCopyError):
+        share(value, "numpy", copy=False)
+    assert explain(value, "jax").steps[1].action == "copied"
+
+
+@pytest.mark.parametrize(("name", "opset"), [("int4", 21), ("int2", 25)])
+def test_packed_values_mean_the_same_to_a_model(name, opset):
+    a = np.array([-2, 1, 0, -1, 1], getattr(ml_dtypes, name))
+    number = module._NUMBERS[name]
+    widen = onnx.session(
+        "Cast",
+        onnx.tensor(number),
+        onnx.tensor(onnx.INT8),
+        attribute=onnx.to_type(onnx.INT8),
+        opset=opset,
+    )
+    [out] = widen.run_with_ort_values(None, {"x": share(a, "onnxruntime", copy=True)})
+    assert out.numpy().tolist() == [-2, 1, 0, -1, 1]
+
+
+# What ONNX Runtime itself does silently
+
+
+def test_traps_that_this_package_closes():
+    """Were these to change, what is planned around them could be given up."""
+    big = np.arange(3, dtype=">f4")
+    assert OrtValue.ortvalue_from_numpy(big).numpy().tolist() != big.tolist()
+    strided = np.arange(6.0)[::2]
+    assert OrtValue.ortvalue_from_numpy(strided).data_ptr() != address(strided)
+    masked = np.ma.array([1.0, 2.0], mask=[True, False])
+    assert OrtValue.ortvalue_from_numpy(masked).numpy().tolist() == [1, 2]
+    frozen = np.zeros(2)
+    frozen.flags.writeable = False
+    assert OrtValue.ortvalue_from_numpy(frozen).numpy().flags.writeable
+    codes = np.zeros(3, "u1")
+    float8 = OrtValue.ortvalue_from_numpy_with_onnx_type(codes, 17)
+    assert float8.numpy().dtype == np.uint8
+
+
+def test_model_computes_on_shared_memory(tmp_path):
+    double = onnx.session("Add", FLOAT, FLOAT, inputs=("x", "x"))
+    for layout in ("c", "inside", "memmap_r", "zero_d"):
+        a = make("float32", layout, tmp_path)
+        [out] = double.run_with_ort_values(None, {"x": share(a, "onnxruntime", copy=False)})
+        result = share(out, "numpy", copy=False)
+        assert result.tolist() == (a + a).tolist()
+        assert address(result) == out.data_ptr()
+
+
+# Refusals
+
+
+def test_value_without_a_value_is_refused_and_kills_nothing():
+    """Its data_type(), shape(), data_ptr() and numpy() are segmentation faults (1.32)."""
+    nothing = onnx.session(
+        "Optional",
+        FLOAT,
+        onnx.optional(FLOAT),
+        inputs=(),
+        attribute=onnx.of_type(FLOAT),
+        opset=18,
+    )
+    [value] = nothing.run_with_ort_values(None, {"x": ORT.make(np.zeros(1, "f4"))})
+    assert value.is_tensor()
+    assert explain(value, "torch").reason == "it has no value"
+    with pytest.raises(UnsupportedError, match=r"ask value.has_value\(\) first"):
+        share(value, "numpy")
+
+
+def test_optional_with_a_value_is_a_tensor():
+    some = onnx.session("Optional", FLOAT, onnx.optional(FLOAT), opset=18)
+    [value] = some.run_with_ort_values(None, {"x": ORT.make(np.ones(2, "f4"))})
+    assert share(value, "numpy", copy=False).tolist() == [1, 1]
+
+
+def test_what_is_no_tensor_is_refused():
+    pair = onnx.session("SequenceConstruct", FLOAT, onnx.sequence(FLOAT), inputs=("x", "x"))
+    [sequence] = pair.run_with_ort_values(None, {"x": ORT.make(np.ones(2, "f4"))})
+    with pytest.raises(UnsupportedError, match="seq.*it is no tensor; .*session.run"):
+        share(sequence, "numpy")
+    coo = onnxruntime.SparseTensor.sparse_coo_from_numpy(
+        np.array([3, 3]),
+        np.ones(2, "f4"),
+        np.array([0, 4]),
+        onnxruntime.OrtDevice.make("cpu", 0),
+    )
+    with pytest.raises(WrongTypeError, match="got onnxruntime.*SparseTensor"):
+        share(coo, "numpy")
+    assert coo.values().tolist() == [1, 1]
+    sparse = OrtValue.ort_value_from_sparse_tensor(coo)
+    with pytest.raises(UnsupportedError, match=r"as_sparse_tensor\(\)"):
+        share(sparse, "numpy")
+    assert sparse.as_sparse_tensor().values().tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("wrong", [ORT.make(np.zeros(1))._ortvalue, onnxruntime.RunOptions()])
+def test_other_things_of_the_package(wrong):
+    with pytest.raises(
+        WrongTypeError, match="expects an onnxruntime.OrtValue, got onnxruntime"
+    ):
+        share(wrong, "numpy")
+
+
+@pytest.mark.parametrize(
+    ("array", "out"),
+    [
+        (np.array([1 + 2j]), lambda x: np.stack([x.real, x.imag], -1)),
+        (np.zeros(2, "M8[s]"), lambda x: x.view("i8")),
+        (np.zeros(2, "m8[s]"), lambda x: x.view("i8")),
+        (np.zeros(2, "g"), lambda x: x.astype(np.float64)),
+        (np.zeros(2, "V3"), lambda x: x.view("u1")),
+        (np.zeros(2, [("a", "i4"), ("b", "f4")]), lambda x: np.ascontiguousarray(x["a"])),
+        (np.zeros(2, ml_dtypes.float8_e3m4), lambda x: x.astype(np.float32)),
+        (np.zeros(2, ml_dtypes.float6_e2m3fn), lambda x: x.astype(np.float32)),
+        (np.ma.array([1, 2], mask=[0, 1]), lambda x: x.filled(0)),
+    ],
+    ids=lambda x: str(getattr(x, "dtype", "")),
+)
+def test_ways_out_lead_out(array, out):
+    assert not explain(array, "onnxruntime").supported
+    assert share(out(array), "onnxruntime", copy=False).shape()
+
+
+@pytest.mark.parametrize(
+    "strings",
+    [
+        np.array(["é", "b", ""]),
+        np.array(["a\0b", "c\0"], object),
+        np.array([b"a", b"b"]),
+        np.array(["x"], np.dtypes.StringDType()),
+    ],
+    ids=["U", "O", "S", "T"],
+)
+def test_strings_go_to_the_session_itself(strings):
+    """It reads beyond fixed-width bytes, and ends a fixed-width str at a zero (1.32)."""
+    assert "InferenceSession.run" in explain(strings, "onnxruntime").fix
+    text = onnx.tensor(onnx.STRING)
+    same = onnx.session("Identity", text, text)
+    objects = (strings.astype("U") if strings.dtype.kind == "S" else strings).astype(object)
+    [out] = same.run(None, {"x": objects})
+    assert out.tolist() == objects.tolist()
+
+
+def test_strings_of_a_model_are_copied():
+    spell = onnx.session(
+        "Cast", FLOAT, onnx.tensor(onnx.STRING), attribute=onnx.to_type(onnx.STRING)
+    )
+    [value] = spell.run_with_ort_values(None, {"x": ORT.make(np.array([1, 2], "f4"))})
+    assert explain(value, "numpy").nbytes == 16
+    with pytest.warns(CopyWarning, match="its strings are C"):
+        assert share(value, "numpy").tolist() == ["1", "2"]
+    with pytest.raises(ZeroCopyError):
+        share(value, "numpy", copy=False)
+    with pytest.warns(CopyWarning):
+        assert share(value, "arrow").to_pylist() == ["1", "2"]
+
+
+class Elsewhere(OrtValue):
+    """As if its memory were on a device: no build for the CPU can make one that is."""
+
+    def device_name(self):
+        return "cuda"
+
+
+def test_memory_of_a_device_is_copied():
+    value = Elsewhere(ORT.make(np.arange(3.0))._ortvalue)
+    assert explain(value, "numpy").reason == "its memory is on cuda"
+    with pytest.warns(CopyWarning, match="bind the output to the CPU"):
+        assert share(value, "numpy").tolist() == [0, 1, 2]
+    with pytest.raises(ZeroCopyError):
+        share(value, "numpy", copy=False)
+    narrow = ORT.make(np.zeros(2, ml_dtypes.bfloat16))
+    with pytest.raises(UnsupportedError, match="does not bring it over from cuda"):
+        share(Elsewhere(narrow._ortvalue, narrow._numpy_obj), "numpy")
+
+
+def test_type_that_this_version_lacks(monkeypatch):
+    """float8_e8m0fnu came after 1.26; such a version says so by a RuntimeError."""
+
+    def refusing(shape, element_type):
+        raise RuntimeError(f"tensor type {element_type} is not supported")
+
+    module._is_known.cache_clear()
+    monkeypatch.setattr(OrtValue, "ortvalue_from_shape_and_type", refusing)
+    a = np.zeros(2, ml_dtypes.float8_e8m0fnu)
+    assert explain(a, "onnxruntime").reason == "no OrtValue holds this dtype"
+    module._is_known.cache_clear()
+
+
+# Lifetimes
+
+
+def test_everything_keeps_the_memory_alive():
+    a = np.full(1000, 7.0)
+    count = sys.getrefcount(a)
+    value = share(a, "onnxruntime", copy=False)
+    theirs, ours = value.numpy(), share(value, "numpy", copy=False)
+    del value
+    gc.collect()
+    assert sys.getrefcount(a) > count
+    assert theirs.sum() == ours.sum() == 7000
+    last = [theirs, ours]
+    del theirs, ours
+    dropping = threading.Thread(target=last.clear)
+    dropping.start()
+    dropping.join()
+    gc.collect()
+    assert sys.getrefcount(a) == count
+
+
+def test_array_outlives_the_value_and_its_source():
+    a = np.full(100_000, 7.0)
+    array = share(OrtValue.ortvalue_from_numpy(a), "numpy", copy=False)
+    del a
+    gc.collect()
+    np.zeros(100_000)
+    assert (array == 7).all()
+
+
+def test_bound_value_may_be_forgotten():
+    """ONNX Runtime's own values over NumPy memory dangle here."""
+    same = onnx.session("Identity", FLOAT, FLOAT)
+    out, binding = np.zeros(1000, "f4"), same.io_binding()
+    binding.bind_ortvalue_input("x", share(np.ones(1000, "f4"), "onnxruntime", copy=False))
+    binding.bind_ortvalue_output("y", share(out, "onnxruntime", copy=False))
+    gc.collect()
+    np.zeros(1000, "f4")
+    same.run_with_iobinding(binding)
+    assert (out == 1).all()
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_versions_before_1_32_share_too(name, monkeypatch):
+    monkeypatch.setattr(module, "_OWNS_MEMORY", False)
+    a = values(name)
+    value = share(a, "onnxruntime", copy=False)
+    assert ORT.address(value) == address(a)
+    assert elements(ORT.values(value)) == elements(a)
+    del a
+    gc.collect()
+    assert elements(ORT.values(value)) == elements(values(name))
+
+
+# Read-only memory
+
+
+def test_writes_never_reach_a_file(tmp_path):
+    mapped = make("float32", "memmap_r", tmp_path)
+    before = mapped.tolist()
+    with NumPack("store.npk") as npk:
+        npk.save({"x": values("float32")})
+        for frozen in (mapped, npk.load("x", lazy=True)):
+            value = share(frozen, "onnxruntime", copy=False)
+            value.update_inplace(np.zeros((4, 6), "f4"))
+            share(value, "numpy")[...] = 1
+            assert np.asarray(frozen).tolist() == before
+
+
+def test_value_over_a_read_only_array_gives_a_read_only_array(tmp_path):
+    """ONNX Runtime's own `numpy` gives a writable one, and a write kills the process."""
+    mapped = make("float32", "memmap_r", tmp_path)
+    value = OrtValue.ortvalue_from_numpy(mapped)
+    assert not share(value, "numpy", copy=False).flags.writeable
+    tensor = share(value, "torch", copy=False)
+    tensor.zero_()
+    assert mapped.tolist() == values("float32").tolist()
+    assert share(value, "numpy", copy=True).flags.writeable
+
+
+def test_to_and_from_torch():
+    tensor = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
+    value = share(tensor, "onnxruntime", copy=False)
+    assert value.data_ptr() == tensor.data_ptr()
+    back = share(value, "torch", copy=False)
+    assert back.data_ptr() == tensor.data_ptr()
+    assert torch.equal(back, tensor)
+    with pytest.warns(CopyWarning, match="not C-contiguous"):
+        share(tensor.t(), "onnxruntime")

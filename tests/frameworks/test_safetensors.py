@@ -1,0 +1,450 @@
+"""safetensors files: mapped and shared, alignment told, damage found.
+
+What is expected is written from docs/exchange.md.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from safetensors import numpy as upstream
+from safetensors import safe_open
+from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make, values
+from support.memory import address, file_position, is_private_copy_on_write
+from support.sides import side
+
+from numpack import (
+    CopyWarning,
+    InvalidValueError,
+    NotFoundError,
+    NumPack,
+    UnsupportedError,
+    WrongTypeError,
+    ZeroCopyArray,
+    ZeroCopyError,
+    explain,
+    share,
+)
+from numpack.frameworks import by_name
+from numpack.io import SafetensorsFile, safetensors_to_numpy_zero_copy
+
+module = by_name("safetensors").module()
+ST = side("safetensors")
+HELD = [name for name in NATIVE if name != "complex128"]
+HELD += ["bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
+HELD += ["float8_e8m0fnu"]
+
+
+def entry(dtype: str, shape: list[int], start: int, stop: int) -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+def write(header: dict | bytes, data: bytes = b"", *, pad: int = 0, name="hand.safetensors"):
+    """A file as another writer may make it: `pad` spaces after the header, no more."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    text += b" " * pad
+    Path(name).write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return name
+
+
+def misaligned(count: int = 3) -> SafetensorsFile:
+    """float64 values that start on an odd byte."""
+    header = {"x": entry("F64", [count], 0, 8 * count)}
+    pad = 1 - len(json.dumps(header)) % 2
+    return SafetensorsFile(write(header, np.arange(float(count)).tobytes(), pad=pad))
+
+
+# Sharing
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (), (3,), (0, 3), (2, 0, 1)])
+@pytest.mark.parametrize("name", HELD)
+def test_table(name, shape):
+    file = ST.make(values(name, shape))
+    route = explain(file, "numpy")
+    assert (route.shares_memory, route.nbytes) == (True, 0)
+    array = share(file, "numpy", copy=False)
+    assert (array.dtype, array.shape) == (values(name).dtype, shape)
+    assert elements(array) == elements(values(name, shape)) == elements(ST.values(file))
+    assert not array.flags.writeable
+    own = share(file, "numpy", copy=True)
+    assert own.flags.writeable
+    assert elements(own) == elements(array)
+    if array.size:
+        inode, position = file_position(address(array))
+        assert inode == file.path.stat().st_ino
+        assert file.path.read_bytes()[position:] == array.tobytes()
+        assert address(own) != address(array)
+
+
+def test_all_tensors_in_the_order_of_the_file():
+    tensors = {"bias": np.ones(3, "f4"), "weight": np.zeros((2, 2)), "odd": np.ones(3, "u1")}
+    upstream.save_file(tensors, "model.safetensors", metadata={"format": "np"})
+    found = safetensors_to_numpy_zero_copy("model.safetensors", copy=False)
+    with safe_open("model.safetensors", "np") as theirs:
+        assert list(found) == theirs.offset_keys()
+    assert all(elements(found[name]) == elements(tensors[name]) for name in tensors)
+    assert not any(array.flags.writeable for array in found.values())
+    own = safetensors_to_numpy_zero_copy(Path("model.safetensors"), copy=True)
+    assert all(array.flags.writeable for array in own.values())
+    file = SafetensorsFile("model.safetensors")
+    assert file.metadata == {"format": "np"}
+    assert (len(file), set(file), "bias" in file, "x" in file) == (3, set(tensors), True, False)
+    assert repr(file) == "SafetensorsFile('model.safetensors', 3 tensors)"
+    one = safetensors_to_numpy_zero_copy(file, "weight", copy=False)
+    assert address(one) == address(file["weight"])
+    assert address(found["weight"]) != address(one)  # a mapping of its own, of the same pages
+    assert file_position(address(found["weight"])) == file_position(address(one))
+
+
+def test_torch_gets_the_pages_copy_on_write():
+    file = ST.make(values("float32"))
+    before = file.path.read_bytes()
+    assert [s.action for s in explain(file, "torch").steps] == [
+        "shared",
+        "mapped copy-on-write",
+    ]
+    tensor = share(file, "torch", copy=False)
+    assert is_private_copy_on_write(tensor.data_ptr())
+    tensor.zero_()
+    assert file.path.read_bytes() == before
+    assert elements(file["x"]) == elements(values("float32"))
+    bfloat = share(ST.make(values("bfloat16")), "torch", copy=False)
+    assert bfloat.dtype == torch.bfloat16
+
+
+def test_nobody_writes_through_the_arrays():
+    array = ST.make(values("float32"))["x"]
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.flags.writeable = True
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 0
+
+
+def test_more_than_four_gibibytes():
+    count = 5 * 2**30
+    header = {
+        "low": entry("U8", [count], 0, count),
+        "high": entry("F32", [2], count, count + 8),
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open("big.safetensors", "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        out.truncate(8 + len(text) + count)
+        out.seek(0, os.SEEK_END)
+        out.write(np.array([1.5, 2.5], "<f4").tobytes())
+    file = SafetensorsFile("big.safetensors")
+    assert file["high"].tolist() == [1.5, 2.5]
+    assert (file["low"].shape, file["low"][-1]) == ((count,), 0)
+    assert share(file, "torch", tensor="high", copy=False).tolist() == [1.5, 2.5]
+
+
+# Alignment
+
+
+def test_misaligned_tensor_is_copied_and_told():
+    file = misaligned()
+    assert not file["x"].flags.aligned
+    assert file["x"].tolist() == [0, 1, 2]
+    route = explain(file, "numpy")
+    assert (route.verdict, route.reason) == (
+        "copies 24 bytes",
+        "its writer did not align it to the size of its values",
+    )
+    with pytest.warns(CopyWarning, match="save_file, which aligns all tensors"):
+        copied = share(file, "numpy")
+    for array in (copied, share(file, "numpy", copy=True)):
+        assert array.flags.aligned
+        assert array.flags.writeable
+        assert array.tolist() == [0, 1, 2]
+    for call in (
+        lambda: share(file, "torch", copy=False),
+        lambda: safetensors_to_numpy_zero_copy(file, "x", copy=False),
+    ):
+        with pytest.raises(ZeroCopyError, match="conversion from safetensors failed"):
+            call()
+    with pytest.warns(CopyWarning) as caught:
+        safetensors_to_numpy_zero_copy(file)
+    assert [w.filename for w in caught] == [__file__]
+
+
+def test_fix_for_the_alignment_makes_it_free():
+    upstream.save_file(dict(misaligned()), "again.safetensors")
+    again = SafetensorsFile("again.safetensors")
+    assert share(again, "numpy", copy=False).tolist() == [0, 1, 2]
+
+
+def test_explain_foretells_the_route_after_a_copy():
+    assert [s.action for s in explain(misaligned(), "torch").steps] == ["copied", "shared"]
+
+
+def test_jax_wants_more_than_the_format_aligns():
+    header = {"x": entry("F32", [4], 0, 16)}
+    for shift in (0, 8):
+        pad = (56 + shift - len(json.dumps(header))) % 64
+        file = SafetensorsFile(write(header, np.ones(4, "f4").tobytes(), pad=pad))
+        route = explain(file, "jax")
+        assert route.shares_memory == (address(file["x"]) % 64 == 0) == (shift == 0)
+        assert ("64-byte boundary" in route.reason) == bool(shift)
+    with pytest.warns(CopyWarning, match="64-byte boundary"):
+        share(file, "jax")
+    assert explain(ZeroCopyArray(file["x"], copy=True), "jax").shares_memory
+
+
+# Which tensor
+
+
+def test_one_tensor_has_to_be_named():
+    upstream.save_file({"weight": np.zeros(2), "bias": np.zeros(1)}, "two.safetensors")
+    file = SafetensorsFile("two.safetensors")
+    assert share(file, "numpy", tensor="bias").shape == (1,)
+    assert explain(file, "torch", tensor="weight").shares_memory
+    for verb in (share, explain):
+        with pytest.raises(InvalidValueError, match="holds 2 tensors; name one of them with"):
+            verb(file, "torch")
+        with pytest.raises(NotFoundError, match="no tensor is called 'wieght'.*did you mean"):
+            verb(file, "torch", tensor="wieght")
+        with pytest.raises(WrongTypeError, match="tensor expects the name"):
+            verb(file, "torch", tensor=0)
+        with pytest.raises(WrongTypeError, match="options are: device, tensor"):
+            verb(file, "torch", name="bias")
+    assert file.get("nothing") is None
+    with pytest.raises(KeyError):
+        safetensors_to_numpy_zero_copy("two.safetensors", "nothing")
+    with pytest.raises(KeyError):
+        file[0]
+
+
+def test_many_names_are_not_all_listed():
+    upstream.save_file({f"layer{n}": np.zeros(1) for n in range(500)}, "many.safetensors")
+    with pytest.raises(NotFoundError, match=r"and 480 more; did you mean 'layer499'") as caught:
+        SafetensorsFile("many.safetensors")["layers499"]
+    assert len(str(caught.value)) < 600
+
+
+def test_odd_names_and_files_of_nothing():
+    names = ["", " ", "a/b.c", "é\n\t\"'", "\0", "__metadata", "你好", "x" * 5000]
+    header = {name: entry("U8", [1], n, n + 1) for n, name in enumerate(names)}
+    file = SafetensorsFile(write(header, bytes(range(len(names)))))
+    assert [(name, file[name][0]) for name in file] == list(zip(names, range(8), strict=True))
+    nothing = SafetensorsFile(write({}))
+    assert (dict(nothing), nothing.metadata) == ({}, {})
+    assert safetensors_to_numpy_zero_copy("hand.safetensors") == {}
+    with pytest.raises(InvalidValueError, match="holds 0 tensors"):
+        share(nothing, "numpy")
+
+
+def test_empty_tensors_lie_anywhere():
+    header = {
+        "z": entry("F64", [], 0, 8),
+        "after": entry("F32", [0, 3], 8, 8),
+        "before": entry("F32", [3, 0], 0, 0),
+    }
+    file = SafetensorsFile(write(header, struct.pack("<d", 2.5)))
+    assert {name: file[name].shape for name in file} == {
+        "z": (),
+        "after": (0, 3),
+        "before": (3, 0),
+    }
+    assert file["z"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("dtype", "count", "name"),
+    [("F4", 2, "float4"), ("F6_E2M3", 3, "float6"), ("F6_E3M2", 3, "")],
+)
+def test_packed_tensors_are_refused(dtype, count, name):
+    header = {"x": entry(dtype, [4], 0, count), "y": entry("U8", [1], count, count + 1)}
+    file = SafetensorsFile(write(header, bytes([7] * count + [9])))
+    assert file["y"].tolist() == [9]
+    for copy in (None, False, True):
+        with pytest.raises(UnsupportedError, match=f"{name}.*lie side by side, across bytes"):
+            share(file, "numpy", tensor="x", copy=copy)
+    assert "buffer('x')" in explain(file, "torch", tensor="x").fix
+    assert file.buffer("x").tolist() == [7] * count
+    assert not file.buffer("x").flags.writeable
+
+
+# Damage
+
+OK = {"x": entry("F32", [2], 0, 8)}
+DAMAGE = {
+    "cut short": (OK, bytes(7), "not fully covered"),
+    "too long": (OK, bytes(9), "not fully covered"),
+    "hole": (OK | {"y": entry("F32", [1], 12, 16)}, bytes(16), "invalid offset"),
+    "overlap": (OK | {"y": entry("F32", [2], 4, 12)}, bytes(12), "invalid offset"),
+    "size": ({"x": entry("F32", [3], 0, 8)}, bytes(8), "invalid shape"),
+    "negative": ({"x": entry("F32", [-2], 0, 8)}, bytes(8), "invalid value"),
+    "overflow": ({"x": entry("F32", [2**62, 2**62], 0, 8)}, bytes(8), "overflow"),
+    "dtype": ({"x": entry("Q4", [2], 0, 8)}, bytes(8), "unknown variant"),
+    "no JSON": (b"{nothing", b"", "invalid JSON"),
+    "no text": (b"\xff\xfe", b"", "invalid"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_found_when_opening(damage):
+    header, data, found = DAMAGE[damage]
+    name = write(header, data)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(InvalidValueError, match=rf"hand\.safetensors is no whole .*{found}"):
+        SafetensorsFile(name)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("raw", [b"", b"abc", b"\0" * 8, b"\xff" * 8, b"\xff" * 7 + b"\x7f{}"])
+def test_what_is_no_safetensors_file(raw):
+    Path("raw").write_bytes(raw)
+    with pytest.raises(InvalidValueError, match="is no whole safetensors file"):
+        safetensors_to_numpy_zero_copy("raw")
+
+
+def test_every_cut_is_found():
+    whole = ST.make(values("float64")).path.read_bytes()
+    for length in range(0, len(whole), 7):
+        Path("cut").write_bytes(whole[:length])
+        with pytest.raises(InvalidValueError):
+            SafetensorsFile("cut")
+
+
+def test_type_that_this_package_does_not_know(monkeypatch):
+    monkeypatch.delitem(module._ROWS, "F32")
+    with pytest.raises(InvalidValueError, match="does not know safetensors' type F32"):
+        SafetensorsFile(write(OK, bytes(8)))
+
+
+def test_file_replaced_while_it_is_opened(monkeypatch):
+    def replacing(path, framework):
+        upstream.save_file({"y": np.zeros(2)}, "other.safetensors")
+        os.replace("other.safetensors", path)
+        return safe_open(path, framework=framework)
+
+    monkeypatch.setattr(module, "safe_open", replacing)
+    with pytest.raises(InvalidValueError, match="was replaced while it was opened"):
+        SafetensorsFile(write(OK, bytes(8)))
+
+
+def test_no_file():
+    with pytest.raises(FileNotFoundError):
+        SafetensorsFile("missing.safetensors")
+    with pytest.raises(IsADirectoryError):
+        SafetensorsFile(".")
+    for wrong in (b"bytes of a file", 3, None, np.zeros(2)):
+        with pytest.raises(WrongTypeError, match="SafetensorsFile expects a path"):
+            safetensors_to_numpy_zero_copy(wrong)
+    with pytest.raises(InvalidValueError, match="copy must be"):
+        safetensors_to_numpy_zero_copy("missing.safetensors", copy="no")
+    with pytest.raises(WrongTypeError, match=r"pass np.asarray\(x\)"):
+        share(Path("missing.safetensors"), "numpy")
+
+
+# Lifetimes
+
+
+def test_arrays_outlive_the_file(tmp_path):
+    expected = values("float32").tolist()
+    with ST.make(values("float32")) as file:
+        array, tensor = file["x"], share(file, "torch", copy=False)
+    with pytest.raises(InvalidValueError, match="is closed; open it again"):
+        file["x"]
+    path = file.path.rename(tmp_path / "moved")
+    later = share(array, "torch", copy=False)  # mapped again, wherever the file is now
+    path.unlink()
+    del file
+    gc.collect()
+    assert array.tolist() == tensor.tolist() == later.tolist() == expected
+    assert share(array, "torch", copy=False).tolist() == expected
+
+
+def test_file_replaced_by_renaming_stays_as_it_was():
+    file = ST.make(values("float32"))
+    upstream.save_file({"x": np.zeros(3)}, "new")
+    os.replace("new", file.path)
+    assert elements(file["x"]) == elements(values("float32"))
+    assert SafetensorsFile(file.path)["x"].shape == (3,)
+
+
+def test_relative_path_and_another_folder(tmp_path, monkeypatch):
+    upstream.save_file({"x": np.arange(3)}, "here.safetensors")
+    file = SafetensorsFile("here.safetensors")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert share(file, "torch", copy=False).tolist() == [0, 1, 2]
+    assert pickle.loads(pickle.dumps(file))["x"].tolist() == [0, 1, 2]
+
+
+def test_pickle_holds_the_path_alone():
+    file = ST.make(np.zeros(100_000))
+    assert len(pickle.dumps(file)) < 1000
+
+
+def test_descriptors_and_mappings_are_given_back():
+    path = ST.make(values("float32")).path
+    gc.collect()
+    before = (
+        len(os.listdir("/proc/self/fd")),
+        Path("/proc/self/maps").read_text().count(str(path)),
+    )
+    for _ in range(100):
+        safetensors_to_numpy_zero_copy(path)
+        share(SafetensorsFile(path), "torch")
+    gc.collect()
+    after = (
+        len(os.listdir("/proc/self/fd")),
+        Path("/proc/self/maps").read_text().count(str(path)),
+    )
+    assert after == before
+
+
+# To safetensors
+
+
+@pytest.mark.parametrize(("name", "layout"), cells([*NATIVE, *LOWPREC, *TIMES, *OTHERS]))
+def test_there_is_no_way_there(name, layout, tmp_path):
+    a = make(name, layout, tmp_path)
+    route = explain(a, "safetensors")
+    assert not route.supported
+    for copy in (None, False, True):
+        with pytest.raises(UnsupportedError):
+            share(a, "safetensors", copy=copy)
+    if layout == "masked":
+        assert "filled" in route.fix
+        return
+    assert (name in HELD) == ("save_file" in route.fix)
+    if name in HELD:  # what the message says
+        path = tmp_path / "x.safetensors"
+        upstream.save_file({"x": np.asarray(a, order="C")}, path)
+        assert elements(SafetensorsFile(path)["x"]) == elements(a)
+
+
+def test_trap_of_save_file_that_the_way_out_avoids():
+    """It takes memory for C order, whatever the strides say (0.8)."""
+    a = np.arange(6.0).reshape(2, 3).T
+    upstream.save_file({"x": a}, "wrong.safetensors")
+    assert SafetensorsFile("wrong.safetensors")["x"].tolist() != a.tolist()
+
+
+def test_store_takes_what_the_file_holds():
+    with NumPack("from.npk") as npk:
+        npk.save(dict(ST.make(values("bfloat16"))))
+        assert npk.load("x").dtype == ml_dtypes.bfloat16
+
+
+def test_file_is_asked_for_lazily(run_python):
+    run_python(
+        "import sys, numpack.io\n"
+        "assert 'safetensors' not in sys.modules\n"
+        "assert not hasattr(numpack.io, 'Safetensors')\n"
+        "from numpack.io import SafetensorsFile\n"
+        "assert 'safetensors' in sys.modules\n"
+    )
