@@ -14,13 +14,15 @@ def make(values: np.ndarray) -> arro3.core.Array | None:
     return None if made is None else arro3.core.Array.from_arrow(made)
 
 
-def address(array: arro3.core.Array | arro3.core.ChunkedArray) -> int:
-    return arrow.address(
-        pa.chunked_array(array) if hasattr(array, "num_chunks") else pa.array(array)
-    )
+def address(array: arro3.core.Array | arro3.core.ChunkedArray | arro3.core.Table) -> int:
+    return arrow.address(_imported(array))
 
 
-def values(array: arro3.core.Array | arro3.core.ChunkedArray) -> np.ndarray:
-    return arrow.values(
-        pa.chunked_array(array) if hasattr(array, "num_chunks") else pa.array(array)
-    )
+def values(array: arro3.core.Array | arro3.core.ChunkedArray | arro3.core.Table) -> np.ndarray:
+    return arrow.values(_imported(array))
+
+
+def _imported(array: object) -> pa.Array | pa.ChunkedArray | pa.Table:
+    if isinstance(array, arro3.core.Table):
+        return pa.table(array)
+    return pa.chunked_array(array) if hasattr(array, "num_chunks") else pa.array(array)

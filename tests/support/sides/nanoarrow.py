@@ -15,8 +15,13 @@ def make(values: np.ndarray) -> nanoarrow.Array | None:
 
 
 def address(array: nanoarrow.Array) -> int:
-    return arrow.address(pa.chunked_array(array))
+    return arrow.address(_column(array))
 
 
 def values(array: nanoarrow.Array) -> np.ndarray:
-    return arrow.values(pa.chunked_array(array))
+    return arrow.values(_column(array))
+
+
+def _column(array: nanoarrow.Array) -> pa.ChunkedArray:
+    found = pa.chunked_array(array)
+    return pa.table(array).column(0) if pa.types.is_struct(found.type) else found

@@ -25,8 +25,12 @@ def make(values: np.ndarray) -> pl.Series | None:
 
 
 def address(series: pl.Series) -> int:
-    return arrow.address(pa.chunked_array(series))
+    return arrow.address(pa.chunked_array(_column(series)))
 
 
 def values(series: pl.Series) -> np.ndarray:
-    return series.to_numpy()
+    return _column(series).to_numpy()
+
+
+def _column(series: pl.Series | pl.DataFrame) -> pl.Series:
+    return series.to_series(0) if isinstance(series, pl.DataFrame) else series
