@@ -114,7 +114,7 @@ def check_copy(copy: object) -> None:
 def refuse(direction: str, given: str, why: str, fix: str) -> NoReturn:
     """Raise `UnsupportedError`: no faithful result exists under any policy."""
     msg = f"Zero-copy conversion {direction} failed: {given}, {why}; {fix}"
-    raise UnsupportedError(msg, reason=why, fix=fix)
+    raise UnsupportedError(msg, reason=why, fix=fix, direction=direction)
 
 
 def wrong_type(function: str, expected: str, got: object, fix: str) -> NoReturn:

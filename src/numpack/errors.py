@@ -27,12 +27,17 @@ class UnsupportedError(NumpackError, TypeError):
         Why the target cannot hold these values.
     fix : str
         The way out.
+    direction : str
+        ``"to torch"``, ``"from Arrow"``: on which way.
     """
 
-    def __init__(self, message: str, *, reason: str = "", fix: str = "") -> None:
+    def __init__(
+        self, message: str, *, reason: str = "", fix: str = "", direction: str = ""
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.fix = fix
+        self.direction = direction
 
 
 class WrongTypeError(NumpackError, TypeError):

@@ -22,8 +22,9 @@ and, where there is a way past the hub, because NumPy cannot hold what both side
     functions by the name of the bridge: ``"device"`` for memory that is not the host's, which
     crosses as a DLPack producer, and ``"arrow"`` for columns (nulls, strings, several chunks),
     which cross as pyarrow's. A departure takes an object and gives what crosses, an arrival
-    takes that and the keywords of `TO_OPTIONS` and gives a plan; each gives ``None`` for
-    what has to go by the hub.
+    takes that and those keywords of `TO_OPTIONS` that it knows, which have defaults, and
+    gives a plan; each gives ``None`` for what has to go by the hub, and so does what is given
+    other options. What has to be made before it can cross departs as a plan that has made it.
 
 To add one, write such a module and a line in `FRAMEWORKS`.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from .._policy import Plan, Route, Step, carry_out, check_copy, wrong_type
@@ -133,7 +134,8 @@ def explain(x: Any, target: str, **options: Any) -> Route:
             plan = sink.module().from_numpy(_foreseen(first), **arriving)
             steps.append(Step.of(plan))
     except UnsupportedError as error:
-        steps.append(Step(direction, "refused", reason=error.reason, fix=error.fix))
+        way = error.direction or direction
+        steps.append(Step(way, "refused", reason=error.reason, fix=error.fix))
     return Route.of(source.name, sink.name, tuple(steps))
 
 
@@ -144,13 +146,29 @@ def _straight(
     departures = getattr(source.module(), "DEPARTURES", {})
     arrivals = getattr(sink.module(), "ARRIVALS", {})
     for bridge in departures.keys() & arrivals.keys():
-        crossing = departures[bridge](x)
-        plan: Plan[Any] | None = (
-            None if crossing is None else arrivals[bridge](crossing, **arriving)
+        known = arrivals[bridge].__kwdefaults__ or {}
+        crossing = departures[bridge](x) if arriving.keys() <= known.keys() else None
+        if crossing is None:
+            continue
+        first = crossing if isinstance(crossing, Plan) else None
+        plan: Plan[Any] | None = arrivals[bridge](
+            first.result() if first else crossing, **arriving
         )
         if plan is not None:
-            return plan
+            return plan if first is None else _computed(first, plan)
     return None
+
+
+def _computed(first: Plan[Any], then: Plan[Any]) -> Plan[Any]:
+    """Tell of what had to be made before it could cross, which then belongs to nobody else."""
+    return dataclasses.replace(
+        then,
+        direction=first.direction,
+        given=first.given,
+        nbytes=first.nbytes,
+        obstacle=first.obstacle,
+        independent=then.result,
+    )
 
 
 def _foreseen(plan: Plan[Any]) -> Any:
@@ -160,7 +178,8 @@ def _foreseen(plan: Plan[Any]) -> Any:
 
 def _refuse_single_use(x: object) -> None:
     """Refuse to look into a stream: whoever looks has used it up."""
-    if hasattr(x, "__arrow_c_stream__") and not hasattr(x, "__len__"):
+    again = hasattr(x, "__len__") or hasattr(x, "__arrow_c_array__")
+    if hasattr(x, "__arrow_c_stream__") and not again:
         fix = "read it first: pyarrow.chunked_array(x)"
         wrong_type("explain", "an array that can be looked at twice", x, fix)
 

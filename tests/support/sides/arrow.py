@@ -19,6 +19,7 @@ def make(values: np.ndarray) -> pa.Array | None:
 
 
 def address(array: pa.Array | pa.ChunkedArray) -> int:
+    array = column(array)
     chunk = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
     while not pa.types.is_primitive(chunk.type) and hasattr(chunk, "values"):
         chunk = chunk.values
@@ -27,4 +28,9 @@ def address(array: pa.Array | pa.ChunkedArray) -> int:
 
 
 def values(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    return array.to_numpy(zero_copy_only=False)
+    return column(array).to_numpy(zero_copy_only=False)
+
+
+def column(array: pa.Array | pa.ChunkedArray | pa.Table) -> pa.Array | pa.ChunkedArray:
+    """The only column of a table, which a query is when it comes."""
+    return array.column(0) if isinstance(array, pa.Table) else array

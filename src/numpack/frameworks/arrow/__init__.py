@@ -81,14 +81,7 @@ def _departing(obj: Any) -> Columns:
     return found
 
 
-def _arriving(
-    columns: Columns,
-    *,
-    layout: str = "flat",
-    type: Any = None,  # noqa: A002 -- pyarrow's name
-) -> Plan[Columns] | None:
-    if layout != "flat" or type is not None:
-        return None
+def _arriving(columns: Columns) -> Plan[Columns]:
     return over(columns, LABEL, lambda found: found)
 
 

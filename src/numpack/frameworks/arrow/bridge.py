@@ -7,15 +7,21 @@ of that translated. This is also how a framework that takes Arrow memory gets Nu
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from ..._policy import Obstacle, Plan
+from ..._memory import order_obstacle
+from ..._policy import Obstacle, Plan, refuse, wrong_type
+from ..._policy import describe as describe_array
+from ...errors import InvalidValueError, UnsupportedError
+from .inward import plan_array
 from .outward import plan_arrow
+from .table import as_table
+from .table import column as select
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..._memory import Array
 
@@ -23,8 +29,79 @@ T = TypeVar("T")
 Columns: TypeAlias = pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table
 
 
+def imported(obj: Any, label: str) -> Columns:
+    """Bring what speaks the Arrow PyCapsule interface into pyarrow, which shares memory.
+
+    A stream is preferred, because an array in several chunks comes in no other way; a stream
+    of structs is a table, as the interface says, and an array of structs a record batch.
+    """
+    try:
+        if hasattr(obj, "__arrow_c_stream__"):
+            chunked = pa.chunked_array(obj)
+            whole = pa.types.is_struct(chunked.type) and not chunked.null_count
+            return as_table(chunked) if whole else chunked
+        if hasattr(obj, "__arrow_c_array__"):
+            array = pa.array(obj)
+            whole = pa.types.is_struct(array.type) and not array.null_count
+            return pa.RecordBatch.from_struct_array(array) if whole else array
+    except (pa.ArrowException, NotImplementedError) as error:
+        why, fix = (
+            f"pyarrow cannot import it ({error})",
+            "convert it with its own library first",
+        )
+        refuse(f"from {label}", type(obj).__name__, why, fix)
+    fix = "pass an array or a table, not a type, a schema or a buffer"
+    wrong_type("share", f"an array or a table of {label}", obj, fix)
+
+
+def to_hub(
+    columns: Columns,
+    label: str,
+    nulls: str,
+    column: str | int | None = None,
+    obstacle: Callable[[Obstacle], Obstacle] = lambda found: found,
+) -> Plan[Array]:
+    """Plan the way of one column to NumPy.
+
+    Parameters
+    ----------
+    columns : pyarrow.Array, ChunkedArray, RecordBatch or Table
+    label : str
+        The framework's name in messages.
+    nulls : {"convert", "mask", "raise"}
+    column : str or int, optional
+        Which column of a table; one that is alone need not be named.
+    obstacle : callable
+        Says what keeps it from being shared in the words of the framework.
+    """
+    source = one_column(columns, column)
+    try:
+        plan = plan_array(source, nulls)
+    except UnsupportedError as error:
+        refuse(f"from {label}", describe(source), error.reason, error.fix)
+    found = None if plan.obstacle is None else obstacle(plan.obstacle)
+    return dataclasses.replace(plan, direction=f"from {label}", obstacle=found)
+
+
+def one_column(columns: Columns, column: str | int | None) -> pa.Array | pa.ChunkedArray:
+    """Select a column of a table; an array, or the only column, need not be named."""
+    if column is not None:
+        return select(as_table(columns), column)
+    if not isinstance(columns, pa.Table | pa.RecordBatch):
+        return columns
+    if columns.num_columns == 1:
+        return columns.column(0)
+    known = ", ".join(map(repr, columns.schema.names[:3])) or "none"
+    fix = f"select one with column=; they begin with {known}"
+    wrong_type("share", "one column, as arrays have one dtype", columns, fix)
+
+
 def over(
-    columns: Columns, label: str, make: Callable[[Columns], T], obstacle: Obstacle | None = None
+    columns: Columns,
+    label: str,
+    make: Callable[[Columns], T],
+    obstacle: Obstacle | None = None,
+    nbytes: int | None = None,
 ) -> Plan[T]:
     """Plan the way of Arrow columns to an object that `make` builds over their buffers.
 
@@ -37,13 +114,15 @@ def over(
         Takes `columns`, or a copy of them.
     obstacle : Obstacle or None
         Why `make` copies.
+    nbytes : int, optional
+        How much of them it copies, if not all: it may still share the rest of their buffers.
     """
     return Plan(
         direction=f"to {label}",
         given=lambda: describe(columns),
-        nbytes=columns.nbytes,
+        nbytes=columns.nbytes if nbytes is None else nbytes,
         result=lambda: make(columns),
-        independent=lambda: make(columns if obstacle else own(columns)),
+        independent=lambda: make(own(columns)),
         obstacle=obstacle,
     )
 
@@ -67,20 +146,55 @@ def by_arrow(
     layout, wanted
         What the Arrow array is, as for `plan_arrow`.
     obstacle : Obstacle or None
-        Why `make` copies what Arrow shares.
+        Why `make` copies, in the words of the framework.
     """
-    plan = plan_arrow(array, layout, wanted)
+    try:
+        plan = plan_arrow(array, layout, wanted)
+    except UnsupportedError as error:
+        refuse(f"to {label}", describe_array(array), error.reason, error.fix)
     return dataclasses.replace(
         plan,
         direction=f"to {label}",
         result=lambda: make(plan.result()),
-        independent=lambda: make(plan.result() if obstacle else plan.independent()),
-        obstacle=plan.obstacle or obstacle,
+        independent=lambda: make(plan.independent()),
+        obstacle=obstacle or plan.obstacle,
     )
 
 
+def by_columns(
+    array: Array,
+    names: Sequence[str],
+    label: str,
+    make: Callable[[pa.Table], T],
+    *,
+    wanted: pa.DataType | None = None,
+    obstacle: Obstacle | None = None,
+) -> Plan[T]:
+    """Plan the way of a 2-D array to a table: the columns of one are those of the other.
+
+    They are shared where each lies together, which is in Fortran order.
+    """
+    if array.ndim != 2 or len(names) != array.shape[1] or len(set(names)) != len(names):
+        msg = (
+            f"columns must name each column of a 2-D array once: got {len(names)} names "
+            f"for {describe_array(array)}"
+        )
+        raise InvalidValueError(msg)
+    rows = array.shape[0]
+    if obstacle is None and order_obstacle(array.T) is not None:
+        why = "the elements of a column do not lie one after the other"
+        obstacle = Obstacle(why, "keep it in Fortran order: np.asfortranarray(array)")
+
+    def table(flat: pa.Array) -> T:
+        pieces = [flat.slice(i * rows, rows) for i in range(len(names))]
+        return make(pa.table(pieces, names=list(names)))
+
+    plan = by_arrow(array.T, label, table, layout="flat", wanted=wanted, obstacle=obstacle)
+    return dataclasses.replace(plan, given=lambda: describe_array(array))
+
+
 def own(columns: Columns) -> Columns:
-    """Copy all buffers into memory of their own."""
+    """Copy what the columns show of their buffers into memory of their own."""
     if isinstance(columns, pa.Table):
         return pa.Table.from_batches(map(_copied, columns.to_batches()), columns.schema)
     if isinstance(columns, pa.ChunkedArray):
@@ -89,6 +203,11 @@ def own(columns: Columns) -> Columns:
 
 
 def _copied(columns: pa.Array | pa.RecordBatch) -> pa.Array | pa.RecordBatch:
+    if isinstance(columns, pa.RecordBatch):
+        arrays = list(map(_copied, columns.columns))
+        return pa.RecordBatch.from_arrays(arrays, schema=columns.schema)
+    if pa.types.is_primitive(columns.type):
+        return pa.concat_arrays([columns])  # of a slice only that
     return columns.copy_to(pa.default_cpu_memory_manager())
 
 

@@ -38,7 +38,7 @@ def conversion(chunks: list[pa.Array]) -> Callable[[], Array]:
         why = "Python objects in structs and maps have no nanoseconds"
         refuse("from Arrow", describe(chunks[0]), why, "cast them to microseconds first")
     for chunk in chunks:
-        _converted([chunk] if _contains(kind, pa.types.is_time64) else _samples(chunk))
+        _converted([chunk] if contains(kind, pa.types.is_time64) else _samples(chunk))
     return lambda: _converted(chunks)
 
 
@@ -65,7 +65,7 @@ def _joined(chunks: list[pa.Array]) -> pa.Array:
 def _as_pyarrow_does(array: pa.Array) -> Array:
     array = decoded(array)
     kind = array.type
-    if _contains(kind, _is_misread):
+    if contains(kind, _is_misread):
         return _objects(array)
     if isinstance(kind, pa.FixedShapeTensorType) and not null_count(array):
         return tensor_shaped(_as_pyarrow_does(array.storage), kind)
@@ -92,7 +92,7 @@ def _is_misread(kind: pa.DataType) -> bool:
 def _hides_nanoseconds(kind: pa.DataType) -> bool:
     """Tell whether a struct or map holds times of a unit that become plain integers there."""
     if pa.types.is_struct(kind) or pa.types.is_map(kind):
-        return _contains(kind, _is_in_nanoseconds)
+        return contains(kind, _is_in_nanoseconds)
     inner = (kind.field(i).type for i in range(kind.num_fields))
     return any(map(_hides_nanoseconds, inner))
 
@@ -158,11 +158,14 @@ def _parts(array: pa.Array) -> list[pa.Array]:
     return [array, *(part for each in inner for part in _parts(each))]
 
 
-def _contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], bool]) -> bool:
+def contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], bool]) -> bool:
+    """Tell whether a type is, or holds inside it, one that is wanted."""
     if isinstance(kind, pa.BaseExtensionType):
-        return _contains(kind.storage_type, is_wanted)
+        return is_wanted(kind) or contains(kind.storage_type, is_wanted)
+    if pa.types.is_dictionary(kind):
+        return is_wanted(kind) or contains(kind.value_type, is_wanted)
     inner = (kind.field(i).type for i in range(kind.num_fields))
-    return is_wanted(kind) or any(_contains(each, is_wanted) for each in inner)
+    return is_wanted(kind) or any(contains(each, is_wanted) for each in inner)
 
 
 def describe(source: pa.Array | pa.ChunkedArray) -> str:

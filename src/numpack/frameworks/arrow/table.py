@@ -21,9 +21,12 @@ def as_table(obj: Any) -> Tabular:
     """Take a table, or import one by the Arrow PyCapsule interface, sharing memory."""
     if isinstance(obj, pa.Table | pa.RecordBatch):
         return obj
-    if not hasattr(obj, "__arrow_c_stream__"):
+    streams = hasattr(obj, "__arrow_c_stream__")
+    if not streams and not hasattr(obj, "__arrow_c_array__"):
         wrong_type("table_to_numpy_zero_copy", _EXPECTED, obj, "pass pyarrow.table(x)")
     try:
+        if not streams:
+            return pa.record_batch(obj)
         return pa.RecordBatchReader.from_stream(obj).read_all()
     except pa.ArrowInvalid as error:
         msg = (
@@ -34,7 +37,12 @@ def as_table(obj: Any) -> Tabular:
 
 
 def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
-    """Give a column by name or by position, negative ones counted from the end.
+    """Give a column by name or by position, as `position` finds it."""
+    return table.column(position(table.schema.names, key))
+
+
+def position(known: list[str], key: str | int) -> int:
+    """Find a column by name or by position, negative ones counted from the end.
 
     Raises
     ------
@@ -48,17 +56,18 @@ def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
     if isinstance(key, bool) or not isinstance(key, str | int):
         wrong_type("column", "a name or a position", key, "pass a str or an int")
     if isinstance(key, int):
-        return table.column(_position(table, key))
-    positions = table.schema.get_all_field_indices(key)
+        if not -len(known) <= key < len(known):
+            msg = f"column {key} is out of range: the table has {len(known)} columns"
+            raise IndexRangeError(msg)
+        return key % len(known)
+    positions = [place for place, name in enumerate(known) if name == key]
     if len(positions) > 1:
         msg = f"{len(positions)} columns are called {key!r}; select by position: {positions}"
         raise InvalidValueError(msg)
     if not positions:
-        known: list[str] = table.column_names
-        hint = did_you_mean(key, known)
-        msg = f"no column is called {key!r}; the columns are {known}{hint}"
+        msg = f"no column is called {key!r}; the columns are {known}{did_you_mean(key, known)}"
         raise NotFoundError(msg)
-    return table.column(positions[0])
+    return positions[0]
 
 
 def names(table: Tabular) -> list[str]:
@@ -71,11 +80,3 @@ def names(table: Tabular) -> list[str]:
         )
         raise InvalidValueError(msg)
     return found
-
-
-def _position(table: Tabular, key: int) -> int:
-    count: int = table.num_columns
-    if not -count <= key < count:
-        msg = f"column {key} is out of range: the table has {count} columns"
-        raise IndexRangeError(msg)
-    return key % count

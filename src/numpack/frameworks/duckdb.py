@@ -1,0 +1,237 @@
+"""DuckDB: relations that scan arrays where they lie, and results that it computes.
+
+Source: the DuckDB documentation of the Python relational API and of Arrow import and export.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .._policy import Obstacle, Plan, describe, refuse, wrong_type
+from ..errors import InvalidValueError
+from .arrow.bridge import by_arrow, by_columns, over, to_hub
+from .arrow.bridge import describe as describe_columns
+from .arrow.convert import contains
+from .arrow.table import position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._memory import Array
+    from .arrow.bridge import Columns
+
+LABEL = "DuckDB"
+FROM_OPTIONS = frozenset({"nulls", "column"})
+TO_OPTIONS = frozenset({"connection", "name", "columns"})
+_CHANGED = {
+    "uhugeint": "it leaves as a decimal that wraps around",
+    "bit": "it leaves as bytes with padding",
+    "bignum": "it leaves as bytes that only DuckDB reads",
+    "time with time zone": "it leaves without its zone",
+}
+
+
+def from_numpy(
+    array: Array,
+    *,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    name: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> Plan[Any]:
+    """Plan the way from the hub to a relation that scans the array's memory.
+
+    Parameters
+    ----------
+    array : ndarray
+        It is the column ``value``, whose rows are arrays of fixed size where it has more than
+        one dimension.
+    connection : duckdb.DuckDBPyConnection, optional
+        Whose relation it is; by default DuckDB's own.
+    name : str, optional
+        Registers it too, so that SQL finds it, until ``connection.unregister(name)``.
+    columns : sequence of str, optional
+        Names the columns of a 2-D array, each of which is one of the relation.
+    """
+    _check_connection(connection)
+    if columns is not None:
+        _check_names(list(columns))
+    _refuse_dtype(array)
+
+    def make(found: pa.Array | pa.Table) -> Any:
+        return _relation(found, connection, name)
+
+    wanted = pa.bool8() if array.dtype.kind == "b" else None
+    if columns is not None:
+        return by_columns(array, columns, LABEL, make, wanted=wanted)
+    layout = "list" if array.ndim > 1 else "flat"
+    plan = by_arrow(array, LABEL, make, layout=layout, wanted=wanted)
+    if array.dtype.kind == "O":  # whose type in Arrow depends on the values
+        by_arrow(array, LABEL, _refuse_types, layout=layout).result()
+    return plan
+
+
+def to_numpy(
+    obj: Any, *, nulls: str = "convert", column: str | int | None = None
+) -> Plan[Array]:
+    """Plan the way to the hub from a relation's column; the only one need not be named.
+
+    The query runs now, once, because what comes of it depends on the values.
+    """
+    relation = _expected(obj)
+    known = relation.columns
+    if column is not None:
+        relation = relation.project(f"#{position(known, column) + 1}")
+    elif len(known) > 1:
+        fix = f"select one with column=; they begin with {', '.join(map(repr, known[:3]))}"
+        wrong_type("share", "one column, as arrays have one dtype", obj, fix)
+    first = _run(relation)
+    plan = to_hub(first.result(), LABEL, nulls)
+    return dataclasses.replace(
+        plan, given=first.given, nbytes=first.nbytes, obstacle=first.obstacle
+    )
+
+
+def _run(relation: Any) -> Plan[pa.Table]:
+    """Compute a relation, which has no memory until then."""
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        _refuse_result_type(name, kind)
+    table = relation.to_arrow_table()
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        _refuse_infinity(name, column)
+    return Plan(
+        direction="from DuckDB",
+        given=lambda: f"relation of {table.num_columns} columns and {table.num_rows:,} rows",
+        nbytes=table.nbytes,
+        result=lambda: table,
+        independent=lambda: table,
+        obstacle=Obstacle(
+            "DuckDB computes it anew, in memory of its own, whenever it is read",
+            "compute it once: relation.to_arrow_table(), whose columns are shared",
+        ),
+    )
+
+
+def _departing(obj: Any) -> Plan[pa.Table]:
+    return _run(_expected(obj))
+
+
+def _arriving(
+    columns: Columns,
+    *,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    name: str | None = None,
+) -> Plan[Any]:
+    _check_connection(connection)
+    if isinstance(columns, pa.Table | pa.RecordBatch):
+        _check_names(columns.schema.names)
+    _refuse_types(columns)
+    return over(columns, LABEL, lambda found: _relation(found, connection, name))
+
+
+DEPARTURES = {"arrow": _departing}
+ARRIVALS = {"arrow": _arriving}
+
+
+def _relation(
+    columns: Columns, connection: duckdb.DuckDBPyConnection | None, name: str | None
+) -> Any:
+    table = _as_table(columns)
+    target = duckdb if connection is None else connection
+    if name is not None:
+        target.register(name, table)
+    return target.from_arrow(table)
+
+
+def _as_table(columns: Columns) -> pa.Table:
+    if isinstance(columns, pa.RecordBatch):
+        return pa.Table.from_batches([columns])
+    return columns if isinstance(columns, pa.Table) else pa.table({"value": columns})
+
+
+def _expected(obj: Any) -> Any:
+    if isinstance(obj, duckdb.DuckDBPyRelation):
+        return obj
+    if isinstance(obj, duckdb.DuckDBPyConnection):
+        why = "its result can be fetched only once"
+        refuse("from DuckDB", "connection", why, "pass a relation: connection.sql(query)")
+    wrong_type("share", "a duckdb.DuckDBPyRelation", obj, "pass connection.sql(query)")
+
+
+def _check_connection(connection: object) -> None:
+    if connection is not None and not isinstance(connection, duckdb.DuckDBPyConnection):
+        wrong_type("connection", "a DuckDBPyConnection", connection, "pass duckdb.connect()")
+
+
+def _check_names(names: list[str]) -> None:
+    """Refuse names that DuckDB would replace by others without a word."""
+    folded = [name.casefold() for name in names]
+    if not names or "" in names or len(set(folded)) != len(folded):
+        msg = f"DuckDB needs names that differ in more than case, and some: got {names}"
+        raise InvalidValueError(msg)
+
+
+def _refuse_dtype(array: Array) -> None:
+    if array.dtype.type is np.float16:
+        why, fix = "DuckDB has no half precision", "pass array.astype(np.float32)"
+    elif 0 in array.shape[1:]:
+        why, fix = "DuckDB has no arrays of size 0", "pass array.reshape(-1)"
+    elif array.dtype.kind == "m":
+        why = "DuckDB's intervals end at microseconds, and come back as objects"
+        fix = "pass the counts: array.view('i8')"
+    else:
+        return
+    refuse("to DuckDB", describe(array), why, fix)
+
+
+def _refuse_types(columns: Columns) -> None:
+    for kind in columns.schema.types if hasattr(columns, "schema") else [columns.type]:
+        if contains(kind, _is_changed):
+            given, why = (
+                describe_columns(columns),
+                f"DuckDB would change {kind} or cannot read it",
+            )
+            refuse("to DuckDB", given, why, "cast it first: column.cast(...)")
+
+
+def _is_changed(kind: pa.DataType) -> bool:
+    """Tell of types whose values DuckDB cuts, shifts or forgets, or which it lacks."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return bool(kind != pa.bool8())
+    if pa.types.is_timestamp(kind):
+        return kind.tz not in (None, "UTC")
+    if pa.types.is_decimal(kind):
+        return bool(kind.bit_width > 128 or kind.scale < 0)
+    if pa.types.is_fixed_size_list(kind):
+        return bool(kind.list_size == 0)
+    tests = (pa.types.is_float16, pa.types.is_duration, pa.types.is_interval)
+    return any(test(kind) for test in (*tests, pa.types.is_date64, pa.types.is_union))
+
+
+def _refuse_result_type(name: str, kind: Any) -> None:
+    """Refuse a column that leaves DuckDB as something else, or holds such values inside."""
+    why = _CHANGED.get(kind.id)
+    if why is not None:
+        refuse("from DuckDB", f"column {name!r} of {kind}", why, "cast it in the query")
+    inner = kind.children if kind.id in ("list", "array", "struct", "map", "union") else []
+    for _, each in inner:
+        if hasattr(each, "id"):
+            _refuse_result_type(name, each)
+
+
+def _refuse_infinity(name: str, column: pa.ChunkedArray) -> None:
+    """Refuse dates and times at infinity, which nobody else would read as such."""
+    width = {pa.types.is_date32: pa.int32(), pa.types.is_timestamp: pa.int64()}
+    counts = next((to for test, to in width.items() if test(column.type)), None)
+    if counts is None or column.null_count == len(column):
+        return
+    limit = 2 ** (counts.bit_width - 1) - 1
+    bounds = pc.min_max(column.cast(counts)).as_py()
+    if bounds["max"] == limit or bounds["min"] == -limit:
+        why = "it holds infinity, which is a finite time to everybody else"
+        refuse("from DuckDB", f"column {name!r}", why, "filter it with isfinite(...)")

@@ -1,0 +1,181 @@
+"""Polars: immutable columns in Arrow's layout, shared where Polars has the type.
+
+Polars never writes to memory that is not its own alone: an assignment to a series copies it
+first. So read-only memory is as good as any.
+
+Source: the Polars documentation of data types, of ``from_arrow`` and of ``Series.to_numpy``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ..._memory import aligned_empty, from_address
+from ..._policy import Obstacle, Plan, describe, refuse, wrong_type
+from ..arrow.bridge import by_arrow, by_columns, over, to_hub
+from ..arrow.table import names, position
+from .types import (
+    columns_obstacle,
+    dtype_obstacle,
+    in_words_of_polars,
+    refuse_opaque,
+    wanted_type,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..._memory import Array
+    from ..arrow.bridge import Columns
+
+LABEL = "Polars"
+FROM_OPTIONS = frozenset({"nulls", "column"})
+TO_OPTIONS = frozenset({"name", "schema"})
+_LAZY = ("LazyFrame", "Expr")
+
+
+def from_numpy(
+    array: Array, *, name: str = "", schema: Sequence[str] | None = None
+) -> Plan[Any]:
+    """Plan the way from the hub to a `polars.Series`.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of more than one dimension it becomes rows of the ``Array`` dtype.
+    name : str
+        Of the series.
+    schema : sequence of str, optional
+        Names the columns of a 2-D array, which becomes a `polars.DataFrame`.
+    """
+    if 0 in array.shape[1:] or (array.dtype.kind in "SV" and array.itemsize == 0):
+        why, fix = "Polars has no values of width 0", "pass array.reshape(-1) or its length"
+        refuse("to Polars", describe(array), why, fix)
+    wanted, obstacle = wanted_type(array.dtype), dtype_obstacle(array.dtype)
+    if schema is not None:
+        return by_columns(array, schema, LABEL, _made, wanted=wanted, obstacle=obstacle)
+    layout = "list" if array.ndim > 1 else "flat"
+    if array.dtype.kind == "O":  # whether Polars has the type that Arrow infers
+        by_arrow(array, LABEL, columns_obstacle, layout=layout).result()
+
+    def make(column: pa.Array) -> Any:
+        return _series(column, name)
+
+    return by_arrow(array, LABEL, make, layout=layout, wanted=wanted, obstacle=obstacle)
+
+
+def to_numpy(
+    obj: Any, *, nulls: str = "convert", column: str | int | None = None
+) -> Plan[Array]:
+    """Plan the way to the hub from a series, a frame's column or a frame of one dtype.
+
+    The result is read-only where it is shared. A whole frame is a 2-D array.
+    """
+    frame = _expected(obj)
+    if isinstance(frame, pl.Series):
+        return _plan_series(frame, nulls)
+    if column is not None:
+        place = position(frame.columns, column)
+        return _plan_series(frame.to_series(place), nulls)
+    return _plan_frame(frame, nulls)
+
+
+def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
+    return to_hub(_departing(series), LABEL, nulls, None, in_words_of_polars(series))
+
+
+def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
+    """Plan one 2-D array of all columns: Polars keeps each by itself."""
+    given = f"frame of {frame.width} columns and {frame.height:,} rows"
+    plans = [_plan_series(series, nulls) for series in frame.get_columns()]
+    shown = [(plan.stand_in or plan.result)() for plan in plans]
+    if len({each.dtype for each in shown}) != 1 or len({each.shape for each in shown}) != 1:
+        kinds = ", ".join(sorted({str(dtype) for dtype in frame.dtypes})) or "no columns"
+        why = f"a 2-D array has one dtype, and these columns do not become one: {kinds}"
+        refuse("from Polars", given, why, "select one with column=, or cast or fill_null them")
+    nbytes = sum(plan.nbytes for plan in plans)
+
+    def gathered() -> Array:
+        arrays = [plan.result() for plan in plans]
+        cells = arrays[0].shape[1:]
+        fresh = aligned_empty((len(arrays), frame.height, *cells), arrays[0].dtype)
+        for row, array in zip(fresh, arrays, strict=True):
+            row[...] = np.ma.getdata(array)
+        if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+            mask = np.stack([np.ma.getmaskarray(array) for array in arrays])
+            return np.moveaxis(np.ma.MaskedArray(fresh, mask=mask), 0, 1)
+        return np.moveaxis(fresh, 0, 1)
+
+    obstacle = next(filter(None, (plan.obstacle for plan in plans)), None)
+    if obstacle is None and not _lie_together(shown):
+        why = "its columns do not lie one after the other in memory"
+        obstacle = Obstacle(why, "select one with column=, or make the frame of one 2-D array")
+    width, first = frame.width, shown[0]
+    strides = (*first.strides[:1], first.nbytes, *first.strides[1:])
+    shape = (first.shape[0], width, *first.shape[1:])
+
+    def share() -> Array:
+        return from_address(
+            first.ctypes.data, shape, strides, first.dtype, owner=shown, readonly=True
+        )
+
+    return Plan(
+        direction="from Polars",
+        given=lambda: given,
+        nbytes=nbytes,
+        result=share if obstacle is None else gathered,
+        independent=gathered,
+        obstacle=obstacle,
+        stand_in=None if obstacle is None else lambda: np.empty(shape, first.dtype),
+    )
+
+
+def _lie_together(columns: list[Array]) -> bool:
+    """Tell whether each column begins where the one before it ends, as in Fortran order."""
+    if any(isinstance(column, np.ma.MaskedArray) for column in columns):
+        return False
+    starts = [column.ctypes.data for column in columns]
+    step = columns[0].nbytes
+    return step == 0 or starts == [starts[0] + i * step for i in range(len(starts))]
+
+
+def _expected(obj: Any) -> pl.Series | pl.DataFrame:
+    if isinstance(obj, pl.Series | pl.DataFrame):
+        return obj
+    kind = type(obj).__name__
+    if kind in _LAZY:
+        refuse("from Polars", kind, "it has no values yet", "compute it first: lazy.collect()")
+    wrong_type("share", "a polars.Series or polars.DataFrame", obj, "pass polars.Series(x)")
+
+
+def _departing(obj: Any) -> Columns:
+    found = _expected(obj)
+    series = [found] if isinstance(found, pl.Series) else found.get_columns()
+    for each in series:
+        refuse_opaque(each.name, each.dtype)
+    return pa.chunked_array(found) if isinstance(found, pl.Series) else pa.table(found)
+
+
+def _arriving(columns: Columns, *, name: str = "") -> Plan[Any]:
+    if isinstance(columns, pa.Table | pa.RecordBatch):
+        names(columns)
+    obstacle, nbytes = columns_obstacle(columns)
+    return over(columns, LABEL, lambda found: _made(found, name), obstacle, nbytes)
+
+
+DEPARTURES = {"arrow": _departing}
+ARRIVALS = {"arrow": _arriving}
+
+
+def _made(columns: Columns, name: str = "") -> Any:
+    if isinstance(columns, pa.Table | pa.RecordBatch):
+        return pl.from_arrow(columns, rechunk=False)
+    return _series(columns, name)
+
+
+def _series(column: pa.Array | pa.ChunkedArray, name: str) -> Any:
+    return pl.from_arrow(column, rechunk=False).alias(name)

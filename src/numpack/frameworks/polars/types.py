@@ -1,0 +1,156 @@
+"""What Polars makes of the types of NumPy and of Arrow, and which of its own leave it.
+
+Of Arrow's types Polars itself is asked, with a column of no rows; those on which it panics,
+and those that it would read as another value, are found before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ..._policy import Obstacle, refuse
+from ..arrow.bridge import describe
+from ..arrow.convert import contains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from ..._dtypes import DType
+    from ..arrow.bridge import Columns
+
+_UNITS = (("ms", 1), ("us", 1), ("ns", 1))
+_COARSE = frozenset({"s", "m", "h"})
+
+
+def wanted_type(dtype: DType) -> pa.DataType | None:
+    """Find the Arrow type to cast to first: Polars has no seconds, and overflows silently."""
+    if dtype.kind not in "mM":
+        return None
+    unit, _ = np.datetime_data(dtype)
+    if dtype.kind == "M":
+        return pa.timestamp("ms") if unit in _COARSE else None
+    return pa.duration("ms") if unit in _COARSE | {"D", "W"} else None
+
+
+def dtype_obstacle(dtype: DType) -> Obstacle | None:
+    """Find why Polars keeps the values of a NumPy dtype in another form."""
+    if dtype.kind == "b":
+        return Obstacle("Polars packs booleans as bits", "pass the bytes: array.view('u1')")
+    if dtype.kind in "mM" and np.datetime_data(dtype) not in _UNITS:
+        kind = "datetime64" if dtype.kind == "M" else "timedelta64"
+        why = f"Polars keeps {dtype.name} in another unit or width"
+        return Obstacle(why, f"keep it as {kind}[ms], [us] or [ns]")
+    if dtype.kind in "SV":
+        why = "Polars keeps bytes as views with lengths"
+        return Obstacle(why, "pass the bytes: array.view('u1').reshape(len(array), -1)")
+    if dtype.kind in "UT":
+        return Obstacle("Polars keeps strings as UTF-8 with views", "keep them in Polars")
+    return None
+
+
+def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
+    """Find why Polars copies Arrow columns, and how many bytes; refuse what it cannot hold."""
+    parts = columns.columns if hasattr(columns, "columns") else [columns]
+    moved = [each for each in parts if not _keeps(each)]
+    if not moved:
+        return None, columns.nbytes
+    kind = moved[0].type
+    why = f"Polars keeps {kind} in another form"
+    fix = f"cast it to a type that Polars has in Arrow: {_arrow_type(kind)}"
+    if contains(kind, pa.types.is_dictionary):
+        fix = "pass .indices and .dictionary by themselves, or keep it in Polars"
+    return Obstacle(why, fix), sum(each.nbytes for each in moved)
+
+
+def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
+    """Tell whether Polars shares the buffers of a column."""
+    kind = column.type
+    if contains(kind, _panics):
+        _refuse(column, "Polars has no such type")
+    try:
+        kept = _arrow_type(kind)
+    except (pl.exceptions.PolarsError, pa.ArrowException) as error:
+        _refuse(column, f"Polars has no such type ({str(error).splitlines()[0]})")
+    if contains(kind, pa.types.is_dictionary):  # whose codes Polars gives itself
+        return False
+    if kept == kind or _is_renamed(kind, kept):
+        return True
+    if contains(kind, _may_overflow):
+        _refuse_changed(column, kept)
+    return False
+
+
+def _arrow_type(kind: pa.DataType) -> pa.DataType:
+    return pa.chunked_array(pl.Series("", pa.nulls(0, kind))).type
+
+
+def _is_renamed(kind: pa.DataType, kept: pa.DataType) -> bool:
+    """Tell whether the same 64 bits have another name: that of a zone, or dates in ms."""
+    return bool(pa.types.is_date64(kind) or (_is_zoned(kind) and kind.unit == kept.unit))
+
+
+def _is_zoned(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+
+
+def _panics(kind: pa.DataType) -> bool:
+    """Tell of types on which Polars 2.1 panics instead of raising."""
+    if pa.types.is_fixed_size_list(kind):
+        return bool(kind.list_size == 0)
+    return bool(pa.types.is_decimal256(kind))
+
+
+def _may_overflow(kind: pa.DataType) -> bool:
+    """Tell of types that become wider units, where Polars wraps around or makes nulls."""
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
+        return bool(kind.unit == "s")
+    return bool(pa.types.is_time(kind))
+
+
+def _refuse_changed(column: pa.Array | pa.ChunkedArray, kept: pa.DataType) -> None:
+    whole = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
+    try:
+        same = pa.chunked_array(pl.Series("", column)).cast(column.type).equals(whole)
+    except pa.ArrowException:
+        same = False
+    if not same:
+        _refuse(column, f"Polars would make {kept} of it, which cannot hold its values")
+
+
+def _refuse(column: pa.Array | pa.ChunkedArray, why: str) -> NoReturn:
+    refuse("to Polars", describe(column), why, "cast it first: array.cast(...)")
+
+
+def refuse_opaque(name: str, dtype: pl.DataType) -> None:
+    """Refuse what leaves Polars as something else: objects go as their addresses."""
+    inner = getattr(dtype, "inner", None)
+    fields = getattr(dtype, "fields", None) or ()
+    for each in (inner, *(field.dtype for field in fields)):
+        if each is not None:
+            refuse_opaque(name, each)
+    if dtype == pl.Object:
+        why, fix = "Arrow gets addresses of objects", "pass np.array(series.to_list(), object)"
+    elif dtype in (pl.Int128, pl.UInt128):
+        why, fix = "nobody else has such wide integers", "cast it: series.cast(pl.Int64)"
+    else:
+        return
+    refuse("from Polars", f"{dtype} series {name!r}", why, fix)
+
+
+def in_words_of_polars(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
+    """Say what to change in a series, where pyarrow's words would not help."""
+    dtype = series.dtype
+    if dtype == pl.Boolean:
+        return lambda _: Obstacle("Polars packs booleans as bits", "cast it to pl.UInt8")
+    if dtype == pl.Date:
+        return lambda found: Obstacle(found.why, "keep it as pl.Datetime('ms')")
+    if dtype in (pl.Categorical, pl.Enum):
+        return lambda found: Obstacle(found.why, "convert series.to_physical(), the codes")
+    if series.n_chunks() > 1 and not series.null_count():
+        return lambda found: Obstacle(found.why, "make one of them: series.rechunk()")
+    return lambda found: found

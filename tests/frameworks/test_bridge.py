@@ -1,0 +1,187 @@
+"""Columns past NumPy: between all that speak Arrow, and objects that nobody knows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support.sides import side
+
+from numpack import ReadOnlyWarning, WrongTypeError, ZeroCopyError, explain, share
+from numpack.frameworks.arrow.bridge import own
+
+SPEAKERS = ["arrow", "nanoarrow", "arro3", "polars"]
+WITH_VIEWS = ["arrow", "arro3", "polars"]
+NULLS = pa.array([1, None, 3, 4, None])
+
+
+class OneArray:
+    """A class of a stranger's that speaks for one array."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __arrow_c_array__(self, requested_schema=None):
+        return self.array.__arrow_c_array__(requested_schema)
+
+
+class Stream:
+    """A class of a stranger's whose stream is read once."""
+
+    def __init__(self, reader):
+        self.reader = reader
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.reader.__arrow_c_stream__(requested_schema)
+
+
+class Both(OneArray):
+    """A class that can be looked at twice, though it has no length."""
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return pa.chunked_array([self.array]).__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize("source", SPEAKERS)
+@pytest.mark.parametrize("target", SPEAKERS)
+def test_nulls_cross_on_the_same_memory(source, target):
+    given = share(NULLS, source, copy=False)
+    assert explain(given, target).shares_memory
+    found = share(given, target, copy=False)
+    assert side(target).address(found) == side("arrow").address(NULLS)
+    assert share(found, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
+    apart = share(given, target, copy=True)
+    assert side(target).address(apart) != side("arrow").address(NULLS)
+    assert share(apart, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
+
+
+@pytest.mark.parametrize("source", WITH_VIEWS)
+@pytest.mark.parametrize("target", WITH_VIEWS)
+def test_chunks_and_views_of_strings_stay(source, target):
+    kind = pa.string_view()
+    long = "a string of more than twelve bytes"
+    column = pa.chunked_array([pa.array(["x", None, long], kind), pa.array(["yé"], kind)])
+    found = share(share(column, source, copy=False), target, copy=False)
+    back = share(found, "arrow", copy=False)
+    assert back.num_chunks == 2
+    assert back.to_pylist() == ["x", None, long, "yé"]
+
+
+@pytest.mark.parametrize("source", SPEAKERS)
+@pytest.mark.parametrize("target", SPEAKERS)
+def test_chunks_of_numbers_stay(source, target):
+    column = pa.chunked_array([[1, None], [3]])
+    back = share(share(share(column, source, copy=False), target, copy=False), "arrow")
+    assert [len(chunk) for chunk in back.chunks] == [2, 1]
+    assert back.to_pylist() == [1, None, 3]
+
+
+@pytest.mark.parametrize("source", WITH_VIEWS)
+@pytest.mark.parametrize("target", [*WITH_VIEWS, "duckdb"])
+def test_tables_cross(source, target):
+    table = pa.table({"a": [1, None], "b": pa.array(["x", None], pa.string_view())})
+    found = share(share(table, source, copy=False), target, copy=False)
+    back = share(found, "arrow", copy=True)
+    assert back.to_pydict() == table.to_pydict()
+
+
+KNOWN = ["numpy", "torch", *SPEAKERS, "duckdb"]
+
+
+@pytest.mark.parametrize("target", KNOWN)
+@pytest.mark.parametrize("wrap", [OneArray, Both, Stream])
+def test_a_strangers_array(wrap, target):
+    values = pa.array(np.arange(5.0))
+    if wrap is Stream:
+        values = pa.chunked_array([values])
+
+    def given():
+        return wrap(values)
+
+    if wrap is Stream:
+        with pytest.raises(WrongTypeError, match="looked at twice"):
+            explain(given(), target)
+    else:
+        assert explain(given(), target).shares_memory
+    if target == "torch":
+        with pytest.warns(ReadOnlyWarning):
+            found = share(given(), target, copy=False)
+    else:
+        found = share(given(), target, copy=False)
+    assert side(target).values(found).tolist() == [0, 1, 2, 3, 4]
+    place = side(target).address(found)
+    assert place in (None, side("arrow").address(values))
+
+
+@pytest.mark.parametrize("target", ["arrow", "polars", "arro3", "nanoarrow", "duckdb"])
+@pytest.mark.parametrize("wrap", [OneArray, Stream])
+def test_a_strangers_table(wrap, target):
+    batch = pa.record_batch({"a": [1, 2], "b": [3.5, None]})
+    given = wrap(batch if wrap is OneArray else pa.Table.from_batches([batch]).to_reader())
+    found = share(given, target, copy=False)
+    assert share(found, "arrow", copy=True).to_pydict() == batch.to_pydict()
+
+
+@pytest.mark.parametrize("target", ["arrow", "arro3", "nanoarrow"])
+def test_a_stream_is_read_once_with_options_of_the_hub(target):
+    stream = Stream(pa.chunked_array([np.arange(4)]))
+    found = share(stream, target, layout="flat", copy=False)
+    assert side(target).values(found).tolist() == [0, 1, 2, 3]
+
+
+def test_a_column_of_a_strangers_record_batch():
+    batch = OneArray(pa.record_batch({"a": [1, 2], "b": [3.5, 4.5]}))
+    assert share(batch, "numpy", column="b", copy=False).tolist() == [3.5, 4.5]
+
+
+OWNED = {
+    "numbers": pa.array([1, 2, 3]),
+    "nulls": NULLS,
+    "slice": pa.array(np.arange(100000.0)).slice(7, 3),
+    "bits": pa.array([True, None, False]).slice(1),
+    "strings": pa.array(["x", None, "long enough not to be inline"]),
+    "views": pa.array(["x", None, "long enough not to be inline"], pa.string_view()),
+    "dictionary": pa.array(["a", None, "a"]).dictionary_encode(),
+    "lists": pa.array([[1], None, [2, 3]]),
+    "structs": pa.array([{"a": 1}, None]),
+    "tensor": pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(8.0).reshape(2, 2, 2)),
+    "chunks": pa.chunked_array([[1], [], [None]], pa.int64()),
+    "none": pa.chunked_array([], pa.int64()),
+    "table": pa.table({"a": [1, 2], "b": ["x", None]}),
+    "batch": pa.record_batch({"a": [1, 2], "b": ["x", None]}),
+}
+
+
+def buffers(columns) -> dict[int, int]:
+    """Sizes of all buffers by their address, those of a dictionary too."""
+    if isinstance(columns, pa.Table | pa.RecordBatch):
+        return {at: size for each in columns.columns for at, size in buffers(each).items()}
+    if isinstance(columns, pa.ChunkedArray):
+        return {at: size for each in columns.chunks for at, size in buffers(each).items()}
+    inside = columns.dictionary.buffers() if pa.types.is_dictionary(columns.type) else []
+    return {b.address: b.size for b in (*columns.buffers(), *inside) if b and b.size}
+
+
+@pytest.mark.parametrize("name", OWNED)
+def test_a_copy_shares_nothing_and_holds_no_more_than_it_shows(name):
+    columns = OWNED[name]
+    copied = own(columns)
+    assert type(copied) is type(columns)
+    assert copied.equals(columns)
+    assert not buffers(copied).keys() & buffers(columns).keys()
+    if name == "slice":
+        assert sum(buffers(copied).values()) < 100
+
+
+def test_a_copy_of_what_polars_converts_in_part_shares_nothing():
+    column = pa.array([{"a": 1, "b": "x"}])
+    with pytest.raises(ZeroCopyError):
+        share(column, "polars", copy=False)
+    apart = share(share(column, "polars", copy=True), "arrow", copy=False)
+    assert not buffers(apart).keys() & buffers(column).keys()
+
+
+def test_what_departs_as_what_it_is_comes_back():
+    empty = pa.chunked_array([], pa.int64())
+    for target in SPEAKERS:
+        assert share(share(empty, target), "arrow").to_pylist() == []
