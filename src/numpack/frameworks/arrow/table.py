@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ..._policy import did_you_mean, wrong_type
-from ...errors import IndexRangeError, InvalidValueError, NotFoundError, WrongTypeError
+from ..._columns import position
+from ..._policy import wrong_type
+from ...errors import InvalidValueError, WrongTypeError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -47,18 +48,7 @@ def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
     """
     if isinstance(key, bool) or not isinstance(key, str | int):
         wrong_type("column", "a name or a position", key, "pass a str or an int")
-    if isinstance(key, int):
-        return table.column(_position(table, key))
-    positions = table.schema.get_all_field_indices(key)
-    if len(positions) > 1:
-        msg = f"{len(positions)} columns are called {key!r}; select by position: {positions}"
-        raise InvalidValueError(msg)
-    if not positions:
-        known: list[str] = table.column_names
-        hint = did_you_mean(key, known)
-        msg = f"no column is called {key!r}; the columns are {known}{hint}"
-        raise NotFoundError(msg)
-    return table.column(positions[0])
+    return table.column(position(key, table.column_names))
 
 
 def names(table: Tabular) -> list[str]:
@@ -71,11 +61,3 @@ def names(table: Tabular) -> list[str]:
         )
         raise InvalidValueError(msg)
     return found
-
-
-def _position(table: Tabular, key: int) -> int:
-    count: int = table.num_columns
-    if not -count <= key < count:
-        msg = f"column {key} is out of range: the table has {count} columns"
-        raise IndexRangeError(msg)
-    return key % count
