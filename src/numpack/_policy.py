@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NULLS = ("convert", "mask", "raise")
 _PACKAGE = f"{os.path.dirname(__file__)}{os.sep}"
 
 
@@ -108,6 +109,13 @@ def check_copy(copy: object) -> None:
     """Raise `InvalidValueError` unless `copy` is one of the policy's three values."""
     if copy is not None and not isinstance(copy, bool | np.bool_):
         msg = f"copy must be None, False or True, not {copy!r}"
+        raise InvalidValueError(msg)
+
+
+def check_nulls(nulls: object) -> None:
+    """Raise `InvalidValueError` unless `nulls` says what NumPy gets for a null."""
+    if nulls not in NULLS:
+        msg = f"nulls must be one of {', '.join(map(repr, NULLS))}, not {nulls!r}"
         raise InvalidValueError(msg)
 
 

@@ -17,6 +17,7 @@ FRAMEWORKS += ("duckdb", "nanoarrow", "arro3", "xarray", "safetensors", "onnxrun
 LAYERS = [
     {"errors"},
     {"_dtypes", "_policy"},
+    {"_columns", "_times"},
     {"_memory", "_mapping", "_pages"},
     {"_leaving"},
     {"_description"},

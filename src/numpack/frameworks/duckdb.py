@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .._columns import position
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from .arrow.bridge import by_arrow, by_columns, over, to_hub
 from .arrow.bridge import describe as describe_columns
 from .arrow.convert import contains
-from .arrow.table import position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ def to_numpy(
     relation = _expected(obj)
     known = relation.columns
     if column is not None:
-        relation = relation.project(f"#{position(known, column) + 1}")
+        relation = relation.project(f"#{position(column, known) + 1}")
     elif len(known) > 1:
         fix = f"select one with column=; they begin with {', '.join(map(repr, known[:3]))}"
         wrong_type("share", "one column, as arrays have one dtype", obj, fix)

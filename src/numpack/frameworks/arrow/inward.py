@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..._memory import aligned_copy
-from ..._policy import Obstacle, Plan, refuse
-from ...errors import InvalidValueError, NullError
+from ..._policy import Obstacle, Plan, check_nulls, refuse
+from ...errors import NullError
 from .convert import conversion, decoded, describe
 from .views import mask, null_count, own_mask, shareable, view, without_nulls
 
@@ -18,15 +18,12 @@ if TYPE_CHECKING:
 
     from ..._memory import Array
 
-NULLS = ("convert", "mask", "raise")
 _MAX_NDIM = 64
 
 
 def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
     """Plan the way from an Arrow array or chunked array to an ndarray."""
-    if nulls not in NULLS:
-        msg = f"nulls must be one of {', '.join(map(repr, NULLS))}, not {nulls!r}"
-        raise InvalidValueError(msg)
+    check_nulls(nulls)
     chunks = _filled_chunks(source)
     if nulls == "raise":
         _raise_nulls(source, chunks)

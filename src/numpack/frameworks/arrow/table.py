@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ..._policy import did_you_mean, wrong_type
-from ...errors import IndexRangeError, InvalidValueError, NotFoundError, WrongTypeError
+from ..._columns import position
+from ..._policy import wrong_type
+from ...errors import InvalidValueError, WrongTypeError
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -38,36 +39,7 @@ def as_table(obj: Any) -> Tabular:
 
 def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
     """Give a column by name or by position, as `position` finds it."""
-    return table.column(position(table.schema.names, key))
-
-
-def position(known: list[str], key: str | int) -> int:
-    """Find a column by name or by position, negative ones counted from the end.
-
-    Raises
-    ------
-    NotFoundError
-        A `KeyError`: no column has the name.
-    InvalidValueError
-        A `ValueError`: several columns have it.
-    IndexRangeError
-        There is no such position.
-    """
-    if isinstance(key, bool) or not isinstance(key, str | int):
-        wrong_type("column", "a name or a position", key, "pass a str or an int")
-    if isinstance(key, int):
-        if not -len(known) <= key < len(known):
-            msg = f"column {key} is out of range: the table has {len(known)} columns"
-            raise IndexRangeError(msg)
-        return key % len(known)
-    positions = [place for place, name in enumerate(known) if name == key]
-    if len(positions) > 1:
-        msg = f"{len(positions)} columns are called {key!r}; select by position: {positions}"
-        raise InvalidValueError(msg)
-    if not positions:
-        msg = f"no column is called {key!r}; the columns are {known}{did_you_mean(key, known)}"
-        raise NotFoundError(msg)
-    return positions[0]
+    return table.column(position(key, table.schema.names))
 
 
 def names(table: Tabular) -> list[str]:

@@ -14,10 +14,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from ..._columns import position
 from ..._memory import aligned_empty, from_address
 from ..._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..arrow.bridge import by_arrow, by_columns, over, to_hub
-from ..arrow.table import names, position
+from ..arrow.table import names
 from .types import (
     columns_obstacle,
     dtype_obstacle,
@@ -79,7 +80,7 @@ def to_numpy(
     if isinstance(frame, pl.Series):
         return _plan_series(frame, nulls)
     if column is not None:
-        place = position(frame.columns, column)
+        place = position(column, frame.columns)
         return _plan_series(frame.to_series(place), nulls)
     return _plan_frame(frame, nulls)
 

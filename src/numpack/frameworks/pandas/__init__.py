@@ -1,0 +1,77 @@
+"""pandas: Series, indexes and frames over NumPy memory, over values and masks, over Arrow.
+
+Source: the pandas documentation of copy-on-write, of nullable integers and of ``ArrowDtype``.
+The two directions are in `inward` and `outward`, what stays Arrow on its way is in `columns`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..._policy import check_nulls
+from ...errors import MissingDependencyError
+from .. import by_name
+from .inward import plan_frame, plan_values, select
+from .outward import check_backend, plan_pandas
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from ..._memory import Array
+    from ..._policy import Plan
+
+LABEL = "pandas"
+FROM_OPTIONS = frozenset({"nulls", "column"})
+TO_OPTIONS = frozenset({"dtype_backend"})
+
+
+def from_numpy(
+    array: Array, *, dtype_backend: str | None = None
+) -> Plan[pd.Series | pd.DataFrame]:
+    """Plan the way from the hub: a Series of 1-D, a frame of 2-D.
+
+    `dtype_backend` is ``"pyarrow"`` for a Series of an ``ArrowDtype``.
+    """
+    check_backend(dtype_backend)
+    if dtype_backend is not None:
+        return _columns().from_values(array)  # type: ignore[no-any-return]
+    return plan_pandas(array)
+
+
+def to_numpy(
+    obj: Any, *, nulls: str = "convert", column: Hashable | None = None
+) -> Plan[Array]:
+    """Plan the way to the hub; the result is read-only, because other Series may share it."""
+    check_nulls(nulls)
+    if column is not None:
+        obj = select(obj, column)
+    return plan_frame(obj) if isinstance(obj, pd.DataFrame) else plan_values(obj, nulls)
+
+
+def _departing(obj: Any) -> Any:
+    try:
+        return _columns().departing(obj)
+    except MissingDependencyError:  # the way by the hub needs no pyarrow
+        return None
+
+
+def _arriving(columns: Any, *, dtype_backend: str | None = None) -> Plan[Any] | None:
+    """Take tables, which the hub has not, and single columns where Arrow is asked for."""
+    check_backend(dtype_backend)
+    if dtype_backend is None and not hasattr(columns, "schema"):
+        return None
+    return _columns().arriving(columns)  # type: ignore[no-any-return]
+
+
+def _columns() -> Any:
+    """Import what needs pyarrow, which pandas may be without."""
+    by_name("arrow").module()
+    from . import columns  # noqa: PLC0415 -- pandas may be without pyarrow
+
+    return columns
+
+
+DEPARTURES = {"arrow": _departing}
+ARRIVALS = {"arrow": _arriving}
