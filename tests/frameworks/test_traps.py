@@ -8,12 +8,13 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from support.dlpack import Producer, Tensor
+from support.dlpack import Tensor
 from support.memory import address, is_private_copy_on_write, shares_pages
 
 from numpack import (
@@ -375,13 +376,12 @@ def test_tensor_of_more_dimensions_than_numpy_has():
 
 def test_arrays_of_jax_come_out_read_only():
     """They never change, and their legacy capsules cannot say so."""
-
-    class Array(Producer):
-        __module__ = "jaxlib._jax"
-
-    tensor = Tensor(np.arange(3.0), versioned=False)
-    assert not share(Array(tensor), "numpy", copy=False).flags.writeable
-    assert share(Array(tensor), "numpy", copy=True).flags.writeable
+    array = jnp.arange(3, dtype="f4")
+    for shared in (share(array, "numpy", copy=False), from_dlpack(array, copy=False)):
+        assert shared.ctypes.data == array.unsafe_buffer_pointer()
+        assert not shared.flags.writeable
+    assert share(array, "numpy", copy=True).flags.writeable
+    assert from_dlpack(array, copy=True).flags.writeable
 
 
 def test_mask_that_masks_nothing_hides_nothing():
