@@ -16,10 +16,9 @@ from .._leaving import leaving
 from .._memory import (
     aligned_copy,
     aligned_empty,
-    alignment_obstacle,
     compact_obstacle,
     plain,
-    representation_obstacle,
+    vector_obstacle,
     writable_alias,
 )
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
@@ -57,11 +56,7 @@ def from_numpy(array: Array, *, dtype: object = None) -> Plan[jax.Array]:
 
     if _dtypes.native(array.dtype) != row.dtype:
         return _cast(array, row, view)
-    hindered = (
-        representation_obstacle(values)
-        or compact_obstacle(values)
-        or alignment_obstacle(values)
-    )
+    hindered = vector_obstacle(values, compact_obstacle)
     return leaving(array, LABEL, view, hindered=hindered, moved=_packing_obstacle(row))
 
 
