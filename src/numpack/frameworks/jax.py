@@ -160,16 +160,20 @@ def _rounded(array: Array, row: Row) -> Array | None:
         return None
     values, fresh = np.asarray(array), aligned_empty(array.shape, row.dtype)
     with np.errstate(all="ignore"):
-        np.copyto(fresh, values, casting="unsafe")
-        if jnp.issubdtype(row.dtype, jnp.integer) or row.bits < 8:
-            back = fresh.astype(values.dtype)
-            kept = np.array_equal(back, values) and np.array_equal(fresh < 0, values < 0)
-        elif jnp.issubdtype(values.dtype, jnp.inexact):
-            tests = (np.isnan, np.isinf)
-            kept = all(np.array_equal(test(fresh), test(values)) for test in tests)
-        else:
-            kept = bool(np.isfinite(fresh).all())
-    return fresh if kept else None
+        try:
+            np.copyto(fresh, values, casting="unsafe")
+            return fresh if _is_kept(fresh, values, row) else None
+        except TypeError:  # ml_dtypes has no cast between these two
+            return None
+
+
+def _is_kept(fresh: Array, values: Array, row: Row) -> bool:
+    if jnp.issubdtype(row.dtype, jnp.integer) or row.bits < 8:
+        back = fresh.astype(values.dtype)
+        return np.array_equal(back, values) and np.array_equal(fresh < 0, values < 0)
+    if not jnp.issubdtype(values.dtype, jnp.inexact):
+        return bool(np.isfinite(fresh).all())
+    return all(np.array_equal(test(fresh), test(values)) for test in (np.isnan, np.isinf))
 
 
 def _rank(dtype: DType) -> int | None:

@@ -131,7 +131,7 @@ def _address(tensor: tf.Tensor) -> int:
 def _tensorflow_row(array: Array) -> Row:
     row = _dtypes.of_numpy(array.dtype)
     if row is None or not _is_known(row.dtype):
-        why = f"TensorFlow has no {array.dtype.name}"
+        why = "TensorFlow has no such dtype"
         refuse("to TensorFlow", describe(array), why, _way_out(array.dtype))
     return row
 
