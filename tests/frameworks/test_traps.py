@@ -380,8 +380,8 @@ def test_arrays_of_jax_come_out_read_only():
         __module__ = "jaxlib._jax"
 
     tensor = Tensor(np.arange(3.0), versioned=False)
-    assert not share(Array(tensor), "numpy", copy=False).flags.writeable
-    assert share(Array(tensor), "numpy", copy=True).flags.writeable
+    assert not from_dlpack(Array(tensor), copy=False).flags.writeable
+    assert from_dlpack(Array(tensor), copy=True).flags.writeable
 
 
 def test_mask_that_masks_nothing_hides_nothing():

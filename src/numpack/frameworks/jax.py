@@ -74,7 +74,7 @@ def to_numpy(array: Any) -> Plan[Array]:
         result=lambda: take(array),
         independent=lambda: aligned_copy(take(array)),
         obstacle=obstacle,
-        stand_in=None if obstacle is None else lambda: np.empty(array.shape, row.dtype),
+        stand_in=None if obstacle is None else lambda: np.zeros(array.shape, row.dtype),
     )
 
 
