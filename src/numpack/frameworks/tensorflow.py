@@ -46,10 +46,10 @@ _COMPOSITES = (
 def from_numpy(array: Array) -> Plan[tf.Tensor]:
     """Plan the way from the hub.
 
-    TensorFlow shares memory in C order that starts on a 64-byte boundary; memory that does
-    not it would copy without a word, or end the process. Its tensors never change, but its
-    raw operations in place write all the same, so a file that is mapped read-only is mapped
-    again copy-on-write.
+    TensorFlow shares memory in C order that starts on a 64-byte boundary. Any other it would
+    copy without a word, or take and end the process. Its tensors never change, but its raw
+    operations in place write all the same, so a file that is mapped read-only is mapped again
+    copy-on-write.
     """
     refuse_mask(array, LABEL)
     row = _tensorflow_row(array)
