@@ -1,8 +1,7 @@
 """TensorFlow: tensors that never change, over memory on 64-byte boundaries.
 
-Source: the TensorFlow documentation of ``tf.experimental.dlpack`` (which takes legacy capsules
-alone), of ``tf.Tensor.numpy`` (which names the buffer protocol as the way that does not copy)
-and of ``tf.Variable``.
+Source: the TensorFlow documentation of ``tf.Tensor.numpy`` (which names the buffer protocol as
+the way that does not copy) and of ``tf.Variable``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from .. import _dtypes
-from .._export import export
 from .._leaving import leaving
 from .._memory import (
     aligned_copy,
@@ -22,7 +20,6 @@ from .._memory import (
     order_obstacle,
     plain,
     vector_obstacle,
-    writable_alias,
 )
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
 from .numpy import refuse_mask
@@ -85,12 +82,11 @@ def to_numpy(tensor: Any) -> Plan[Array]:
 
 
 def _tensor(memory: Array, row: Row) -> tf.Tensor:
+    # Not by DLPack: its deleter takes Python's lock, and a thread of TensorFlow that drops a
+    # tensor would wait for it for ever, if who holds it waits for that thread. Of a tensor
+    # that is made so TensorFlow itself drops the array, when next it holds the lock.
     _start()
-    if row.extension and row.numpy != "bfloat16":
-        # DLPack, as TensorFlow takes it, has no code for it; this views aligned memory too.
-        return tf.__internal__.EagerTensor(memory, _CPU, None)
-    capsule = export(writable_alias(memory).view(row.dtype), versioned=False, copied=False)
-    return tf.experimental.dlpack.from_dlpack(capsule)
+    return tf.__internal__.EagerTensor(memory.view(row.dtype), _CPU, None)
 
 
 @functools.cache
@@ -104,9 +100,10 @@ def _array(tensor: tf.Tensor) -> Array:
         with tf.init_scope():
             return _array(tf.reshape(tensor, (1,))).reshape(())
     array: Array = np.asarray(tensor)
-    if not array.flags.writeable or array.size == 0:
+    if array.size == 0:
         return array
-    # Of ml_dtypes it is writable, and keeps memory of NumPy's until TensorFlow is next used.
+    # Of ml_dtypes it is writable; and whoever drops the tensor last, not the array, makes
+    # TensorFlow let go of what is below at once.
     address = array.__array_interface__["data"][0]
     owners = (tensor, array)
     return from_address(address, array.shape, None, array.dtype, owner=owners, readonly=True)
