@@ -11,11 +11,15 @@ from ._dtypes import native
 from ._policy import Obstacle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._dtypes import DType
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 ALIGNMENT = 64  # bytes: an AVX-512 register, Arrow's recommendation, JAX's demand
+
+_ALIGN = "keep it in a store or in numpack.ZeroCopyArray(array, copy=True), which align it"
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: DType) -> Array:
@@ -133,10 +137,19 @@ def alignment_obstacle(array: Array) -> Obstacle | None:
     """Find whether the first element lies off the boundary that vector registers want."""
     if array.nbytes == 0 or array.ctypes.data % ALIGNMENT == 0:
         return None
-    return Obstacle(
-        f"its memory does not start on a {ALIGNMENT}-byte boundary",
-        "keep it in a store or in numpack.ZeroCopyArray(array, copy=True), which align it",
-    )
+    return Obstacle(f"its memory does not start on a {ALIGNMENT}-byte boundary", _ALIGN)
+
+
+def vector_obstacle(array: Array, lie: Callable[[Array], Obstacle | None]) -> Obstacle | None:
+    """Find what stands in the way of a framework that wants 64-byte boundaries.
+
+    `lie` finds whether the elements lie as it wants them. Whatever is found, the fix is to
+    align: an array that is mended by NumPy starts on a boundary by luck alone.
+    """
+    found = representation_obstacle(array) or lie(array)
+    if found is not None:
+        return Obstacle(found.why, _ALIGN)
+    return alignment_obstacle(array)
 
 
 def writable_alias(array: Array) -> Array:

@@ -147,11 +147,12 @@ def to_numpy(obj: Any, *, device: object = None) -> Plan[Array]:
 def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Array:
     """Come to the hub as `from_dlpack` does; plan only if there is more to it than to share.
 
-    An object of NumPy or torch goes its own way, on which more is known about it.
+    An object of NumPy, torch or TensorFlow goes its own way, on which more is known about it:
+    asked for a capsule of strings, TensorFlow ends the process.
     """
     check_device(device)
     owner = of_object(obj)
-    if owner is not None and owner.name in ("numpy", "torch"):
+    if owner is not None and owner.name in ("numpy", "torch", "tensorflow"):
         return carry_out(owner.module().to_numpy(obj), copy)
     capsule = _capsule_of(obj)
     if copy is None or copy is False:

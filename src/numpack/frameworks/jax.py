@@ -11,15 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import _dtypes
+from .. import _dtypes, _exchange
 from .._leaving import leaving
 from .._memory import (
     aligned_copy,
     aligned_empty,
-    alignment_obstacle,
     compact_obstacle,
     plain,
-    representation_obstacle,
+    vector_obstacle,
     writable_alias,
 )
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
@@ -52,32 +51,36 @@ def from_numpy(array: Array, *, dtype: object = None) -> Plan[jax.Array]:
 
     def view(memory: Array) -> jax.Array:
         if row.bits < 8 or memory.size == 0:
-            return jnp.array(memory)
+            return jnp.array(memory, device=jax.devices("cpu")[0])
         return jnp.from_dlpack(DLPackBuffer(writable_alias(memory), order="K"), copy=False)
 
     if _dtypes.native(array.dtype) != row.dtype:
         return _cast(array, row, view)
-    hindered = (
-        representation_obstacle(values)
-        or compact_obstacle(values)
-        or alignment_obstacle(values)
+    hindered = vector_obstacle(values, compact_obstacle)
+    return leaving(
+        array, LABEL, view, hindered=hindered, moved=_packing_obstacle(row, array.size)
     )
-    return leaving(array, LABEL, view, hindered=hindered, moved=_packing_obstacle(row))
 
 
 def to_numpy(array: Any) -> Plan[Array]:
     """Plan the way to the hub; the result is read-only, because JAX's arrays never change."""
     row = _numpy_row(array)
-    obstacle = _array_obstacle(array) or _packing_obstacle(row)
+    obstacle = _array_obstacle(array) or _packing_obstacle(row, array.size)
+    take = _view if obstacle is None and array.size else np.asarray
     return Plan(
         direction="from JAX",
         given=lambda: _describe(array),
         nbytes=array.size * row.dtype.itemsize,
-        result=lambda: np.asarray(array),
-        independent=lambda: aligned_copy(np.asarray(array)),
+        result=lambda: take(array),
+        independent=lambda: aligned_copy(take(array)),
         obstacle=obstacle,
-        stand_in=None if obstacle is None else lambda: np.empty(array.shape, row.dtype),
+        stand_in=None if obstacle is None else lambda: np.zeros(array.shape, row.dtype),
     )
+
+
+def _view(array: jax.Array) -> Array:
+    # np.asarray copies what does not lie in C order.
+    return _exchange.adopt(array.__dlpack__(), readonly=True)
 
 
 def _departing(array: Any) -> Any:
@@ -125,36 +128,63 @@ def _name(row: Row) -> str:
 
 
 def _cast(array: Array, row: Row, view: Callable[[Array], jax.Array]) -> Plan[jax.Array]:
-    """Plan a cast that was asked for: floats are rounded, integers have to fit."""
-    if not np.can_cast(array.dtype, row.dtype, "same_kind") or not _fits(array, row.dtype):
+    """Plan a cast that was asked for: it may round, and do nothing else to the values.
+
+    It is done now, because only its result tells.
+    """
+    fresh = _rounded(array, row)
+    if fresh is None:
         why = f"{row.numpy} cannot hold its values"
         refuse("to JAX", describe(array), why, "convert it yourself with array.astype(...)")
-
-    def cast() -> jax.Array:
-        fresh = aligned_empty(array.shape, row.dtype)
-        np.copyto(fresh, np.asarray(array), casting="same_kind")
-        return view(fresh)
-
-    why = f"it has to be cast to {row.numpy}"
     return Plan(
         direction="to JAX",
         given=lambda: describe(array),
         nbytes=array.size * row.dtype.itemsize,
-        result=cast,
-        independent=cast,
-        obstacle=Obstacle(why, "leave out dtype=, or keep the array in that dtype"),
+        result=lambda: view(fresh),
+        independent=lambda: view(fresh),
+        obstacle=Obstacle(
+            f"it has to be cast to {row.numpy}",
+            "leave out dtype=, or keep the array in that dtype",
+        ),
     )
 
 
-def _fits(array: Array, dtype: DType) -> bool:
-    if dtype.kind not in "iu" or array.size == 0 or _dtypes.is_extension(dtype):
-        return dtype.kind not in "iu" or array.size == 0
-    limits = np.iinfo(dtype)
-    return bool(limits.min <= array.min() and array.max() <= limits.max)
+def _rounded(array: Array, row: Row) -> Array | None:
+    """Cast from bool over integers and floats to complex; ``None`` if that takes more.
+
+    Integers, and floats of less than a byte, have to be as they were; among the others what
+    is finite stays finite.
+    """
+    source, target = _rank(array.dtype), _rank(row.dtype)
+    if source is None or target is None or source > target:
+        return None
+    values, fresh = np.asarray(array), aligned_empty(array.shape, row.dtype)
+    with np.errstate(all="ignore"):
+        try:
+            np.copyto(fresh, values, casting="unsafe")
+            return fresh if _is_kept(fresh, values, row) else None
+        except TypeError:  # ml_dtypes has no cast between these two
+            return None
 
 
-def _packing_obstacle(row: Row) -> Obstacle | None:
-    if row.bits >= 8:
+def _is_kept(fresh: Array, values: Array, row: Row) -> bool:
+    if jnp.issubdtype(row.dtype, jnp.integer) or row.bits < 8:
+        back = fresh.astype(values.dtype)
+        return np.array_equal(back, values) and np.array_equal(fresh < 0, values < 0)
+    if not jnp.issubdtype(values.dtype, jnp.inexact):
+        return bool(np.isfinite(fresh).all())
+    return all(np.array_equal(test(fresh), test(values)) for test in (np.isnan, np.isinf))
+
+
+def _rank(dtype: DType) -> int | None:
+    if dtype.kind == "m":  # which NumPy counts among the integers
+        return None
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+    return next((n for n, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)), None)
+
+
+def _packing_obstacle(row: Row, size: int) -> Obstacle | None:
+    if row.bits >= 8 or size == 0:
         return None
     return Obstacle(
         "JAX takes and gives values of less than a byte by copying alone",
@@ -183,6 +213,8 @@ def _numpy_row(array: Any) -> Row:
 def _refusal(array: Any) -> tuple[str, str] | None:
     if isinstance(array, jax.core.Tracer):
         return "it is a tracer, which has no values yet", "convert outside of the function"
+    if hasattr(array, "todense"):
+        return "it is sparse", "pass its parts, or array.todense()"
     if not isinstance(array, jax.Array):
         wrong_type("share", "a jax.Array", array, "pass jax.numpy.asarray(x)")
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):

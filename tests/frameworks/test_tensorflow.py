@@ -1,0 +1,372 @@
+"""TensorFlow: what is shared, copied and refused, and what must not end the process."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
+from support.arrays import values as values_of
+from support.memory import address, is_private_copy_on_write, shares_pages
+from support.sides import tensorflow as side
+
+from numpack import (
+    CopyWarning,
+    NumPack,
+    UnsupportedError,
+    WrongTypeError,
+    ZeroCopyArray,
+    ZeroCopyError,
+    explain,
+    share,
+)
+from numpack._memory import aligned_copy, aligned_empty
+from numpack.frameworks import tensorflow as module
+from numpack.io import from_dlpack
+
+KNOWN_LOWPREC = [
+    *("bfloat16", "float8_e4m3b11fnuz", "float8_e4m3fn", "float8_e4m3fnuz"),
+    *("float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn"),
+    *("int4", "uint4", "int2", "uint2"),
+]
+KNOWN = [*NATIVE, *KNOWN_LOWPREC]
+UNKNOWN = [*(name for name in LOWPREC if name not in KNOWN_LOWPREC), *TIMES, *OTHERS]
+
+
+def aligned(name: str, shape: tuple[int, ...] = (4, 6)) -> np.ndarray:
+    return aligned_copy(values_of(name, shape))
+
+
+def at_offset(offset: int) -> np.ndarray:
+    array = np.ndarray((10,), "f4", aligned_empty((128,), np.dtype("u1")), offset)
+    array[...] = np.arange(10)
+    return array
+
+
+def references(array: np.ndarray) -> int:
+    """To the array, and to the buffer that it is a view of."""
+    return sys.getrefcount(array) + sys.getrefcount(array.base)
+
+
+def is_shareable(array: np.ndarray) -> bool:
+    """As docs/exchange.md says: C order, native, on a 64-byte boundary; or nothing at all."""
+    flags = array.flags
+    lies_well = flags.c_contiguous and array.dtype.isnative and address(array) % 64 == 0
+    return array.size == 0 or lies_well
+
+
+def in_place(tensor: tf.Tensor, value: float = 50.0) -> None:
+    tf.raw_ops.InplaceUpdate(x=tensor, i=[0], v=[value])
+
+
+# NumPy to TensorFlow
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "readonly"),
+    [(*cell, False) for cell in cells([*NATIVE, "bfloat16", "float8_e5m2", "int4"])]
+    + [(*cell, True) for cell in cells(["float32", "float8_e5m2"])],
+)
+def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
+    array = make(name, layout, tmp_path, readonly=readonly)
+    route = explain(array, "tensorflow")
+    if layout == "masked":
+        assert not route.supported
+        with pytest.raises(UnsupportedError, match="filled"):
+            share(array, "tensorflow")
+        return
+    assert route.shares_memory is is_shareable(array)
+    if route.shares_memory:
+        tensor = share(array, "tensorflow", copy=False)
+        assert array.size == 0 or shares_pages(address(array), side.address(tensor))
+    else:
+        assert route.nbytes == array.nbytes
+        with pytest.raises(ZeroCopyError):
+            share(array, "tensorflow", copy=False)
+        with pytest.warns(CopyWarning):
+            tensor = share(array, "tensorflow")
+    assert tensor.dtype.name == name
+    assert elements(side.values(tensor).reshape(array.shape)) == elements(array)
+    assert tensor.shape == array.shape
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (1,), (), (0, 3), (2, 0)])
+@pytest.mark.parametrize("name", KNOWN)
+def test_aligned_memory_is_shared_there_and_back(name, shape):
+    array = aligned(name, shape)
+    tensor = share(array, "tensorflow", copy=False)
+    back = share(tensor, "numpy", copy=False)
+    assert array.size == 0 or side.address(tensor) == address(array) == address(back)
+    assert (back.dtype, back.shape) == (array.dtype, array.shape)
+    assert explain(tensor, "numpy").shares_memory
+    assert back.size == 0 or not back.flags.writeable
+
+
+@pytest.mark.parametrize("offset", range(4, 68, 4))
+def test_memory_off_the_boundary_is_copied_and_the_fix_is_free(offset):
+    array = at_offset(offset)
+    assert explain(array, "tensorflow").shares_memory is (offset == 64)
+    tensor = share(array, "tensorflow", copy=None if offset == 64 else True)
+    assert float(tf.reduce_sum(tensor + 1)) == 55
+
+
+@pytest.mark.parametrize("spoil", [lambda a: a.T, lambda a: a[:, ::-1], lambda a: a.byteswap()])
+def test_what_the_message_says_to_change_is_free(spoil):
+    array = spoil(aligned("float32"))
+    route = explain(array.view(array.dtype.newbyteorder()), "tensorflow")
+    assert "numpack.ZeroCopyArray(array, copy=True)" in route.fix
+    assert explain(ZeroCopyArray(array, copy=True), "tensorflow").shares_memory
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_unknown_dtypes_are_refused(name):
+    array = values_of(name)
+    assert not explain(array, "tensorflow").supported
+    for copy in (None, False, True):
+        with pytest.raises(UnsupportedError, match="TensorFlow has no such dtype"):
+            share(array, "tensorflow", copy=copy)
+
+
+def test_ways_out_of_refusals_work():
+    times = np.array([1, 2], "M8[s]")
+    assert share(times.view("i8"), "tensorflow", copy=True).dtype == tf.int64
+    assert tf.constant(np.array(["é"]).tolist()).numpy().tolist() == ["é".encode()]
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float8_e5m2", "int4"])
+def test_a_copy_is_independent(name):
+    array = aligned(name)
+    tensor = share(array, "tensorflow", copy=True)
+    assert side.address(tensor) != address(array)
+    other = share(tensor, "numpy", copy=True)
+    assert other.flags.writeable
+    assert address(other) not in (address(array), side.address(tensor))
+
+
+def test_a_write_through_numpy_shows():
+    array = aligned("float32")
+    tensor = share(array, "tensorflow")
+    array[0, 0] = 77
+    assert float(tensor[0, 0]) == 77
+
+
+def test_the_device_of_the_moment_does_not_matter():
+    with tf.device("CPU:0"):
+        assert "CPU:0" in share(aligned("float8_e5m2"), "tensorflow").device
+
+
+# TensorFlow to NumPy
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_tensors_that_tensorflow_made_are_shared(name):
+    tensor = side.make(values_of(name))
+    array = share(tensor, "numpy", copy=False)
+    assert address(array) == side.address(tensor)
+    assert elements(array) == elements(values_of(name))
+    assert explain(tensor, "numpy").shares_memory
+    with pytest.raises(ValueError, match="read-only"):
+        array[0, 0] = 1
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.flags.writeable = True
+
+
+def test_a_tensor_that_is_used_up_in_an_expression_keeps_its_memory():
+    array = share(tf.range(1000.0) + 1, "numpy")
+    _ = [tf.range(1000.0) * n for n in range(20)]
+    assert array[:3].tolist() == [1, 2, 3]
+
+
+def test_from_dlpack_knows_that_tensors_never_change():
+    assert not from_dlpack(tf.constant([1.0])).flags.writeable
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0, 2)])
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_variable_gives_its_value_of_now(name, shape):
+    variable = tf.Variable(tf.ones(shape, name))
+    array = share(variable, "numpy", copy=False)
+    variable.assign_add(tf.ones(shape, name))
+    assert not array.size or (array == 1).all()
+    assert array.shape == shape
+    assert array.dtype.name == name
+
+
+def test_a_variable_that_was_updated_in_parts_is_copied_and_says_so():
+    variable = tf.Variable([1.0, 2.0])
+    variable.scatter_nd_update([[0]], [9.0])
+    route = explain(variable, "numpy")
+    assert (route.nbytes, route.fix) == (
+        8,
+        "read it once, and pass what variable.value() gives",
+    )
+    with pytest.warns(CopyWarning, match="updated in parts"):
+        assert share(variable, "numpy").tolist() == [9, 2]
+    assert explain(variable.value(), "numpy").shares_memory
+
+
+def test_reading_a_variable_is_not_recorded_by_a_tape():
+    variable = tf.Variable([1.0])
+    with tf.GradientTape() as tape:
+        share(variable, "numpy")
+    assert tape.watched_variables() == ()
+
+
+def test_updates_of_a_variable_do_not_reach_the_array_it_was_made_of():
+    array = aligned("float32", (6,))
+    before = array.copy()
+    variable = tf.Variable(share(array, "tensorflow"))
+    variable.assign_sub(tf.ones(6))
+    variable[1:3].assign([7.0, 7.0])
+    variable.scatter_nd_add([[0]], [3.0])
+    assert array.tolist() == before.tolist()
+
+
+REFUSED = {
+    "string": (lambda: tf.constant(["a"]), "tensor.numpy"),
+    "string variable": (lambda: tf.Variable(["a"]), "tensor.numpy"),
+    "ragged": (lambda: tf.ragged.constant([[1], [2, 3]]), "to_tensor"),
+    "sparse": (lambda: tf.sparse.from_dense([[1, 0]]), "to_dense"),
+    "slices": (
+        lambda: tf.IndexedSlices(tf.constant([1.0]), tf.constant([0])),
+        "convert_to_tensor",
+    ),
+    "quantized": (lambda: tf.bitcast(tf.constant([1], tf.int8), tf.qint8), "bitcast"),
+    "resource": (lambda: tf.Variable([1.0]).handle, "read the values"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("take", [lambda x: share(x, "numpy"), from_dlpack])
+def test_what_holds_no_numbers_is_refused_and_does_not_end_the_process(kind, take):
+    make_one, way_out = REFUSED[kind]
+    thing = make_one()
+    with pytest.raises(UnsupportedError, match=way_out):
+        take(thing)
+    assert not explain(thing, "numpy").supported
+
+
+def test_other_things_of_tensorflow_are_of_the_wrong_type():
+    with pytest.raises(WrongTypeError, match=r"expects a tf\.Tensor"):
+        share(tf.data.Dataset.range(3), "numpy")
+
+
+def test_inside_a_function_what_has_no_values_is_refused():
+    variable, seen = tf.Variable(1.0), []
+
+    @tf.function(autograph=False)
+    def traced(tensor):
+        for each in (tensor, variable):
+            with pytest.raises(UnsupportedError, match="no values yet"):
+                share(each, "numpy")
+        seen.append(share(eager, "numpy", copy=False))
+        return tensor + share(aligned("float32", (2,)), "tensorflow", copy=False)
+
+    eager = tf.constant(3, tf.bfloat16)
+    assert traced(tf.constant(1.0)).numpy().tolist() == [2, 3]
+    assert seen[0] == 3
+
+
+def test_memory_of_another_device_is_no_memory_of_the_host():
+    there = SimpleNamespace(backing_device="/job:localhost/replica:0/task:0/device:GPU:0")
+    obstacle = module._device_obstacle(there)
+    assert "GPU:0" in obstacle.why
+    there.backing_device = "/job:localhost/replica:0/task:0/device:CPU:1"
+    assert module._device_obstacle(there) is None
+
+
+# Writers and read-only memory
+
+
+def test_what_tensorflow_writes_in_place_stays_out_of_a_read_only_map(tmp_path):
+    (tmp_path / "a.bin").write_bytes(np.arange(4, dtype="f4").tobytes())
+    mapped = np.memmap("a.bin", "f4", "r")
+    assert explain(mapped, "tensorflow").steps[0].action == "mapped copy-on-write"
+    tensor = share(mapped, "tensorflow", copy=False)
+    assert shares_pages(address(mapped), side.address(tensor))
+    assert is_private_copy_on_write(side.address(tensor))
+    in_place(tensor)
+    assert (mapped[0], np.fromfile("a.bin", "f4")[0], float(tensor[0])) == (0, 0, 50)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_tensorflow_writes_in_place_stays_out_of_a_store(lazy):
+    with NumPack("s.npk") as npk:
+        npk.save({"a": np.arange(100, dtype="f4")})
+        tensor = share(npk.load("a", lazy=True) if lazy else npk.load("a"), "tensorflow")
+        in_place(tensor)
+    with NumPack("s.npk") as npk:
+        assert npk.load("a")[0] == 0
+    assert float(tensor[0]) == 50
+
+
+def test_kernels_never_take_the_memory_over_for_their_results():
+    array = aligned("float32", (6,))
+    before = array.tolist()
+    compiled = tf.function(tf.negative, jit_compile=True)
+    function = tf.function(lambda x: tf.negative(tf.reshape(tf.add(x, 1.0), (2, 3))))
+    tf.config.experimental.set_synchronous_execution(False)
+    try:
+        for _ in range(20):
+            tf.negative(share(array, "tensorflow"))
+            tf.nn.relu(tf.bitcast(share(array, "tensorflow"), tf.float32))
+            function(share(array, "tensorflow"))
+            last = compiled(share(array, "tensorflow"))
+        assert last.numpy().tolist() == [-each for each in before]
+    finally:
+        tf.config.experimental.set_synchronous_execution(True)
+    assert array.tolist() == before
+
+
+# Lifetimes
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float8_e5m2", "int4"])
+@pytest.mark.parametrize("shape", [(), (1000,)])
+def test_memory_lives_as_long_as_whoever_shares_it(name, shape):
+    array = aligned(name, shape)
+    before = references(array)
+    tensor = share(array, "tensorflow", copy=False)
+    back = share(tensor, "numpy", copy=False)
+    assert references(array) > before
+    del tensor
+    gc.collect()
+    assert elements(back) == elements(array)
+    held = [back]
+    del back
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert references(array) == before
+
+
+@pytest.mark.parametrize("name", ["float32", "float8_e5m2"])
+def test_many_passes_leave_nothing_behind(name):
+    array = aligned(name)
+    before = references(array)
+    for _ in range(2000):
+        share(share(array, "tensorflow"), "numpy")
+    assert references(array) == before
+
+
+def test_a_fresh_process_sees_no_warning_no_early_start_and_no_abort(run_python):
+    out = run_python(
+        """
+import numpy as np, numpack
+from numpack._memory import aligned_empty
+a = aligned_empty((6,), np.dtype("f4")); a[...] = 1
+assert numpack.explain(a, "tensorflow").shares_memory
+import tensorflow as tf
+tf.config.threading.set_inter_op_parallelism_threads(2)  # refused once TensorFlow has begun
+for each in (a, a[:0], a[1:1], a.view("u1")[1:5].view("f4"), a.astype(">f4"), a[::-1]):
+    t = numpack.share(each, "tensorflow", copy=True)
+    print(float(tf.reduce_sum(t + 1)))
+kept = numpack.share(numpack.share(a, "tensorflow"), "numpy")
+""",
+    )
+    assert [float(line) for line in out.split()][:3] == [12, 0, 0]
