@@ -1,4 +1,4 @@
-"""pandas, a Series."""
+"""pandas, a Series, or a table's only column."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ def make(values: np.ndarray) -> pd.Series | None:
     return pd.Series(values.ravel(), dtype=object if dtype.kind == "O" else None, copy=True)
 
 
-def address(series: pd.Series) -> int | None:
+def _one_column(array: pd.Series | pd.DataFrame) -> pd.Series:
+    return array if isinstance(array, pd.Series) else array.iloc[:, 0]
+
+
+def address(series: pd.Series | pd.DataFrame) -> int | None:
+    series = _one_column(series)
     array = series.array
     if isinstance(array, pd.arrays.ArrowExtensionArray):
         chunk = array.__arrow_array__().chunk(0)
@@ -34,5 +39,5 @@ def address(series: pd.Series) -> int | None:
     return series.to_numpy(copy=False).__array_interface__["data"][0]
 
 
-def values(series: pd.Series) -> np.ndarray:
-    return series.to_numpy()
+def values(series: pd.Series | pd.DataFrame) -> np.ndarray:
+    return _one_column(series).to_numpy()
