@@ -75,6 +75,17 @@ def test_an_unknown_dtype_is_a_wrong_call(capsys):
     assert "no dtype is called 'float7'" in capsys.readouterr().err
 
 
+def test_where_nothing_goes_is_said_once(capsys):
+    closed = probed("refused", confirmed=None)._replace(target="scipy", reason="why", fix="way")
+    report._draw_plain(
+        report._without_closed(found(probed("shared", confirmed=True), closed)), 80
+    )
+    text = capsys.readouterr().out
+    assert "scipy holds no float32: why; way" in text
+    assert text.count("scipy") == 1
+    assert "[1]" not in text
+
+
 def probed(verdict: str, *, confirmed: bool | None) -> Probe:
     return Probe("numpy", "dlpack", verdict, confirmed, 0, "", "", 1500)
 

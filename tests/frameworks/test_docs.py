@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import os
 import pkgutil
 import re
@@ -16,6 +17,8 @@ import numpack
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = ["numpack"] + [m.name for m in pkgutil.walk_packages(numpack.__path__, "numpack.")]
+if importlib.util.find_spec("cupy") is None:  # there is none for machines without a GPU
+    MODULES.remove("numpack.frameworks.cupy")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -45,8 +45,19 @@ def to_json(report: Report) -> str:
 def show(report: Report) -> None:
     """Write the report to standard output, by rich if it is installed."""
     width = shutil.get_terminal_size().columns
-    draw = _draw_rich if importlib.util.find_spec("rich") is not None else _draw_plain
-    draw(report, width)
+    has_rich = importlib.util.find_spec("rich") is not None
+    draw = _draw_rich if has_rich else _draw_plain
+    draw(_without_closed(report), width)
+
+
+def _without_closed(report: Report) -> Report:
+    """Leave out the columns of frameworks to which nothing goes; say why instead."""
+    closed = {each.target: _reason(each) for each in reversed(report.probes)}
+    for each in report.probes:
+        if each.verdict != REFUSED:
+            closed.pop(each.target, None)
+    probes = tuple(each for each in report.probes if each.target not in closed)
+    return report._replace(probes=probes, failures=closed | report.failures)
 
 
 def _draw_plain(report: Report, width: int) -> None:
@@ -108,11 +119,8 @@ def _sheets(report: Report, width: int) -> Iterator[Sheet]:
 def _installed(report: Report) -> Sheet:
     rows = [[Cell("framework"), Cell("version"), Cell("")]]
     for each in report.frameworks:
-        version = each.version or ("not installed" if each.install else "a protocol")
-        state = report.failures.get(each.name, each.install)
-        rows.append(
-            [Cell(each.name), Cell(version, "" if each.installed else "dim"), Cell(state)]
-        )
+        version = Cell(each.version) if each.installed else Cell("not installed", "dim")
+        rows.append([Cell(each.name), version, Cell(each.install)])
     return Sheet("Frameworks", "", rows)
 
 
@@ -150,17 +158,12 @@ def _reasons(report: Report) -> list[str]:
 
 
 def _that_fit(report: Report, width: int) -> Iterator[list[str]]:
-    """Cut the columns of the matrix into tables that are not wider than the terminal.
-
-    A framework to which nothing can go is left out; the notes say why.
-    """
+    """Cut the columns of the matrix into tables that are not wider than the terminal."""
     reasons = _reasons(report)
-    label = 2 + max([9, *(len(each.source) for each in report.probes)])
+    label = 4 + max([9, *(len(each.source) for each in report.probes)])
     room, group = width - label, list[str]()
     for target in dict.fromkeys(each.target for each in report.probes):
         cells = [each for each in report.probes if each.target == target]
-        if all(each.verdict == REFUSED for each in cells):
-            continue
         needed = _GAP + max(len(target), *(len(_told(each, reasons)) for each in cells))
         if group and needed > room:
             yield group
@@ -180,7 +183,7 @@ def _notes(report: Report) -> Iterator[str]:
             "memory says otherwise: please report it"
         )
     for name, why in report.failures.items():
-        yield f"{name} has no {report.dtype} to hand over: {why}"
+        yield f"{name} holds no {report.dtype}: {why}"
     missing = [each.name for each in report.frameworks if not each.installed]
     if missing:
         yield f"Not installed, and so not probed: {', '.join(missing)}."

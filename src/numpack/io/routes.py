@@ -18,22 +18,24 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     Parameters
     ----------
     x : array
-        Of NumPy, PyTorch or Arrow; a `LazyArray`; any object with ``__dlpack__``,
-        ``__arrow_c_array__`` or ``__arrow_c_stream__``; a raw DLPack capsule.
-    target : {"numpy", "torch", "arrow", "dlpack"}
-        The framework that gets it.
+        Of a framework that `frameworks` lists: a `numpy.ndarray`, `torch.Tensor`,
+        `polars.Series`, … or a `LazyArray`; any object with ``__dlpack__``,
+        ``__arrow_c_array__``, ``__arrow_c_stream__``, ``__array_interface__``,
+        ``__cuda_array_interface__`` or the buffer protocol; a raw DLPack capsule.
+    target : str
+        The framework that gets it, by its name in `frameworks`: ``"numpy"``, ``"torch"``,
+        ``"jax"``, ``"arrow"``, ``"polars"``, …
     copy : bool or None, default None
         ``None``: share memory, or copy once with `CopyWarning` where it cannot be shared.
         ``False``: share, or raise `ZeroCopyError`. ``True``: independent, writable memory.
     **options
-        What the two frameworks take: ``device`` to torch, ``layout`` and ``type`` to
-        Arrow, ``order`` to DLPack, ``nulls`` from Arrow, ``device`` from DLPack.
+        What the two frameworks take, such as ``device`` to torch, ``layout`` and ``type``
+        to Arrow, ``dtype`` to JAX, ``nulls`` and ``column`` from what has columns.
 
     Returns
     -------
     array
-        A `numpy.ndarray`, `torch.Tensor`, `pyarrow.Array` or `DLPackBuffer`, which keeps
-        the memory of `x` alive.
+        Of the framework `target`; it keeps the memory of `x` alive.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     ----------
     x : array
         As for `share`. A raw capsule is not consumed.
-    target : {"numpy", "torch", "arrow", "dlpack"}
+    target : str
     **options
         As for `share`.
 
