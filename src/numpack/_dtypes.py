@@ -132,6 +132,12 @@ def of_extension(name: str) -> DType | None:
     return row.dtype if row is not None and row.extension else None
 
 
+def wider(dtype: DType) -> str:
+    """Name NumPy's narrowest dtype that holds the values of one of ml_dtypes."""
+    kind = dtype.name.rstrip("0123456789")
+    return f"np.{kind}8" if kind in ("int", "uint") else "np.float32"
+
+
 def native(dtype: DType) -> DType:
     """Give the dtype in the machine's byte order."""
     return dtype if dtype.isnative else dtype.newbyteorder("=")

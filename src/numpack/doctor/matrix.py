@@ -20,7 +20,7 @@ from ..io import frameworks, share
 from .probe import COPIED, REFUSED, SHARED, Probe, import_failure, probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .._memory import Array
 
@@ -150,13 +150,13 @@ def _section(framework: str, arrays: dict[str, dict[str, Array | None]]) -> str:
     for name, lying in arrays.items():
         found = [_probed(array, framework) for array in lying.values()]
         found.append(_back(lying["1-D"], framework))
-        cells = tuple(" " if each is None else MARKS[each.verdict] for each in found)
-        rows.setdefault(cells, []).append(name)
+        rows.setdefault(tuple(map(_mark, found)), []).append(name)
         reasons |= {_sentence(each): None for each in found if each is not None and each.reason}
-    head = ["dtype", *(layout.name for layout in LAYOUTS), "back"]
-    lines = [_row(head), _row(["---"] * len(head))]
-    lines += [_row([", ".join(names), *cells]) for cells, names in rows.items()]
-    return "\n".join([f"## {framework}\n", *lines, "", *(f"- {each}" for each in reasons)])
+    table: list[str] = []
+    if len(reasons) > 1:  # it takes something
+        named = ([", ".join(names), *cells] for cells, names in rows.items())
+        table = _table(["dtype", *(layout.name for layout in LAYOUTS), "back"], named)
+    return "\n".join([f"## {framework}\n", *table, *(f"- {each}" for each in reasons)])
 
 
 def _probed(array: Array | None, framework: str) -> Probe | None:
@@ -173,21 +173,35 @@ def _back(array: Array | None, framework: str) -> Probe | None:
 def _pairs(name: str, usable: list[str]) -> str:
     """Tell what goes from each framework to each other, for one dtype."""
     array = values(name).reshape(-1)
-    rows = []
+    rows: dict[str, list[Probe]] = {}
     for source in usable:
         try:
             held = share(array, source)
         except NumpackError:
             continue
-        probes = [probe(held, source, target, timed=False) for target in usable]
-        rows.append([source, *(MARKS[each.verdict] for each in probes)])
-    head = ["from / to", *usable]
-    lines = [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
-    return "\n".join([f"## {name}, of one axis, from any to any\n", *lines])
+        rows[source] = [probe(held, source, target, timed=False) for target in usable]
+    taken = {p.target for probes in rows.values() for p in probes if p.verdict != REFUSED}
+    cells = (
+        [source, *(_mark(each) for each in probes if each.target in taken)]
+        for source, probes in rows.items()
+    )
+    table = _table(["from / to", *(target for target in usable if target in taken)], cells)
+    return "\n".join([f"## {name}, of one axis, from any to any\n", *table]).rstrip()
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    return [*map(_row, (head, ["---"] * len(head), *rows)), ""]
 
 
 def _row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _mark(probe: Probe | None) -> str:
+    """Give a cell: empty where there is no such array, and loud where `explain` was wrong."""
+    if probe is None:
+        return " "
+    return "**!!**" if probe.confirmed is False else MARKS[probe.verdict]
 
 
 def _sentence(probe: Probe) -> str:

@@ -110,7 +110,7 @@ def _jax_row(array: Array, wanted: DType) -> Row:
     """Find the dtype in JAX, or refuse: JAX would narrow it without a word."""
     row = _dtypes.of_numpy(wanted)
     if row is None or row.numpy in _WITHOUT_ARRAYS or not hasattr(jnp, _name(row)):
-        refuse("to JAX", describe(array), f"JAX has no {wanted.name}", _way_out(array.dtype))
+        refuse("to JAX", describe(array), "JAX has no such dtype", _way_out(array.dtype))
     narrowed = jax.dtypes.canonicalize_dtype(row.dtype)
     if narrowed != row.dtype:
         refuse(

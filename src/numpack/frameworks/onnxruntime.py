@@ -136,7 +136,7 @@ def _is_known(number: int) -> bool:
 
 def _way_out(dtype: DType) -> str:
     if _dtypes.is_extension(dtype):
-        return "widen it: array.astype(np.float32)"
+        return f"widen it: array.astype({_dtypes.wider(dtype)})"
     if dtype.names:
         return f"pass one field at a time: array[{dtype.names[0]!r}]"
     ways = {

@@ -159,7 +159,7 @@ def _way_out(dtype: _dtypes.DType) -> str:
     if dtype.names:
         return f"pass one field at a time: array[{dtype.names[0]!r}]"
     if _dtypes.is_extension(dtype):
-        return "widen it: array.astype(np.float32)"
+        return f"widen it: array.astype({_dtypes.wider(dtype)})"
     if dtype.kind in "SUT":
         return "encode the strings as numbers first"
     return "convert it to numbers with array.astype(...) first"

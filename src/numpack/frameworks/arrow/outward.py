@@ -321,7 +321,8 @@ def _way_out(dtype: _dtypes.DType) -> str:
     if dtype.names:
         return f"pass one field at a time: array[{dtype.names[0]!r}]"
     if _dtypes.is_extension(dtype):
-        return f"pass the bits as array.view('u{dtype.itemsize}'), or array.astype(np.float32)"
+        wider = f"array.astype({_dtypes.wider(dtype)})"
+        return f"pass the bits as array.view('u{dtype.itemsize}'), or {wider}"
     if dtype.kind == "f":
         return "round it yourself: array.astype(np.float64)"
     return "convert it with astype(...) first"

@@ -43,7 +43,7 @@ def plan_pandas(array: Array) -> Plan[Held]:
     check_dimensions(array)
     dtype = array.dtype
     if dtype.kind == "V" or _dtypes.is_extension(dtype):
-        refuse("to pandas", describe(array), f"pandas has no {dtype.name}", _way_out(dtype))
+        refuse("to pandas", describe(array), "pandas has no such dtype", _way_out(dtype))
     if dtype.kind in "UT":
         return _strings(array)
     if dtype.kind in "mM":
@@ -149,5 +149,6 @@ def _way_out(dtype: _dtypes.DType) -> str:
     if dtype.names:
         return f"pass one field at a time: array[{dtype.names[0]!r}]"
     if _dtypes.is_extension(dtype):
-        return f"pass the bits as array.view('u{dtype.itemsize}'), or array.astype(np.float32)"
+        wider = f"array.astype({_dtypes.wider(dtype)})"
+        return f"pass the bits as array.view('u{dtype.itemsize}'), or {wider}"
     return "pass the bytes as objects: array.astype(object)"
