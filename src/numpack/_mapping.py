@@ -173,6 +173,21 @@ def behind(array: Array) -> Backing:
     return Backing(array, safe=False, origin=_origin(regions, lowest, beyond))
 
 
+def is_same_byte(one: int, other: int) -> bool:
+    """Tell whether two addresses are one byte: of memory, or of a file mapped twice."""
+    if one == other:
+        return True
+    regions = _regions_between(one, one + 1), _regions_between(other, other + 1)
+    if not all(regions) or not regions[0][0].inode:
+        return False
+    first, second = (region[0] for region in regions)
+    return (first.device, first.inode, first.offset + one - first.start) == (
+        second.device,
+        second.inode,
+        second.offset + other - second.start,
+    )
+
+
 def _is_clean(lowest: int, beyond: int) -> bool:
     """Tell whether no page of a private mapping was written, and so differs from its file.
 

@@ -54,3 +54,14 @@ def test_older_kernels_are_read_from_their_table(asked, mapped, monkeypatch):
     assert again[1:].tolist() == mapped[1:].tolist()
     assert mapped[0] == 0
     assert explain(mapped, "dlpack").steps[-1].action == "mapped copy-on-write"
+
+
+def test_a_byte_of_a_file_is_the_same_wherever_it_is_mapped(mapped):
+    again = _mapping.behind(mapped).for_writer()
+    place = mapped[100:].ctypes.data
+    assert _mapping.is_same_byte(place, place)
+    assert _mapping.is_same_byte(place, again[100:].ctypes.data)
+    assert not _mapping.is_same_byte(place, again[101:].ctypes.data)
+    heap = np.zeros(8)
+    assert not _mapping.is_same_byte(place, heap.ctypes.data)
+    assert not _mapping.is_same_byte(heap.ctypes.data, heap[1:].ctypes.data)

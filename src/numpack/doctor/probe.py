@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import _dtypes
+from .._mapping import is_same_byte
 from .._memory import aligned_copy
 from ..errors import InvalidValueError, NumpackError
 from ..frameworks import by_name
@@ -170,19 +171,21 @@ def _held_by(name: str, sample: Array) -> tuple[Any, str]:
 
 
 def _is_confirmed(x: Any, result: Any, *, shared: bool) -> bool | None:
-    source, target = _address(x), _address(result)
-    return None if source is None or target is None else (source == target) == shared
+    source, target = _seen(x), _seen(result)
+    if source is None or target is None:
+        return None
+    return is_same_byte(source.ctypes.data, target.ctypes.data) == shared
 
 
-def _address(x: Any) -> int | None:
-    """Find where an array lies, if that can be seen from NumPy without a copy."""
+def _seen(x: Any) -> Array | None:
+    """View an array's memory from NumPy, if that takes no copy, and if there is any memory."""
     try:
         if not explain(x, "numpy").shares_memory:
             return None
-        address: int = share(x, "numpy", copy=False).ctypes.data
+        array: Array = share(x, "numpy", copy=False)
     except NumpackError:
         return None
-    return address
+    return array if array.nbytes else None
 
 
 def _least_ns(call: Callable[[], object]) -> int:
