@@ -139,12 +139,17 @@ FRAMEWORKS: tuple[Framework, ...] = (
     ),
 )
 
+_OPEN = (
+    "open the file it names: np.load(x, mmap_mode='r'), numpack.NumPack(x), "
+    "numpack.io.SafetensorsFile(x)"
+)
+
 # What people pass that is no array, and what to do about it: by names as in `Framework.types`.
 _WAYS_OUT = {
     "builtins.dict": "share its values one by one, or make a table of them: pyarrow.table(x)",
     "builtins.generator": "collect its values first: np.fromiter(x, dtype)",
-    "builtins.str": "open the file it names: np.load(x, mmap_mode='r'), or numpack.NumPack(x)",
-    "pathlib.PurePath": "open the file first: np.load(x, mmap_mode='r'), or numpack.NumPack(x)",
+    "builtins.str": _OPEN,
+    "pathlib.PurePath": _OPEN,
     "numpack.store.numpack.NumPack": "share one of its arrays: store.load(name, lazy=True)",
     "h5py.": "read what you need of it first: x[...]",
     "zarr.": "read what you need of it first: x[...]",
