@@ -207,6 +207,41 @@ def arrow_objects(values: list) -> np.ndarray:
     return objects
 
 
+class OfAnOlderPyarrow:
+    """Some releases cannot tell how much of its buffers a view uses."""
+
+    def __init__(self, array):
+        self.get_total_buffer_size = array.get_total_buffer_size
+
+    @property
+    def nbytes(self):
+        raise pa.ArrowTypeError("Extracting byte ranges not supported for type string_view")
+
+
+def test_bytes_of_views_are_counted_where_pyarrow_does_not():
+    from numpack.frameworks.arrow.views import nbytes
+
+    array = pa.array(["a" * 40, None], pa.string_view())
+    assert nbytes(OfAnOlderPyarrow(array)) == array.get_total_buffer_size() > 40
+
+
+def test_numbers_need_no_pandas(run_python):
+    """Which `pyarrow.DataType.to_pandas_dtype` imports before pyarrow 22."""
+    run_python(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'pandas':\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "import numpack, pyarrow as pa\n"
+        "for kind in (pa.int8(), pa.uint64(), pa.float16(), pa.float64()):\n"
+        "    array = pa.array([0, 1, 2], kind).slice(1)\n"
+        "    assert numpack.share(array, 'numpy', copy=False).tolist() == [1, 2]\n"
+        "    assert numpack.explain(array, 'numpy').shares_memory\n"
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["int64", "timestamp[ns]", "fixed-size list", "permuted tensor"]
 )

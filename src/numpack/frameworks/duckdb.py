@@ -19,6 +19,7 @@ from ..errors import InvalidValueError
 from .arrow.bridge import by_arrow, by_columns, over, to_hub
 from .arrow.bridge import describe as describe_columns
 from .arrow.convert import contains
+from .arrow.views import nbytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +108,7 @@ def _run(relation: Any) -> Plan[pa.Table]:
     return Plan(
         direction="from DuckDB",
         given=lambda: f"relation of {table.num_columns} columns and {table.num_rows:,} rows",
-        nbytes=table.nbytes,
+        nbytes=nbytes(table),
         result=lambda: table,
         independent=lambda: table,
         obstacle=Obstacle(

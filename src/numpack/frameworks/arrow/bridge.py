@@ -19,6 +19,7 @@ from .inward import plan_array
 from .outward import plan_arrow
 from .table import as_table
 from .table import column as select
+from .views import nbytes as bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ def over(
     return Plan(
         direction=f"to {label}",
         given=lambda: describe(columns),
-        nbytes=columns.nbytes if nbytes is None else nbytes,
+        nbytes=bytes_of(columns) if nbytes is None else nbytes,
         result=lambda: make(columns),
         independent=lambda: make(own(columns)),
         obstacle=obstacle,

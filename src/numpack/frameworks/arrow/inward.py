@@ -11,7 +11,7 @@ from ..._memory import aligned_copy
 from ..._policy import Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
 from .convert import conversion, decoded, describe
-from .views import mask, null_count, own_mask, shareable, view, without_nulls
+from .views import mask, nbytes, null_count, own_mask, shareable, view, without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
     return Plan(
         direction="from Arrow",
         given=lambda: describe(source),
-        nbytes=source.nbytes,
+        nbytes=nbytes(source),
         result=convert,
         independent=lambda: _writable(convert()),
         obstacle=obstacle,
@@ -63,7 +63,7 @@ def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Arra
     return Plan(
         direction="from Arrow",
         given=lambda: describe(source),
-        nbytes=source.nbytes,
+        nbytes=nbytes(source),
         result=share,
         independent=lambda: aligned_copy(share()),
     )

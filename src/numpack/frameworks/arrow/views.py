@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from ..._dtypes import DType
     from ..._memory import Array
 
+# Not by `DataType.to_pandas_dtype`, which wants pandas before pyarrow 22.
+_NUMBERS = {
+    pa.from_numpy_dtype(name): np.dtype(name)
+    for name in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+}
+
 
 def shareable(array: pa.Array) -> bool:
     """Tell whether the values lie in one buffer as NumPy's would, without nulls."""
@@ -68,15 +74,21 @@ def _dtype(kind: pa.DataType) -> DType | None:
         return np.dtype("M8[ms]")
     if pa.types.is_fixed_size_binary(kind):
         return np.dtype(f"V{kind.byte_width}")
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        dtype: DType = np.dtype(kind.to_pandas_dtype())
-        return dtype
-    return None
+    return _NUMBERS.get(kind)
 
 
 def _only_zero_and_one(array: pa.Array) -> bool:
     """Tell whether bool8 values are NumPy's: Arrow calls every other byte true as well."""
     return bool(np.all(view(array.storage).view(np.uint8) <= 1))
+
+
+def nbytes(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -> int:
+    """Count the bytes of columns; of views, such as ``string_view``, with all their buffers."""
+    try:
+        used: int = columns.nbytes
+    except pa.ArrowTypeError:  # an older pyarrow does not know what views use
+        used = columns.get_total_buffer_size()
+    return used
 
 
 def mask(array: pa.Array) -> Array:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from ..._policy import Obstacle, refuse
 from ..arrow.bridge import describe
 from ..arrow.convert import contains
+from ..arrow.views import nbytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,13 +59,13 @@ def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
     parts = columns.columns if hasattr(columns, "columns") else [columns]
     moved = [each for each in parts if not _keeps(each)]
     if not moved:
-        return None, columns.nbytes
+        return None, nbytes(columns)
     kind = moved[0].type
     why = f"Polars keeps {kind} in another form"
     fix = f"cast it to a type that Polars has in Arrow: {_arrow_type(kind)}"
     if contains(kind, pa.types.is_dictionary):
         fix = "pass .indices and .dictionary by themselves, or keep it in Polars"
-    return Obstacle(why, fix), sum(each.nbytes for each in moved)
+    return Obstacle(why, fix), sum(map(nbytes, moved))
 
 
 def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
