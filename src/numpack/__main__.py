@@ -16,11 +16,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command, and give the exit status: 1 if something is wrong, 2 for a wrong call."""
     parser = argparse.ArgumentParser(prog="numpack", description="Arrays without copies.")
     parser.add_argument("--version", action="version", version=f"numpack {version('numpack')}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True)
     doctor = commands.add_parser(
         "doctor", help="say what is installed, and probe every hand-over between it"
     )
-    doctor.add_argument("--dtype", default="float32", help="of the array that is handed over")
+    doctor.add_argument(
+        "--dtype",
+        default="float32",
+        help="of the array that is handed over, as NumPy or ml_dtypes calls it (%(default)s)",
+    )
     doctor.add_argument("--json", action="store_true", help="write all that was found as JSON")
     doctor.set_defaults(run=_doctor)
     matrix = commands.add_parser(

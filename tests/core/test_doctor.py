@@ -28,7 +28,7 @@ def test_alone_with_numpy_it_says_what_could_be_installed(run_python):
     text = run_python(BARE, "doctor")
     assert f"numpack {numpack.__version__}, Python" in text
     assert f"NumPy {np.__version__}" in text
-    assert "torch                  not installed   pip install 'numpack[torch]'" in text
+    assert "torch                  pip install 'numpack[torch]'" in text
     assert "float32, 1,000 values" in text
     assert "Not installed, and so not probed: torch, jax" in text
     matrix = {line.split()[0]: line.split()[1:] for line in text.splitlines() if "= " in line}
@@ -64,6 +64,25 @@ def test_as_a_command():
 
     (script,) = entry_points(group="console_scripts", name="numpack")
     assert script.load() is main
+
+
+def test_a_broken_installation_is_reported(run_python, tmp_path):
+    """It may raise anything when it is imported, and even ask the interpreter to end."""
+    broken = {"torch": "raise RuntimeError('driver too old')", "xarray": "raise SystemExit(3)"}
+    for name, body in broken.items():
+        (tmp_path / f"{name}.py").write_text(body)
+    absent = BARE.replace("torch ", "").replace("xarray ", "")
+    text = run_python("import sys; sys.path.insert(0, '')\n" + absent, "doctor")
+    assert "torch cannot be imported: RuntimeError: driver too old" in text
+    assert "xarray cannot be imported: SystemExit: 3" in text
+    assert "numpy             = " in text
+
+
+def test_the_way_out_is_told(run_python):
+    text = run_python(BARE, "doctor", "--dtype", "datetime64[s]")
+    assert "dlpack holds no datetime64[s]: DLPack has no name for this dtype; " in " ".join(
+        text.split()
+    )
 
 
 def test_an_unknown_dtype_is_a_wrong_call(capsys):
@@ -117,3 +136,9 @@ def test_no_line_is_wider_than_the_terminal(capsys):
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 60
     assert all(to in text for to in targets)
+
+
+def test_nor_is_what_installs_a_framework(run_python, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    text = run_python(BARE, "doctor")
+    assert max(map(len, text.splitlines())) <= 60

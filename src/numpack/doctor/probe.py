@@ -69,7 +69,8 @@ class Report(NamedTuple):
     dtype : str
     frameworks : tuple of FrameworkInfo
     failures : dict of str to str
-        Why a framework that is installed has no array of that dtype to hand over.
+        Why a framework that is installed is not probed: it cannot be imported, or holds no
+        array of that dtype.
     probes : tuple of Probe
     """
 
@@ -111,7 +112,7 @@ def examine(dtype: str = "float32") -> Report:
     for name in usable:
         held, why = _held_by(name, sample)
         if held is None:
-            failures[name] = why
+            failures[name] = f"holds no {dtype}: {why}"
         else:
             sources[name] = held
     probes = tuple(probe(x, name, target) for name, x in sources.items() for target in usable)
@@ -155,7 +156,7 @@ def import_failure(name: str) -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # or TensorFlow tells stderr of its day
     try:
         by_name(name).module()
-    except Exception as error:  # noqa: BLE001 -- a broken installation may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- broken ones raise anything
         return f"cannot be imported: {type(error).__name__}: {error}"
     return ""
 
@@ -167,7 +168,8 @@ def _held_by(name: str, sample: Array) -> tuple[Any, str]:
         try:
             return share(sample, name), ""
         except NumpackError as error:
-            return None, str(getattr(error, "reason", "") or error)
+            told = (getattr(error, name, "") for name in ("reason", "fix"))
+            return None, "; ".join(filter(None, told)) or str(error)
 
 
 def _is_confirmed(x: Any, result: Any, *, shared: bool) -> bool | None:

@@ -52,7 +52,10 @@ def show(report: Report) -> None:
 
 def _without_closed(report: Report) -> Report:
     """Leave out the columns of frameworks to which nothing goes; say why instead."""
-    closed = {each.target: _reason(each) for each in reversed(report.probes)}
+    closed = {
+        each.target: f"holds no {report.dtype}: {_reason(each)}"
+        for each in reversed(report.probes)
+    }
     for each in report.probes:
         if each.verdict != REFUSED:
             closed.pop(each.target, None)
@@ -61,7 +64,7 @@ def _without_closed(report: Report) -> Report:
 
 
 def _draw_plain(report: Report, width: int) -> None:
-    out = [_environment(report)]
+    out = textwrap.wrap(_environment(report), width)
     for sheet in _sheets(report, width):
         texts = (sheet.title, sheet.legend)
         out += ["", *(line for text in texts for line in textwrap.wrap(text, width))]
@@ -117,10 +120,10 @@ def _sheets(report: Report, width: int) -> Iterator[Sheet]:
 
 
 def _installed(report: Report) -> Sheet:
-    rows = [[Cell("framework"), Cell("version"), Cell("")]]
+    rows = [[Cell("framework"), Cell("version, or what installs it")]]
     for each in report.frameworks:
-        version = Cell(each.version) if each.installed else Cell("not installed", "dim")
-        rows.append([Cell(each.name), version, Cell(each.install)])
+        told = Cell(each.version) if each.installed else Cell(each.install, "dim")
+        rows.append([Cell(each.name), told])
     return Sheet("Frameworks", "", rows)
 
 
@@ -183,7 +186,7 @@ def _notes(report: Report) -> Iterator[str]:
             "memory says otherwise: please report it"
         )
     for name, why in report.failures.items():
-        yield f"{name} holds no {report.dtype}: {why}"
+        yield f"{name} {why}"
     missing = [each.name for each in report.frameworks if not each.installed]
     if missing:
         yield f"Not installed, and so not probed: {', '.join(missing)}."
