@@ -137,6 +137,7 @@ class Pointing(ctypes.Structure):
     _fields_ = (("p", ctypes.c_void_p),)
 
 
+CHARACTERS = "w" if "w" in arrays.typecodes else "u"  # from Python 3.13 on
 SOURCES = {
     "bytes": (lambda: b"\x01\x02", "u1", (2,), [1, 2]),
     "no bytes": (lambda: b"", "u1", (0,), []),
@@ -144,7 +145,7 @@ SOURCES = {
     "array of doubles": (lambda: arrays.array("d", [1, 2]), "f8", (2,), [1, 2]),
     "array of longs": (lambda: arrays.array("L", [1]), "L", (1,), [1]),
     "array of nothing": (lambda: arrays.array("q"), "i8", (0,), []),
-    "array of characters": (lambda: arrays.array("u", "aé"), "U1", (2,), ["a", "é"]),
+    "array of characters": (lambda: arrays.array(CHARACTERS, "aé"), "U1", (2,), ["a", "é"]),
     "scalar": (lambda: ctypes.c_double(3), "f8", (), 3.0),
     "big-endian scalar": (lambda: ctypes.c_int32.__ctype_be__(3), ">i4", (), 3),
     "bool": (lambda: ctypes.c_bool(True), "?", (), True),
