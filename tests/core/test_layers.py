@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import numpack
+from numpack.frameworks import FRAMEWORKS as FRAMEWORKS_KNOWN
 
 ROOT = Path(numpack.__file__).parent
 FRAMEWORKS = ("torch", "pyarrow", "ml_dtypes", "jax", "pandas", "polars", "tensorflow", "cupy")
@@ -97,6 +99,43 @@ else:
     raise AssertionError
 """
     )
+
+
+def test_a_version_that_is_too_old_is_refused(tmp_path, run_python):
+    (tmp_path / "polars.py").write_text("__version__ = '1.37.9'")
+    (tmp_path / "duckdb.py").write_text("__version__ = '2.0.0.dev5'")
+    run_python(
+        """
+import sys
+sys.path.insert(0, ".")
+sys.modules["pyarrow"] = None
+import numpy as np, numpack
+for name, why in (
+    ("polars", "polars, of version 1.38 or newer, and 1.37.9 is installed; install it with: "
+               "pip install 'numpack[polars]'"),
+    ("duckdb", "pyarrow, which cannot be imported"),
+):
+    try:
+        numpack.share(np.zeros(3), name)
+    except numpack.MissingDependencyError as error:
+        assert why in str(error), error
+    else:
+        raise AssertionError(name)
+"""
+    )
+
+
+def test_the_registry_and_the_extras_name_the_same_versions():
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = extras["project"]["optional-dependencies"]
+    for framework in FRAMEWORKS_KNOWN:
+        if framework.install.startswith("numpack["):
+            (own, *_) = extras[framework.install[8:-1]]
+            asked = own.replace("-", ".") if "-" in own.partition(">=")[0] else own
+            assert framework.packages[0] == asked
+        for needed in framework.packages[1:]:
+            extra = {"pyarrow": "arrow", "ml_dtypes": "lowprec"}[needed.partition(">=")[0]]
+            assert needed == extras[extra][0]
 
 
 def layer_of(module: str) -> int:

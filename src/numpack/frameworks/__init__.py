@@ -32,8 +32,9 @@ To add one, write such a module and a line in `FRAMEWORKS`.
 from __future__ import annotations
 
 import importlib
+import re
 import weakref
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from ..errors import InvalidValueError, MissingDependencyError
 
@@ -53,7 +54,8 @@ class Framework(NamedTuple):
     protocols : tuple of str
         Attributes that claim an object which no type name claims.
     packages : tuple of str
-        What must be importable, its own package first; empty if nothing but NumPy.
+        What must be importable, its own package first; empty if nothing but NumPy. With the
+        oldest version (``"jax>=0.5.3"``): older ones crash, or change values.
     install : str
         What to install if it is not.
     """
@@ -64,24 +66,41 @@ class Framework(NamedTuple):
     packages: tuple[str, ...] = ()
     install: str = ""
 
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The names of `packages`, as they are imported."""
+        return tuple(each.partition(">=")[0] for each in self.packages)
+
     def module(self) -> Any:
         """Import the module of this framework, and so the framework, once."""
         found = LOADED.get(self.name)
         if found is None:
-            for package in self.packages:
-                self._require(package)
+            for requirement in self.packages:
+                self._require(*requirement.split(">="))
             found = LOADED[self.name] = importlib.import_module(f"{__name__}.{self.name}")
         return found
 
-    def _require(self, package: str) -> None:
+    def _require(self, package: str, oldest: str = "") -> None:
         try:
-            importlib.import_module(package)
+            version = getattr(importlib.import_module(package), "__version__", "")
         except ImportError as error:
-            msg = (
-                f"{self.name} needs the package {package}, which cannot be imported "
-                f"({error}); install it with: pip install '{self.install}'"
-            )
-            raise MissingDependencyError(msg, name=package) from error
+            why = f"which cannot be imported ({error})"
+            self._refuse(package, why, error)
+        if version and _numbers(version) < _numbers(oldest):
+            self._refuse(package, f"of version {oldest} or newer, and {version} is installed")
+
+    def _refuse(self, package: str, why: str, cause: ImportError | None = None) -> NoReturn:
+        msg = (
+            f"{self.name} needs the package {package}, {why}; "
+            f"install it with: pip install '{self.install}'"
+        )
+        raise MissingDependencyError(msg, name=package) from cause
+
+
+def _numbers(version: str) -> list[int]:
+    """Give the numbers of a release: ``[2, 13, 0]`` of ``"2.13.0+cpu"``."""
+    release = re.match(r"[0-9.]*", version)
+    return [int(number) for number in release.group().split(".") if number] if release else []
 
 
 FRAMEWORKS: tuple[Framework, ...] = (
@@ -94,22 +113,32 @@ FRAMEWORKS: tuple[Framework, ...] = (
             "numpack.io.wrapper.ZeroCopyArray",
         ),
     ),
-    Framework("torch", ("torch.Tensor",), (), ("torch",), "numpack[torch]"),
-    Framework("jax", ("jax.", "jaxlib."), (), ("jax", "ml_dtypes"), "numpack[jax]"),
-    Framework("tensorflow", ("tensorflow.",), (), ("tensorflow",), "numpack[tensorflow]"),
+    Framework("torch", ("torch.Tensor",), (), ("torch>=2.3",), "numpack[torch]"),
+    Framework("jax", ("jax.", "jaxlib."), (), ("jax>=0.5.3", "ml_dtypes>=0.5"), "numpack[jax]"),
+    Framework("tensorflow", ("tensorflow.",), (), ("tensorflow>=2.18",), "numpack[tensorflow]"),
     Framework("cupy", ("cupy.", "cupyx."), (), ("cupy",), "cupy-cuda12x"),
-    Framework("onnxruntime", ("onnxruntime.",), (), ("onnxruntime",), "numpack[onnxruntime]"),
-    Framework("xarray", ("xarray.",), (), ("xarray",), "numpack[xarray]"),
-    Framework("pandas", ("pandas.",), (), ("pandas",), "numpack[pandas]"),
-    Framework("polars", ("polars.",), (), ("polars", "pyarrow"), "numpack[polars]"),
-    Framework("duckdb", ("duckdb.", "_duckdb."), (), ("duckdb", "pyarrow"), "numpack[duckdb]"),
-    Framework("nanoarrow", ("nanoarrow.",), (), ("nanoarrow", "pyarrow"), "numpack[nanoarrow]"),
-    Framework("arro3", ("arro3.",), (), ("arro3.core", "pyarrow"), "numpack[arro3]"),
+    Framework(
+        "onnxruntime", ("onnxruntime.",), (), ("onnxruntime>=1.22",), "numpack[onnxruntime]"
+    ),
+    Framework("xarray", ("xarray.",), (), ("xarray>=2024.6",), "numpack[xarray]"),
+    Framework("pandas", ("pandas.",), (), ("pandas>=2.2.2",), "numpack[pandas]"),
+    Framework("polars", ("polars.",), (), ("polars>=1.38", "pyarrow>=18"), "numpack[polars]"),
+    Framework(
+        "duckdb", ("duckdb.", "_duckdb."), (), ("duckdb>=2.0", "pyarrow>=18"), "numpack[duckdb]"
+    ),
+    Framework(
+        "nanoarrow",
+        ("nanoarrow.",),
+        (),
+        ("nanoarrow>=0.6", "pyarrow>=18"),
+        "numpack[nanoarrow]",
+    ),
+    Framework("arro3", ("arro3.",), (), ("arro3.core>=0.4", "pyarrow>=18"), "numpack[arro3]"),
     Framework(
         "safetensors",
         ("numpack.frameworks.safetensors.SafetensorsFile",),
         (),
-        ("safetensors",),
+        ("safetensors>=0.6",),
         "numpack[safetensors]",
     ),
     Framework("scipy", ("scipy.", "sparse.")),
@@ -118,7 +147,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         "arrow",
         ("pyarrow.",),
         ("__arrow_c_array__", "__arrow_c_stream__"),
-        ("pyarrow",),
+        ("pyarrow>=18",),
         "numpack[arrow]",
     ),
     Framework("cuda_array_interface", (), ("__cuda_array_interface__",)),

@@ -59,8 +59,8 @@ def frameworks() -> tuple[FrameworkInfo, ...]:
 
 
 def _info(framework: Framework) -> FrameworkInfo:
-    package = framework.packages[0] if framework.packages else ""
-    installed = all(map(_is_there, framework.packages))
+    package = framework.imports[0] if framework.packages else ""
+    installed = all(map(_is_there, framework.imports))
     return FrameworkInfo(
         name=framework.name,
         package=package,
@@ -82,7 +82,7 @@ def _version(framework: Framework) -> str:
         return np.__version__
     if not framework.packages:
         return ""
-    return _version_of(framework.packages[0].partition(".")[0])
+    return _version_of(framework.imports[0].partition(".")[0])
 
 
 @functools.cache
