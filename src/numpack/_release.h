@@ -4,15 +4,17 @@
  * child, or while or after the interpreter ends. Asking for the GIL then can hang the
  * thread or end it in the middle of foreign C++ frames, which aborts the process (CPython
  * docs, "Cautions regarding runtime finalization"); and who holds the GIL may be waiting for
- * that very thread, as TensorFlow does when it ends an executor. So a thread of our own asks
- * for it, where it will be given; the consumer's waits for that a moment, no longer. What can
- * not be dropped is left to the end of the process.
+ * that very thread, as TensorFlow does when it ends an executor. So it is asked for only where
+ * it will be given: by a thread of Python itself, which does so anyhow when it goes on, and for
+ * others by a thread of our own, for which they wait a moment, no longer. What can not be
+ * dropped is left to the end of the process.
  */
 #ifndef NUMPACK_RELEASE_H
 #define NUMPACK_RELEASE_H
 
 #include <Python.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -30,6 +32,7 @@ static pthread_mutex_t numpack_mutex;
 static pthread_cond_t numpack_progress;
 static struct numpack_left *numpack_first, **numpack_last;
 static uint64_t numpack_taken, numpack_dropped; /* how many objects, ever */
+static int numpack_asking;                      /* threads of Python that ask for the GIL */
 static int numpack_closed;                      /* no objects are taken any more */
 static int numpack_running;                     /* the thread that drops them is there */
 static int numpack_stalled;                     /* and somebody waited for it in vain */
@@ -42,7 +45,7 @@ static void numpack_forget(void) {
     numpack_first = NULL;
     numpack_last = &numpack_first;
     numpack_taken = numpack_dropped = 0;
-    numpack_running = numpack_stalled = 0;
+    numpack_asking = numpack_running = numpack_stalled = 0;
     numpack_closed = 1;
 }
 
@@ -59,12 +62,13 @@ static int numpack_begin(void) {
     return pthread_atfork(NULL, NULL, numpack_forget);
 }
 
-/* Wait under the mutex until so many objects were dropped; 0 if that takes too long. */
-static int numpack_wait(uint64_t dropped, int seconds) {
+/* Wait under the mutex until so many objects were dropped, and no more threads than that are
+ * asking; 0 if it takes too long. */
+static int numpack_wait(uint64_t dropped, int asking, int seconds) {
     struct timespec end;
     clock_gettime(CLOCK_REALTIME, &end);
     end.tv_sec += seconds;
-    while (numpack_dropped < dropped) {
+    while (numpack_dropped < dropped || numpack_asking > asking) {
         if (pthread_cond_timedwait(&numpack_progress, &numpack_mutex, &end) == ETIMEDOUT) {
             return 0;
         }
@@ -78,7 +82,7 @@ static void numpack_end(void) {
     Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&numpack_mutex);
     numpack_closed = 1;
-    numpack_wait(numpack_taken, 2);
+    numpack_wait(numpack_taken, 0, 2);
     pthread_mutex_unlock(&numpack_mutex);
     Py_END_ALLOW_THREADS
 }
@@ -95,6 +99,28 @@ static int numpack_is_attached(void) {
 #endif
 }
 
+static void numpack_drop(PyObject *object) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    Py_DECREF(object);
+    PyGILState_Release(state);
+}
+
+/* On a thread of Python that has let go of the GIL. */
+static void numpack_ask(PyObject *object) {
+    pthread_mutex_lock(&numpack_mutex);
+    int closed = numpack_closed;
+    numpack_asking += !closed;
+    pthread_mutex_unlock(&numpack_mutex);
+    if (closed) {
+        return;
+    }
+    numpack_drop(object);
+    pthread_mutex_lock(&numpack_mutex);
+    numpack_asking--;
+    pthread_cond_broadcast(&numpack_progress);
+    pthread_mutex_unlock(&numpack_mutex);
+}
+
 static void *numpack_drop_all(void *unused) {
     (void)unused;
     pthread_mutex_lock(&numpack_mutex);
@@ -105,9 +131,7 @@ static void *numpack_drop_all(void *unused) {
             numpack_last = &numpack_first;
         }
         pthread_mutex_unlock(&numpack_mutex);
-        PyGILState_STATE state = PyGILState_Ensure();
-        Py_DECREF(left->object);
-        PyGILState_Release(state);
+        numpack_drop(left->object);
         free(left);
         pthread_mutex_lock(&numpack_mutex);
         numpack_dropped++;
@@ -146,7 +170,7 @@ static void numpack_leave(struct numpack_left *left) {
     if (!numpack_running) {
         numpack_start();
     }
-    if (numpack_running && !numpack_stalled && !numpack_wait(mine, 1)) {
+    if (numpack_running && !numpack_stalled && !numpack_wait(mine, INT_MAX, 1)) {
         numpack_stalled = 1;
     }
     pthread_mutex_unlock(&numpack_mutex);
@@ -159,6 +183,10 @@ static void numpack_release(PyObject *object) {
     }
     if (numpack_is_attached()) {
         Py_DECREF(object);
+        return;
+    }
+    if (PyGILState_GetThisThreadState() != NULL) {
+        numpack_ask(object);
         return;
     }
     left = malloc(sizeof *left);
