@@ -103,6 +103,7 @@ ROWS: tuple[Row, ...] = (
 _BY_NUMPY = {row.numpy: row for row in ROWS}
 _BY_TORCH = {row.torch: row for row in ROWS if row.torch}
 _BY_DLPACK = {(row.code, row.bits): row for row in ROWS}
+_BY_DTYPE: dict[DType, Row] = {}  # those asked for, because NumPy makes up a name each time
 
 
 def is_extension(dtype: DType) -> bool:
@@ -112,8 +113,13 @@ def is_extension(dtype: DType) -> bool:
 
 def of_numpy(dtype: DType) -> Row | None:
     """Find the row of a NumPy or ml_dtypes dtype, in either byte order."""
-    row = _BY_NUMPY.get(dtype.name)
-    return row if row is not None and row.extension == is_extension(dtype) else None
+    row = _BY_DTYPE.get(dtype)
+    if row is None:
+        row = _BY_NUMPY.get(dtype.name)
+        if row is None or row.extension != is_extension(dtype):
+            return None
+        _BY_DTYPE[dtype] = row
+    return row
 
 
 def of_torch(name: str) -> Row | None:

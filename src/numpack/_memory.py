@@ -199,7 +199,8 @@ def from_address(
 def from_interface(interface: dict[str, object], *, owner: object) -> Array:
     """View the memory that an array interface names as an array that keeps `owner` alive."""
     holder = _Holder(owner)
-    holder.__array_interface__ = interface
+    # Of each None in it, as of strides in C order, NumPy 2.4 would keep a reference for ever.
+    holder.__array_interface__ = {k: v for k, v in interface.items() if v is not None}
     return np.asarray(holder)
 
 

@@ -5,6 +5,7 @@ import os
 
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
+from cpython.ref cimport Py_DECREF
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from posix.mman cimport munmap
@@ -78,6 +79,7 @@ cdef class FileMapping:
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.address, self.length, True, flags)
+        Py_DECREF(None)  # which Cython has put into `buffer.obj`, and that has overwritten
 
 
 def origin_of(uintptr_t address):

@@ -219,6 +219,31 @@ def test_deleter_waits_for_a_thread_that_holds_the_gil_for_long(door, version, n
     assert end[0] - begin >= 0.1
 
 
+def test_deleter_waits_not_for_ever_for_whoever_waits_for_its_thread(run_python):
+    """With the GIL, as TensorFlow does when it ends an executor."""
+    run_python(
+        """
+import gc, time, weakref
+import numpy as np
+from numpack.io import DLPackBuffer
+from support.native import *
+kill_after(60)
+ends = []
+for _ in range(3):
+    a = np.arange(3.0)
+    ends.append(weakref.ref(a))
+    managed = take(DLPackBuffer(a).__dlpack__())
+    del a
+    thread = start_deleter(managed, keep_gil=True)
+    assert holding.pthread_join(thread, None) == 0
+begin = time.monotonic()
+while any(end() is not None for end in ends):  # who has the GIL gives it up at times
+    assert time.monotonic() - begin < 20
+    time.sleep(0.01)
+"""
+    )
+
+
 def test_deleter_waits_also_when_there_are_subinterpreters(run_python):
     """They make `PyGILState_Check` say yes on every thread."""
     run_python(

@@ -26,17 +26,23 @@ from numpack.io import (
 )
 
 
-@pytest.fixture(scope="module")
-def growth() -> dict[str, list[int]]:
+def measured(module: str, folder: Path) -> dict[str, list[int]]:
     """What each route leaves behind, measured in a process that has done nothing else."""
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "support.routes"],
-        cwd=Path(__file__).parents[1],
+        [sys.executable, "-W", "error", "-m", module],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         check=True,
     )
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def growth(tmp_path_factory) -> dict[str, list[int]]:
+    return measured("support.routes", tmp_path_factory.mktemp("routes"))
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -48,6 +54,19 @@ def test_route_leaks_nothing(route, growth):
     assert allocated < 10_000 * 8  # the least that malloc gives is 24 bytes
     assert resident < 2 * 2**20  # 10,000 arrays would be 20 MB and more
     assert references < 500
+
+
+def test_routes_of_the_other_frameworks_leak_nothing(tmp_path):
+    """2,000 times each, of all frameworks in one process."""
+    limits = 50, 500, 2_000 * 8, 2 * 2**20, 500  # as above
+    found = measured("support.framework_routes", tmp_path)
+    assert len(found) > 90
+    leaking = {
+        route: grown
+        for route, grown in found.items()
+        if any(each >= limit for each, limit in zip(grown, limits, strict=True))
+    }
+    assert leaking == {}
 
 
 def test_lazy_routes_leak_no_mapping():

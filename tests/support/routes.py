@@ -7,6 +7,7 @@ import ctypes
 import gc
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import ml_dtypes
 import numpy as np
@@ -28,6 +29,9 @@ from numpack.io import (
 )
 from support.dlpack import Tensor
 from support.memory import resident_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def array() -> np.ndarray:
@@ -168,23 +172,23 @@ def counts() -> list[int]:
     ]
 
 
-def passes(route: str) -> list[int]:
-    """Go 10,000 times; count what has come, and the references to what gained the most."""
+def passes(go: Callable[[], object], times: int) -> list[int]:
+    """Go many times; count what has come, and the references to what gained the most."""
     gc.collect()
     before = counts()
-    for _ in range(10_000):
-        ROUTES[route]()
+    for _ in range(times):
+        go()
     gc.collect()
     grown = [new - old for new, old in zip(counts(), before, strict=True)]
     return [*grown[:4], max(grown[4:])]
 
 
-def growth(route: str) -> list[int]:
+def growth(go: Callable[[], object], times: int = 10_000) -> list[int]:
     """Warm up, and take the lesser of two rounds: a leak grows in each."""
-    for _ in range(1000):
-        ROUTES[route]()
-    return [min(each) for each in zip(passes(route), passes(route), strict=True)]
+    for _ in range(times // 10):
+        go()
+    return [min(each) for each in zip(passes(go, times), passes(go, times), strict=True)]
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps({route: growth(route) for route in ROUTES}))
+    sys.stdout.write(json.dumps({route: growth(go) for route, go in ROUTES.items()}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import sys
 from typing import NamedTuple
 
@@ -74,7 +73,9 @@ def _is_there(package: str) -> bool:
     top = package.partition(".")[0]
     if top in sys.modules:
         return sys.modules[top] is not None
-    return importlib.util.find_spec(top) is not None
+    from importlib.util import find_spec  # noqa: PLC0415 -- it takes a millisecond to import
+
+    return find_spec(top) is not None
 
 
 def _version(framework: Framework) -> str:
