@@ -9,7 +9,6 @@ import numpy as np
 from .._mapping import behind
 from .._memory import (
     aligned_copy,
-    aligned_empty,
     hides_values,
     order_obstacle,
     plain,
@@ -41,7 +40,7 @@ def to_numpy(obj: Any) -> Plan[Array]:
         result=obj.copied,
         independent=obj.copied,
         obstacle=obstacle,
-        stand_in=lambda: aligned_empty(obj.shape, obj.dtype),
+        outline=(obj.shape, obj.dtype),
     )
 
 

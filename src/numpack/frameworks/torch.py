@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from .. import _dtypes
@@ -104,7 +103,7 @@ def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
         result=share if obstacle is None else resolve,
         independent=lambda: aligned_copy(share()) if obstacle is None else resolve(),
         obstacle=obstacle,
-        stand_in=None if obstacle is None else lambda: np.empty(tuple(tensor.shape), row.dtype),
+        outline=(tuple(tensor.shape), row.dtype),
     )
 
 
