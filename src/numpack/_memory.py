@@ -111,6 +111,21 @@ def representation_obstacle(array: Array) -> Obstacle | None:
     return None
 
 
+def native_obstacle(array: Array) -> Obstacle | None:
+    """Find what keeps elements from being read in place by compiled code of other frameworks.
+
+    It loads a complex128 at once, from a 16-byte boundary, and ends the process elsewhere;
+    NumPy puts it on any boundary of 8.
+    """
+    found = representation_obstacle(array)
+    if found is not None or array.dtype.type is not np.complex128 or array.size == 0:
+        return found
+    if array.ctypes.data % array.itemsize == 0:
+        return None
+    fix = "keep it in memory of its own: array.copy()"
+    return Obstacle("its complex numbers do not lie on 16-byte boundaries", fix)
+
+
 def strides_obstacle(array: Array) -> Obstacle | None:
     """Find what keeps strides from being counted in elements, from zero up."""
     if any(stride < 0 for stride in array.strides):

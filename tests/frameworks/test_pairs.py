@@ -260,3 +260,32 @@ def test_a_stream_is_read_once(target):
     values = np.arange(3, dtype="f4")
     result, _ = quietly(lambda: share(nanoarrow.ArrayStream(pa.array(values)), target))
     assert side(target).values(result).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("layout", ["C", "K"])
+def test_complex_numbers_go_to_compiled_code_on_boundaries_that_it_can_load(run_python, layout):
+    """NumPy puts them on any boundary of 8, and torch loads each at once: SIGSEGV."""
+    run_python(f"""
+import numpy as np, torch, warnings
+from numpack import CopyWarning, ZeroCopyArray, explain, share
+from numpack.io import numpy_to_torch_zero_copy, to_dlpack
+warnings.simplefilter("ignore", CopyWarning)
+raw = np.zeros(40 * 16 + 16, "u1")
+start = -raw.ctypes.data % 16 + 8
+a = raw[start : start + 33 * 16].view("c16")
+a[:] = 1 + 2j
+assert a.flags.aligned
+for target in ("torch", "dlpack"):
+    route = explain(a, target)
+    assert route.nbytes == a.nbytes, route
+    assert explain(a.copy(), target).shares_memory
+    assert explain(a[:0], target).shares_memory
+for tensor in (
+    share(a, "torch"),
+    numpy_to_torch_zero_copy(a),
+    torch.from_dlpack(to_dlpack(a, order="{layout}")),
+    torch.from_dlpack(ZeroCopyArray(a, order="{layout}")),
+):
+    assert tensor.clone().tolist() == [1 + 2j] * 33
+    tensor[torch.tensor([1, 2])] = 3
+""")

@@ -19,9 +19,9 @@ from .._leaving import leaving, unprotected
 from .._memory import (
     aligned_copy,
     from_address,
+    native_obstacle,
     order_obstacle,
     plain,
-    representation_obstacle,
     writable_alias,
 )
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
@@ -66,7 +66,7 @@ def from_numpy(array: Array) -> Plan[OrtValue]:
         array,
         LABEL,
         lambda memory: _value(memory, row),
-        hindered=representation_obstacle(values) or order_obstacle(values),
+        hindered=native_obstacle(values) or order_obstacle(values),
         writes=True,
         caution=unprotected(LABEL, "OrtValue"),
     )

@@ -11,8 +11,8 @@ from .._doors import Memory, connect
 from .._leaving import leaving, unprotected
 from .._memory import (
     aligned_copy,
+    native_obstacle,
     plain,
-    representation_obstacle,
     strides_obstacle,
     writable_alias,
 )
@@ -77,7 +77,7 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
         array,
         LABEL,
         tensor,
-        hindered=representation_obstacle(values) or strides_obstacle(values),
+        hindered=native_obstacle(values) or strides_obstacle(values),
         moved=_device_obstacle(target),
         writes=True,
         caution=unprotected(LABEL, "tensor"),
