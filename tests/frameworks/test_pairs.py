@@ -169,15 +169,19 @@ def on_the_way() -> dict[str, object]:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+    import tensorflow as tf
     import torch
     from PIL import Image
 
+    updated = tf.Variable([1, 2, 3])
+    updated.scatter_nd_update([[0]], [4])
     tensor = pa.fixed_shape_tensor(pa.float32(), (2, 3), permutation=[1, 0])
     rows = pa.array(np.arange(24, dtype="f4").reshape(4, 6).tolist(), tensor.storage_type)
     tensors = pa.ExtensionArray.from_storage(tensor, rows)
     return {
         "immutable bytes": Image.new("RGB", (4, 3), 7),
         "less than a byte": jnp.zeros(5, "int4"),
+        "copied when read": updated,
         "no memory": torch._efficientzerotensor((2, 3), dtype=torch.int32),
         "negated when read": torch.ones(5, dtype=torch.complex64).conj().imag,
         "bits": pa.array([True, False, True]),
