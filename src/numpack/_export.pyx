@@ -127,6 +127,8 @@ cdef bint _fill(DLTensor *tensor, int64_t *extents, cnp.ndarray array, DLDataTyp
     cdef size_t step = 1
     if not cnp.PyArray_ISBEHAVED_RO(array):  # aligned and in native byte order
         return False
+    if name.bits > 64 and not empty and <size_t>cnp.PyArray_DATA(array) % <size_t>itemsize:
+        return False  # see native_obstacle in _memory
     for i in range(ndim - 1, -1, -1):
         extents[i] = cnp.PyArray_DIM(array, i)
         if empty or extents[i] == 1:  # such strides reach nothing and may be anything

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._dtypes import native
-from ._policy import Obstacle
+from ._policy import Obstacle, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +30,22 @@ def aligned_empty(shape: tuple[int, ...], dtype: DType) -> Array:
     """
     if dtype.hasobject:
         return np.empty(shape, dtype)
-    nbytes = math.prod(shape) * dtype.itemsize
-    make = np.empty if dtype.names is None else np.zeros  # nobody fills a struct's padding
-    raw = make(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return np.ndarray(shape, dtype, buffer=raw, offset=start)
+    if dtype.names is not None:  # nobody fills a struct's padding
+        return aligned_zeros(shape, dtype)
+    return _aligned(np.empty, shape, dtype)
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: DType) -> Array:
+    """Make a C-contiguous array of zeros on a 64-byte boundary, which takes memory when read.
+
+    Not of dtypes that hold references.
+    """
+    return _aligned(np.zeros, shape, dtype)
+
+
+def _aligned(make: Callable[..., Array], shape: tuple[int, ...], dtype: DType) -> Array:
+    raw = make(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
+    return np.ndarray(shape, dtype, buffer=raw, offset=-raw.ctypes.data % ALIGNMENT)
 
 
 def aligned_copy(array: Array) -> Array:
@@ -49,6 +60,17 @@ def aligned_copy(array: Array) -> Array:
     fresh = aligned_empty(array.shape, native(array.dtype))
     np.copyto(fresh, array.view(np.ndarray), casting="no" if array.dtype.isnative else "equiv")
     return fresh
+
+
+def foreseen(plan: Plan[Array], *, exactly: bool = False) -> Array:
+    """Give what a plan will result in, or zeros that will lie as it, without moving data.
+
+    `exactly` asks for the values too, whatever that costs.
+    """
+    if plan.outline is None or plan.obstacle is None:
+        return (plan.stand_in or plan.result)()
+    _, dtype = plan.outline
+    return plan.result() if exactly or dtype.hasobject else aligned_zeros(*plan.outline)
 
 
 def hides_values(array: Array) -> bool:
@@ -87,6 +109,21 @@ def representation_obstacle(array: Array) -> Obstacle | None:
             "keep it in aligned memory: a field of an aligned struct, or array.copy()",
         )
     return None
+
+
+def native_obstacle(array: Array) -> Obstacle | None:
+    """Find what keeps elements from being read in place by compiled code of other frameworks.
+
+    It loads a complex128 at once, from a 16-byte boundary, and ends the process elsewhere;
+    NumPy puts it on any boundary of 8.
+    """
+    found = representation_obstacle(array)
+    if found is not None or array.dtype.type is not np.complex128 or array.size == 0:
+        return found
+    if array.ctypes.data % array.itemsize == 0:
+        return None
+    fix = "keep it in memory of its own: array.copy()"
+    return Obstacle("its complex numbers do not lie on 16-byte boundaries", fix)
 
 
 def strides_obstacle(array: Array) -> Obstacle | None:

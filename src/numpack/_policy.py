@@ -64,8 +64,11 @@ class Plan(Generic[T]):
     caution : str
         What to warn about though memory is shared; empty for nothing.
     stand_in : callable
-        Makes an array like the result without moving data, so that `explain` can plan
-        the next hand-over; by default the result itself, which is free when shared.
+        Gives what the result will hold without moving data, so that `explain` can plan the
+        next hand-over; by default the result itself, which is free when shared.
+    outline : tuple of shape and dtype, or None
+        Of a result that is costly to make, and will lie in C order; for `explain` zeros
+        stand in for it where the next hand-over does not look at values (objects it does).
     """
 
     direction: str
@@ -77,6 +80,7 @@ class Plan(Generic[T]):
     how: str = "shared"
     caution: str = ""
     stand_in: Callable[[], T] | None = None
+    outline: tuple[tuple[int, ...], np.dtype[Any]] | None = None
 
 
 def carry_out(plan: Plan[T], copy: bool | None) -> T:

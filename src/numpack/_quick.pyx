@@ -204,7 +204,13 @@ cdef bint _is_ready(array, bint exported) except -1:
         and cnp.PyArray_ISBEHAVED_RO(array)
         and cnp.PyArray_TYPE(array) != cnp.NPY_VOID
         and (not exported or (cnp.PyArray_ISWRITEABLE(array) and name_of(array, &name)))
+        and (not exported or name.bits <= 64 or _is_on_boundary(array))
     )
+
+
+cdef bint _is_on_boundary(cnp.ndarray array) noexcept:
+    """Tell whether compiled code can load a complex128: see native_obstacle in _memory."""
+    return <size_t>cnp.PyArray_DATA(array) % <size_t>cnp.PyArray_ITEMSIZE(array) == 0
 
 
 cdef inline object _keeper(PyObject *cls, array):

@@ -13,7 +13,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from .. import _dtypes
 from .._leaving import leaving
-from .._memory import aligned_copy, from_interface, truth_obstacle
+from .._memory import aligned_copy, aligned_empty, from_interface, truth_obstacle
 from .._policy import Obstacle, Plan, describe, refuse
 from ..errors import InvalidValueError
 from .numpy import refuse_mask
@@ -76,18 +76,23 @@ def _of_image(image: Any) -> Plan[Array]:
         array = _of_dict(image)
         return array.view(np.uint8) != 0 if dtype == np.bool_ else array  # it gives 0 and 255
 
+    def writable() -> Array:
+        fresh = aligned_empty(shape, dtype)  # what Pillow gives are immutable bytes
+        fresh[...] = pixels()
+        return fresh
+
     return Plan(
         direction="from array interface",
         given=lambda: f"image of mode {image.mode} and size {image.size}",
         nbytes=math.prod(shape) * dtype.itemsize,
-        result=pixels,
+        result=writable,
         independent=lambda: aligned_copy(pixels()),
         obstacle=Obstacle(
             "Pillow's array interface is a copy of the pixels of the image",
             "keep them in an array, share that, and make the image of it: "
             "PIL.Image.fromarray(array)",
         ),
-        stand_in=lambda: np.empty(shape, dtype),
+        outline=(shape, dtype),
     )
 
 

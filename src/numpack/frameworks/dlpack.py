@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from .. import _dtypes, _exchange
 from .._description import HOST_DEVICES
 from .._doors import connect
@@ -332,7 +330,7 @@ def _of_device(obj: Any, about: Description) -> Plan[Array]:
             f"its memory is on device {about.device}, not the CPU's",
             "keep the array on the CPU, or use a consumer on its device",
         ),
-        stand_in=lambda: np.empty(about.shape, row.dtype),
+        outline=(about.shape, row.dtype),
     )
 
 

@@ -63,18 +63,22 @@ def from_numpy(array: Array, *, dtype: object = None) -> Plan[jax.Array]:
 
 
 def to_numpy(array: Any) -> Plan[Array]:
-    """Plan the way to the hub; the result is read-only, because JAX's arrays never change."""
+    """Plan the way to the hub; what is shared is read-only, as JAX's arrays never change."""
     row = _numpy_row(array)
     obstacle = _array_obstacle(array) or _packing_obstacle(row, array.size)
     take = _view if obstacle is None and array.size else np.asarray
+
+    def own() -> Array:
+        return aligned_copy(take(array))  # JAX keeps what np.asarray copies, and gives it again
+
     return Plan(
         direction="from JAX",
         given=lambda: _describe(array),
         nbytes=array.size * row.dtype.itemsize,
-        result=lambda: take(array),
-        independent=lambda: aligned_copy(take(array)),
+        result=own if obstacle else lambda: take(array),
+        independent=own,
         obstacle=obstacle,
-        stand_in=None if obstacle is None else lambda: np.zeros(array.shape, row.dtype),
+        outline=(array.shape, row.dtype),
     )
 
 

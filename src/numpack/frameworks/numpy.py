@@ -9,8 +9,8 @@ import numpy as np
 from .._mapping import behind
 from .._memory import (
     aligned_copy,
-    aligned_empty,
     hides_values,
+    native_obstacle,
     order_obstacle,
     plain,
     representation_obstacle,
@@ -41,7 +41,7 @@ def to_numpy(obj: Any) -> Plan[Array]:
         result=obj.copied,
         independent=obj.copied,
         obstacle=obstacle,
-        stand_in=lambda: aligned_empty(obj.shape, obj.dtype),
+        outline=(obj.shape, obj.dtype),
     )
 
 
@@ -134,12 +134,13 @@ def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan
 
 
 def _form_obstacle(array: Array, order: str, *, exported: bool) -> Obstacle | None:
+    represented = native_obstacle if exported else representation_obstacle
     if order == "C":
-        found = order_obstacle(array) or representation_obstacle(array)
+        found = order_obstacle(array) or represented(array)
         if found is not None and not array.flags.c_contiguous:
             found = Obstacle(found.why, f"{found.fix}, or order='K' to keep the strides")
     elif exported:
-        found = representation_obstacle(array) or strides_obstacle(plain(array))
+        found = represented(array) or strides_obstacle(plain(array))
     else:
         found = None
     return behind(array).obstacle() if found is None and exported else found

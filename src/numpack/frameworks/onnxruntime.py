@@ -18,11 +18,10 @@ from .._export import export
 from .._leaving import leaving, unprotected
 from .._memory import (
     aligned_copy,
-    aligned_empty,
     from_address,
+    native_obstacle,
     order_obstacle,
     plain,
-    representation_obstacle,
     writable_alias,
 )
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
@@ -67,7 +66,7 @@ def from_numpy(array: Array) -> Plan[OrtValue]:
         array,
         LABEL,
         lambda memory: _value(memory, row),
-        hindered=representation_obstacle(values) or order_obstacle(values),
+        hindered=native_obstacle(values) or order_obstacle(values),
         writes=True,
         caution=unprotected(LABEL, "OrtValue"),
     )
@@ -79,13 +78,13 @@ def to_numpy(value: Any) -> Plan[Array]:
     if refusal is not None:
         refuse(f"from {LABEL}", *refusal)
     if value.element_type() == _STRING:
-        return _copied(value, np.dtype(object), value.numpy, _STRINGS, None)
+        return _copied(value, np.dtype(object), value.numpy, _STRINGS)
     row = _numpy_row(value)
     if value.device_name() != "cpu":
         return _off_host(value, row)
     if row.bits < 8:
         unpack = functools.partial(_unpacked, value, row)
-        return _copied(value, row.dtype, unpack, _packed_obstacle(row), aligned_empty)
+        return _copied(value, row.dtype, unpack, _packed_obstacle(row))
 
     def share() -> Array:
         given = getattr(value, "_numpy_obj", None)  # ONNX Runtime ignores that it is read-only
@@ -203,13 +202,9 @@ _STRINGS = Obstacle(
 
 
 def _copied(
-    value: OrtValue,
-    dtype: DType,
-    copy: Callable[[], Array],
-    obstacle: Obstacle,
-    empty: Callable[[tuple[int, ...], DType], Array] | None,
+    value: OrtValue, dtype: DType, copy: Callable[[], Array], obstacle: Obstacle
 ) -> Plan[Array]:
-    """Plan a copy; `empty` makes an array that lies like it, None where values decide."""
+    """Plan a copy into memory that is made for it."""
     shape = tuple(value.shape())
     return Plan(
         direction=f"from {LABEL}",
@@ -218,7 +213,7 @@ def _copied(
         result=copy,
         independent=copy,
         obstacle=obstacle,
-        stand_in=None if empty is None else lambda: empty(shape, dtype),
+        outline=(shape, dtype),
     )
 
 
@@ -230,7 +225,7 @@ def _off_host(value: OrtValue, row: Row) -> Plan[Array]:
         why = f"OrtValue.numpy() does not bring it over from {device}"
         refuse(f"from {LABEL}", _describe(value), why, fix)
     obstacle = Obstacle(f"its memory is on {device}", fix)
-    return _copied(value, row.dtype, value.numpy, obstacle, np.empty)
+    return _copied(value, row.dtype, value.numpy, obstacle)
 
 
 def _numpy_row(value: OrtValue) -> Row:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from .. import _dtypes
 from .._mapping import map_open
-from .._memory import aligned_copy, aligned_empty
+from .._memory import aligned_copy
 from .._policy import Obstacle, Plan, describe, did_you_mean, refuse, wrong_type
 from ..errors import InvalidValueError, NotFoundError
 from .numpy import refuse_mask
@@ -191,7 +191,7 @@ def to_numpy(file: Any, *, tensor: str | None = None) -> Plan[Array]:
         result=lambda: array if obstacle is None else aligned_copy(array),
         independent=lambda: aligned_copy(array),
         obstacle=obstacle,
-        stand_in=None if obstacle is None else lambda: aligned_empty(array.shape, array.dtype),
+        outline=(array.shape, array.dtype),
     )
 
 

@@ -77,7 +77,7 @@ def to_numpy(tensor: Any) -> Plan[Array]:
         result=lambda: _array(value),
         independent=lambda: aligned_copy(_array(value)),
         obstacle=obstacle,
-        stand_in=None if obstacle is None else lambda: np.zeros(shape, row.dtype),
+        outline=None if _device_obstacle(value) is None else (shape, row.dtype),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from .. import _dtypes
@@ -12,8 +11,8 @@ from .._doors import Memory, connect
 from .._leaving import leaving, unprotected
 from .._memory import (
     aligned_copy,
+    native_obstacle,
     plain,
-    representation_obstacle,
     strides_obstacle,
     writable_alias,
 )
@@ -78,7 +77,7 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
         array,
         LABEL,
         tensor,
-        hindered=representation_obstacle(values) or strides_obstacle(values),
+        hindered=native_obstacle(values) or strides_obstacle(values),
         moved=_device_obstacle(target),
         writes=True,
         caution=unprotected(LABEL, "tensor"),
@@ -104,7 +103,7 @@ def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
         result=share if obstacle is None else resolve,
         independent=lambda: aligned_copy(share()) if obstacle is None else resolve(),
         obstacle=obstacle,
-        stand_in=None if obstacle is None else lambda: np.empty(tuple(tensor.shape), row.dtype),
+        outline=(tuple(tensor.shape), row.dtype),
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from .._memory import aligned_copy, alignment_obstacle, foreseen
 from .._policy import Plan, Route, Step, carry_out, check_copy, wrong_type
 from .._quick import sharing
 from ..errors import UnsupportedError, WrongTypeError
 from ..frameworks import Framework, by_name, of_object, way_out
+
+_CASTS = frozenset({"dtype", "type"})  # options that ask for another dtype
 
 
 @sharing
@@ -62,7 +65,7 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     check_copy(copy)
     source, sink = _source(x), by_name(target)
     leaving, arriving = _split(options, source, sink)
-    straight = None if leaving else _straight(x, source, sink, arriving)
+    straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
     if straight is not None:
         return carry_out(straight, copy)
     first: Plan[Any] = source.module().to_numpy(x, **leaving)
@@ -70,9 +73,10 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
         return carry_out(first, copy)
     arrive = sink.module().from_numpy
     if copy is not None and not copy and first.obstacle is not None:
-        arrive(_foreseen(first), **arriving)  # may refuse, which is so under every policy
+        _second(first, sink, arriving)  # may refuse, which is so under every policy
     if not copy:
-        return carry_out(arrive(carry_out(first, copy), **arriving), copy)
+        array = carry_out(first, copy)
+        return carry_out(_onward(array, first, sink, arriving), copy)
     if first.obstacle is None:
         return arrive(first.result(), **arriving).independent()
     return arrive(first.independent(), **arriving).result()
@@ -105,7 +109,8 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     Notes
     -----
     Where only the values decide they are looked at: objects and casts to Arrow are
-    converted, and what comes from Arrow as another dtype is too if it goes on.
+    converted, and what comes from Arrow as another dtype is too if it goes on; so are times
+    that were copied first, and what is asked for as another dtype.
 
     Examples
     --------
@@ -125,7 +130,7 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     steps: list[Step] = []
     direction = f"from {source.module().LABEL}"
     try:
-        straight = None if leaving else _straight(x, source, sink, arriving)
+        straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
         if straight is not None:
             return Route.of(source.name, sink.name, (Step.of(straight),))
         first: Plan[Any] = source.module().to_numpy(x, **leaving)
@@ -133,8 +138,7 @@ def explain(x: Any, target: str, **options: Any) -> Route:
             steps.append(Step.of(first))
         if sink.name != "numpy":
             direction = f"to {sink.module().LABEL}"
-            plan = sink.module().from_numpy(_foreseen(first), **arriving)
-            steps.append(Step.of(plan))
+            steps.append(Step.of(_second(first, sink, arriving)))
     except UnsupportedError as error:
         way = error.direction or direction
         steps.append(Step(way, "refused", reason=error.reason, fix=error.fix))
@@ -143,8 +147,11 @@ def explain(x: Any, target: str, **options: Any) -> Route:
 
 def _straight(
     x: object, source: Framework, sink: Framework, arriving: dict[str, Any]
-) -> Plan[Any] | None:
-    """Plan a way past the hub; ``None`` if both sides do not know one for this object."""
+) -> tuple[Plan[Any] | None, Any]:
+    """Plan a way past the hub; ``None`` if both sides do not know one for this object.
+
+    With it comes what to take to the hub then: of a stream what was read of it.
+    """
     departures = getattr(source.module(), "DEPARTURES", {})
     arrivals = getattr(sink.module(), "ARRIVALS", {})
     for bridge in departures.keys() & arrivals.keys():
@@ -157,8 +164,10 @@ def _straight(
             first.result() if first else crossing, **arriving
         )
         if plan is not None:
-            return plan if first is None else _computed(first, plan)
-    return None
+            return (plan if first is None else _computed(first, plan)), x
+        if _is_single_use(x):
+            x = crossing
+    return None, x
 
 
 def _computed(first: Plan[Any], then: Plan[Any]) -> Plan[Any]:
@@ -173,17 +182,41 @@ def _computed(first: Plan[Any], then: Plan[Any]) -> Plan[Any]:
     )
 
 
-def _foreseen(plan: Plan[Any]) -> Any:
-    """Give what a plan will result in, or an array of the same kind without moving data."""
-    return (plan.stand_in or plan.result)()
+def _second(first: Plan[Any], sink: Framework, arriving: dict[str, Any]) -> Plan[Any]:
+    """Plan the way on from what a plan will result in."""
+    array = foreseen(first)
+    if array.dtype.kind in "mM" or not _CASTS.isdisjoint(arriving):  # the values may decide
+        array = foreseen(first, exactly=True)
+    return _onward(array, first, sink, arriving)
+
+
+def _onward(
+    array: Any, first: Plan[Any], sink: Framework, arriving: dict[str, Any]
+) -> Plan[Any]:
+    """Plan the way on from the hub.
+
+    Where a copy came to lie is luck, and nobody else has it: what only stands in the way for
+    that reason is mended by moving it, and is no second copy that a user could avoid.
+    """
+    arrive = sink.module().from_numpy
+    plan: Plan[Any] = arrive(array, **arriving)
+    settled = array.flags.c_contiguous and alignment_obstacle(array) is None
+    if first.obstacle is None or plan.obstacle is None or settled or array.dtype.hasobject:
+        return plan
+    moved: Plan[Any] = arrive(aligned_copy(array), **arriving)
+    return plan if moved.obstacle is not None else moved
 
 
 def _refuse_single_use(x: object) -> None:
     """Refuse to look into a stream: whoever looks has used it up."""
-    again = hasattr(x, "__len__") or hasattr(x, "__arrow_c_array__")
-    if hasattr(x, "__arrow_c_stream__") and not again:
+    if _is_single_use(x):
         fix = "read it first: pyarrow.chunked_array(x)"
         wrong_type("explain", "an array that can be looked at twice", x, fix)
+
+
+def _is_single_use(x: object) -> bool:
+    again = hasattr(x, "__len__") or hasattr(x, "__arrow_c_array__")
+    return hasattr(x, "__arrow_c_stream__") and not again
 
 
 def _source(x: object) -> Framework:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from ..._memory import aligned_copy
+from ..._memory import aligned_copy, aligned_empty
 from ..._policy import Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
 from .convert import conversion, decoded, describe
@@ -16,6 +16,7 @@ from .views import mask, nbytes, null_count, own_mask, shareable, view, without_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..._dtypes import DType
     from ..._memory import Array
 
 _MAX_NDIM = 64
@@ -40,9 +41,9 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
         obstacle = Obstacle(
             f"it is in {len(chunks)} chunks", "convert chunk by chunk: array.chunk(i)"
         )
-        convert, stand_in = _concatenation(chunks), _zeros_like(chunks)
+        convert, outline = _concatenation(chunks)
     else:
-        convert, stand_in = conversion(chunks), None
+        convert, outline = conversion(chunks), None
     return Plan(
         direction="from Arrow",
         given=lambda: describe(source),
@@ -50,7 +51,7 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
         result=convert,
         independent=lambda: _writable(convert()),
         obstacle=obstacle,
-        stand_in=stand_in,
+        outline=outline,
     )
 
 
@@ -83,7 +84,6 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
         full = np.broadcast_to(hidden, data.shape).copy()
         return np.ma.MaskedArray(data, mask=full, copy=False)
 
-    stand_in = values.stand_in
     return Plan(
         direction="from Arrow",
         given=values.given,
@@ -91,7 +91,6 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
         result=lambda: masked(values.result()),
         independent=lambda: masked(values.independent()),
         obstacle=values.obstacle if encoded is None else _obstacle(encoded),
-        stand_in=None if stand_in is None else lambda: masked(stand_in()),
     )
 
 
@@ -156,13 +155,13 @@ def _obstacle(array: pa.Array) -> Obstacle | None:
     )
 
 
-def _concatenation(chunks: list[pa.Array]) -> Callable[[], Array]:
-    return lambda: np.concatenate([view(chunk) for chunk in chunks])
-
-
-def _zeros_like(chunks: list[pa.Array]) -> Callable[[], Array]:
-    shown = view(chunks[0])
-    return lambda: np.zeros((sum(map(len, chunks)), *shown.shape[1:]), shown.dtype)
+def _concatenation(
+    chunks: list[pa.Array],
+) -> tuple[Callable[[], Array], tuple[tuple[int, ...], DType]]:
+    """Give how to put chunks together, and the outline of what comes of it."""
+    views = [view(chunk) for chunk in chunks]
+    shape, dtype = (sum(map(len, chunks)), *views[0].shape[1:]), views[0].dtype
+    return lambda: np.concatenate(views, out=aligned_empty(shape, dtype)), (shape, dtype)
 
 
 def _writable(array: Array) -> Array:

@@ -134,7 +134,7 @@ def _copied(
         result=make,
         independent=make,
         obstacle=obstacle,
-        stand_in=None if dtype.hasobject else lambda: aligned_empty(obj.shape, dtype),
+        outline=(obj.shape, dtype),
     )
 
 
@@ -216,7 +216,8 @@ def _categorical(obj: Any, array: pd.Categorical, nulls: str) -> Plan[Array]:
 
     dtype = _with_place(kinds.dtype) if converts else kinds.dtype
     why, fix = "its values are codes", "pass the codes and categories of .array"
-    return _copied(obj, dtype, written, Obstacle(why, fix))
+    plan = _copied(obj, dtype, written, Obstacle(why, fix))
+    return dataclasses.replace(plan, outline=None) if nulls == "mask" else plan
 
 
 def _written_out(obj: Any, array: Any) -> Plan[Array]:

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..._columns import position
-from ..._memory import aligned_empty, from_address
+from ..._memory import aligned_empty, foreseen, from_address
 from ..._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..arrow.bridge import by_arrow, by_columns, over, to_hub
 from ..arrow.table import names
@@ -93,7 +93,7 @@ def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
     """Plan one 2-D array of all columns: Polars keeps each by itself."""
     given = f"frame of {frame.width} columns and {frame.height:,} rows"
     plans = [_plan_series(series, nulls) for series in frame.get_columns()]
-    shown = [(plan.stand_in or plan.result)() for plan in plans]
+    shown = list(map(foreseen, plans))
     if len({each.dtype for each in shown}) != 1 or len({each.shape for each in shown}) != 1:
         kinds = ", ".join(sorted({str(dtype) for dtype in frame.dtypes})) or "no columns"
         why = f"a 2-D array has one dtype, and these columns do not become one: {kinds}"
@@ -102,14 +102,13 @@ def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
 
     def gathered() -> Array:
         arrays = [plan.result() for plan in plans]
-        cells = arrays[0].shape[1:]
-        fresh = aligned_empty((len(arrays), frame.height, *cells), arrays[0].dtype)
-        for row, array in zip(fresh, arrays, strict=True):
-            row[...] = np.ma.getdata(array)
-        if any(isinstance(array, np.ma.MaskedArray) for array in arrays):
-            mask = np.stack([np.ma.getmaskarray(array) for array in arrays])
-            return np.moveaxis(np.ma.MaskedArray(fresh, mask=mask), 0, 1)
-        return np.moveaxis(fresh, 0, 1)
+        fresh = aligned_empty(shape, first.dtype)
+        for i, array in enumerate(arrays):
+            fresh[:, i] = np.ma.getdata(array)
+        if not masked:
+            return fresh
+        mask = np.stack([np.ma.getmaskarray(array) for array in arrays], axis=1)
+        return np.ma.MaskedArray(fresh, mask=mask)
 
     obstacle = next(filter(None, (plan.obstacle for plan in plans)), None)
     if obstacle is None and not _lie_together(shown):
@@ -118,6 +117,7 @@ def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
     width, first = frame.width, shown[0]
     strides = (*first.strides[:1], first.nbytes, *first.strides[1:])
     shape = (first.shape[0], width, *first.shape[1:])
+    masked = any(isinstance(column, np.ma.MaskedArray) for column in shown)
 
     def share() -> Array:
         return from_address(
@@ -131,7 +131,7 @@ def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
         result=share if obstacle is None else gathered,
         independent=gathered,
         obstacle=obstacle,
-        stand_in=None if obstacle is None else lambda: np.empty(shape, first.dtype),
+        outline=None if masked else (shape, first.dtype),
     )
 
 
