@@ -8,12 +8,14 @@ import pyarrow as pa
 import pytest
 import torch
 from support.memory import address
+from support.sides import side
 
 import numpack
 from numpack import (
     CopyWarning,
     IndexRangeError,
     InvalidValueError,
+    MissingDependencyError,
     NotFoundError,
     NullError,
     NumPack,
@@ -200,6 +202,42 @@ def test_doors_from_other_frameworks():
         ZeroCopyArray.from_torch(t.t(), copy=False)
     assert ZeroCopyArray.from_torch(t.t(), order="K", copy=False).array.shape == (3, 2)
     assert ZeroCopyArray.from_torch(t, copy=True).array.ctypes.data != t.data_ptr()
+
+
+EXITS = {
+    "jax": ZeroCopyArray.to_jax,
+    "tensorflow": ZeroCopyArray.to_tensorflow,
+    "pandas": ZeroCopyArray.to_pandas,
+    "polars": ZeroCopyArray.to_polars,
+    "torch": ZeroCopyArray.to_torch,
+}
+
+
+@pytest.mark.parametrize("name", EXITS)
+def test_doors_to_other_frameworks(name):
+    door = ZeroCopyArray(np.arange(6, dtype="f4"), copy=True)  # on a 64-byte boundary
+    where = address(door.array)
+    for leave in (EXITS[name], lambda door, **options: door.to(name, **options)):
+        assert side(name).address(leave(door, copy=False)) == where
+        assert side(name).address(leave(door, copy=True)) != where
+        assert side(name).values(leave(door)).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_options_go_through_the_door():
+    door = ZeroCopyArray(np.arange(6.0).reshape(3, 2))
+    with pytest.warns(CopyWarning, match="it has to be cast to float32") as caught:
+        assert door.to_jax(dtype="float32").dtype == "float32"
+    assert caught[0].filename == __file__
+    assert door.to("polars", schema=["a", "b"], copy=True).columns == ["a", "b"]
+    with pytest.raises(WrongTypeError, match="there is no option 'schema'"):
+        door.to("torch", schema=["a"])
+    with pytest.raises(InvalidValueError, match="no framework is called 'spark'"):
+        door.to("spark")
+
+
+def test_door_to_a_device_says_what_is_missing():
+    with pytest.raises((MissingDependencyError, UnsupportedError), match="[Cc]u[Pp]y"):
+        ZeroCopyArray(np.zeros(3)).to_cupy()
 
 
 def test_door_keeps_a_mask_and_refuses_to_lose_it():
