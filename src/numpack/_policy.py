@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NULLS = ("convert", "mask", "raise")
+MASK_OR_FILL = (
+    "pass nulls='mask' for a masked array over the same memory, or fill them first for a "
+    "framework that has no masks"
+)
 _PACKAGE = f"{os.path.dirname(__file__)}{os.sep}"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..._memory import aligned_copy, aligned_empty
-from ..._policy import Obstacle, Plan, check_nulls, refuse
+from ..._policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
 from .convert import conversion, decoded, describe
 from .views import mask, nbytes, null_count, own_mask, shareable, view, without_nulls
@@ -140,7 +140,7 @@ def _obstacle(array: pa.Array) -> Obstacle | None:
     if nulls and shareable(without_nulls(array)):
         return Obstacle(
             f"{nulls:,} of its values are null, which NumPy has no place for",
-            "pass nulls='mask' for a masked array over the same memory",
+            MASK_OR_FILL,
         )
     if pa.types.is_boolean(kind):
         return Obstacle("Arrow packs booleans as bits", "keep them as pa.bool8()")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..._columns import position
 from ..._memory import aligned_copy, aligned_empty
-from ..._policy import Obstacle, Plan, refuse, wrong_type
+from ..._policy import MASK_OR_FILL, Obstacle, Plan, refuse, wrong_type
 from ...errors import NullError
 from .. import by_name
 
@@ -157,7 +157,7 @@ def _with_nulls(obj: Any, values: Array, mask: Array, nulls: str) -> Plan[Array]
         return _shared(obj, values)
     _refuse_rounding(obj, values[~mask])
     why = f"{count:,} of its values are missing, which NumPy has no place for"
-    obstacle = Obstacle(why, "pass nulls='mask' for a masked array over the same memory")
+    obstacle = Obstacle(why, MASK_OR_FILL)
     dtype = _with_place(values.dtype)
     return _copied(obj, dtype, lambda: _filled(values, mask), obstacle)
 
