@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
 from .._memory import aligned_copy, alignment_obstacle, foreseen
 from .._policy import Plan, Route, Step, carry_out, check_copy, wrong_type
 from .._quick import sharing
-from ..errors import UnsupportedError, WrongTypeError
+from ..errors import UnsupportedError, WrongTypeError, ZeroCopyError
 from ..frameworks import Framework, by_name, of_object, way_out
 
 _CASTS = frozenset({"dtype", "type"})  # options that ask for another dtype
@@ -73,7 +74,8 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
         return carry_out(first, copy)
     arrive = sink.module().from_numpy
     if copy is not None and not copy and first.obstacle is not None:
-        _second(first, sink, arriving)  # may refuse, which is so under every policy
+        with contextlib.suppress(ZeroCopyError):  # the first step's own is raised below
+            _second(first, sink, arriving)  # may refuse, which is so under every policy
     if not copy:
         array = carry_out(first, copy)
         return carry_out(_onward(array, first, sink, arriving), copy)
