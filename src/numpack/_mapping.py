@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from ._pages import FileMapping, mappings_between, origin_of
+from ._pages import PRIVATE, READABLE, FileMapping, mappings_between, origin_of
 from ._policy import Obstacle
 from .errors import ZeroCopyError
 
@@ -55,16 +55,19 @@ def map_file(path: str | os.PathLike[str], nbytes: int) -> Array:
     return map_open(os.open(path, os.O_RDONLY | os.O_CLOEXEC), os.fspath(path), nbytes)
 
 
-def map_open(descriptor: int, path: str, nbytes: int) -> Array:
-    """Map an open file as `map_file` does, and keep its descriptor.
+def map_open(descriptor: int, path: str, nbytes: int, *, readable: bool = False) -> Array:
+    """Map an open file as `map_file` does.
 
     Parameters
     ----------
     descriptor : int
-        Closed with the mapping.
+        Belongs to the mapping from now on.
     path : str
         Where the file was found.
     nbytes : int
+    readable : bool, default False
+        Map pages that nobody can write to: a write past NumPy kills the process, so that
+        users get no views of them but `lendable` ones.
 
     Raises
     ------
@@ -76,8 +79,15 @@ def map_open(descriptor: int, path: str, nbytes: int) -> Array:
         empty = np.empty(0, np.uint8)
         empty.flags.writeable = False
         return empty
-    array: Array = np.frombuffer(FileMapping(descriptor, nbytes, path), np.uint8)  # type: ignore[call-overload]  # buffers are typed from 3.12 on
+    mapping = FileMapping(descriptor, nbytes, path, READABLE if readable else PRIVATE)
+    array: Array = np.frombuffer(mapping, np.uint8)  # type: ignore[call-overload]  # buffers are typed from 3.12 on
     return array
+
+
+def pages_of(array: Array) -> FileMapping | None:
+    """Return the mapping of this package that an array is a view of, if it is one."""
+    root = _root(array)
+    return root if isinstance(root, FileMapping) else None
 
 
 class Origin(NamedTuple):

@@ -72,6 +72,30 @@ numpack_is_written_in_place(int descriptor)
 #define MAP_NORESERVE 0
 #endif
 
+/* Whether a page that /proc/self/pagemap describes differs from its file: bit 63 a page is
+ * present, 62 swapped, 61 of a file (Linux, admin-guide/mm/pagemap). */
+static int
+numpack_is_modified(uint64_t entry)
+{
+    return (entry >> 62) != 0 && !(entry >> 61 & 1);
+}
+
+/* Pages of a file that are only read: private, so that any file system maps them, and not
+ * writable, so that they take no memory of their own and always show the file. */
+static void *
+numpack_map_readable(size_t length, int descriptor)
+{
+    void *found = mmap(NULL, length, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    return found == MAP_FAILED ? NULL : found;
+}
+
+static void *
+numpack_map_shared(size_t length, int descriptor)
+{
+    void *found = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    return found == MAP_FAILED ? NULL : found;
+}
+
 /* Pages of the file until they are written. Without MAP_NORESERVE the size of the file would
  * count against the memory of the machine (proc(5), vm.overcommit_memory); where nothing is
  * ever overcommitted, a mapping that cannot be written takes none. */

@@ -2,15 +2,20 @@
 """Pages of files in memory: private ones, and where shared ones may be written."""
 
 import os
+import weakref
 
 cimport cython
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
-from cpython.ref cimport Py_DECREF
+cimport numpy as cnp
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcmp
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY, open as open_file
 from posix.mman cimport munmap
 from posix.stat cimport fstat, struct_stat
-from posix.unistd cimport close
+from posix.unistd cimport close, pread
 
 cdef extern from "_pages.h" nogil:
     struct numpack_mapping:
@@ -21,28 +26,61 @@ cdef extern from "_pages.h" nogil:
         int maps, uint64_t address, numpack_mapping *found, char *name, uint32_t room)
     int numpack_is_written_in_place(int descriptor)
     void *numpack_map_private(void *address, size_t length, int descriptor)
+    void *numpack_map_readable(size_t length, int descriptor)
+    void *numpack_map_shared(size_t length, int descriptor)
+    bint numpack_is_modified(uint64_t entry)
+
+cdef extern from "numpy/arrayobject.h":
+    PyTypeObject PyArray_Type
+    object PyArray_NewFromDescr(
+        PyTypeObject *, cnp.PyArray_Descr *, int, const cnp.npy_intp *, const cnp.npy_intp *,
+        void *, int, PyObject *)
+    int PyArray_SetBaseObject(cnp.ndarray, PyObject *) except -1
+
+cnp.import_array()
 
 
-# The mappings there are: address to length, path, device and inode.
+# The mappings that arrays of users may lie in: address to length, path, device and inode.
 cdef dict ORIGINS = {}
+
+# The mappings that keep a descriptor, by weak references, the oldest first.
+cdef list RECENT = []
+
+cdef enum:
+    DESCRIPTORS = 16  # kept at most, however many files are mapped
+    COMPARED = 1 << 16  # bytes up to which to compare costs no more than to ask the kernel
+    ASKED = 1 << 26  # bytes up to which to ask it costs no more than to map them again
+    ENTRIES = 512  # of the page map, read at a time
+
+cdef size_t PAGE = os.sysconf("SC_PAGE_SIZE")
+
+cdef enum:
+    PRIVATE_KIND, READABLE_KIND, SHARED_KIND, TWIN_KIND
+
+PRIVATE, READABLE, SHARED = PRIVATE_KIND, READABLE_KIND, SHARED_KIND
 
 
 @cython.final
 @cython.no_gc
 cdef class FileMapping:
-    """The first bytes of a file, mapped privately; a buffer that is read-only.
+    """The first bytes of a file in memory: a buffer.
 
-    Its pages could be written all the same, privately. It stays valid when the file is
-    unlinked, and can be found again through the descriptor, which it owns.
+    It stays valid when the file is unlinked and its descriptor is closed. The descriptors of
+    the last few mappings are kept, to map a file once more that has been unlinked.
 
     Parameters
     ----------
     descriptor : int
-        Closed with the mapping, or if the file cannot be mapped.
+        Belongs to the mapping from now on, unless that is `SHARED`; closed if the file cannot
+        be mapped.
     length : int
         Positive.
     path : str
         Where the file was found.
+    kind : {PRIVATE, READABLE, SHARED}
+        `PRIVATE`: a read-only buffer whose pages can be written all the same, privately.
+        `READABLE`: pages that cannot be written; see `lend`. `SHARED`: a writable buffer, whose
+        writes reach the file.
 
     Raises
     ------
@@ -53,22 +91,37 @@ cdef class FileMapping:
     """
 
     cdef int descriptor
+    cdef int kind
     cdef size_t length
     cdef void *address
+    cdef object path
+    cdef object identity
+    cdef FileMapping twin  # private pages of the same file, of which views are lent
+    cdef size_t lent_from  # what was lent of the twin lies between these
+    cdef size_t lent_to
     cdef object __weakref__
 
-    def __cinit__(self, int descriptor, int64_t length, str path):
+    def __cinit__(self, int descriptor, int64_t length, str path, int kind=PRIVATE_KIND):
         cdef struct_stat status
-        self.descriptor = descriptor
+        self.descriptor = descriptor if kind in (PRIVATE_KIND, READABLE_KIND) else -1
         if fstat(descriptor, &status) < 0:
             raise OSError(errno, os.strerror(errno))
         if length <= 0 or status.st_size < length:
             raise ValueError(f"the file has {status.st_size} bytes, not {length}")
-        self.length = length
-        self.address = numpack_map_private(NULL, length, descriptor)
+        self.length, self.kind, self.path = length, kind, path
+        self.identity = status.st_dev, status.st_ino
+        if kind == READABLE_KIND:
+            self.address = numpack_map_readable(length, descriptor)
+        elif kind == SHARED_KIND:
+            self.address = numpack_map_shared(length, descriptor)
+        else:
+            self.address = numpack_map_private(NULL, length, descriptor)
         if self.address == NULL:
-            raise OSError(errno, os.strerror(errno))
-        ORIGINS[<uintptr_t>self.address] = length, path, (status.st_dev, status.st_ino)
+            raise OSError(errno, os.strerror(errno), path)
+        if kind != SHARED_KIND:
+            ORIGINS[<uintptr_t>self.address] = length, path, self.identity
+        if self.descriptor >= 0:
+            keep_descriptor(self)
 
     def __dealloc__(self):
         if self.address != NULL:
@@ -78,8 +131,152 @@ cdef class FileMapping:
             close(self.descriptor)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
-        PyBuffer_FillInfo(buffer, self, self.address, self.length, True, flags)
+        cdef bint read_only = self.kind != SHARED_KIND
+        PyBuffer_FillInfo(buffer, self, self.address, self.length, read_only, flags)
         Py_DECREF(None)  # which Cython has put into `buffer.obj`, and that has overwritten
+
+    def lend(self, cnp.ndarray array not None):
+        """Return a view like `array` of private pages, for anybody to use.
+
+        Who writes to it, past NumPy, changes private pages and neither the file nor what is
+        lent later: pages that somebody has written to are not lent again.
+
+        Parameters
+        ----------
+        array : ndarray
+            A view of this mapping, which has to be `READABLE`; any other is returned itself.
+
+        Returns
+        -------
+        ndarray or None
+            Read-only, of the same values, shape and strides. ``None`` if the file cannot be
+            mapped again, because it has been unlinked or no memory is to be had.
+        """
+        cdef size_t start, stop
+        cdef cnp.ndarray view
+        if not self.find_pages(array, &start, &stop):
+            return array
+        if self.twin is None or not self.is_lendable(start, stop):
+            self.map_twin()
+            if self.twin is None:
+                return None
+        if self.lent_to == 0:
+            self.lent_from, self.lent_to = start, stop
+        self.lent_from, self.lent_to = min(self.lent_from, start), max(self.lent_to, stop)
+        Py_INCREF(<object>cnp.PyArray_DESCR(array))
+        view = PyArray_NewFromDescr(
+            &PyArray_Type, cnp.PyArray_DESCR(array), cnp.PyArray_NDIM(array),
+            cnp.PyArray_DIMS(array), cnp.PyArray_STRIDES(array),
+            <char *>self.twin.address + (<char *>cnp.PyArray_DATA(array) - <char *>self.address),
+            0, NULL,
+        )
+        Py_INCREF(self.twin)  # which is stolen
+        PyArray_SetBaseObject(view, <PyObject *>self.twin)
+        return view
+
+    cdef bint find_pages(self, cnp.ndarray array, size_t *start, size_t *stop) noexcept:
+        """Find the pages, as offsets in the mapping, that hold an array; tell if any do."""
+        cdef int axis
+        cdef char *lowest = <char *>cnp.PyArray_DATA(array)
+        cdef char *beyond = lowest + cnp.PyArray_ITEMSIZE(array)
+        cdef cnp.npy_intp reach
+        for axis in range(cnp.PyArray_NDIM(array)):
+            reach = (cnp.PyArray_DIM(array, axis) - 1) * cnp.PyArray_STRIDE(array, axis)
+            if reach < 0:
+                lowest += reach
+            else:
+                beyond += reach
+        if lowest < <char *>self.address or beyond > <char *>self.address + self.length:
+            return False
+        start[0] = (lowest - <char *>self.address) // PAGE * PAGE
+        stop[0] = min((beyond - <char *>self.address + PAGE - 1) // PAGE * PAGE, self.length)
+        return cnp.PyArray_SIZE(array) * cnp.PyArray_ITEMSIZE(array) != 0
+
+    cdef bint is_lendable(self, size_t start, size_t stop) noexcept:
+        """Tell whether nobody can have written to some of the pages that are lent."""
+        if start >= self.lent_to or stop <= self.lent_from:
+            return True
+        if stop - start <= COMPARED:
+            return memcmp(
+                <char *>self.address + start, <char *>self.twin.address + start, stop - start
+            ) == 0
+        if stop - start > ASKED:
+            return False
+        return are_clean(<uintptr_t>self.twin.address + start, stop - start)
+
+    cdef int map_twin(self) except -1:
+        """Map the file once more; there is no twin afterwards if that cannot be done."""
+        cdef struct_stat status
+        cdef int descriptor = self.descriptor
+        self.twin, self.lent_from, self.lent_to = None, 0, 0
+        if descriptor < 0:
+            descriptor = open_file(os.fsencode(self.path), O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+            if descriptor < 0:
+                return 0
+        try:
+            if fstat(descriptor, &status) == 0 and self.identity == (status.st_dev, status.st_ino):
+                self.twin = FileMapping(descriptor, self.length, self.path, TWIN_KIND)
+        except (OSError, ValueError):
+            pass
+        finally:
+            if descriptor != self.descriptor:
+                close(descriptor)
+        return 0
+
+    cdef int drop_descriptor(self) except -1:
+        """Close the descriptor, once there are pages to lend without it."""
+        cdef int descriptor = self.descriptor
+        if descriptor >= 0:
+            if self.kind == READABLE_KIND and self.twin is None:
+                self.map_twin()
+            self.descriptor = -1
+            close(descriptor)
+        return 0
+
+
+cdef int keep_descriptor(FileMapping mapping) except -1:
+    cdef FileMapping oldest
+    RECENT.append(weakref.ref(mapping))
+    while len(RECENT) > DESCRIPTORS:
+        try:
+            oldest = RECENT.pop(0)()
+        except IndexError:  # another thread was quicker
+            break
+        if oldest is not None:
+            oldest.drop_descriptor()
+    return 0
+
+
+def close_descriptors() -> None:
+    """Close the descriptors of all mappings, which stay valid."""
+    cdef FileMapping mapping
+    while RECENT:
+        try:
+            mapping = RECENT.pop()()
+        except IndexError:
+            break
+        if mapping is not None:
+            mapping.drop_descriptor()
+
+
+cdef bint are_clean(uintptr_t address, size_t length) noexcept:
+    """Tell whether no page of a private mapping was written, and so differs from its file."""
+    cdef uint64_t[ENTRIES] entries
+    cdef uint64_t page = address // PAGE, beyond = (address + length + PAGE - 1) // PAGE
+    cdef size_t i, count
+    cdef int table = open_file(b"/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
+    cdef bint clean = table >= 0
+    while clean and page < beyond:
+        count = min(<uint64_t>ENTRIES, beyond - page)
+        if pread(table, entries, 8 * count, 8 * page) != <ssize_t>(8 * count):
+            clean = False
+            break
+        for i in range(count):
+            clean = clean and not numpack_is_modified(entries[i])
+        page += count
+    if table >= 0:
+        close(table)
+    return clean
 
 
 def origin_of(uintptr_t address):

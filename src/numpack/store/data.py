@@ -171,7 +171,7 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     name = entry.data_file
     path = f"{folder.path}/{name}"
     try:
-        memory = map_open(folder.open(name), path, entry.nbytes)
+        memory = map_open(folder.open(name), path, entry.nbytes, readable=True)
     except ValueError:  # what is said of a file that is shorter
         raise too_short(folder, entry) from None
     return shaped(memory, entry.dtype, entry.stored), path

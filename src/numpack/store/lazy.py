@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .._mapping import map_file
+from .._mapping import map_open, pages_of
 from .._memory import aligned_copy
 from .._policy import Obstacle
 from ..errors import CorruptStoreError, UnsupportedError, WrongTypeError, ZeroCopyError
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from .._dtypes import DType
     from .._memory import Array
     from .dropped import Dropped, Numbers
+
+
+_ITERATED = 1 << 16  # bytes of the rows that are lent at a time
+_UNLINKED = (
+    "the array's file has been deleted, and its pages were written to; load it from the store "
+    "again, or pass copy=True"
+)
 
 
 class LazyArray(NDArrayOperatorsMixin):
@@ -53,14 +62,15 @@ class LazyArray(NDArrayOperatorsMixin):
            [5., 6.]])
     """
 
-    __slots__ = ("__weakref__", "_dropped", "_origin", "_stored", "shape")
+    __slots__ = ("__weakref__", "_dropped", "_origin", "_pages", "_stored", "shape")
 
     def __init__(self, stored: Array, path: str | None, dropped: Dropped | None) -> None:
         self._origin = stored.shape, path, dropped
         span = None if dropped is None else dropped.span()
         if dropped is not None and span is not None:  # rows that lie together are shared
             stored, dropped = stored[span], None
-        self._stored = stored
+        self._stored = stored  # which no view that anybody gets lies in
+        self._pages = pages_of(stored)
         self._dropped = dropped
         self.shape: tuple[int, ...] = stored.shape
         if dropped is not None:
@@ -94,11 +104,12 @@ class LazyArray(NDArrayOperatorsMixin):
     @property
     def T(self) -> Array:  # noqa: N802 -- NumPy's name
         """The transposed array, a read-only view."""
-        return self._array.T
+        view: Array = self._lent(self._array.T)
+        return view
 
     @property
     def _array(self) -> Array:
-        """The mapping itself, or a copy of the rows that were not dropped."""
+        """The mapping itself, to compute with, or a copy of the rows that were not dropped."""
         if self._dropped is None:
             return self._stored
         array = self._rows(np.arange(len(self)))
@@ -107,7 +118,23 @@ class LazyArray(NDArrayOperatorsMixin):
 
     def reshape(self, *shape: Any, **options: Any) -> Array:
         """Give a read-only view of another shape; see `numpy.ndarray.reshape`."""
-        return self._array.reshape(*shape, **options)
+        view: Array = self._lent(self._array.reshape(*shape, **options))
+        return view
+
+    def _lent(self, found: Any) -> Any:
+        """Return a view of the mapping as one that anybody may have, and all else as it is.
+
+        A framework that ignores that it is read-only writes to private pages, of which
+        nothing is read and lent again. Where there can be no more such pages, because the
+        file has been unlinked, the rows are copied.
+        """
+        if self._pages is None or not isinstance(found, np.ndarray):
+            return found
+        view = self._pages.lend(found)
+        if view is None:
+            view = aligned_copy(found)
+            view.flags.writeable = False
+        return view
 
     def copied(self) -> Array:
         """Copy the rows into independent, writable, 64-byte-aligned memory."""
@@ -172,9 +199,15 @@ class LazyArray(NDArrayOperatorsMixin):
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the rows, read-only views."""
-        if self._dropped is None:
+        if self._dropped is None and self.ndim < 2:  # noqa: PLR2004 -- elements, or an error
             return iter(self._stored)
+        if self._dropped is None:
+            return itertools.chain.from_iterable(self._lent(rows) for rows in self._runs())
         return (self[row] for row in range(len(self)))
+
+    def _runs(self) -> Iterator[Array]:
+        step = max(1, _ITERATED * len(self) // max(1, self.nbytes))
+        return (self._stored[row : row + step] for row in range(0, len(self), step))
 
     def __getitem__(self, key: Any) -> Any:
         """Index as NumPy does.
@@ -186,7 +219,7 @@ class LazyArray(NDArrayOperatorsMixin):
         if picked is not None:
             return picked
         if self._dropped is None:
-            return self._stored[key]
+            return self._lent(self._stored[key])
         return self._of_kept(key)
 
     def _of_kept(self, key: Any) -> Any:
@@ -221,7 +254,10 @@ class LazyArray(NDArrayOperatorsMixin):
         if obstacle is not None and copy is False:
             raise ZeroCopyError(f"a copy is needed: {obstacle.why}; {obstacle.fix}")
         if not copy and (dtype is None or dtype == self.dtype):
-            return self._array
+            array: Array = self._lent(self._array)
+            if copy is False and self._pages is not None and pages_of(array) is None:
+                raise ZeroCopyError(f"a copy is needed: {_UNLINKED}")
+            return array
         if obstacle is not None:
             return self.copied().astype(dtype or self.dtype, copy=False)
         return np.array(self._array, dtype=dtype, copy=copy)
@@ -290,7 +326,8 @@ def _map_again(
     path: str, dtype: DType, shape: tuple[int, ...], dropped: Dropped | None
 ) -> LazyArray:
     try:
-        memory = map_file(path, math.prod(shape) * dtype.itemsize)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        memory = map_open(descriptor, path, math.prod(shape) * dtype.itemsize, readable=True)
     except FileNotFoundError:
         msg = (
             f"the array's file {path} is gone: it was dropped or saved anew since the "
