@@ -1,3 +1,5 @@
+from typing import Any
+
 from ._memory import Array
 
 PRIVATE: int
@@ -6,7 +8,7 @@ SHARED: int
 
 class FileMapping:
     def __init__(self, descriptor: int, length: int, path: str, kind: int = ...) -> None: ...
-    def lend(self, array: Array) -> Array | None: ...
+    def lend(self, found: Any) -> Any: ...
 
 def close_descriptors() -> None: ...
 

@@ -30,6 +30,16 @@ cdef extern from "_pages.h" nogil:
     void *numpack_map_shared(size_t length, int descriptor)
     bint numpack_is_modified(uint64_t entry)
 
+cdef extern from "<sys/resource.h>" nogil:
+    enum:
+        RUSAGE_SELF
+
+    struct rusage:
+        long ru_minflt
+        long ru_majflt
+
+    int getrusage(int who, rusage *usage)
+
 cdef extern from "numpy/arrayobject.h":
     PyTypeObject PyArray_Type
     object PyArray_NewFromDescr(
@@ -99,6 +109,9 @@ cdef class FileMapping:
     cdef FileMapping twin  # private pages of the same file, of which views are lent
     cdef size_t lent_from  # what was lent of the twin lies between these
     cdef size_t lent_to
+    cdef int64_t faults  # of this process, when these bytes of the twin were clean
+    cdef size_t clean_from
+    cdef size_t clean_to
     cdef object __weakref__
 
     def __cinit__(self, int descriptor, int64_t length, str path, int kind=PRIVATE_KIND):
@@ -135,16 +148,16 @@ cdef class FileMapping:
         PyBuffer_FillInfo(buffer, self, self.address, self.length, read_only, flags)
         Py_DECREF(None)  # which Cython has put into `buffer.obj`, and that has overwritten
 
-    def lend(self, cnp.ndarray array not None):
-        """Return a view like `array` of private pages, for anybody to use.
+    def lend(self, found):
+        """Return a view like another of private pages, for anybody to use.
 
         Who writes to it, past NumPy, changes private pages and neither the file nor what is
         lent later: pages that somebody has written to are not lent again.
 
         Parameters
         ----------
-        array : ndarray
-            A view of this mapping, which has to be `READABLE`; any other is returned itself.
+        found : object
+            A view of this mapping, which has to be `READABLE`; all else is returned itself.
 
         Returns
         -------
@@ -153,15 +166,19 @@ cdef class FileMapping:
             mapped again, because it has been unlinked or no memory is to be had.
         """
         cdef size_t start, stop
-        cdef cnp.ndarray view
-        if not self.find_pages(array, &start, &stop):
+        cdef cnp.ndarray view, array
+        if not isinstance(found, cnp.ndarray):
+            return found
+        array = found
+        if not self.find(array, &start, &stop):
             return array
         if self.twin is None or not self.is_lendable(start, stop):
             self.map_twin()
             if self.twin is None:
                 return None
+        start, stop = start // PAGE * PAGE, (stop + PAGE - 1) // PAGE * PAGE
         if self.lent_to == 0:
-            self.lent_from, self.lent_to = start, stop
+            self.lent_from = start
         self.lent_from, self.lent_to = min(self.lent_from, start), max(self.lent_to, stop)
         Py_INCREF(<object>cnp.PyArray_DESCR(array))
         view = PyArray_NewFromDescr(
@@ -174,8 +191,8 @@ cdef class FileMapping:
         PyArray_SetBaseObject(view, <PyObject *>self.twin)
         return view
 
-    cdef bint find_pages(self, cnp.ndarray array, size_t *start, size_t *stop) noexcept:
-        """Find the pages, as offsets in the mapping, that hold an array; tell if any do."""
+    cdef bint find(self, cnp.ndarray array, size_t *start, size_t *stop) noexcept:
+        """Find the bytes of the mapping that an array lies in; tell if there are any."""
         cdef int axis
         cdef char *lowest = <char *>cnp.PyArray_DATA(array)
         cdef char *beyond = lowest + cnp.PyArray_ITEMSIZE(array)
@@ -188,27 +205,38 @@ cdef class FileMapping:
                 beyond += reach
         if lowest < <char *>self.address or beyond > <char *>self.address + self.length:
             return False
-        start[0] = (lowest - <char *>self.address) // PAGE * PAGE
-        stop[0] = min((beyond - <char *>self.address + PAGE - 1) // PAGE * PAGE, self.length)
+        start[0], stop[0] = lowest - <char *>self.address, beyond - <char *>self.address
         return cnp.PyArray_SIZE(array) * cnp.PyArray_ITEMSIZE(array) != 0
 
     cdef bint is_lendable(self, size_t start, size_t stop) noexcept:
-        """Tell whether nobody can have written to some of the pages that are lent."""
+        """Tell whether nobody has written to these bytes of the pages that are lent.
+
+        Who writes to a private page for the first time causes a page fault, so that none can
+        have been written if there was no fault since this was found out last.
+        """
+        cdef int64_t faults
         if start >= self.lent_to or stop <= self.lent_from:
             return True
         if stop - start <= COMPARED:
             return memcmp(
                 <char *>self.address + start, <char *>self.twin.address + start, stop - start
             ) == 0
+        faults = count_faults()
+        if faults == self.faults and start >= self.clean_from and stop <= self.clean_to:
+            return True
         if stop - start > ASKED:
             return False
-        return are_clean(<uintptr_t>self.twin.address + start, stop - start)
+        if not are_clean(<uintptr_t>self.twin.address + start, stop - start):
+            return False
+        self.faults, self.clean_from, self.clean_to = faults, start, stop
+        return True
 
     cdef int map_twin(self) except -1:
         """Map the file once more; there is no twin afterwards if that cannot be done."""
         cdef struct_stat status
         cdef int descriptor = self.descriptor
         self.twin, self.lent_from, self.lent_to = None, 0, 0
+        self.faults, self.clean_from, self.clean_to = count_faults(), 0, self.length
         if descriptor < 0:
             descriptor = open_file(os.fsencode(self.path), O_RDONLY | O_CLOEXEC | O_NONBLOCK)
             if descriptor < 0:
@@ -257,6 +285,12 @@ def close_descriptors() -> None:
             break
         if mapping is not None:
             mapping.drop_descriptor()
+
+
+cdef int64_t count_faults() noexcept:
+    cdef rusage usage
+    getrusage(RUSAGE_SELF, &usage)
+    return <int64_t>usage.ru_minflt + usage.ru_majflt
 
 
 cdef bint are_clean(uintptr_t address, size_t length) noexcept:

@@ -14,7 +14,7 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.errno cimport EINTR
+from libc.errno cimport EINTR, ENOMEM
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
@@ -23,6 +23,19 @@ from posix.unistd cimport ftruncate
 from numpack.store._sums cimport BLOCK_BYTES, Transfer, crc32_of, transfer_of, write_rest
 
 from .schema import DTYPES
+
+cdef extern from "_bounce.h" nogil:
+    ctypedef void (*numpack_sum)(void *, const unsigned char *, size_t) noexcept nogil
+
+    ctypedef struct numpack_bounce:
+        const unsigned char *source
+        size_t size
+        numpack_sum sum
+        void *context
+
+    int numpack_begin_bounce(numpack_bounce *, int)
+    unsigned char *numpack_next_piece(numpack_bounce *, size_t *)
+    void numpack_end_bounce(numpack_bounce *)
 
 # To call a named tuple's class costs three times as much.
 cdef extern from *:
@@ -197,9 +210,8 @@ cdef int64_t write(
     add(&line, summed)
     add(&line, b'":')
     with nogil:
-        error = write_whole(growth.file, data.buf, data.len, growth.offset)
+        error = write_summed(growth, data)
         if not error:
-            growth.crc = crc32_of(growth.crc, <const unsigned char *>data.buf, data.len)
             add_number(&line, growth.crc)
             close(&line)
             error = write_whole(log, line.text, line.length, end)
@@ -208,6 +220,31 @@ cdef int64_t write(
     if error:
         raise OSError(error, os.strerror(error))
     return line.length
+
+
+cdef int write_summed(Growth *growth, Py_buffer *data) noexcept nogil:
+    """Write data and sum what is written: a copy, as others may change the data meanwhile."""
+    cdef numpack_bounce bounce
+    cdef size_t size
+    cdef unsigned char *piece
+    cdef int error = 0
+    cdef int64_t offset = growth.offset
+    bounce.source, bounce.size = <const unsigned char *>data.buf, data.len
+    bounce.sum, bounce.context = sum_piece, &growth.crc
+    if numpack_begin_bounce(&bounce, False) < 0:
+        return ENOMEM
+    while not error:
+        piece = numpack_next_piece(&bounce, &size)
+        if piece == NULL:
+            break
+        error = write_whole(growth.file, piece, size, offset)
+        offset += size
+    numpack_end_bounce(&bounce)
+    return error
+
+
+cdef void sum_piece(void *crc, const unsigned char *piece, size_t size) noexcept nogil:
+    (<uint32_t *>crc)[0] = crc32_of((<uint32_t *>crc)[0], piece, size)
 
 
 cdef void add(Line *line, bytes text) noexcept:

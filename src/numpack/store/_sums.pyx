@@ -35,6 +35,21 @@ cdef extern from "_parallel.h":
     void numpack_parallel(numpack_work, void *, int) noexcept nogil
 
 
+cdef extern from "_bounce.h" nogil:
+    ctypedef void (*numpack_sum)(void *, const unsigned char *, size_t) noexcept nogil
+
+    ctypedef struct numpack_bounce:
+        const unsigned char *source
+        size_t size
+        numpack_sum sum
+        void *context
+
+    int numpack_begin_bounce(numpack_bounce *, int)
+    unsigned char *numpack_next_piece(numpack_bounce *, size_t *)
+    void numpack_end_piece(numpack_bounce *)
+    void numpack_end_bounce(numpack_bounce *)
+
+
 # A file system that is told beforehand how much comes need not reserve it page by page. One
 # that cannot do it says so, and what is wrong with the file the write will say.
 cdef extern from *:
@@ -81,7 +96,7 @@ cdef View view_of(data, int flags=PyBUF_SIMPLE):
 cdef struct Sums:  # under way
     const unsigned char *data
     size_t size
-    size_t room  # bytes to the end of the block in which the data begins
+    size_t room  # bytes to the end of the block that is not whole
     uint32_t crc  # of the bytes of that block before; at last, of those of the last block
     unsigned char *blocks  # where the checksums of whole blocks go
 
@@ -98,6 +113,7 @@ cdef void _sum(Sums *sums) noexcept nogil:
         sums.size -= sums.room
         sums.room, sums.crc = BLOCK_BYTES, 0
     sums.crc = crc32_of(sums.crc, sums.data, sums.size)
+    sums.room -= sums.size
 
 
 cdef void _sum_part(void *parts, int part) noexcept nogil:
@@ -168,11 +184,6 @@ cdef int _parts(int threads, size_t size, size_t worth) except -1:
 
 # To and from the disk ---------------------------------------------------------------------
 
-cdef struct SummedWrite:
-    Transfer transfer
-    Sums sums
-
-
 cdef Transfer transfer_of(
     int descriptor, unsigned char *data, size_t size, int64_t offset
 ) noexcept nogil:
@@ -224,27 +235,38 @@ cdef bint _is_interrupted(Transfer *self) except -1:
     return True
 
 
-cdef void _write_or_sum(void *context, int part) noexcept nogil:
-    cdef SummedWrite *both = <SummedWrite *>context
-    if part == 0:
-        _sum(&both.sums)
-    else:
-        numpack_reserve(both.transfer.descriptor, both.transfer.offset, both.transfer.size)
-        write_rest(&both.transfer)
+cdef void _sum_piece(void *context, const unsigned char *piece, size_t size) noexcept nogil:
+    cdef Sums *sums = <Sums *>context
+    sums.data, sums.size = piece, size
+    _sum(sums)
 
 
-cdef void _write_and_sum(SummedWrite *both) noexcept nogil:
-    if both.transfer.size >= APART:
-        numpack_parallel(_write_or_sum, both, 2)
-        return
-    if both.transfer.size >= RESERVED:
-        numpack_reserve(both.transfer.descriptor, both.transfer.offset, both.transfer.size)
-    write_rest(&both.transfer)
-    _sum(&both.sums)
+cdef void _write_pieces(Transfer *transfer, numpack_bounce *bounce) noexcept nogil:
+    """Go on writing, until all is written or a piece is not.
+
+    A transfer that does not end at `transfer.size` is gone on with.
+    """
+    cdef size_t size
+    cdef int64_t offset
+    cdef unsigned char *piece
+    while True:
+        write_rest(transfer)
+        if transfer.error:
+            return
+        if transfer.size:
+            numpack_end_piece(bounce)
+        piece = numpack_next_piece(bounce, &size)
+        offset = transfer.offset + transfer.size
+        transfer[0] = transfer_of(transfer.descriptor, piece, size if piece else 0, offset)
+        if piece == NULL:
+            return
 
 
 def write_summed(int descriptor, data, int64_t offset, uint32_t tail):
     """Write data to a file and sum it at the same time.
+
+    It is read once: the checksums are those of the bytes that are written, even if another
+    thread changes the data meanwhile.
 
     Parameters
     ----------
@@ -274,19 +296,31 @@ def write_summed(int descriptor, data, int64_t offset, uint32_t tail):
     """
     cdef View view = view_of(data)
     cdef size_t before = offset % BLOCK_BYTES if offset > 0 else 0
-    cdef SummedWrite both
+    cdef numpack_bounce bounce
+    cdef Transfer transfer = transfer_of(descriptor, NULL, 0, offset)
+    cdef Sums sums
     _check_offset(offset, view.size)
     if tail and not before:
         raise ValueError(f"offset {offset} is a block's start, so the tail is 0; got {tail}")
     blocks = _checksums((before + view.size) // BLOCK_BYTES)
-    both.transfer = transfer_of(descriptor, view.data, view.size, offset)
-    both.sums.data, both.sums.size = view.data, view.size
-    both.sums.room, both.sums.crc = BLOCK_BYTES - before, tail
-    both.sums.blocks = <unsigned char *>PyBytes_AS_STRING(blocks)
-    with nogil:
-        _write_and_sum(&both)
-    finish_write(&both.transfer)
-    return blocks, both.sums.crc
+    sums.room, sums.crc = BLOCK_BYTES - before, tail
+    sums.blocks = <unsigned char *>PyBytes_AS_STRING(blocks)
+    bounce.source, bounce.size = view.data, view.size
+    bounce.sum, bounce.context = _sum_piece, &sums
+    if numpack_begin_bounce(&bounce, view.size >= APART) < 0:
+        raise MemoryError
+    try:
+        with nogil:
+            if view.size >= RESERVED:
+                numpack_reserve(descriptor, offset, view.size)
+            _write_pieces(&transfer, &bounce)
+        while _is_interrupted(&transfer):
+            with nogil:
+                _write_pieces(&transfer, &bounce)
+    finally:
+        with nogil:
+            numpack_end_bounce(&bounce)
+    return blocks, sums.crc
 
 
 cdef int finish_write(Transfer *self) except -1:

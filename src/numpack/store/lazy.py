@@ -128,7 +128,7 @@ class LazyArray(NDArrayOperatorsMixin):
         nothing is read and lent again. Where there can be no more such pages, because the
         file has been unlinked, the rows are copied.
         """
-        if self._pages is None or not isinstance(found, np.ndarray):
+        if self._pages is None:
             return found
         view = self._pages.lend(found)
         if view is None:
@@ -215,8 +215,7 @@ class LazyArray(NDArrayOperatorsMixin):
         Slices are read-only views of the mapping, if no row between them was dropped; row
         numbers and masks are gathered on several threads, as `NumPack.getitem` does.
         """
-        picked = self._picked(key)
-        if picked is not None:
+        if type(key) is not int and (picked := self._picked(key)) is not None:
             return picked
         if self._dropped is None:
             return self._lent(self._stored[key])
