@@ -1,6 +1,16 @@
+from .._memory import Array
 from .dropped import Numbers
 
 def find_stored(dropped: Numbers, numbers: Numbers, stored: Numbers) -> None: ...
 def merge(
     dropped: Numbers, numbers: Numbers, count: int, stored: Numbers, merged: Numbers
+) -> None: ...
+def copy_kept(
+    source: Array,
+    width: int,
+    dropped: Numbers,
+    offset: int,
+    first: int,
+    out: Array,
+    threads: int,
 ) -> None: ...

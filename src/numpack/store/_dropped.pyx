@@ -9,8 +9,16 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 from libc.string cimport memcpy
 
 
+cdef extern from "_parallel.h":
+    const int NUMPACK_MAX_THREADS
+    ctypedef void (*numpack_work)(void *, int) noexcept nogil
+    void numpack_parallel(numpack_work, void *, int) noexcept nogil
+
+
+
 cdef enum:
     LANES = 8  # numbers that are searched for at once, so that none waits for memory alone
+    SHARE = 1 << 21  # bytes that a thread has to copy to be worth its start
 
 
 cdef void count_before(
@@ -148,3 +156,102 @@ cdef void copy(
 ) noexcept nogil:
     if start < stop:
         memcpy(&target[start + further], &source[start], (stop - start) * sizeof(int64_t))
+
+
+# Copying what is kept ---------------------------------------------------------------------
+
+cdef struct Copy:
+    const unsigned char *source
+    const int64_t *dropped
+    Py_ssize_t count  # of dropped rows
+    int64_t offset  # number in the data file of the first row of the source
+    int64_t end  # … and of the row behind its last one
+    size_t width
+    int64_t first  # number of the first row to copy, among those that are kept
+    int64_t rows
+    unsigned char *out
+
+
+cdef Py_ssize_t dropped_before(Copy *self, int64_t kept) noexcept nogil:
+    """Count the dropped rows before a kept one."""
+    cdef Py_ssize_t low = 0, high = self.count, middle
+    while low < high:
+        middle = (low + high) // 2
+        if self.dropped[middle] - middle <= kept:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef void copy_runs(void *parts, int part) noexcept nogil:
+    """Copy rows, all of those between two dropped ones at once."""
+    cdef Copy *self = &(<Copy *>parts)[part]
+    cdef Py_ssize_t i = dropped_before(self, self.first)
+    cdef int64_t at = self.first + i, end, rows = self.rows
+    cdef unsigned char *out = self.out
+    while rows and at < self.end:
+        end = min(self.end, self.dropped[i]) if i < self.count else self.end
+        if end > at:
+            end = min(end, at + rows)
+            memcpy(out, self.source + (at - self.offset) * self.width, (end - at) * self.width)
+            out += (end - at) * self.width
+            rows -= end - at
+        at = end + 1
+        i += 1
+
+
+def copy_kept(
+    const unsigned char[::1] source,
+    Py_ssize_t width,
+    const int64_t[::1] dropped,
+    int64_t offset,
+    int64_t first,
+    unsigned char[::1] out,
+    int threads,
+):
+    """Copy rows that follow each other but for the dropped ones between them.
+
+    Parameters
+    ----------
+    source : buffer
+        Rows of the data file, one after the other.
+    width : int
+        Bytes of a row, at least 1.
+    dropped : buffer of int64
+        All dropped rows of the data file, sorted, each once.
+    offset : int
+        Number in the data file of the first row of the source.
+    first : int
+        Number of the first row to copy, among those that are kept.
+    out : writable buffer
+        As many rows as are to be copied.
+    threads : int
+        How many may work on it, this one included.
+
+    Raises
+    ------
+    ValueError
+        The source does not hold these rows.
+    """
+    cdef Copy[NUMPACK_MAX_THREADS] each
+    cdef Copy whole
+    cdef int parts = max(1, min(threads, NUMPACK_MAX_THREADS, <int>min(len(out) // SHARE, 64))), i
+    cdef int64_t start, stop
+    if not len(out):
+        return
+    whole.source, whole.width, whole.offset = &source[0], width, offset
+    whole.dropped, whole.count = &dropped[0] if len(dropped) else NULL, len(dropped)
+    whole.end = offset + len(source) // width
+    whole.first, whole.rows, whole.out = first, len(out) // width, &out[0]
+    start, stop = first + dropped_before(&whole, first), first + whole.rows - 1
+    stop += dropped_before(&whole, stop)
+    if first < 0 or start < offset or stop >= whole.end or len(out) % width:
+        raise ValueError(f"the source does not hold {whole.rows:,} kept rows from {first:,} on")
+    for i in range(parts):
+        start, stop = whole.rows * i // parts, whole.rows * (i + 1) // parts
+        each[i] = whole
+        each[i].first, each[i].rows = first + start, stop - start
+        each[i].out = whole.out + start * width
+    with nogil:
+        numpack_parallel(copy_runs, each, parts)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InvalidValueError, StoreError
 from . import data, dropped, journal
 from ._append import append_and_commit, drop_and_commit
-from ._rows import patch_sums
 from ._sums import BLOCK, sum_blocks
 from .checks import check_rows, entry_of
 from .dropped import NO_ROWS, Dropped
-from .indexing import gathered, numbers_of, rows_of
-from .schema import encode_dtype, storable_dtype
+from .indexing import Selection
+from .kept import chunks
+from .replacing import Replacement
+from .schema import decode_dtype, encode_dtype, storable_dtype
 from .state import Entry
 
 if TYPE_CHECKING:
@@ -36,13 +37,17 @@ def save(
     session: Session, values: Mapping[str, Array], progress: Progress = data.no_progress
 ) -> None:
     """Write new files, commit them all, and unlink those that they replace."""
+    _save(session, {name: _given(array) for name, array in values.items()}, progress)
+
+
+def _save(session: Session, values: Mapping[str, _Content], progress: Progress) -> None:
     state = session.log.state
     replaced = [state.arrays[name] for name in values if name in state.arrays]
     put: dict[str, Entry] = {}
     try:
-        for number, (name, array) in enumerate(values.items()):
+        for number, (name, content) in enumerate(values.items()):
             identifier = state.new_id(ahead=number)
-            put[name] = _write_new(session, array, identifier, progress)
+            put[name] = _write_new(session, content, identifier, progress)
     except BaseException:  # of the caller's progress, say
         _unlink(session, put.values())
         raise
@@ -70,8 +75,9 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
             entry, rows = found[name], found[name].stored[0] + len(array)
             descriptor = session.files.descriptor(entry)
             changes[name] = {"rows": rows}
+            chunks = data.chunks_of(array, entry.dtype)
             changes[name]["tail"] = data.write(
-                session.folder, descriptor, entry, array, entry.nbytes, durable=session.durable
+                session.folder, descriptor, entry, chunks, entry.nbytes, durable=session.durable
             )
             session.counts["bytes_written"] += array.nbytes
         if changes:
@@ -156,14 +162,15 @@ def _without(
 ) -> tuple[Numbers, Dropped]:
     """Give the numbers in the data file of rows to drop, and all that are dropped then."""
     count = _rows_kept(name, entry)
-    rows = rows_of(indexes, count)
-    rows = np.arange(*rows.indices(count)) if isinstance(rows, slice) else rows.copy()
-    rows.sort()
+    rows = Selection(indexes, count)
     gone = session.dropped_rows(entry) or Dropped(NO_ROWS, count)
+    numbers = rows.numbers()
+    if not rows.rises:
+        numbers = np.sort(numbers)
     try:
-        return gone.and_more(rows)
-    except ValueError:  # some are told twice, or from the end, or are out of range
-        return gone.and_more(np.unique(numbers_of(rows, count)))
+        return gone.and_more(numbers)
+    except ValueError:  # some are told twice
+        return gone.and_more(np.unique(numbers))
 
 
 def _drop_plain(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) -> bool:
@@ -194,12 +201,14 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
     """Journal new rows, commit them, write them in place, strike out the journal."""
     arrays = session.log.state.arrays
     found = {name: entry_of(arrays, name) for name in values}
-    rows = {name: numbers_of(indexes, _rows_kept(name, entry)) for name, entry in found.items()}
     changes = {}
     for name, array in values.items():
-        check_rows(name, found[name], array, count=len(rows[name]))
-        if found[name].nbytes and array.nbytes:
-            changes[name] = _change(session, found[name], rows[name], array)
+        entry = found[name]
+        rows = Selection(indexes, _rows_kept(name, entry), private=True)
+        check_rows(name, entry, array, count=len(rows))
+        if entry.nbytes and array.nbytes:
+            gone = session.dropped_rows(entry)
+            changes[name] = Replacement(session.files, entry, rows, gone, array)
     if not changes:
         return
     commit = session.log.state.commit + 1
@@ -214,7 +223,7 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
     _flush(session)
     for name, change in changes.items():
         session.put_in_place(found[name], change)
-        session.counts["bytes_written"] += 2 * change.fresh.nbytes
+        session.counts["bytes_written"] += 2 * change.nbytes
     session.finish(session.log.state)
 
 
@@ -222,7 +231,7 @@ def update(session: Session, name: str, progress: Progress = data.no_progress) -
     """Write the rows that are left to a new file, if any were dropped."""
     entry = entry_of(session.log.state.arrays, name)
     if entry.dropped:
-        save(session, {name: kept(session, entry)}, progress)
+        _save(session, {name: _kept(session, entry)}, progress)
 
 
 def clone(
@@ -234,7 +243,7 @@ def clone(
     if target in arrays:
         msg = f"there is an array {target!r} already; drop it first, or choose another name"
         raise InvalidValueError(msg)
-    save(session, {target: kept(session, entry)}, progress)
+    _save(session, {target: _kept(session, entry)}, progress)
 
 
 def mark_writable(session: Session, name: str) -> Entry:
@@ -261,16 +270,45 @@ def sum_anew(session: Session, name: str) -> None:
     _flush(session)
 
 
-def _write_new(session: Session, array: Array, identifier: str, progress: Progress) -> Entry:
-    code = encode_dtype(storable_dtype(array))
-    entry = Entry(identifier, code, array.shape, modified=0)
+def _write_new(
+    session: Session, content: _Content, identifier: str, progress: Progress
+) -> Entry:
+    entry = Entry(identifier, content.code, content.shape, modified=0)
     folder, durable = session.folder, session.durable
     with data.new_files(folder, entry) as descriptor:
         tail = data.write(
-            folder, descriptor, entry, array, 0, progress=progress, durable=durable
+            folder, descriptor, entry, content.chunks, 0, progress=progress, durable=durable
         )
-    session.counts["bytes_written"] += array.nbytes
+    session.counts["bytes_written"] += entry.nbytes
     return entry._replace(tail=tail)
+
+
+class _Content(NamedTuple):
+    """What a new data file is to hold.
+
+    Attributes
+    ----------
+    code : str, list or dict
+        The dtype, see `schema.encode_dtype`.
+    shape : tuple of int
+    chunks : iterable of ndarray
+        The bytes, contiguous.
+    """
+
+    code: Any
+    shape: tuple[int, ...]
+    chunks: Iterable[Array]
+
+
+def _given(array: Array) -> _Content:
+    code = encode_dtype(storable_dtype(array))
+    return _Content(code, array.shape, data.chunks_of(array, decode_dtype(code)))
+
+
+def _kept(session: Session, entry: Entry) -> _Content:
+    """Return the rows that are left of an array, which are read when they are written."""
+    gone = session.dropped_rows(entry)
+    return _Content(entry.code, entry.shape, chunks(session.folder, entry, gone))
 
 
 def _commit(session: Session, **what: Any) -> None:
@@ -312,46 +350,9 @@ def _rows_kept(name: str, entry: Entry) -> int:
     return count - entry.dropped
 
 
-def _change(session: Session, entry: Entry, rows: Numbers, array: Array) -> journal.Change:
-    """Prepare the new rows of an array, and the checksums that they lead to."""
-    fresh = data.little_endian(array, entry.dtype)
-    if array.ndim == len(entry.stored) - 1:  # the one row
-        fresh = fresh.reshape(1, *fresh.shape)
-    rows, fresh = _last_of_each(rows, fresh)
-    gone = session.dropped_rows(entry)
-    if gone is not None:
-        rows = gone.stored(rows)
-    width, new = entry.row_nbytes, data.as_bytes(fresh)
-    first = int(rows.min()) * width // BLOCK
-    stop = -(-(int(rows.max()) + 1) * width // BLOCK)
-    sums = session.files.sums(entry)
-    patch_sums(sums, session.files.memory(entry), rows, width, new)
-    return journal.Change(entry.id, width, rows, new, first, sums[first:stop])
-
-
-def _last_of_each(rows: Numbers, fresh: Array) -> tuple[Numbers, Array]:
-    """Keep the last of the values that are given for one row, as NumPy does."""
-    if len(np.unique(rows)) == len(rows):
-        return rows, fresh
-    unique, last = np.unique(rows[::-1], return_index=True)
-    return unique, gathered(fresh, len(rows) - 1 - last)
-
-
-def _replaced(entry: Entry, change: journal.Change, commit: int) -> Record:
+def _replaced(entry: Entry, change: Replacement, commit: int) -> Record:
     fields: Record = {"revision": commit}
     last = entry.nbytes // BLOCK - change.first
     if last < len(change.sums):  # the last block is no whole one
         fields["tail"] = int(change.sums[last])
     return fields
-
-
-def kept(session: Session, entry: Entry) -> Array:
-    """Give the rows that are left of an array."""
-    stored = data.mapped(session.folder, entry)[0]
-    gone = session.dropped_rows(entry)
-    if gone is None:
-        return stored
-    span = gone.span()
-    if span is not None:
-        return stored[span]
-    return gathered(stored, gone.stored(np.arange(entry.shape[0])))

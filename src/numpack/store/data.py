@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from ._sums import BLOCK, read_into, write_summed
 from .files import read_between, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .._dtypes import DType
     from .._memory import Array
@@ -75,13 +76,26 @@ def write(
     folder: Folder,
     descriptor: int,
     entry: Entry,
-    array: Array,
+    chunks: Iterable[Array],
     offset: int,
     *,
     progress: Progress = no_progress,
     durable: bool = False,
 ) -> int:
-    """Write rows at the end of an entry's, whatever their layout and byte order.
+    """Write bytes at the end of an entry's.
+
+    Parameters
+    ----------
+    folder : Folder
+    descriptor : int
+        The data file.
+    entry : Entry
+    chunks : iterable of ndarray
+        Contiguous, see `chunks_of`.
+    offset : int
+        Where in the file the entry ends.
+    progress : callable
+    durable : bool
 
     Returns
     -------
@@ -90,7 +104,7 @@ def write(
     """
     start = offset
     tail, sums = entry.tail, b""
-    for chunk in _chunks(plain(array), entry.dtype):
+    for chunk in chunks:
         whole, tail = write_summed(descriptor, chunk, offset, tail)
         sums += whole
         offset += chunk.nbytes
@@ -159,6 +173,12 @@ def read(folder: Folder, entry: Entry, progress: Progress = no_progress) -> Arra
     return array
 
 
+def read_whole(descriptor: int, buffer: Array, offset: int) -> None:
+    """Fill a buffer from a file that holds as many bytes."""
+    if read_into(descriptor, buffer, offset, 1) < len(buffer):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     """Map the stored rows read-only; the array stays valid when the file is unlinked.
 
@@ -223,18 +243,24 @@ def too_short(folder: Folder, entry: Entry) -> CorruptStoreError:
     )
 
 
-def _chunks(array: Array, dtype: DType) -> Iterator[Array]:
+def chunks_of(array: Array, dtype: DType) -> Iterator[Array]:
+    """Iterate over an array in C order and in the dtype of the store, some MiB at a time."""
+    array = plain(array)
     if array.nbytes == 0:
         return
     if array.flags.c_contiguous and array.dtype == dtype:
-        if array.nbytes <= _CHUNK_BYTES:
-            yield array
-            return
         memory = as_bytes(array)
         for start in range(0, len(memory), _CHUNK_BYTES):
             yield memory[start : start + _CHUNK_BYTES]
+    else:
+        yield from _converted(array.reshape(1) if array.ndim == 0 else array, dtype)
+
+
+def _converted(rows: Array, dtype: DType) -> Iterator[Array]:
+    if rows.ndim > 1 and rows.nbytes > _CONVERTED_BYTES * len(rows):  # long ones
+        for row in rows:
+            yield from _converted(row, dtype)
         return
-    rows = array.reshape(1) if array.ndim == 0 else array
     step = max(1, _CONVERTED_BYTES * len(rows) // rows.nbytes)
     for start in range(0, len(rows), step):
         yield little_endian(rows[start : start + step], dtype)

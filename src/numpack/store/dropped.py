@@ -6,17 +6,20 @@ dropping rows costs what appending does, and an array that was loaded before kee
 
 from __future__ import annotations
 
+import bisect
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import CorruptStoreError
-from ._dropped import find_stored, merge
-from ._sums import crc32
-from .files import read_between, write_all
+from . import data
+from ._dropped import copy_kept, find_stored, merge
+from ._sums import crc32, read_into
+from .files import write_all
 
 if TYPE_CHECKING:
+    from .._memory import Array
     from .files import Folder
     from .state import Entry
 
@@ -44,24 +47,36 @@ class Dropped:
         Numbers of more of them, sorted, among the rows without `rows`.
     """
 
-    __slots__ = ("count", "recent", "rows")
+    __slots__ = ("_lists", "count")
 
     def __init__(self, rows: Numbers, count: int, recent: Numbers | None = None) -> None:
-        self.rows = rows
+        self._lists = rows, NO_ROWS if recent is None else recent
         self.count = count
-        self.recent = NO_ROWS if recent is None else recent
+
+    @property
+    def rows(self) -> Numbers:
+        """Numbers in the data file of those that were not dropped last."""
+        return self._lists[0]
+
+    @property
+    def recent(self) -> Numbers:
+        """Numbers of those that were dropped last, among the rows without the others."""
+        return self._lists[1]
 
     def __len__(self) -> int:
         """Tell how many rows were dropped."""
-        return len(self.rows) + len(self.recent)
+        rows, recent = self._lists
+        return len(rows) + len(recent)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the row numbers."""
-        return Dropped, (self.rows, self.count, self.recent)
+        rows, recent = self._lists
+        return Dropped, (rows, self.count, recent)
 
     def stored(self, numbers: Numbers) -> Numbers:
         """Give the numbers in the data file of rows as the user numbers them."""
-        for dropped in (self.recent, self.rows):
+        rows, recent = self._lists
+        for dropped in (recent, rows):
             if len(dropped):
                 found = np.empty(len(numbers), np.int64)
                 find_stored(dropped, numbers, found)
@@ -69,17 +84,46 @@ class Dropped:
         return numbers
 
     def kept_before(self, stored: int) -> int:
-        """Tell how many rows are kept before a row of the data file."""
-        return stored - int(np.searchsorted(self._all(), stored))
+        """Return how many rows are kept before a row of the data file."""
+        return stored - int(np.searchsorted(self.all(), stored))
 
     def span(self) -> slice | None:
-        """Give the kept rows as one range, if they lie without a gap."""
-        rows = self._all()
-        kept_before, kept = rows - np.arange(len(rows)), self.count - len(rows)
-        first = int(np.searchsorted(kept_before, 0, side="right"))
-        if len(rows) == first or kept_before[first] == kept:
+        """Return the kept rows as one range, if they lie without a gap."""
+        rows, kept = self.all(), self.count - len(self)
+
+        def kept_before(index: int) -> int:
+            return int(rows[index]) - index
+
+        first = bisect.bisect_right(range(len(rows)), 0, key=kept_before)
+        if len(rows) == first or kept_before(first) == kept:
             return slice(first, first + kept)
         return None
+
+    def copy(self, stored: Array, first: int, out: Array, offset: int = 0) -> None:
+        """Copy kept rows that follow each other into `out`, which has the room for them.
+
+        Parameters
+        ----------
+        stored : ndarray
+            Rows of the data file, C-contiguous, from the row number `offset` on.
+        first : int
+            Number of the first row to copy, as the user numbers them.
+        out : ndarray
+            C-contiguous.
+        offset : int, default 0
+        """
+        if out.nbytes:
+            width = out.nbytes // len(out)
+            source, target = data.as_bytes(stored), data.as_bytes(out)
+            copy_kept(source, width, self.all(), offset, first, target, data.threads())
+
+    def all(self) -> Numbers:
+        """Return the numbers in the data file of all dropped rows, sorted."""
+        rows, recent = self._lists
+        if len(recent):
+            rows = _merged(rows, recent, self.count - len(rows))[1]
+            self._lists = rows, NO_ROWS  # at once: others may be reading both
+        return rows
 
     def and_more(self, numbers: Numbers) -> tuple[Numbers, Dropped]:
         """Drop some more rows.
@@ -101,8 +145,8 @@ class Dropped:
         ValueError
             A number is told twice, or is out of range.
         """
-        rows = self.rows
-        stored, recent = _merged(self.recent, numbers, self.count - len(self))
+        rows, recent = self._lists
+        stored, recent = _merged(recent, numbers, self.count - len(rows) - len(recent))
         if len(rows):
             find_stored(rows, stored, stored)
         if len(recent) > _RECENT:
@@ -112,10 +156,8 @@ class Dropped:
 
     def of_count(self, count: int) -> Dropped:
         """Give the same rows after the data file has grown, or when it was shorter."""
-        return self if count == self.count else Dropped(self.rows, count, self.recent)
-
-    def _all(self) -> Numbers:
-        return _merged(self.rows, self.recent, self.count - len(self.rows))[1]
+        rows, recent = self._lists
+        return self if count == self.count else Dropped(rows, count, recent)
 
 
 def _merged(dropped: Numbers, numbers: Numbers, kept: int) -> tuple[Numbers, Numbers]:
@@ -128,11 +170,11 @@ def _merged(dropped: Numbers, numbers: Numbers, kept: int) -> tuple[Numbers, Num
 
 def write(descriptor: int, entry: Entry, rows: Numbers, *, durable: bool) -> int:
     """Write more row numbers behind those that are committed; give the list's CRC-32."""
-    data = np.ascontiguousarray(rows, "<i8")
-    write_all(descriptor, data, _ITEM * entry.dropped)
+    content = np.ascontiguousarray(rows, "<i8")
+    write_all(descriptor, content, _ITEM * entry.dropped)
     if durable:
         os.fdatasync(descriptor)
-    return crc32(data, entry.dropped_crc)
+    return crc32(content, entry.dropped_crc)
 
 
 def read(folder: Folder, entry: Entry) -> Dropped:
@@ -148,14 +190,17 @@ def read(folder: Folder, entry: Entry) -> Dropped:
     path = f"{folder.path}/{entry.dropped_file}"
     descriptor = folder.open(entry.dropped_file)
     try:
-        data = read_between(descriptor, 0, _ITEM * entry.dropped)
+        length = min(_ITEM * entry.dropped, os.fstat(descriptor).st_size)
+        rows = np.empty(length // _ITEM, "<i8")
+        length = read_into(descriptor, rows, 0, data.threads())
     finally:
         os.close(descriptor)
-    if len(data) < _ITEM * entry.dropped:
-        raise _damaged(path, f"it has {len(data):,} bytes of {_ITEM * entry.dropped:,}")
-    if crc32(data) != entry.dropped_crc:
+    if length < _ITEM * entry.dropped:
+        raise _damaged(path, f"it has {length:,} bytes of {_ITEM * entry.dropped:,}")
+    if crc32(rows) != entry.dropped_crc:
         raise _damaged(path, "its checksum is wrong")
-    return Dropped(np.sort(np.frombuffer(data, "<i8").astype(np.int64)), entry.stored[0])
+    rows.sort()
+    return Dropped(rows.astype(np.int64, copy=False), entry.stored[0])
 
 
 def _damaged(path: str, what: str) -> CorruptStoreError:

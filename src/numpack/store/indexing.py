@@ -12,15 +12,18 @@ from ._gather import take
 from .data import as_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .._memory import Array
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
+Rows = np.ndarray[Any, np.dtype[np.integer[Any] | np.bool]]
+
+AT_ONCE = 1 << 16  # row numbers that are made at a time
 
 
-def rows_of(indexes: Any, count: int) -> slice | Numbers:
-    """Bring an index of rows to a slice or to row numbers, which may be negative.
+def rows_of(indexes: Any, count: int) -> slice | Rows:
+    """Bring an index of rows to a slice, row numbers or a mask.
 
     Parameters
     ----------
@@ -30,10 +33,15 @@ def rows_of(indexes: Any, count: int) -> slice | Numbers:
     count : int
         How many rows there are.
 
+    Returns
+    -------
+    slice or ndarray
+        Of numbers, which may be negative, or of one bool a row.
+
     Raises
     ------
     IndexRangeError
-        A mask has another length, or a number none that a row can have.
+        A mask has another length.
     InvalidIndexError
         `indexes` is something else.
     """
@@ -52,31 +60,86 @@ def rows_of(indexes: Any, count: int) -> slice | Numbers:
         if isinstance(indexes, np.ndarray):
             what = f"an array of {indexes.dtype} with {indexes.ndim} dimensions"
         raise _invalid(what)
-    return (
-        _of_mask(indexes, count) if indexes.dtype.kind == "b" else _of_numbers(indexes, count)
-    )
+    if indexes.dtype.kind == "b" and len(indexes) != count:
+        msg = f"a mask of {len(indexes)} booleans does not fit {count} rows"
+        raise IndexRangeError(msg)
+    return indexes
 
 
-def numbers_of(indexes: Any, count: int) -> Numbers:
-    """Bring an index of rows to row numbers from 0 to `count` - 1.
+class Selection:
+    """The rows that an index selects, whose numbers are made some at a time.
+
+    Parameters
+    ----------
+    indexes : int, list, tuple, slice, integer array or boolean mask
+    count : int
+        How many rows there are.
+    private : bool, default False
+        Copy an array of indexes, which another thread may change, and check all its numbers.
 
     Raises
     ------
     IndexRangeError, InvalidIndexError
-        As `rows_of`; and a row number is out of range.
+        As `rows_of`.
     """
-    rows = rows_of(indexes, count)
-    if isinstance(rows, slice):
-        return np.arange(*rows.indices(count))
-    if not len(rows) or (rows.min() >= 0 and rows.max() < count):
-        return rows
-    wrong = (rows < -count) | (rows >= count)
-    if wrong.any():
-        raise out_of_range(rows[wrong][0], count)
-    return np.where(rows < 0, rows + count, rows)
+
+    __slots__ = ("_length", "_rows", "count")
+
+    def __init__(self, indexes: Any, count: int, *, private: bool = False) -> None:
+        rows: range | Rows = _range(rows_of(indexes, count), count)
+        if private and isinstance(rows, np.ndarray):
+            rows = rows.copy() if rows.dtype.kind == "b" else _checked(rows.copy(), count)
+        self._rows, self.count = rows, count
+        is_mask = isinstance(rows, np.ndarray) and rows.dtype.kind == "b"
+        self._length = int(np.count_nonzero(np.asarray(rows))) if is_mask else len(rows)
+
+    def __len__(self) -> int:
+        """Return the number of rows that are selected."""
+        return self._length
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether no row can be selected twice."""
+        return isinstance(self._rows, range) or self._rows.dtype.kind == "b"
+
+    @property
+    def rises(self) -> bool:
+        """Whether each number is greater than the one before, as far as that is plain."""
+        rows = self._rows
+        return rows.step > 0 if isinstance(rows, range) else rows.dtype.kind == "b"
+
+    @property
+    def span(self) -> range | None:
+        """The rows as a range of step 1, if a slice selects them so."""
+        is_span = isinstance(self._rows, range) and self._rows.step == 1
+        return self._rows if is_span and isinstance(self._rows, range) else None
+
+    def numbers(self) -> Numbers:
+        """Return the numbers of all rows, from 0 to the number of rows less 1."""
+        blocks = list(self.blocks(max(1, len(self._rows))))
+        return blocks[0] if blocks else np.empty(0, np.int64)
+
+    def blocks(self, size: int = AT_ONCE) -> Iterator[Numbers]:
+        """Iterate over the numbers, no more than `size` at a time.
+
+        Raises
+        ------
+        IndexRangeError
+            A number is out of range.
+        """
+        rows = self._rows
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            if isinstance(part, range):
+                yield np.arange(part.start, part.stop, part.step, dtype=np.int64)
+            elif part.dtype.kind != "b":
+                yield _checked(part, self.count)
+            elif len(found := np.flatnonzero(part)):
+                found += start
+                yield found
 
 
-def gathered(stored: Array, rows: Numbers, shape: tuple[int, ...] = (-1,)) -> Array:
+def gathered(stored: Array, rows: Numbers) -> Array:
     """Copy rows into memory of their own.
 
     Parameters
@@ -85,21 +148,23 @@ def gathered(stored: Array, rows: Numbers, shape: tuple[int, ...] = (-1,)) -> Ar
         C-contiguous.
     rows : ndarray of int64
         Of one dimension; negative numbers count from the end.
-    shape : tuple of int
-        What takes the place of the first axis.
 
     Raises
     ------
     IndexRangeError
         A row number is out of range.
     """
-    count = len(stored)
     fresh = aligned_empty((len(rows), *stored.shape[1:]), stored.dtype)
-    width = fresh.nbytes // len(rows) if len(rows) else 0
-    wrong = take(as_bytes(stored), width, count, rows, as_bytes(fresh))
+    gather_into(stored, rows, fresh)
+    return fresh
+
+
+def gather_into(stored: Array, rows: Numbers, out: Array) -> None:
+    """Copy rows into memory that has the room for them; see `gathered`."""
+    width = out.nbytes // len(rows) if len(rows) else 0
+    wrong = take(as_bytes(stored), width, len(stored), rows, as_bytes(out))
     if wrong >= 0:
-        raise out_of_range(rows[wrong], count)
-    return fresh if len(shape) == 1 else fresh.reshape(*shape, *stored.shape[1:])
+        raise out_of_range(rows[wrong], len(stored))
 
 
 def _as_array(indexes: Sequence[Any], count: int) -> np.ndarray[Any, Any]:
@@ -134,14 +199,23 @@ def out_of_range(row: Any, count: int) -> IndexRangeError:
     return IndexRangeError(f"row {row} is out of range: there are {count} rows")
 
 
-def _of_mask(mask: np.ndarray[Any, Any], count: int) -> Numbers:
-    if len(mask) != count:
-        msg = f"a mask of {len(mask)} booleans does not fit {count} rows"
-        raise IndexRangeError(msg)
-    return np.flatnonzero(mask)
+def _range(rows: slice | Rows, count: int) -> range | Rows:
+    return range(*rows.indices(count)) if isinstance(rows, slice) else rows
 
 
-def _of_numbers(numbers: np.ndarray[Any, Any], count: int) -> Numbers:
+def int64_of(numbers: Rows, count: int) -> Numbers:
+    """Convert row numbers to int64, as they are."""
     if numbers.dtype == np.uint64 and (wrong := numbers >= np.uint64(count)).any():
         raise out_of_range(numbers[wrong][0], count)  # it may be none that fits an int64
     return np.ascontiguousarray(numbers, np.int64)
+
+
+def _checked(numbers: Rows, count: int) -> Numbers:
+    """Convert row numbers to int64 and count all of them from the start."""
+    rows = int64_of(numbers, count)
+    if not len(rows) or (rows.min() >= 0 and rows.max() < count):
+        return rows
+    wrong = (rows < -count) | (rows >= count)
+    if wrong.any():
+        raise out_of_range(rows[wrong][0], count)
+    return np.where(rows < 0, rows + count, rows)

@@ -19,11 +19,12 @@ from .files import write_all
 from .state import decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .._memory import Array
     from .dropped import Numbers
     from .files import Folder
+    from .replacing import Replacement
 
 NAME = "journal"
 
@@ -57,12 +58,16 @@ class Change(NamedTuple):
     first: int
     sums: Array
 
+    def blocks(self) -> Iterator[tuple[Numbers, Array]]:
+        """Iterate over row numbers and new rows: all of them at once."""
+        yield self.rows, self.fresh
+
 
 def write(
     descriptor: int,
     folder: Folder,
     commit: int,
-    changes: Sequence[Change],
+    changes: Sequence[Replacement],
     *,
     durable: bool,
 ) -> int:
@@ -71,7 +76,7 @@ def write(
         {
             "id": change.id,
             "width": change.width,
-            "rows": len(change.rows),
+            "rows": change.count,
             "first": change.first,
             "sums": len(change.sums),
         }
@@ -80,8 +85,10 @@ def write(
     head = encode({"commit": commit, "arrays": arrays})
     try:
         crc, offset = crc32(head), write_all(descriptor, head[1:], 1) + 1
-        for part in (part for change in changes for part in _parts(change)):
-            crc, offset = crc32(part, crc), offset + write_all(descriptor, part, offset)
+        for change in changes:
+            change.offset = offset
+            for part in change.written():
+                crc, offset = crc32(part, crc), offset + write_all(descriptor, part, offset)
         if durable:
             os.fsync(descriptor)
         os.pwrite(descriptor, _WHOLE, 0)
@@ -92,11 +99,6 @@ def write(
         os.ftruncate(descriptor, 1)
         raise
     return crc
-
-
-def _parts(change: Change) -> tuple[Array, Array, Array]:
-    rows, sums = change.rows.astype("<i8", copy=False), change.sums.astype("<u4", copy=False)
-    return rows, data.as_bytes(change.fresh), sums
 
 
 def read(folder: Folder, commit: int, crc: int) -> list[Change]:

@@ -11,19 +11,20 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .._mapping import map_open, pages_of
-from .._memory import aligned_copy
+from .._memory import aligned_copy, aligned_empty
 from .._policy import Obstacle
 from ..errors import CorruptStoreError, UnsupportedError, WrongTypeError, ZeroCopyError
 from ..io import share
 from .data import shaped
-from .indexing import gathered, numbers_of, rows_of
+from .indexing import AT_ONCE, Selection, gathered, int64_of, rows_of
+from .kept import part_of, picked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .._dtypes import DType
     from .._memory import Array
-    from .dropped import Dropped, Numbers
+    from .dropped import Dropped
 
 
 _ITERATED = 1 << 16  # bytes of the rows that are lent at a time
@@ -112,7 +113,7 @@ class LazyArray(NDArrayOperatorsMixin):
         """The mapping itself, to compute with, or a copy of the rows that were not dropped."""
         if self._dropped is None:
             return self._stored
-        array = self._rows(np.arange(len(self)))
+        array = self._kept(range(len(self)))
         array.flags.writeable = False
         return array
 
@@ -140,7 +141,7 @@ class LazyArray(NDArrayOperatorsMixin):
         """Copy the rows into independent, writable, 64-byte-aligned memory."""
         if self._dropped is None:
             return aligned_copy(self._stored)
-        return self._rows(np.arange(len(self)))
+        return self._kept(range(len(self)))
 
     def take(self, indexes: Any) -> Array:
         """Copy some rows into memory of their own; a single number keeps the axis.
@@ -158,11 +159,23 @@ class LazyArray(NDArrayOperatorsMixin):
             `indexes` is something else.
         """
         rows = rows_of(indexes, len(self))
-        if isinstance(rows, slice):
-            if self._dropped is None:
+        if self._dropped is None:
+            if isinstance(rows, slice):
                 return aligned_copy(self._stored[rows])
-            rows = np.arange(*rows.indices(len(self)))
-        return self._rows(rows)
+            if rows.dtype.kind != "b" and len(rows) <= AT_ONCE:
+                return gathered(self._stored, int64_of(rows, len(self)))
+        selection = Selection(rows, len(self))
+        span = selection.span
+        if self._dropped is not None and span is not None:
+            return self._kept(span)
+        return picked(self._stored, self._dropped, selection)
+
+    def _kept(self, rows: range) -> Array:
+        """Copy some of the rows that were not dropped, of which there are some that were."""
+        fresh = aligned_empty((len(rows), *self.shape[1:]), self.dtype)
+        if self._dropped is not None and len(rows):
+            self._dropped.copy(self._stored, rows.start, fresh)
+        return fresh
 
     def obstacle(self) -> Obstacle | None:
         """Tell what keeps the mapping from being shared: rows that were dropped in between."""
@@ -172,11 +185,6 @@ class LazyArray(NDArrayOperatorsMixin):
             "rows were dropped, and those that are left do not lie together",
             "npk.update(name) writes them anew; load it again then",
         )
-
-    def _rows(self, rows: Numbers) -> Array:
-        if self._dropped is not None:
-            rows = self._dropped.stored(numbers_of(rows, len(self)))
-        return gathered(self._stored, rows)
 
     def _picked(self, key: Any) -> Any:
         """Index in the way that NumPy's fancy indexing does, if that is what it is."""
@@ -199,7 +207,7 @@ class LazyArray(NDArrayOperatorsMixin):
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the rows, read-only views."""
-        if self._dropped is None and self.ndim < 2:  # noqa: PLR2004 -- elements, or an error
+        if self._dropped is None and self.ndim < 2:
             return iter(self._stored)
         if self._dropped is None:
             return itertools.chain.from_iterable(self._lent(rows) for rows in self._runs())
@@ -223,13 +231,14 @@ class LazyArray(NDArrayOperatorsMixin):
 
     def _of_kept(self, key: Any) -> Any:
         """Index where rows were dropped, reading only those that are meant if that is clear."""
-        given, key = key, key if isinstance(key, tuple) else (key,)
-        if key and isinstance(key[0], int | np.integer) and not isinstance(key[0], bool):
-            return self.take(int(key[0]))[(0, *key[1:])]
-        if key and isinstance(key[0], slice):
-            rows = self.take(key[0])
-            return rows[(slice(None), *key[1:])]
-        return self._array[given]
+        keys = key if isinstance(key, tuple) else (key,)
+        if keys and isinstance(keys[0], int | np.integer) and not isinstance(keys[0], bool):
+            return self.take(int(keys[0]))[(0, *keys[1:])]
+        if self._dropped is not None:
+            found = part_of(self._stored, self._dropped, len(self), keys)
+            if found is not None:
+                return found
+        return self._array[key]
 
     def __bool__(self) -> bool:
         """Give the truth of a single element, as NumPy does."""

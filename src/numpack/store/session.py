@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .dropped import Dropped
     from .files import Folder
     from .log import Log
+    from .replacing import Replacement
     from .state import Entry, State
 
 T = TypeVar("T")
@@ -219,9 +220,10 @@ class Session:
                 self.put_in_place(entry, change)
             self.finish(state)
 
-    def put_in_place(self, entry: Entry, change: journal.Change) -> None:
+    def put_in_place(self, entry: Entry, change: journal.Change | Replacement) -> None:
         """Write replaced rows, and the checksums of their blocks."""
-        self.files.overwrite(entry, change.rows, change.width, change.fresh)
+        for rows, fresh in change.blocks():
+            self.files.overwrite(entry, rows, change.width, fresh)
         whole = change.sums[: entry.nbytes // BLOCK - change.first]
         if len(whole):
             sums = whole.astype("<u4", copy=False)
@@ -290,5 +292,5 @@ class Session:
 
 def _make_room(kept: dict[str, T]) -> None:
     """Let go of the oldest, if there are too many; other threads may do so too."""
-    for oldest in list(kept)[: len(kept) - _KEPT + 1]:
+    for oldest in list(kept)[: max(0, len(kept) - _KEPT + 1)]:
         kept.pop(oldest, None)
