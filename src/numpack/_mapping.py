@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._memory import Array
+    from ._pages import Detachable
 
 SHARED, COPY_ON_WRITE = "shared", "mapped copy-on-write"
 
@@ -55,13 +56,15 @@ def map_file(path: str | os.PathLike[str], nbytes: int) -> Array:
     return map_open(os.open(path, os.O_RDONLY | os.O_CLOEXEC), os.fspath(path), nbytes)
 
 
-def map_open(descriptor: int, path: str, nbytes: int, *, readable: bool = False) -> Array:
+def map_open(
+    file: int | Detachable, path: str, nbytes: int, *, readable: bool = False
+) -> Array:
     """Map an open file as `map_file` does.
 
     Parameters
     ----------
-    descriptor : int
-        Belongs to the mapping from now on.
+    file : int or object with `detach`
+        A descriptor, or what gives one away. It belongs to the mapping from now on.
     path : str
         Where the file was found.
     nbytes : int
@@ -75,11 +78,11 @@ def map_open(descriptor: int, path: str, nbytes: int, *, readable: bool = False)
         The file is shorter.
     """
     if nbytes == 0:
-        os.close(descriptor)
+        os.close(file if isinstance(file, int) else file.detach())
         empty = np.empty(0, np.uint8)
         empty.flags.writeable = False
         return empty
-    mapping = FileMapping(descriptor, nbytes, path, READABLE if readable else PRIVATE)
+    mapping = FileMapping(file, nbytes, path, READABLE if readable else PRIVATE)
     array: Array = np.frombuffer(mapping, np.uint8)  # type: ignore[call-overload]  # buffers are typed from 3.12 on
     return array
 

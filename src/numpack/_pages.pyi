@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Protocol
 
 from ._memory import Array
 
@@ -6,8 +6,13 @@ PRIVATE: int
 READABLE: int
 SHARED: int
 
+class Detachable(Protocol):
+    def detach(self) -> int: ...
+
 class FileMapping:
-    def __init__(self, descriptor: int, length: int, path: str, kind: int = ...) -> None: ...
+    def __init__(
+        self, file: int | Detachable, length: int, path: str, kind: int = ...
+    ) -> None: ...
     def lend(self, found: Any) -> Any: ...
 
 def close_descriptors() -> None: ...

@@ -80,9 +80,9 @@ cdef class FileMapping:
 
     Parameters
     ----------
-    descriptor : int
-        Belongs to the mapping from now on, unless that is `SHARED`; closed if the file cannot
-        be mapped.
+    file : int or object with `detach`
+        A descriptor, or what gives one away. It belongs to the mapping from now on, unless
+        that is `SHARED`, and is closed if the file cannot be mapped.
     length : int
         Positive.
     path : str
@@ -114,8 +114,9 @@ cdef class FileMapping:
     cdef size_t clean_to
     cdef object __weakref__
 
-    def __cinit__(self, int descriptor, int64_t length, str path, int kind=PRIVATE_KIND):
+    def __cinit__(self, file, int64_t length, str path, int kind=PRIVATE_KIND):
         cdef struct_stat status
+        cdef int descriptor = file if type(file) is int else file.detach()
         self.descriptor = descriptor if kind in (PRIVATE_KIND, READABLE_KIND) else -1
         if fstat(descriptor, &status) < 0:
             raise OSError(errno, os.strerror(errno))

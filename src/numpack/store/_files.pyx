@@ -3,9 +3,10 @@
 
 import os
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EINTR, EMFILE, ENFILE, errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY
 from posix.stat cimport fstat, struct_stat
@@ -58,15 +59,92 @@ def open_at(int folder, str name, int flags) -> int:
     """Open a file of a folder; one that is made may be read and written by all."""
     cdef bytes path = name.encode()
     cdef const char *where = path
-    cdef int descriptor
+    cdef int descriptor, tries = 0
     while True:
         with nogil:
             descriptor = openat(folder, where, flags | O_CLOEXEC, 0o666)
         if descriptor >= 0:
             return descriptor
-        if errno != EINTR:
+        if errno == EINTR:
+            PyErr_CheckSignals()
+        elif not made_room(&tries):
             raise OSError(errno, os.strerror(errno), name)
-        PyErr_CheckSignals()
+
+
+cdef object MAKE_ROOM = None
+
+
+def call_when_full(make_room) -> None:
+    """Call a function when no more files can be opened, before it is tried again."""
+    global MAKE_ROOM
+    MAKE_ROOM = make_room
+
+
+cdef bint made_room(int *tries) except -1:
+    """Tell whether to try again, after `errno` was set: once, and only if too many are open."""
+    cdef int error = errno
+    if error not in (EMFILE, ENFILE) or tries[0] or MAKE_ROOM is None:
+        errno_set(error)
+        return False
+    tries[0] += 1
+    MAKE_ROOM()
+    return True
+
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    static inline void numpack_set_errno(int value) { errno = value; }
+    """
+    void errno_set "numpack_set_errno"(int value) noexcept nogil
+
+
+@cython.final
+@cython.no_gc
+cdef class Opened:
+    """A file of a folder, which is closed with this object at the latest.
+
+    An exception of a signal handler, which may come between any two steps of Python code,
+    leaves no descriptor open.
+
+    Parameters
+    ----------
+    folder : int
+        Descriptor of the folder.
+    name : str
+    flags : int
+    """
+
+    cdef readonly int descriptor
+
+    def __cinit__(self, int folder, str name, int flags):
+        self.descriptor = -1
+        self.descriptor = open_at(folder, name, flags)
+
+    def __dealloc__(self):
+        if self.descriptor >= 0:
+            close(self.descriptor)
+
+    def __enter__(self) -> int:
+        """Return the descriptor."""
+        return self.descriptor
+
+    def __exit__(self, *_) -> None:
+        """Close the file."""
+        self.close()
+
+    def detach(self) -> int:
+        """Return the descriptor, which belongs to the caller from now on."""
+        cdef int descriptor = self.descriptor
+        self.descriptor = -1
+        return descriptor
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        cdef int descriptor = self.descriptor
+        if descriptor >= 0:
+            self.descriptor = -1
+            close(descriptor)
 
 
 def close_apart(int descriptor) -> None:
@@ -122,8 +200,10 @@ def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) ->
         Descriptor; up to `first` bytes; the size after they were read; up to `last` bytes.
     """
     cdef struct_stat status
-    cdef int descriptor = openat(folder, name, flags | O_CLOEXEC)
+    cdef int descriptor = openat(folder, name, flags | O_CLOEXEC), tries = 0
     cdef int64_t size
+    if descriptor < 0 and made_room(&tries):
+        descriptor = openat(folder, name, flags | O_CLOEXEC)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
     try:
@@ -151,7 +231,9 @@ def read_small(int folder, bytes name, size_t limit) -> bytes:
 
     The GIL is not released.
     """
-    cdef int descriptor = openat(folder, name, O_RDONLY | O_CLOEXEC)
+    cdef int descriptor = openat(folder, name, O_RDONLY | O_CLOEXEC), tries = 0
+    if descriptor < 0 and made_room(&tries):
+        descriptor = openat(folder, name, O_RDONLY | O_CLOEXEC)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
     content = PyBytes_FromStringAndSize(NULL, limit)

@@ -73,12 +73,8 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
     try:
         for name, array in values.items():
             entry, rows = found[name], found[name].stored[0] + len(array)
-            descriptor = session.files.descriptor(entry)
             changes[name] = {"rows": rows}
-            chunks = data.chunks_of(array, entry.dtype)
-            changes[name]["tail"] = data.write(
-                session.folder, descriptor, entry, chunks, entry.nbytes, durable=session.durable
-            )
+            changes[name]["tail"] = _write_more(session, entry, array)
             session.counts["bytes_written"] += array.nbytes
         if changes:
             _commit(session, changes=changes)
@@ -88,6 +84,13 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
                 _give_back(session, found[name])
         raise
     _flush(session)
+
+
+def _write_more(session: Session, entry: Entry, array: Array) -> int:
+    pieces, end = data.chunks_of(array, entry.dtype), entry.nbytes
+    with session.files.pinned(entry.id):
+        file = session.files.descriptor(entry)
+        return data.write(session.folder, file, entry, pieces, end, durable=session.durable)
 
 
 def append_plain(session: Session, name: str, array: Array) -> bool:
@@ -213,8 +216,9 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
         return
     commit = session.log.state.commit + 1
     record = list(changes.values())
-    file = session.files.named(journal.NAME)
-    crc = journal.write(file, session.folder, commit, record, durable=session.durable)
+    with session.files.pinned(journal.NAME):
+        file = session.files.named(journal.NAME)
+        crc = journal.write(file, session.folder, commit, record, durable=session.durable)
     _commit(
         session,
         changes={name: _replaced(found[name], each, commit) for name, each in changes.items()},
@@ -335,6 +339,7 @@ def _flush(session: Session) -> None:
 
 def _unlink(session: Session, entries: Iterable[Entry]) -> None:
     for entry in entries:
+        session.forget(entry)  # or the room of its files would not be free
         is_large = entry.nbytes > _LARGE
         unlink = session.folder.unlink_large if is_large else session.folder.unlink
         unlink(entry.data_file)

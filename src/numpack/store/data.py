@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .._dtypes import DType
     from .._memory import Array
+    from ._files import Opened
     from .files import Folder
     from .state import Entry
 
@@ -60,16 +61,15 @@ def new_files(folder: Folder, entry: Entry) -> Iterator[int]:
         raise
 
 
-def open_grown(folder: Folder, entry: Entry) -> int:
+def open_grown(folder: Folder, entry: Entry) -> Opened:
     """Open a data file to write to it; its committed bytes must be there."""
     try:
-        descriptor = folder.open(entry.data_file, os.O_RDWR)
+        file = folder.opened(entry.data_file, os.O_RDWR)
     except FileNotFoundError:
         raise missing(folder, entry) from None
-    if os.fstat(descriptor).st_size < entry.nbytes:
-        os.close(descriptor)
+    if os.fstat(file.descriptor).st_size < entry.nbytes:
         raise too_short(folder, entry)
-    return descriptor
+    return file
 
 
 def write(
@@ -191,7 +191,7 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     name = entry.data_file
     path = f"{folder.path}/{name}"
     try:
-        memory = map_open(folder.open(name), path, entry.nbytes, readable=True)
+        memory = map_open(folder.opened(name), path, entry.nbytes, readable=True)
     except ValueError:  # what is said of a file that is shorter
         raise too_short(folder, entry) from None
     return shaped(memory, entry.dtype, entry.stored), path

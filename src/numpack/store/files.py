@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from ..errors import NotAStoreError
-from ._files import close_apart, open_at
+from ._files import Opened, close_apart, open_at
 
 
 class Folder:
@@ -41,6 +41,10 @@ class Folder:
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a file of the folder; give its descriptor."""
         return open_at(self.descriptor, name, flags)
+
+    def opened(self, name: str, flags: int = os.O_RDONLY) -> Opened:
+        """Open a file of the folder, for a ``with`` statement, which gets its descriptor."""
+        return Opened(self.descriptor, name, flags)
 
     def unlink(self, name: str) -> None:
         """Remove a file, if it is there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,18 +148,16 @@ def chunks(folder: Folder, entry: Entry, dropped: Dropped | None) -> Iterator[Ar
     CorruptStoreError
         The data file is too short.
     """
-    descriptor = folder.open(entry.data_file)
-    try:
-        if dropped is None:
-            yield from _read(descriptor, 0, entry.nbytes)
-        elif entry.row_nbytes > _READ:
-            yield from _read_long_rows(descriptor, entry, dropped)
-        elif entry.row_nbytes:
-            yield from _read_kept(descriptor, entry, dropped)
-    except EOFError:
-        raise data.too_short(folder, entry) from None
-    finally:
-        os.close(descriptor)
+    with folder.opened(entry.data_file) as descriptor:
+        try:
+            if dropped is None:
+                yield from _read(descriptor, 0, entry.nbytes)
+            elif entry.row_nbytes > _READ:
+                yield from _read_long_rows(descriptor, entry, dropped)
+            elif entry.row_nbytes:
+                yield from _read_kept(descriptor, entry, dropped)
+        except EOFError:
+            raise data.too_short(folder, entry) from None
 
 
 def _read(descriptor: int, start: int, stop: int) -> Iterator[Array]:

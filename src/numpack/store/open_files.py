@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import mmap
+import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._pages import is_written_in_place
+from .._pages import SHARED, FileMapping, is_written_in_place
 from . import data
 from ._rows import pwrite_rows, scatter
 from ._sums import BLOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .._memory import Array
+    from ._files import Opened
     from .dropped import Numbers
     from .files import Folder
     from .state import Entry
@@ -23,7 +26,7 @@ _LIMIT = 16  # files that are kept open
 
 
 class _Open(NamedTuple):
-    descriptor: int
+    file: Opened
     memory: Array  # all committed bytes, shared with the file; empty until they are needed
 
 
@@ -38,6 +41,7 @@ class OpenFiles:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._files: dict[str, _Open] = {}
+        self._pinned: set[str] = set()
 
     def __del__(self) -> None:
         """Close all of them."""
@@ -46,7 +50,37 @@ class OpenFiles:
     def close(self) -> None:
         """Close all of them."""
         while self._files:
-            os.close(self._files.popitem()[1].descriptor)
+            self._files.popitem()[1].file.close()
+
+    def forget(self, entry: Entry) -> None:
+        """Close the files of an array that is gone, so that their room is free."""
+        for name in (entry.id, entry.sum_file, entry.dropped_file):
+            self._close(name)
+
+    def close_unlinked(self) -> None:
+        """Close all files that have no name any more, because of another handle, say."""
+        for name, each in list(self._files.items()):
+            if os.fstat(each.file.descriptor).st_nlink == 0:
+                self._close(name)
+
+    def make_room(self) -> None:
+        """Close all files but those that are `pinned`: they are opened again when needed."""
+        for name in self._files.keys() - self._pinned:
+            self._close(name)
+
+    @contextlib.contextmanager
+    def pinned(self, name: str) -> Iterator[None]:
+        """Keep a file open, though others are opened."""
+        self._pinned.add(name)
+        try:
+            yield
+        finally:
+            self._pinned.discard(name)
+
+    def _close(self, name: str) -> None:
+        known = self._files.pop(name, None)
+        if known is not None:
+            known.file.close()
 
     def descriptor(self, entry: Entry) -> int:
         """Give a data file, open for writing.
@@ -59,14 +93,14 @@ class OpenFiles:
         found = self._files.get(entry.id)
         if found is None:
             found = self._keep(entry.id, data.open_grown(self._folder, entry))
-        return found.descriptor
+        return found.file.descriptor
 
     def named(self, name: str) -> int:
         """Give another file of the store, open for writing; it is created if need be."""
         found = self._files.get(name)
         if found is None:
-            found = self._keep(name, self._folder.open(name, os.O_RDWR | os.O_CREAT))
-        return found.descriptor
+            found = self._keep(name, self._folder.opened(name, os.O_RDWR | os.O_CREAT))
+        return found.file.descriptor
 
     def sums(self, entry: Entry) -> Array:
         """Read the checksums of all blocks of a data file."""
@@ -85,8 +119,10 @@ class OpenFiles:
         if os.fstat(descriptor).st_size < nbytes:  # to touch its pages would end the process
             raise data.too_short(self._folder, entry)
         if len(memory) < nbytes:
-            memory = np.frombuffer(mmap.mmap(descriptor, nbytes), np.uint8)
-            self._files[entry.id] = _Open(descriptor, memory)
+            path = f"{self._folder.path}/{entry.data_file}"
+            mapping = FileMapping(descriptor, nbytes, path, SHARED)
+            memory = np.frombuffer(mapping, np.uint8)  # type: ignore[call-overload]  # buffers are typed from 3.12 on
+            self._files[entry.id] = self._files[entry.id]._replace(memory=memory)
         return memory[:nbytes]
 
     def overwrite(self, entry: Entry, rows: Numbers, width: int, fresh: Array) -> None:
@@ -101,9 +137,9 @@ class OpenFiles:
         else:
             pwrite_rows(descriptor, rows, width, fresh)
 
-    def _keep(self, name: str, descriptor: int) -> _Open:
-        while len(self._files) >= _LIMIT:
-            oldest = next(iter(self._files))
-            os.close(self._files.pop(oldest).descriptor)
-        opened = self._files[name] = _Open(descriptor, np.empty(0, np.uint8))
+    def _keep(self, name: str, file: Opened) -> _Open:
+        others = [known for known in self._files if known not in self._pinned]
+        for oldest in others[: max(0, len(self._files) - _LIMIT + 1)]:
+            self._close(oldest)
+        opened = self._files[name] = _Open(file, np.empty(0, np.uint8))
         return opened

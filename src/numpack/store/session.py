@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import CorruptStoreError, InvalidValueError, StoreError
-from . import data, dropped, journal
+from . import data, dropped, journal, room
 from ._lock import Lock, SharedLock
 from ._sums import BLOCK
 from .checks import entry_of
@@ -90,6 +90,7 @@ class Session:
         self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
         self._dropped: dict[str, tuple[Entry, Dropped]] = {}
         remember(self)
+        room.keep(self)
 
     def after_fork(self) -> None:
         """Make new locks."""
@@ -238,6 +239,23 @@ class Session:
         self._settled = state.commit
         self._unwritten.clear()
 
+    def forget(self, entry: Entry) -> None:
+        """Let go of what is kept of an array that is gone; for who holds mutex and lock."""
+        self.files.forget(entry)
+        self._dropped.pop(entry.data_file, None)
+        for name, (known, _) in list(self._lazies.items()):
+            if known.id == entry.id:
+                self._lazies.pop(name, None)
+
+    def make_room(self) -> None:
+        """Close files, and forget mappings, that can be opened and made again."""
+        self._lazies.clear()
+        if self.mutex.acquire(blocking=False):
+            try:
+                self.files.make_room()
+            finally:
+                self.mutex.release()
+
     def unwritten(self, entry: Entry) -> journal.Change | None:
         """Give the rows that are committed, and cannot be put in place here."""
         return self._unwritten.get(entry.id)
@@ -248,6 +266,12 @@ class Session:
         for name, (entry, _) in list(self._lazies.items()):
             if arrays.get(name) is not entry:
                 self._lazies.pop(name, None)
+        is_other = self._seen is None or self._seen.arrays is not arrays  # some may be gone
+        if is_other and self.mutex.acquire(blocking=False):
+            try:
+                self.files.close_unlinked()
+            finally:
+                self.mutex.release()
         if state.journal is not None and self._settled != state.commit:
             self._settle_for_reading(state)
         self._seen = state
@@ -282,7 +306,7 @@ class Session:
             array, path = self.stored(entry), None
             array.flags.writeable = False
         else:
-            array, path = data.mapped(self.folder, entry)
+            array, path = room.with_room(lambda: data.mapped(self.folder, entry))
         lazy = LazyArray(array, path, self.dropped_rows(entry))
         self.counts["mappings"] += 1
         _make_room(self._lazies)
