@@ -35,7 +35,12 @@ from numpack._exchange cimport (
     view_or_none,
 )
 from numpack._export cimport capsule_or_none, managed_tensor, unwatch
+from numpack._owner cimport flat
 
+
+cdef extern from "numpy/ndarraytypes.h":
+    enum:
+        NPY_USERDEF
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
@@ -104,6 +109,7 @@ cdef class Memory:
 @cython.final
 cdef class _Door:
     cdef str framework
+    cdef object kind  # of what the table makes
     cdef const DLPackExchangeAPI *table  # NULL: by `producer` and `consumer`
     cdef object guard
     cdef object closer_guard
@@ -146,7 +152,7 @@ def connect(
     cdef _Door door = _Door()
     door.framework, door.consumer, door.readonly = framework, consumer, readonly
     door.guard, door.closer_guard = guard, closer_guard
-    door.memory = memory
+    door.memory, door.kind = memory, kinds[0]
     door.table = _table(kinds[0])
     door.producer = getattr(kinds[0], "__dlpack__", None)
     if framework is None and door.table == NULL:
@@ -242,6 +248,8 @@ cdef bint _lets_pass(guard, obj) except -1:
 
 cdef bint _is_doubtful(cnp.ndarray array) noexcept:
     cdef int number = cnp.PyArray_TYPE(array)
+    if number >= NPY_USERDEF:  # complex32, of those that a framework has
+        return cnp.PyArray_ITEMSIZE(array) == 4
     return number in (cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE, cnp.NPY_BYTE, cnp.NPY_UBYTE)
 
 
@@ -256,6 +264,7 @@ cdef object _take_by_table(_Door door, obj):
     if managed == NULL:
         return None
     owner.managed, owner.versioned = managed, True  # from here on it is freed once
+    owner.given = obj
     if managed.version.major != DLPACK_MAJOR:
         return None
     array = view_or_none(&managed.dl_tensor, managed.flags, door.readonly, owner)
@@ -267,32 +276,39 @@ cdef object _take_by_table(_Door door, obj):
 cdef object _take_kept(_Door door, obj):
     """View memory by what keeps it, see `Memory`; the tensor is only borrowed to be read."""
     cdef DLTensor tensor
-    cdef PyObject *keeper = ask(door.memory.keeper, obj)
-    if keeper == NULL:
+    cdef Owner owner
+    cdef PyObject *asked = ask(door.memory.keeper, obj)
+    if asked == NULL:
         return _unexplained()
-    owner = _stolen(keeper)
-    if type(owner) is not door.memory.kind:
+    keeper = _stolen(asked)
+    if type(keeper) is not door.memory.kind:
         return None
     if door.table.dltensor_from_py_object_no_sync == NULL:
         return None
     if door.table.dltensor_from_py_object_no_sync(<PyObject *>obj, &tensor) != 0:
         return _unexplained()
-    if not _lets_pass(door.memory.may_move, owner):
-        return _settled(door.memory, obj, owner, &tensor)
+    if not _lets_pass(door.memory.may_move, keeper):
+        return _take_kept(door, obj) if _settle(door.memory, obj, keeper, &tensor) else None
+    owner = Owner.__new__(Owner)
+    owner.given, owner.kept = obj, keeper
     array = view_or_none(&tensor, 0, door.readonly, owner)
     if array is None and learn(tensor.dtype, 0):  # Python code has run: look at it again
         return _take_kept(door, obj)
     return array
 
 
-cdef object _settled(Memory memory, obj, owner, const DLTensor *tensor):
-    """Make the first array over some memory, if that is as long as the object needs it."""
+cdef bint _settle(Memory memory, obj, keeper, const DLTensor *tensor) except -1:
+    """Settle where some memory is, if it is as long as the object needs it.
+
+    Returns whether it may not move any more.
+    """
     try:
-        if lies_within(tensor, memory.address(owner), memory.nbytes(owner)):
-            return memory.settled(obj)
+        if lies_within(tensor, memory.address(keeper), memory.nbytes(keeper)):
+            memory.settled(obj)
+            return memory.may_move(keeper) is False
     except Exception:  # the policy asks again, and says why
         pass
-    return None
+    return False
 
 
 cdef object _take_by_protocol(_Door door, obj):
@@ -305,7 +321,7 @@ cdef object _take_by_protocol(_Door door, obj):
     )
     if capsule == NULL:
         return _unexplained()
-    return take_or_none(_stolen(capsule), door.readonly, 0)
+    return take_or_none(_stolen(capsule), door.readonly, 0, obj)
 
 
 cdef object _unexplained():
@@ -384,7 +400,8 @@ cdef object _give_by_table(_Door door, cnp.ndarray array):
         return None
     if not gone:
         unwatch(managed)
-    return _stolen(<PyObject *>made)
+    result = _stolen(<PyObject *>made)
+    return result if type(result) is door.kind else None  # such as a tensor without values
 
 
 @cython.final
@@ -408,7 +425,7 @@ cdef object _give_by_protocol(_Door door, cnp.ndarray array):
     if not name_of(array, &name) or name.code > kDLFloat or name.bits < 8:
         return None
     parcel = _Parcel.__new__(_Parcel)
-    parcel.array = array if cnp.PyArray_NDIM(array) == 1 else array.reshape(-1)
+    parcel.array = array if cnp.PyArray_NDIM(array) == 1 else flat(array)
     try:
         return door.consumer(parcel)
     except Exception:  # the policy goes its own way, and says why

@@ -27,8 +27,10 @@ class Row(NamedTuple):
     ----------
     numpy : str
         ``dtype.name``, in NumPy or in ml_dtypes.
-    code, bits : int
-        DLPack's type code and width. `bits` below 8 means one value a byte (padded).
+    code : int or None
+        DLPack's type code.
+    bits : int
+        The width. Below 8 it means one value a byte (padded).
     torch : str or None
         The attribute of `torch`.
     arrow : str or None
@@ -38,7 +40,7 @@ class Row(NamedTuple):
     """
 
     numpy: str
-    code: int
+    code: int | None
     bits: int
     torch: str | None = None
     arrow: str | None = None
@@ -52,7 +54,17 @@ class Row(NamedTuple):
     @property
     def dtype(self) -> DType:
         """The NumPy dtype; imports ml_dtypes for an extension."""
-        return np.dtype(getattr(_ml_dtypes(), self.numpy) if self.extension else self.numpy)
+        return np.dtype(_of_ml_dtypes(self.numpy) if self.extension else self.numpy)
+
+
+def _of_ml_dtypes(name: str) -> Any:
+    module = _ml_dtypes()
+    if not hasattr(module, name):
+        raise MissingDependencyError(
+            f"{name} needs a newer ml_dtypes than {module.__version__}; upgrade it with: "
+            "pip install --upgrade ml_dtypes"
+        )
+    return getattr(module, name)
 
 
 def _ml_dtypes() -> Any:
@@ -98,11 +110,15 @@ ROWS: tuple[Row, ...] = (
     Row("uint4", _UINT, 4, extension=True),
     Row("int2", _INT, 2, extension=True),
     Row("uint2", _UINT, 2, extension=True),
+    Row("int1", _INT, 1, extension=True),
+    Row("uint1", _UINT, 1, extension=True),
+    Row("complex32", _COMPLEX, 32, "complex32", extension=True),
+    Row("bcomplex32", None, 32, extension=True),
 )
 
 _BY_NUMPY = {row.numpy: row for row in ROWS}
 _BY_TORCH = {row.torch: row for row in ROWS if row.torch}
-_BY_DLPACK = {(row.code, row.bits): row for row in ROWS}
+_BY_DLPACK = {(row.code, row.bits): row for row in ROWS if row.code is not None}
 _BY_DTYPE: dict[DType, Row] = {}  # those asked for, because NumPy makes up a name each time
 
 
@@ -141,6 +157,8 @@ def of_extension(name: str) -> DType | None:
 def wider(dtype: DType) -> str:
     """Name NumPy's narrowest dtype that holds the values of one of ml_dtypes."""
     kind = dtype.name.rstrip("0123456789")
+    if kind.endswith("complex"):
+        return "np.complex64"
     return f"np.{kind}8" if kind in ("int", "uint") else "np.float32"
 
 

@@ -9,6 +9,8 @@ from numpack._dlpack cimport DLDataType, DLTensor
 cdef class Owner:
     cdef void *managed
     cdef bint versioned
+    cdef object given
+    cdef object kept
 
 cdef enum Flaw:
     NONE, NDIM, NEGATIVE, HUGE, NO_DATA, STRIDES
@@ -19,6 +21,6 @@ cdef size_t itemsize_of(DLDataType dtype) noexcept nogil
 cdef bint learn(DLDataType dtype, uint64_t flags) except -1
 cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1
 cdef object view_or_none(const DLTensor *tensor, uint64_t flags, bint readonly, object owner)
-cdef object take_or_none(object capsule, bint readonly, uint64_t tolerated)
+cdef object take_or_none(object capsule, bint readonly, uint64_t tolerated, object given)
 cdef Owner consume(object capsule)
 cdef void delete_managed(void *managed, bint versioned) noexcept

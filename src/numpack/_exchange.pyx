@@ -131,7 +131,7 @@ cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1:
     found = _extension_names.get(kind, False)
     if found is False:
         row = _dtypes.of_numpy(array.dtype)
-        found = None if row is None else (row.code, row.bits)
+        found = None if row is None or row.code is None else (row.code, row.bits)
         _extension_names[kind] = found
     if found is None:
         return False
@@ -248,7 +248,10 @@ cdef bint _on_host(const DLTensor *tensor) noexcept nogil:
 @cython.no_gc
 @cython.freelist(32)
 cdef class Owner:
-    """Holds a managed tensor, and calls its deleter when it goes."""
+    """Holds a managed tensor, whose deleter it calls when it goes, and objects that live as long.
+
+    These are the object that was given, and what keeps its memory if that is another one.
+    """
 
     def __dealloc__(self):
         if self.managed != NULL:
@@ -388,29 +391,30 @@ cdef void _copy_out(
             )
 
 
-def adopt(capsule, *, bint readonly=False):
+def adopt(capsule, *, bint readonly=False, given=None):
     """Take a capsule over as an array that shares its memory.
 
     The capsule is marked as used and its deleter runs once, when the last array over the
-    memory is gone. Writing is allowed unless the capsule or `readonly` forbids it.
+    memory is gone. Writing is allowed unless the capsule or `readonly` forbids it. What was
+    `given`, of which the capsule was asked for, lives as long as the array.
 
     Raises
     ------
     InvalidValueError
         As `describe`; or NumPy cannot hold the values in place. The capsule is untouched.
     """
-    array = take_or_none(capsule, readonly, FLAG_IS_COPIED)
+    array = take_or_none(capsule, readonly, FLAG_IS_COPIED, given)
     if array is None:
         raise InvalidValueError(f"NumPy cannot read it in place: {describe(capsule)}")
     return array
 
 
-def take_capsule(capsule, *, bint readonly=False):
+def take_capsule(capsule, *, bint readonly=False, given=None):
     """Take a capsule over, as `adopt`, if there is nothing to tell about it; else give None."""
-    return take_or_none(capsule, readonly, 0)
+    return take_or_none(capsule, readonly, 0, given)
 
 
-cdef object take_or_none(capsule, bint readonly, uint64_t tolerated):
+cdef object take_or_none(capsule, bint readonly, uint64_t tolerated, given):
     cdef Owner owner = Owner.__new__(Owner)
     cdef Content content
     with cython.critical_section(capsule):
@@ -421,6 +425,7 @@ cdef object take_or_none(capsule, bint readonly, uint64_t tolerated):
         array = view_or_none(content.tensor, content.flags & ~tolerated, readonly, owner)
         if array is not None:
             _consume(capsule, &content, owner)
+            owner.given = given
     return array
 
 

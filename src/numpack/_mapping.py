@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from ._owner import ArrayOwner
 from ._pages import PRIVATE, READABLE, FileMapping, mappings_between, origin_of
 from ._policy import Obstacle
 from .errors import ZeroCopyError
@@ -348,6 +349,8 @@ def _root(array: Array) -> Any:
     while True:
         if isinstance(owner, np.ndarray) and owner.base is not None:
             owner = owner.base
+        elif isinstance(owner, ArrayOwner):
+            owner = owner.array
         elif isinstance(owner, memoryview):
             owner = owner.obj
         else:

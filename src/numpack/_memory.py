@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._dtypes import native
+from ._owner import base_view
 from ._policy import Obstacle, Plan
 
 if TYPE_CHECKING:
@@ -53,13 +55,23 @@ def aligned_copy(array: Array) -> Array:
 
     A `MaskedArray` stays one; any other subclass becomes a plain array.
     """
-    if isinstance(array, np.ma.MaskedArray):
-        masked: Array = aligned_copy(array.data).view(type(array))
-        masked.__array_finalize__(array)  # the mask, a copy, and the fill value if one was set
-        return masked
-    fresh = aligned_empty(array.shape, native(array.dtype))
-    np.copyto(fresh, array.view(np.ndarray), casting="no" if array.dtype.isnative else "equiv")
-    return fresh
+    return _copied(array, native(plain(array).dtype))
+
+
+def own_copy(array: Array) -> Array:
+    """Copy as `aligned_copy` does, in the byte order that there is."""
+    return _copied(array, plain(array).dtype)
+
+
+def _copied(array: Array, dtype: DType) -> Array:
+    values = plain(array)
+    fresh = aligned_empty(values.shape, dtype)
+    np.copyto(fresh, values, casting="no" if dtype == values.dtype else "equiv")
+    if not is_masked_array(array):
+        return fresh
+    masked: Array = fresh.view(type(array))
+    masked.__array_finalize__(array)  # the mask, a copy, and the fill value if one was set
+    return masked
 
 
 def foreseen(plan: Plan[Array], *, exactly: bool = False) -> Array:
@@ -74,26 +86,54 @@ def foreseen(plan: Plan[Array], *, exactly: bool = False) -> Array:
 
 
 def hides_values(array: Array) -> bool:
-    """Tell whether an array has a mask that masks something."""
-    if not isinstance(array, np.ma.MaskedArray) or array.mask is np.ma.nomask:
+    """Check whether an array has a mask that masks something.
+
+    Any subclass may have one. Whether its class has an attribute ``mask`` is looked up without
+    running its code, and a mask that cannot be read counts as one that masks something.
+    """
+    if type(array) is np.ndarray:
         return False
-    return bool(np.ascontiguousarray(array.mask).view(np.bool_).any())
+    if is_masked_array(array):
+        return _masks_something(np.ma.getmask(array))
+    found = inspect.getattr_static(array, "mask", None)
+    if found is None or inspect.isroutine(found):
+        return False
+    try:
+        return _masks_something(array.mask)  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 -- whatever the class raises
+        return True
+
+
+def is_masked_array(array: Array) -> bool:
+    """Check whether an array is one of `numpy.ma`, by its class alone."""
+    return issubclass(type(array), np.ma.MaskedArray)
+
+
+def _masks_something(mask: Any) -> bool:
+    """Check whether any value of a mask is true, of whatever field."""
+    if mask is None or mask is np.ma.nomask:
+        return False
+    values = plain(np.asarray(mask))
+    if values.dtype.names is None:
+        return bool(np.any(values))
+    return bool(np.ascontiguousarray(values).view(np.bool_).any())
 
 
 def plain(array: Array) -> Array:
-    """View as a base-class array whose meaningless strides are harmless.
+    """View as a base-class array that keeps `array` alive and whose strides are those of memory.
 
     The stride of an axis of length 1, and every stride of an array without elements, is
     never used to reach an element, so NumPy lets it be anything; other frameworks refuse
-    what they find there.
+    what they find there. Views of the result keep `array` alive too. No code of its class runs.
     """
-    if type(array) is not np.ndarray:
-        array = array.view(np.ndarray)
-    if array.size == 0:
-        return np.empty(array.shape, array.dtype)  # nothing to share, nor to protect
-    if 1 in array.shape:
-        return np.squeeze(array).reshape(array.shape)  # adding such an axis never copies
-    return array
+    return base_view(array)
+
+
+def keeping(array: Array, given: object) -> Array:
+    """View an array of base class, or of `numpy.ma`, as one that keeps `given` alive as well."""
+    if not is_masked_array(array):
+        return base_view(array, given)
+    return np.ma.MaskedArray(base_view(array, given), mask=np.ma.getmask(array), copy=False)
 
 
 def representation_obstacle(array: Array) -> Obstacle | None:

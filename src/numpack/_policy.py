@@ -150,10 +150,11 @@ def warn(message: str, category: type[Warning]) -> None:
 def describe(array: np.ndarray[tuple[int, ...], Any]) -> str:
     """Say what array came: ``float32 array of shape (3, 4)``."""
     kind = "array" if type(array) is np.ndarray else type(array).__name__
-    name = "string" if array.dtype.kind == "T" else str(array.dtype)
-    if array.dtype.kind in "SU" or not array.dtype.isnative:
-        name = array.dtype.str
-    return f"{name} {kind} of shape {array.shape}"
+    dtype, shape = np.ndarray.dtype.__get__(array), np.ndarray.shape.__get__(array)
+    name = "string" if dtype.kind == "T" else str(dtype)
+    if dtype.kind in "SU" or not dtype.isnative:
+        name = dtype.str
+    return f"{name} {kind} of shape {shape}"
 
 
 def did_you_mean(name: str, known: list[str]) -> str:

@@ -20,7 +20,7 @@ LAYERS = [
     {"errors"},
     {"_dtypes", "_policy"},
     {"_columns", "_times"},
-    {"_memory", "_mapping", "_pages"},
+    {"_memory", "_mapping", "_owner", "_pages"},
     {"_leaving"},
     {"_description"},
     {"_exchange"},

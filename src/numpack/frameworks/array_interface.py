@@ -13,10 +13,10 @@ from numpy.lib.array_utils import byte_bounds
 
 from .. import _dtypes
 from .._leaving import leaving
-from .._memory import aligned_copy, aligned_empty, from_interface, truth_obstacle
+from .._memory import aligned_copy, aligned_empty, from_interface, own_copy, truth_obstacle
 from .._policy import Obstacle, Plan, describe, refuse
 from ..errors import InvalidValueError
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from .._dtypes import DType
@@ -32,7 +32,7 @@ def from_numpy(array: Array) -> Plan[Array]:
 
     It is a plain one whose interface tells all of it: no mask, no dtype without a name.
     """
-    refuse_mask(array, LABEL)
+    array = base_array(array, LABEL)
     why = "the array interface has no name for its dtype"
     if _dtypes.is_extension(array.dtype):
         fix = f"pass the bits as array.view('u{array.dtype.itemsize}')"
@@ -51,7 +51,7 @@ def to_numpy(obj: Any) -> Plan[Array]:
     obstacle = truth_obstacle(shared)
 
     def owned() -> Array:
-        return aligned_copy(shared if obstacle is None else shared.view(np.uint8) != 0)
+        return own_copy(shared if obstacle is None else shared.view(np.uint8) != 0)
 
     return Plan(
         direction="from array interface",

@@ -15,10 +15,17 @@ import numpy as np
 
 from .. import _dtypes
 from .._leaving import leaving
-from .._memory import aligned_copy, from_address, representation_obstacle, truth_obstacle
-from .._policy import Plan, describe, refuse, wrong_type
+from .._memory import (
+    aligned_empty,
+    from_address,
+    keeping,
+    own_copy,
+    representation_obstacle,
+    truth_obstacle,
+)
+from .._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from .._dtypes import DType
@@ -39,7 +46,7 @@ _POINTERS = frozenset("PzZXO&")
 
 def from_numpy(array: Array) -> Plan[memoryview]:
     """Plan the way from the hub to a `memoryview`, which keeps format and strides."""
-    refuse_mask(array, LABEL)
+    array = base_array(array, LABEL)
     if array.dtype.hasobject:
         refuse("to buffer", describe(array), "its elements are references", _way_out(array))
     swapped = None
@@ -67,6 +74,8 @@ def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Arra
     what the bytes are to be read as.
     """
     view = _view(obj)
+    if any(offset >= 0 for offset in view.suboffsets) and format is None and shape is None:
+        return _gathered(view)
     shared = _array(view) if format is None and shape is None else _recast(view, format, shape)
     if isinstance(obj, SharedMemory):
         shared = _kept(shared, view, obj)
@@ -74,16 +83,42 @@ def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Arra
     obstacle = truth_obstacle(shared) if foreign else None
 
     def owned() -> Array:
-        return aligned_copy(shared if obstacle is None else shared.view(np.uint8) != 0)
+        return own_copy(shared if obstacle is None else shared.view(np.uint8) != 0)
 
     return Plan(
         direction="from buffer",
         given=lambda: f"{describe(shared)} in a {type(obj).__qualname__}",
         nbytes=shared.nbytes,
-        result=owned if obstacle else lambda: shared,
+        result=owned if obstacle else lambda: keeping(shared, obj),
         independent=owned,
         obstacle=obstacle,
         stand_in=lambda: shared,
+    )
+
+
+def _gathered(view: Any) -> Plan[Array]:
+    """Plan to copy elements that are reached through pointers, which NumPy would not follow."""
+    dtype, shape = _known_dtype(view) or _read(view).dtype, view.shape
+
+    def gather() -> Array:
+        fresh = aligned_empty(shape, dtype)
+        flat = fresh.reshape(-1).view(np.uint8)
+        flat[:] = np.frombuffer(view.tobytes(), np.uint8)
+        if dtype == np.bool_:
+            flat[:] = flat != 0
+        return fresh
+
+    return Plan(
+        direction="from buffer",
+        given=lambda: f"{dtype} buffer of shape {shape}",
+        nbytes=math.prod(shape) * dtype.itemsize,
+        result=gather,
+        independent=gather,
+        obstacle=Obstacle(
+            "its rows are reached through pointers (suboffsets)",
+            "keep all of it in one block of memory",
+        ),
+        outline=(shape, dtype),
     )
 
 
@@ -138,7 +173,7 @@ def _known_dtype(view: Any) -> DType | None:
     if memoryview(owner).format != view.format:  # it was cast
         return None
     if issubclass(kind, np.ndarray):
-        dtype: DType = owner.dtype
+        dtype: DType = np.ndarray.dtype.__get__(owner)
         return dtype
     while issubclass(kind, ctypes.Array):
         kind = kind._type_

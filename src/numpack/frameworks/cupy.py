@@ -15,7 +15,7 @@ from .._leaving import leaving
 from .._memory import aligned_copy, representation_obstacle
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
 from .dlpack import across, off_host
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from .._memory import Array
@@ -29,7 +29,7 @@ _BFLOAT16_SINCE = 14
 
 def from_numpy(array: Array) -> Plan[Any]:
     """Plan the way from the hub to the current device, which is a copy."""
-    refuse_mask(array, LABEL)
+    array = base_array(array, LABEL)
     _check_dtype(array)
     if not is_available():
         why, fix = (

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from .. import _dtypes, _exchange
 from .._description import HOST_DEVICES
 from .._doors import connect
@@ -106,7 +108,9 @@ class DLPackBuffer(Exporter):
             )
             raise ZeroCopyError(msg)
         versioned = max_version is not None and tuple(max_version) >= (1, 0)
-        array = plain(aligned_copy(self.array) if copy else behind(self.array).for_writer())
+        array = plain(
+            aligned_copy(self.array) if copy else behind(plain(self.array)).for_writer()
+        )
         return export(array, versioned=versioned, copied=bool(copy))
 
     def __repr__(self) -> str:
@@ -128,7 +132,7 @@ def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
         result=lambda: DLPackBuffer(form.result(), order=order, copy=False),
         independent=lambda: DLPackBuffer(form.independent(), order=order, copy=False),
         obstacle=form.obstacle,
-        how=behind(array).how,
+        how=behind(plain(array)).how,
     )
 
 
@@ -154,7 +158,7 @@ def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Arr
         return carry_out(owner.module().to_numpy(obj), copy)
     capsule = _capsule_of(obj)
     if copy is None or copy is False:
-        array = _exchange.take_capsule(capsule, readonly=_is_immutable(obj))
+        array = _exchange.take_capsule(capsule, readonly=_is_immutable(obj), given=obj)
         if array is not None:
             _connect(obj)
             return array
@@ -189,7 +193,8 @@ def _is_immutable(obj: object) -> bool:
 def _plan(obj: Any, capsule: object) -> Plan[Array]:
     about = _exchange.describe(capsule)
     if obj is capsule or about.on_host:
-        return _of_capsule(capsule, about, readonly=about.readonly or _is_immutable(obj))
+        readonly = about.readonly or _is_immutable(obj)
+        return _of_capsule(capsule, about, readonly=readonly, given=obj)
     return _of_device(obj, about)
 
 
@@ -251,9 +256,10 @@ def _form(array: Array, order: str) -> Plan[Array]:
 
 
 def _row(array: Array) -> Row:
-    row = _dtypes.of_numpy(array.dtype)
     refuse_mask(array, LABEL)
-    if row is None:
+    values = array if type(array) is np.ndarray else plain(array)
+    row = _dtypes.of_numpy(values.dtype)
+    if row is None or row.code is None:
         refuse(
             "to DLPack",
             describe(array),
@@ -277,7 +283,9 @@ def _request(obj: Any, **keywords: Any) -> object:
             raise ZeroCopyError(msg) from error
 
 
-def _of_capsule(capsule: object, about: Description, *, readonly: bool) -> Plan[Array]:
+def _of_capsule(
+    capsule: object, about: Description, *, readonly: bool, given: object
+) -> Plan[Array]:
     _check_dtype(about)
     if not about.on_host:
         refuse(
@@ -288,7 +296,7 @@ def _of_capsule(capsule: object, about: Description, *, readonly: bool) -> Plan[
         )
 
     def take() -> Array:
-        return _exchange.adopt(capsule, readonly=readonly)
+        return _exchange.adopt(capsule, readonly=readonly, given=given)
 
     obstacle = None
     if about.copied:

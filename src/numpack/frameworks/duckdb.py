@@ -20,6 +20,7 @@ from .arrow.bridge import by_arrow, by_columns, over, to_hub
 from .arrow.bridge import describe as describe_columns
 from .arrow.convert import contains
 from .arrow.views import nbytes
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +63,7 @@ def from_numpy(
     _check_connection(connection)
     if columns is not None:
         _check_names(list(columns))
+    array = base_array(array, LABEL, masks=True)
     _refuse_dtype(array)
 
     def make(found: pa.Array | pa.Table) -> Any:

@@ -17,6 +17,7 @@ from .._memory import (
     aligned_copy,
     aligned_empty,
     compact_obstacle,
+    keeping,
     plain,
     vector_obstacle,
     writable_alias,
@@ -24,7 +25,7 @@ from .._memory import (
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from .dlpack import DLPackBuffer, across, off_host
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 LABEL = "JAX"
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS = frozenset({"dtype"})
-_WITHOUT_ARRAYS = frozenset({"float6_e2m3fn", "float6_e3m2fn"})  # JAX has but their names
+_WITHOUT_ARRAYS = frozenset(
+    {"float6_e2m3fn", "float6_e3m2fn", "int1", "uint1"}
+)  # JAX has but their names
 
 
 def from_numpy(array: Array, *, dtype: object = None) -> Plan[jax.Array]:
@@ -44,7 +47,7 @@ def from_numpy(array: Array, *, dtype: object = None) -> Plan[jax.Array]:
     JAX shares memory that starts on a 64-byte boundary and has no gaps, in whatever order
     of the axes. It does not write to it, donated or not, so read-only memory is as good.
     """
-    refuse_mask(array, LABEL)
+    array = base_array(array, LABEL)
     wanted = array.dtype if dtype is None else _wanted(dtype)
     row = _jax_row(array, wanted)
     values = plain(array)
@@ -68,6 +71,9 @@ def to_numpy(array: Any) -> Plan[Array]:
     obstacle = _array_obstacle(array) or _packing_obstacle(row, array.size)
     take = _view if obstacle is None and array.size else np.asarray
 
+    def share() -> Array:
+        return keeping(take(array), array)
+
     def own() -> Array:
         return aligned_copy(take(array))  # JAX keeps what np.asarray copies, and gives it again
 
@@ -75,7 +81,7 @@ def to_numpy(array: Any) -> Plan[Array]:
         direction="from JAX",
         given=lambda: _describe(array),
         nbytes=array.size * row.dtype.itemsize,
-        result=own if obstacle else lambda: take(array),
+        result=own if obstacle else share,
         independent=own,
         obstacle=obstacle,
         outline=(array.shape, row.dtype),

@@ -10,8 +10,10 @@ from .._mapping import behind
 from .._memory import (
     aligned_copy,
     hides_values,
+    is_masked_array,
     native_obstacle,
     order_obstacle,
+    own_copy,
     plain,
     representation_obstacle,
     strides_obstacle,
@@ -60,9 +62,9 @@ def _as_it_is(array: Array, direction: str) -> Plan[Array]:
     return Plan(
         direction=direction,
         given=lambda: describe(array),
-        nbytes=array.nbytes,
+        nbytes=plain(array).nbytes,
         result=lambda: array,
-        independent=lambda: aligned_copy(array),
+        independent=lambda: own_copy(_copyable(array, direction)),
     )
 
 
@@ -95,15 +97,66 @@ def expect(function: str, array: object, copy: bool | None) -> Array:
     wrong_type(function, "a numpy.ndarray", array, fix)
 
 
+def base_array(array: Array, framework: str, *, masks: bool = False) -> Array:
+    """View an array of any subclass as one of NumPy's own class; no code of the subclass runs.
+
+    Parameters
+    ----------
+    array : ndarray
+    framework : str
+        Where it goes, for messages.
+    masks : bool
+        Whether a mask can go there; a `MaskedArray` that masks something then stays one.
+
+    Returns
+    -------
+    ndarray or MaskedArray
+        Over the same memory; keeps `array` alive.
+
+    Raises
+    ------
+    UnsupportedError
+        It has a mask, which would be lost.
+    """
+    if type(array) is np.ndarray:
+        return array
+    if not masks or not is_masked_array(array):
+        refuse_mask(array, framework)
+        return plain(array)
+    if not hides_values(array):
+        return plain(array)
+    return np.ma.MaskedArray(plain(array), mask=np.ma.getmask(array), copy=False)
+
+
 def refuse_mask(array: Array, framework: str) -> None:
-    """Refuse an array with a mask towards a framework that has none."""
+    """Refuse an array with a mask towards a framework that has none, or not of its kind."""
     if hides_values(array):
         refuse(
             f"to {framework}",
             describe(array),
-            f"{framework} has no masks, and the masked values would come back",
-            "pass array.filled(value), or array.data if the mask does not matter",
+            f"{framework} has no masks, and the masked values would come back"
+            if is_masked_array(array)
+            else "it has a mask that is not of numpy.ma, and the masked values would come back",
+            _without_mask(array),
         )
+
+
+def _without_mask(array: Array) -> str:
+    if is_masked_array(array):
+        return "pass array.filled(value), or array.data if the mask does not matter"
+    filled = "array.filled(value), or " if hasattr(type(array), "filled") else ""
+    return (
+        f"pass {filled}np.ma.array(np.asarray(array), mask=array.mask) to what has masks, or "
+        "np.asarray(array) if the mask does not matter"
+    )
+
+
+def _copyable(array: Array, direction: str) -> Array:
+    """Refuse to copy an array into one of NumPy's own class that would lose its mask."""
+    if not is_masked_array(array) and hides_values(array):
+        why = "a copy of NumPy's own class would lose its mask"
+        refuse(direction, describe(array), why, "copy it yourself: array.copy()")
+    return array
 
 
 def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan[Array]:
@@ -123,13 +176,19 @@ def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan
     if order not in ("C", "K"):
         msg = f"order must be 'C' or 'K', not {order!r}"
         raise InvalidValueError(msg)
+    values = plain(array) if type(array) is not np.ndarray else array
+    obstacle = _form_obstacle(values, order, exported=exported)
+
+    def own() -> Array:
+        return aligned_copy(_copyable(array, direction))
+
     return Plan(
         direction=direction,
         given=lambda: describe(array),
-        nbytes=array.nbytes,
-        result=lambda: array if obstacle is None else aligned_copy(array),
-        independent=lambda: aligned_copy(array),
-        obstacle=(obstacle := _form_obstacle(array, order, exported=exported)),
+        nbytes=values.nbytes,
+        result=own if obstacle else lambda: array,
+        independent=own,
+        obstacle=obstacle,
     )
 
 

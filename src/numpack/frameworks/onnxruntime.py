@@ -25,7 +25,7 @@ from .._memory import (
     writable_alias,
 )
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,7 @@ def from_numpy(array: Array) -> Plan[OrtValue]:
     A session may write to an OrtValue (a bound output, ``update_inplace``), so read-only
     memory that is a mapped file is mapped again copy-on-write.
     """
+    array = base_array(array, LABEL)
     row = _onnx_row(array)
     if row.bits < 8:
         return _packing(array, row)
@@ -115,7 +116,6 @@ def _value(memory: Array, row: Row) -> OrtValue:
 
 
 def _onnx_row(array: Array) -> Row:
-    refuse_mask(array, LABEL)
     row = _dtypes.of_numpy(array.dtype)
     if row is None or not _is_known(_NUMBERS.get(row.numpy, 0)):
         given, why = describe(array), "no OrtValue holds this dtype"

@@ -19,7 +19,7 @@ from .._mapping import map_open
 from .._memory import aligned_copy
 from .._policy import Obstacle, Plan, describe, did_you_mean, refuse, wrong_type
 from ..errors import InvalidValueError, NotFoundError
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,7 +204,7 @@ _MISALIGNED = Obstacle(
 
 def from_numpy(array: Array) -> NoReturn:
     """Refuse the way from the hub: a file is written, not shared."""
-    refuse_mask(array, LABEL)
+    array = base_array(array, LABEL)
     row = _dtypes.of_numpy(array.dtype)
     why = "safetensors is a format of files, which are written and not shared"
     fix = "write safetensors.numpy.save_file({'x': np.asarray(array, order='C')}, path)"

@@ -17,12 +17,13 @@ from .._leaving import leaving
 from .._memory import (
     aligned_copy,
     from_address,
+    keeping,
     order_obstacle,
     plain,
     vector_obstacle,
 )
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from .._dtypes import DType, Row
@@ -48,7 +49,7 @@ def from_numpy(array: Array) -> Plan[tf.Tensor]:
     operations in place write all the same, so a file that is mapped read-only is mapped again
     copy-on-write.
     """
-    refuse_mask(array, LABEL)
+    array = base_array(array, LABEL)
     row = _tensorflow_row(array)
     return leaving(
         array,
@@ -74,7 +75,7 @@ def to_numpy(tensor: Any) -> Plan[Array]:
         direction="from TensorFlow",
         given=lambda: _describe(tensor),
         nbytes=value.shape.num_elements() * row.dtype.itemsize,
-        result=lambda: _array(value),
+        result=lambda: keeping(_array(value), tensor),
         independent=lambda: aligned_copy(_array(value)),
         obstacle=obstacle,
         outline=None if _device_obstacle(value) is None else (shape, row.dtype),
@@ -97,7 +98,7 @@ def _start() -> None:
 
 def _array(tensor: tf.Tensor) -> Array:
     if tensor.ndim == 0:  # of ml_dtypes it would be a scalar of NumPy, which is a copy
-        with tf.init_scope():
+        with tf.init_scope(), tf.device(_CPU):
             return _array(tf.reshape(tensor, (1,))).reshape(())
     array: Array = np.asarray(tensor)
     if array.size == 0:

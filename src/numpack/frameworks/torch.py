@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .. import _dtypes
 from .._doors import Memory, connect
 from .._leaving import leaving, unprotected
 from .._memory import (
     aligned_copy,
+    keeping,
     native_obstacle,
     plain,
     strides_obstacle,
@@ -19,9 +23,11 @@ from .._memory import (
 from .._policy import Obstacle, Plan, describe, refuse
 from ..errors import InvalidValueError
 from .dlpack import across, off_host
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .._dtypes import Row
     from .._memory import Array
 
@@ -30,6 +36,21 @@ _MAX_NDIM = 64
 _CPU = torch.device("cpu")
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS = frozenset({"device"})
+
+
+@contextlib.contextmanager
+def _as_itself() -> Iterator[None]:
+    """Let torch's functions do what they say, whatever is set for the calls of the user.
+
+    A default device, ``with torch.device(...)``, a mode such as ``FakeTensorMode`` and a subclass
+    with ``__torch_function__`` change what a call does, and where its result is.
+    """
+    with torch._C.DisableTorchFunction():  # noqa: SLF001 -- the documented name
+        if not torch._C._len_torch_dispatch_stack():  # noqa: SLF001 -- no public way to ask
+            yield
+            return
+        with _disable_current_modes():
+            yield
 
 
 def _is_misdescribed(tensor: torch.Tensor) -> bool:
@@ -65,13 +86,15 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
     process; other read-only memory is shared with a caution, because torch has no
     read-only tensors.
     """
+    array = base_array(array, LABEL)
     row = _torch_row(array)
     target = _device(device)
     values = plain(array)
 
     def tensor(memory: Array) -> torch.Tensor:
-        made = _tensor(memory, row)
-        return made if target.type == "cpu" else made.to(target)
+        with _as_itself():
+            made = _tensor(memory, row)
+            return made if target.type == "cpu" else made.to(target)
 
     return leaving(
         array,
@@ -86,15 +109,23 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
 
 def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
     """Plan the way to the hub; a tensor that needs grad is detached."""
+    with _as_itself():
+        return _plan(tensor, _detached(tensor))
+
+
+def _plan(given: torch.Tensor, tensor: torch.Tensor) -> Plan[Array]:
+    """Plan the way of a plain tensor that was made of the one that was given."""
     row = _numpy_row(tensor)
-    detached = tensor.detach()
     obstacle = _tensor_obstacle(tensor)
 
     def share() -> Array:
-        return _array(detached, row)
+        with _as_itself():
+            return keeping(_array(tensor, row), given)
 
     def resolve() -> Array:
-        return _array(torch.empty(tensor.shape, dtype=tensor.dtype).copy_(detached), row)
+        with _as_itself():
+            fresh = torch.empty(tensor.shape, dtype=tensor.dtype, device=_CPU)
+            return _array(fresh.copy_(tensor), row)
 
     return Plan(
         direction="from torch",
@@ -109,9 +140,11 @@ def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
 
 def _departing(tensor: torch.Tensor) -> torch.Tensor | None:
     """Give a tensor of a device to a consumer there; what is refused is so everywhere."""
-    _numpy_row(tensor)
-    lazy = tensor.is_conj() or tensor.is_neg()
-    return None if lazy or not off_host(tensor) else tensor.detach()
+    with _as_itself():
+        tensor = _detached(tensor)
+        _numpy_row(tensor)
+        lazy = tensor.is_conj() or tensor.is_neg()
+        return None if lazy or not off_host(tensor) else tensor
 
 
 def _arriving(producer: Any, *, device: object = None) -> Plan[torch.Tensor] | None:
@@ -142,7 +175,6 @@ def _array(tensor: torch.Tensor, row: Row) -> Array:
 
 def _torch_row(array: Array) -> Row:
     row = _dtypes.of_numpy(array.dtype)
-    refuse_mask(array, LABEL)
     if row is None or row.torch is None:
         why = "torch has no such dtype"
         refuse("to torch", describe(array), why, _way_out(array.dtype))
@@ -170,7 +202,8 @@ def _device(device: object) -> torch.device:
     try:
         target = torch.device(device)
         if target.type != "meta":
-            torch.empty(0, device=target)
+            with _as_itself():
+                torch.empty(0, device=target)
             return target
     except (RuntimeError, AssertionError, TypeError) as error:
         msg = f"device={device!r} is not to be had: {error}; pass device='cpu'"
@@ -192,6 +225,33 @@ def _describe(tensor: torch.Tensor) -> str:
     return f"{name} tensor of shape {tuple(tensor.shape)}"
 
 
+def _detached(tensor: torch.Tensor) -> torch.Tensor:
+    """Make a plain tensor of the same memory, or refuse what has no memory of its own.
+
+    No code of a subclass runs.
+    """
+    refusal = _unreal(tensor)
+    if refusal is not None:
+        refuse("from torch", type(tensor).__name__, *refusal)
+    return torch.Tensor.detach(tensor)
+
+
+def _unreal(tensor: torch.Tensor) -> tuple[str, str] | None:
+    """Find what must not be asked for anything but its type."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # noqa: SLF001 -- no public way
+        return "it is a tracer of torch.func", "convert outside of the transformed function"
+    if isinstance(tensor, UninitializedTensorMixin):
+        return "it has no shape and no values yet", "give it both: tensor.materialize(shape)"
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        return (
+            "its type stands for memory that is elsewhere or nowhere",
+            "convert it to a plain tensor first (full_tensor(), values(), dequantize())",
+        )
+    if torch._is_functional_tensor(tensor):  # noqa: SLF001 -- no public way to ask
+        return "it is a functional tensor", "convert outside of the functionalized function"
+    return None
+
+
 def _numpy_row(tensor: torch.Tensor) -> Row:
     """Find the dtype, or refuse a tensor that is not plain memory with values in it."""
     refusal = _refusal(tensor)
@@ -200,21 +260,12 @@ def _numpy_row(tensor: torch.Tensor) -> Row:
         refuse("from torch", kind, *refusal)
     row = _dtypes.of_torch(str(tensor.dtype).removeprefix("torch."))
     if row is None:
-        why = "NumPy has no such dtype"
-        refuse(
-            "from torch", _describe(tensor), why, "convert it first: tensor.to(torch.float32)"
-        )
+        why, fix = "NumPy has no such dtype", "pass its bits: tensor.view(torch.uint8)"
+        refuse("from torch", _describe(tensor), why, fix)
     return row
 
 
 def _refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # noqa: SLF001 -- no public way
-        return "it is a tracer of torch.func", "convert outside of the transformed function"
-    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
-        return (
-            "its type stands for memory that is elsewhere or nowhere",
-            "convert it to a plain tensor first (full_tensor(), values(), dequantize())",
-        )
     if tensor.is_nested:
         return "a nested tensor has no single shape", "pass tensor.to_padded_tensor(0.0)"
     if tensor.is_quantized:

@@ -20,7 +20,7 @@ from .._policy import Obstacle, Plan, check_nulls, describe, refuse, wrong_type
 from .._times import exact, unit_obstacle
 from ..errors import InvalidValueError
 from . import by_name, of_object
-from .numpy import refuse_mask
+from .numpy import base_array
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -36,7 +36,7 @@ def from_numpy(
     array: Array, *, dims: Any = None, coords: Any = None, name: Hashable | None = None
 ) -> Plan[xr.DataArray]:
     """Plan the way from the hub to a `xarray.DataArray`; the options are its own."""
-    refuse_mask(array, LABEL)
+    array = base_array(array, LABEL)
     values = plain(array)
     blank = _blank(values.shape, dims, coords)
 

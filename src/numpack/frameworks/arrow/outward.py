@@ -8,13 +8,22 @@ import numpy as np
 import pyarrow as pa
 
 from ... import _dtypes
-from ..._memory import aligned_copy, order_obstacle, plain, representation_obstacle
+from ..._memory import (
+    aligned_copy,
+    is_masked_array,
+    order_obstacle,
+    plain,
+    representation_obstacle,
+)
 from ..._policy import Obstacle, Plan, describe, refuse
 from ...errors import InvalidValueError, UnsupportedError
-from .objects import check_one_kind
+from ..numpy import base_array
+from .kinds import ObjectsError
+from .objects import Builder, of_strings
+from .wanted import cast, of_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..._memory import Array
 
@@ -26,6 +35,7 @@ _CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 def plan_arrow(array: Array, layout: str, wanted: pa.DataType | None) -> Plan[pa.Array]:
     """Plan the way from an ndarray to a `pyarrow.Array`."""
+    array = base_array(array, "Arrow", masks=True)
     _check_options(array, layout, wanted)
     values, mask = _values_and_mask(array)
     shared_type = _shared_type(values.dtype, wanted)
@@ -90,11 +100,9 @@ def _check_options(array: Array, layout: str, wanted: object) -> None:
 
 def _values_and_mask(array: Array) -> tuple[Array, Array | None]:
     """Split a masked array into its values and its mask; ``None`` if nothing is masked."""
-    if not isinstance(array, np.ma.MaskedArray):
+    if not is_masked_array(array) or array.mask is np.ma.nomask or array.dtype.names:
         return plain(array), None
-    if array.mask is np.ma.nomask or array.dtype.names:
-        return plain(array.data), None
-    return plain(array.data), np.ascontiguousarray(array.mask).reshape(-1)
+    return plain(array), np.ascontiguousarray(array.mask).reshape(-1)
 
 
 def _shared_type(dtype: _dtypes.DType, wanted: pa.DataType | None) -> pa.DataType | None:
@@ -213,49 +221,55 @@ def _converted(
     # pyarrow shares a primitive array, and may share again when casting: not this time
     flat = values.reshape(-1).astype(dtype, copy=dtype.kind not in "bOUT")
     try:
-        result = convert(flat, mask)
-        if wanted is None or wanted == result.type:
-            return result
-        return _faithfully_cast(array, result, wanted)
+        return convert(flat, mask, wanted)
     except UnsupportedError:
         raise
+    except ObjectsError as error:
+        why = f"Arrow cannot hold these values ({error.reason})"
+        refuse("to Arrow", describe(array), why, error.fix)
     except _CONVERSION_ERRORS as error:
+        fix = "choose another type=, or convert with astype(...) first"
         if wanted is None:
-            fix = "convert the values to one type with astype(...) first"
-        else:
-            fix = "choose another type=, or convert with astype(...) first"
+            fix = "make bytes of strings and strings of all else first: array.astype(str)"
         why = f"Arrow cannot hold these values ({error})"
         refuse("to Arrow", describe(array), why, fix)
 
 
-def _converter(array: Array, dtype: _dtypes.DType) -> Callable[[Array, Array | None], pa.Array]:
+def _converter(
+    array: Array, dtype: _dtypes.DType
+) -> Callable[[Array, Array | None, pa.DataType | None], pa.Array]:
     """Choose how values that cannot be shared become Arrow's; refuse what cannot at all."""
-    if dtype.kind in "OUT":
+    if dtype.kind in "OUTSV" and (dtype.kind in "OUT" or _natural_type(dtype) is not None):
         return _from_objects
     if dtype.kind in "mM":
-        return lambda flat, mask: _from_coarse_time(array, flat, mask)
+        return lambda flat, mask, wanted: _cast_to(_from_coarse_time(array, flat, mask), wanted)
     if dtype.kind == "b" or _natural_type(dtype) is not None:
-        return lambda flat, mask: pa.array(_from_primitive(flat), mask=mask)
+        return lambda flat, mask, wanted: _cast_to(pa.array(flat, mask=mask), wanted)
     refuse("to Arrow", describe(array), "Arrow has no such type", _way_out(dtype))
 
 
-def _from_primitive(flat: Array) -> Any:
-    # pyarrow takes S as variable-length binary, and V not at all
-    return flat.tolist() if flat.dtype.kind in "SV" else flat
+def _cast_to(source: pa.Array, wanted: pa.DataType | None) -> pa.Array:
+    return source if wanted is None or wanted == source.type else cast(source, wanted)
 
 
-def _from_objects(flat: Array, mask: Array | None) -> pa.Array:
-    # pyarrow cuts a U string at its first NUL, so the strings go one by one; what a
-    # StringDType holds for missing (NaN, None) is a null, a NaN among objects is not
-    objects = flat.astype(object)
-    if flat.dtype.kind == "O":
-        check_one_kind(objects.tolist())
-    missing_is_null = flat.dtype.kind == "T"
-    array = pa.array(objects, mask=mask, from_pandas=missing_is_null)
-    if isinstance(array, pa.ChunkedArray):  # more than 2 GiB of characters
-        large = pa.large_string() if pa.types.is_string(array.type) else pa.large_binary()
-        array = pa.array(objects, large, mask=mask, from_pandas=missing_is_null)
-    return array
+def _from_objects(flat: Array, mask: Array | None, wanted: pa.DataType | None) -> pa.Array:
+    """Convert objects, strings and bytes one by one: pyarrow cuts a U string at its first NUL."""
+    objects = flat.tolist()
+    if flat.dtype.kind == "T":
+        absent = getattr(flat.dtype, "na_object", "")
+        if not isinstance(absent, str):
+            objects = [None if each is absent else each for each in objects]
+    if mask is not None:
+        objects = [None if hidden else each for each, hidden in zip(objects, mask, strict=True)]
+    build = _build_strings if flat.dtype.kind in "UT" else _BUILDER.build
+    return build(objects) if wanted is None else of_type(objects, wanted, build)
+
+
+def _build_strings(values: Iterable[Any]) -> pa.Array:
+    return of_strings(list(values), pa.string())
+
+
+_BUILDER = Builder(lambda values: plan_arrow(values, "flat", None).result())
 
 
 def _from_coarse_time(array: Array, flat: Array, mask: Array | None) -> pa.Array:
@@ -296,32 +310,17 @@ def _fits_int32(days: Array) -> bool:
     return bool(np.all(counts == counts.astype(np.int32)))
 
 
-def _faithfully_cast(array: Array, source: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """Cast, and refuse what does not come back: pyarrow's safe cast lets much pass."""
-    result = source.cast(wanted, safe=True)
-    if not _equal(result.cast(source.type, safe=True), source):
-        why = f"{wanted} cannot hold its values as they are"
-        fix = "round them yourself with astype(...) first"
-        refuse("to Arrow", describe(array), why, fix)
-    return result
-
-
-def _equal(one: pa.Array, other: pa.Array) -> bool:
-    """Compare values; NaN is NaN."""
-    if not pa.types.is_floating(other.type):
-        return bool(one.equals(other))
-    left, right = (each.to_numpy(zero_copy_only=False) for each in (one, other))
-    same_nulls = bool(one.is_null().equals(other.is_null()))
-    return same_nulls and np.array_equal(left, right, equal_nan=True)
-
-
 def _way_out(dtype: _dtypes.DType) -> str:
-    if dtype.kind == "c":
+    if dtype.kind == "c" and dtype.itemsize <= 16:
         return f"pass the real and imaginary parts: array.view('f{dtype.itemsize // 2}')"
+    if dtype.kind == "c":
+        return "round it and pass both parts: array.astype('c16').view('f8')"
     if dtype.names:
         return f"pass one field at a time: array[{dtype.names[0]!r}]"
     if _dtypes.is_extension(dtype):
         wider = f"array.astype({_dtypes.wider(dtype)})"
+        if dtype.name.endswith("complex32"):
+            wider += ".view('f4')"
         return f"pass the bits as array.view('u{dtype.itemsize}'), or {wider}"
     if dtype.kind == "f":
         return "round it yourself: array.astype(np.float64)"

@@ -13,6 +13,7 @@ import pandas as pd
 from ..._policy import check_nulls
 from ...errors import MissingDependencyError
 from .. import by_name
+from ..numpy import base_array
 from .inward import plan_frame, plan_values, select
 from .outward import check_backend, plan_pandas
 
@@ -35,6 +36,7 @@ def from_numpy(
     `dtype_backend` is ``"pyarrow"`` for a Series of an ``ArrowDtype``.
     """
     check_backend(dtype_backend)
+    array = base_array(array, LABEL, masks=True)
     if dtype_backend is not None:
         return _columns().from_values(array)  # type: ignore[no-any-return]
     return plan_pandas(array)

@@ -19,6 +19,7 @@ from ..._memory import aligned_empty, foreseen, from_address
 from ..._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..arrow.bridge import by_arrow, by_columns, over, to_hub
 from ..arrow.table import names
+from ..numpy import base_array
 from .types import (
     columns_obstacle,
     dtype_obstacle,
@@ -53,6 +54,7 @@ def from_numpy(
     schema : sequence of str, optional
         Names the columns of a 2-D array, which becomes a `polars.DataFrame`.
     """
+    array = base_array(array, LABEL, masks=True)
     if 0 in array.shape[1:] or (array.dtype.kind in "SV" and array.itemsize == 0):
         why, fix = "Polars has no values of width 0", "pass array.reshape(-1) or its length"
         refuse("to Polars", describe(array), why, fix)
