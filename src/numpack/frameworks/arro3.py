@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
-from .arrow.bridge import by_arrow, imported, over, to_hub
+from .arrow.bridge import by_arrow, imported, to_hub
+from .arrow.intake import Intake
+from .arrow.rewrite import contains, is_sliced
 
 if TYPE_CHECKING:
     from .._memory import Array
@@ -53,7 +55,21 @@ def _departing(obj: Any) -> Columns:
 
 
 def _arriving(columns: Columns) -> Plan[Any]:
-    return over(columns, LABEL, _made)
+    return _INTAKE.over(columns, _made)
+
+
+def _misreads(array: pa.Array) -> bool:
+    """Tell whether arro3 0.8 forgets an offset: of sparse unions, and of fixed-size lists."""
+    return contains(array.type, _forgets_offsets) and is_sliced(array)
+
+
+def _forgets_offsets(kind: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(kind):
+        return bool(kind.value_type.num_fields)
+    return bool(pa.types.is_union(kind) and kind.mode == "sparse")
+
+
+_INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
 
 
 DEPARTURES = {"arrow": _departing}

@@ -16,13 +16,15 @@ import pyarrow.compute as pc
 from .._columns import position
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
-from .arrow.bridge import by_arrow, by_columns, over, to_hub
+from .arrow.bridge import by_arrow, by_columns, to_hub
 from .arrow.bridge import describe as describe_columns
-from .arrow.convert import contains
+from .arrow.intake import Intake
+from .arrow.rewrite import Rewriting, contains, decoded, is_sliced
 from .arrow.views import nbytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from .._memory import Array
     from .arrow.bridge import Columns
@@ -35,6 +37,7 @@ _CHANGED = {
     "bit": "it leaves as bytes with padding",
     "bignum": "it leaves as bytes that only DuckDB reads",
     "time with time zone": "it leaves without its zone",
+    "variant": "only DuckDB knows its layout",
 }
 
 
@@ -132,7 +135,31 @@ def _arriving(
     if isinstance(columns, pa.Table | pa.RecordBatch):
         _check_names(columns.schema.names)
     _refuse_types(columns)
-    return over(columns, LABEL, lambda found: _relation(found, connection, name))
+    return _INTAKE.over(columns, lambda found: _relation(found, connection, name))
+
+
+def _decoded(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+    """Return the values' type of encodings that DuckDB 2.0 misreads: of all but plain values.
+
+    Some of them end with an internal error, which invalidates the whole database.
+    """
+    values = decoded(kind)
+    if values is None or parents or pa.types.is_null(values):
+        return values
+    return values if values.num_fields or contains(values, decoded) else None
+
+
+def _misreads(array: pa.Array) -> bool:
+    """Tell whether DuckDB reads a slice of nested structs as the beginning of the whole."""
+    return contains(array.type, _is_nested_struct) and is_sliced(array)
+
+
+def _is_nested_struct(kind: pa.DataType) -> bool:
+    inner = (kind.field(i).type for i in range(kind.num_fields))
+    return pa.types.is_struct(kind) and any(each.num_fields for each in inner)
+
+
+_INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
 
 
 DEPARTURES = {"arrow": _departing}
@@ -198,6 +225,17 @@ def _refuse_types(columns: Columns) -> None:
                 f"DuckDB would change {kind} or cannot read it",
             )
             refuse("to DuckDB", given, why, "cast it first: column.cast(...)")
+        plain = Rewriting(_decoded).target(kind)
+        if plain is not kind:
+            _refuse_encoding(columns, kind, plain)
+
+
+def _refuse_encoding(columns: Columns, kind: pa.DataType, plain: pa.DataType) -> NoReturn:
+    why = f"DuckDB misreads {kind}: it reads dictionaries and run ends of plain values alone"
+    fix = f"cast it to {plain} first, in pyarrow: column.cast(...)"
+    if contains(kind, pa.types.is_run_end_encoded):
+        fix = "decode it first: numpack.share(column, 'polars', copy=True)"
+    refuse("to DuckDB", describe_columns(columns), why, fix)
 
 
 def _is_changed(kind: pa.DataType) -> bool:

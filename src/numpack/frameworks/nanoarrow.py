@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from .._policy import refuse
 from .arrow.bridge import by_arrow, describe, imported, over, to_hub
-from .arrow.convert import contains
+from .arrow.rewrite import contains
 
 if TYPE_CHECKING:
     from .._memory import Array

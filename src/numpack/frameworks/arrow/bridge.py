@@ -18,6 +18,7 @@ from ...errors import InvalidValueError, UnsupportedError
 from .inward import plan_array
 from .outward import plan_arrow
 from .table import as_table
+from .foreign import guarded
 from .table import column as select
 from .views import nbytes as bytes_of
 
@@ -118,12 +119,13 @@ def over(
     nbytes : int, optional
         How much of them it copies, if not all: it may still share the rest of their buffers.
     """
+    made = guarded(make, f"to {label}", lambda: describe(columns))
     return Plan(
         direction=f"to {label}",
         given=lambda: describe(columns),
         nbytes=bytes_of(columns) if nbytes is None else nbytes,
-        result=lambda: make(columns),
-        independent=lambda: make(own(columns)),
+        result=lambda: made(columns),
+        independent=lambda: made(own(columns)),
         obstacle=obstacle,
     )
 
@@ -153,11 +155,12 @@ def by_arrow(
         plan = plan_arrow(array, layout, wanted)
     except UnsupportedError as error:
         refuse(f"to {label}", describe_array(array), error.reason, error.fix)
+    made = guarded(make, f"to {label}", lambda: describe_array(array))
     return dataclasses.replace(
         plan,
         direction=f"to {label}",
-        result=lambda: make(plan.result()),
-        independent=lambda: make(plan.independent()),
+        result=lambda: made(plan.result()),
+        independent=lambda: made(plan.independent()),
         obstacle=obstacle or plan.obstacle,
     )
 

@@ -9,8 +9,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ..._policy import Plan, refuse
-from ..arrow.bridge import Columns, by_arrow, over
+from ..arrow.bridge import Columns, by_arrow
+from ..arrow.intake import Intake
 from ..arrow.outward import plan_arrow
+from ..arrow.rewrite import unviewed
 from .inward import MASKED, describe, parts
 from .outward import check_dimensions
 
@@ -38,7 +40,16 @@ def departing(obj: Any) -> Columns | None:
 
 def arriving(columns: Columns) -> Plan[pd.Series | pd.DataFrame]:
     """Plan Series and frames of an ``ArrowDtype`` over the same buffers."""
-    return over(columns, "pandas", _held)
+    return _INTAKE.over(columns, _held)
+
+
+def _usable(kind: pa.DataType, _: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+    """Replace views of strings and bytes, which pandas 3.1 neither shows, compares nor sorts."""
+    views = pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
+    return unviewed(kind) if views else None
+
+
+_INTAKE = Intake("pandas", _usable)
 
 
 def from_values(array: Array) -> Plan[pd.Series]:

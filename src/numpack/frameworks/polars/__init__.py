@@ -17,9 +17,10 @@ import pyarrow as pa
 from ..._columns import position
 from ..._memory import aligned_empty, foreseen, from_address
 from ..._policy import Obstacle, Plan, describe, refuse, wrong_type
-from ..arrow.bridge import by_arrow, by_columns, over, to_hub
+from ..arrow.bridge import by_arrow, by_columns, to_hub
 from ..arrow.table import names
 from .types import (
+    INTAKE,
     columns_obstacle,
     dtype_obstacle,
     in_words_of_polars,
@@ -164,8 +165,8 @@ def _departing(obj: Any) -> Columns:
 def _arriving(columns: Columns, *, name: str = "") -> Plan[Any]:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         names(columns)
-    obstacle, nbytes = columns_obstacle(columns)
-    return over(columns, LABEL, lambda found: _made(found, name), obstacle, nbytes)
+    also = columns_obstacle(columns)
+    return INTAKE.over(columns, lambda found: _made(found, name), also)
 
 
 DEPARTURES = {"arrow": _departing}
