@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from support.arrow_trees import Spec, make_column, random_spec, reference
 
-TARGETS = ("numpy", "polars", "duckdb", "arro3", "nanoarrow", "pandas", "arrow")
+TARGETS = ("numpy", "polars", "duckdb", "arro3", "nanoarrow", "pandas", "arrow", "ArrowDtype")
 _UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "D": 86400 * 10**9}
 
 
@@ -80,7 +80,11 @@ def check(column: Any, target: str) -> list[str]:
     """Compare values, verdict and what `copy=` does; describe each difference."""
     from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
 
-    options = {"column": "v"} if isinstance(column, pa.Table) and target == "numpy" else {}
+    options: dict[str, Any] = {}
+    if isinstance(column, pa.Table) and target == "numpy":
+        options["column"] = "v"
+    if target == "ArrowDtype":
+        target, options["dtype_backend"] = "pandas", "pyarrow"
     whole = column.column(0) if isinstance(column, pa.Table) else column
     want = reference(whole)
     wrong = []
@@ -106,41 +110,36 @@ def check(column: Any, target: str) -> list[str]:
             wrong.append(f"copy={copy}: converted, and foretold was {route.verdict}")
         if copy is None and copied == route.shares_memory:
             wrong.append(f"copied={copied}, and foretold was {route.verdict}")
-        if copy is not True and route.shares_memory and not _shares(whole, result, target):
+        if copy is not True and route.shares_memory and not _shares(column, result, target):
             wrong.append(f"copy={copy}: memory is not shared, as was foretold")
-        got = read(result, target)
-        expected = plain(want, whole.type) if target == "numpy" else want
+        if target == "numpy" or (target == "pandas" and not _is_arrow(result)):
+            got = [canonical(value) for value in np.asarray(result)]
+            expected = plain(want, whole.type)
+        else:
+            got = reference(arrow_of(result, target, isinstance(column, pa.Table)))
+            expected = want
         if got != expected:
             wrong.append(f"copy={copy}: {str(got)[:150]} for {str(expected)[:150]}")
     return wrong
 
 
-def read(result: Any, target: str) -> list[Any]:
-    """Read what a framework got, by the reference if it gives Arrow back."""
-    if target == "numpy":
-        return [canonical(value) for value in result]
-    return reference(arrow_of(result, target))
+def _is_arrow(result: Any) -> bool:
+    series = result.iloc[:, 0] if hasattr(result, "columns") and result.shape[1] else result
+    return hasattr(getattr(series, "array", None), "__arrow_array__")
 
 
-def arrow_of(result: Any, target: str) -> Any:
+def arrow_of(result: Any, target: str, is_table: bool) -> Any:
     """Bring a result back to Arrow by its framework's own call."""
-    if isinstance(result, pa.Table):
-        return result.column(0)
     if target == "duckdb":
         return result.to_arrow_table().column(0)
     if target == "pandas":
         series = result.iloc[:, 0] if hasattr(result, "columns") else result
-        if hasattr(series.array, "__arrow_array__"):
-            return series.array.__arrow_array__()
-        return pa.array(series)
-    if hasattr(result, "to_series"):
-        return pa.chunked_array(result.to_series())
+        return series.array.__arrow_array__()
+    if target == "polars":
+        return pa.chunked_array(result.to_series() if is_table else result)
     if isinstance(result, pa.Array | pa.ChunkedArray):
         return result
-    found = pa.chunked_array(result)
-    if pa.types.is_struct(found.type) and type(result).__name__ in ("Table", "RecordBatch"):
-        return pa.table(result).column(0)
-    return found
+    return pa.table(result).column(0) if is_table else pa.chunked_array(result)
 
 
 def canonical(value: Any) -> Any:
@@ -165,6 +164,8 @@ def _canonical_time(value: Any) -> Any:
     import datetime as dt
 
     one = dt.timedelta(microseconds=1)
+    if hasattr(value, "as_unit"):  # of pandas
+        return None if value is None or value != value else value.as_unit("ns").value
     if isinstance(value, dt.datetime):
         zone = None if value.tzinfo is None else dt.timezone.utc
         return (value - dt.datetime(1970, 1, 1, tzinfo=zone)) // one * 1000
@@ -182,39 +183,53 @@ def _canonical_time(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def plain(value: Any, kind: pa.DataType) -> Any:
+def plain(values: list[Any], kind: pa.DataType) -> list[Any]:
     """Bring the reference to what NumPy can tell apart: NaN is a null, a tensor has its shape."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return [v if v is None else _shaped(_without_nan(v), kind) for v in values]
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain(values, kind.storage_type)
+    if pa.types.is_fixed_size_list(kind):
+        return [v if v is None else plain(v, kind.value_type) for v in values]
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return plain(values, kind.value_type)
+    return _without_nan(values)
+
+
+def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
-        values = [plain(each, kind) for each in value]
-        if isinstance(kind, pa.FixedShapeTensorType) and len(values) and kind is not None:
-            return [v if v is None else _shaped(v, kind) for v in values]
-        return values
+        return [_without_nan(each) for each in value]
     return None if value == "nan" else value
 
 
 def _shaped(values: list[Any], kind: Any) -> Any:
     cell = np.array(values, object).reshape(kind.shape)
-    return cell if kind.permutation is None else cell.transpose(kind.permutation).tolist()
+    return (cell if kind.permutation is None else cell.transpose(kind.permutation)).tolist()
 
 
 def _shares(column: Any, result: Any, target: str) -> bool:
     """Tell whether a result has a buffer of the column's; nothing to share is shared."""
     if target == "duckdb" or not len(column):
         return True
-    given = _addresses(column)
-    if target == "numpy":
-        at = result.__array_interface__["data"][0]
-        return not given or any(start <= at < start + size for start, size in given.items())
-    return not given or bool(given.keys() & _addresses(arrow_of(result, target)).keys())
+    is_table = isinstance(column, pa.Table)
+    given = _spans(column.column(0) if is_table else column)
+    if target == "numpy" or (target == "pandas" and not _is_arrow(result)):
+        memory = np.asarray(result)
+        at = memory.__array_interface__["data"][0]
+        got = [(at, at + memory.nbytes)] if memory.nbytes else []
+    else:
+        got = _spans(arrow_of(result, target, is_table))
+    if not given or not got:
+        return True
+    return any(a < d and c < b for a, b in given for c, d in got)
 
 
-def _addresses(column: Any) -> dict[int, int]:
+def _spans(column: Any) -> list[tuple[int, int]]:
     chunks = [column] if isinstance(column, pa.Array) else column.chunks
-    found: dict[int, int] = {}
-    for chunk in chunks:
-        for array in _nodes(chunk):
-            found |= {b.address: b.size for b in array.buffers() if b is not None and b.size}
-    return found
+    buffers = [b for chunk in chunks for array in _nodes(chunk) for b in array.buffers()]
+    bitmaps = 2  # bytes, of columns as short as these: whoever has an offset moves them
+    found = [b for b in buffers if b is not None and b.size > bitmaps]
+    return [(b.address, b.address + b.size) for b in found]
 
 
 def _nodes(array: pa.Array) -> list[pa.Array]:

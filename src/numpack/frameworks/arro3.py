@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
-from .arrow.bridge import by_arrow, imported, to_hub
+from .arrow.bridge import by_arrow, imported, one_column, to_hub
 from .arrow.intake import Intake
 from .arrow.rewrite import contains, is_sliced
+from .arrow.table import zone_of
 
 if TYPE_CHECKING:
     from .._memory import Array
@@ -72,5 +73,17 @@ def _forgets_offsets(kind: pa.DataType) -> bool:
 _INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
 
 
+def select_column(obj: Any, column: str | int) -> Columns:
+    """Select a column of a table, by name or by position."""
+    return one_column(imported(obj, LABEL), column)
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of a column, or of the first column that has one."""
+    found = imported(obj, LABEL)
+    return zone_of(found.schema.types if hasattr(found, "schema") else [found.type])
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LABEL = "DuckDB"
 FROM_OPTIONS = frozenset({"nulls", "column"})
 TO_OPTIONS = frozenset({"connection", "name", "columns"})
+_NESTED = ("list", "array", "struct", "map", "union")
 _CHANGED = {
     "uhugeint": "it leaves as a decimal that wraps around",
     "bit": "it leaves as bytes with padding",
@@ -162,6 +163,25 @@ def _is_nested_struct(kind: pa.DataType) -> bool:
 _INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
 
 
+def select_column(obj: Any, column: str | int) -> Any:
+    """Select a column of a relation, by name or by position."""
+    relation = _expected(obj)
+    return relation.project(f"#{position(column, relation.columns) + 1}")
+
+
+def zone(obj: Any) -> str | None:
+    """Return that some column of a relation has times with a zone: the connection's."""
+    return next(filter(None, map(_zone_inside, _expected(obj).types)), None)
+
+
+def _zone_inside(kind: Any) -> str | None:
+    if kind.id == "timestamp with time zone":
+        return "the connection's time zone"
+    inner = kind.children if kind.id in _NESTED else []
+    return next(filter(None, (_zone_inside(each) for _, each in inner if hasattr(each, "id"))), None)
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}
 
@@ -257,7 +277,7 @@ def _refuse_result_type(name: str, kind: Any) -> None:
     why = _CHANGED.get(kind.id)
     if why is not None:
         refuse("from DuckDB", f"column {name!r} of {kind}", why, "cast it in the query")
-    inner = kind.children if kind.id in ("list", "array", "struct", "map", "union") else []
+    inner = kind.children if kind.id in _NESTED else []
     for _, each in inner:
         if hasattr(each, "id"):
             _refuse_result_type(name, each)

@@ -17,6 +17,7 @@ from ..._policy import describe as describe_array
 from ...errors import InvalidValueError, UnsupportedError
 from .inward import plan_array
 from .outward import plan_arrow
+from .rewrite import Rewriting
 from .table import as_table
 from .foreign import guarded
 from .table import column as select
@@ -199,20 +200,10 @@ def by_columns(
 
 def own(columns: Columns) -> Columns:
     """Copy what the columns show of their buffers into memory of their own."""
-    if isinstance(columns, pa.Table):
-        return pa.Table.from_batches(map(_copied, columns.to_batches()), columns.schema)
-    if isinstance(columns, pa.ChunkedArray):
-        return pa.chunked_array(list(map(_copied, columns.chunks)), columns.type)
-    return _copied(columns)
-
-
-def _copied(columns: pa.Array | pa.RecordBatch) -> pa.Array | pa.RecordBatch:
-    if isinstance(columns, pa.RecordBatch):
-        arrays = list(map(_copied, columns.columns))
-        return pa.RecordBatch.from_arrays(arrays, schema=columns.schema)
-    if pa.types.is_primitive(columns.type):
-        return pa.concat_arrays([columns])  # of a slice only that
-    return columns.copy_to(pa.default_cpu_memory_manager())
+    if isinstance(columns, pa.Array | pa.ChunkedArray):
+        return Rewriting(lambda _, __: None).column(columns)
+    arrays = list(map(own, columns.columns))
+    return type(columns).from_arrays(arrays, schema=columns.schema) if arrays else columns
 
 
 def describe(columns: Columns) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..._policy import refuse
-from .rewrite import Rewriting, contains, decoded, storage, unviewed
-from .views import child, mask, null_count, tensor_shaped
+from .rewrite import Rewriting, contains, decoded, empty, repeats_a_name, storage, unviewed
+from .views import child, mask, null_count, own_mask, tensor_shaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,11 @@ def written_out(array: pa.Array) -> pa.Array:
     one dtype hold the values, become their storage.
     """
     return array if _PLAIN.target(array.type) is array.type else _PLAIN.column(array)
+
+
+def nothing(kind: pa.DataType) -> pa.Array:
+    """Return an array without values, of the type that `written_out` gives."""
+    return empty(_PLAIN.target(kind))
 
 
 def is_written_out(kind: pa.DataType) -> bool:
@@ -62,11 +68,13 @@ def conversion(chunks: list[pa.Array]) -> Callable[[], Array]:
     if _hides_nanoseconds(kind):
         why = "Python objects in structs, maps and unions have no nanoseconds"
         refuse("from Arrow", describe(chunks[0]), why, "cast them to microseconds first")
-    if contains(kind, _repeats_a_name):
+    if contains(kind, repeats_a_name):
         why = "several fields of a struct have one name, which a dict has once"
         fix = "rename them: pa.StructArray.from_arrays(array.flatten(), names=[...])"
         refuse("from Arrow", describe(chunks[0]), why, fix)
     if _holds_python_times(kind):
+        for chunk in chunks:
+            _refuse_distant_times(chunk)
         done = _converted(chunks)
         return lambda: done
     for chunk in chunks:
@@ -103,17 +111,37 @@ def _as_pyarrow_does(array: pa.Array) -> Array:
     kind = array.type
     if contains(kind, _is_misread):
         return _objects(array)
-    if isinstance(kind, pa.FixedShapeTensorType) and not null_count(array):
-        return tensor_shaped(_as_pyarrow_does(array.storage), kind)
+    if _is_tensor(kind):
+        return _rows(array.storage, kind.storage_type.list_size, kind)
     if kind == pa.bool8():
         return _as_pyarrow_does(pc.not_equal(array.storage, 0))
     if isinstance(kind, pa.BaseExtensionType):
         return _as_pyarrow_does(array.storage)
-    if pa.types.is_fixed_size_list(kind) and not null_count(array):
-        cells = _as_pyarrow_does(child(array))
-        return cells.reshape(len(array), kind.list_size, *cells.shape[1:])
+    if pa.types.is_fixed_size_list(kind) and (
+        not null_count(array) or contains(kind, _is_tensor)
+    ):
+        return _rows(array, kind.list_size)
     converted: Array = array.to_numpy(zero_copy_only=False)
     return converted
+
+
+def _rows(array: pa.Array, size: int, tensor: pa.DataType | None = None) -> Array:
+    """Convert lists of one size to one array, or to objects where lists are null."""
+    cells = _as_pyarrow_does(child(array))
+    rows = cells.reshape(len(array), size, *cells.shape[1:])
+    if tensor is not None:
+        rows = tensor_shaped(rows, tensor)
+    hidden = own_mask(array)
+    if not hidden.any():
+        return rows
+    values = np.empty(len(array), object)
+    for row in np.flatnonzero(~hidden):
+        values[row] = rows[row]
+    return values
+
+
+def _is_tensor(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.FixedShapeTensorType)
 
 
 def _is_misread(kind: pa.DataType) -> bool:
@@ -124,13 +152,6 @@ def _is_misread(kind: pa.DataType) -> bool:
 def _is_object(kind: pa.DataType) -> bool:
     """Tell whether what is inside of a type becomes Python objects."""
     return bool(pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind))
-
-
-def _repeats_a_name(kind: pa.DataType) -> bool:
-    if not pa.types.is_struct(kind):
-        return False
-    names = [kind.field(i).name for i in range(kind.num_fields)]
-    return len(set(names)) != len(names)
 
 
 def _hides_nanoseconds(kind: pa.DataType) -> bool:
@@ -161,6 +182,49 @@ def _objects(array: pa.Array) -> Array:
     return values
 
 
+_YEARS = (dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59))
+_EPOCH = dt.datetime(1970, 1, 1)
+_SECOND = dt.timedelta(seconds=1)
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def _refuse_distant_times(array: pa.Array) -> None:
+    """Refuse times that Python has no object for: pyarrow makes numbers of some."""
+    for part in _parts(array):
+        kind = part.type
+        if not pa.types.is_temporal(kind) or pa.types.is_interval(kind):
+            continue
+        low, high = _reach(kind)
+        width = pa.int32() if kind.bit_width == 32 else pa.int64()  # noqa: PLR2004 -- bits
+        bounds = pc.min_max(part.cast(width)).as_py()
+        _refuse_lost_nanoseconds(array, part)
+        if bounds["min"] is not None and not low <= bounds["min"] <= bounds["max"] <= high:
+            why = f"Python has no object for some of its times of {kind}"
+            refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
+
+
+def _refuse_lost_nanoseconds(array: pa.Array, part: pa.Array) -> None:
+    if not pa.types.is_time64(part.type) or part.type.unit != "ns":
+        return
+    counts = np.asarray(part.cast(pa.int64()).drop_null())
+    if np.any(counts % 1000):
+        why = "Python's times have no nanoseconds"
+        refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
+
+
+def _reach(kind: pa.DataType) -> tuple[int, int]:
+    """Return the least and the greatest count that Python has an object for."""
+    if pa.types.is_time(kind):
+        return 0, 86400 * _PER_SECOND[kind.unit] - 1
+    per_second = 10**3 if pa.types.is_date64(kind) else _PER_SECOND[getattr(kind, "unit", "s")]
+    if pa.types.is_duration(kind):
+        return tuple(int(d // _SECOND) * per_second for d in (dt.timedelta.min, dt.timedelta.max))
+    low, high = ((limit - _EPOCH) // _SECOND for limit in _YEARS)
+    if pa.types.is_date32(kind):
+        return low // 86400, high // 86400
+    return low * per_second, (high + 1) * per_second - 1
+
+
 def _refuse_rounded_integers(chunks: list[pa.Array]) -> None:
     """Refuse integers beside nulls that float64, which NumPy would get, cannot hold."""
     for parts in zip(*map(_parts, chunks), strict=True):
@@ -184,11 +248,23 @@ def _parts(array: pa.Array) -> list[pa.Array]:
         inner = [array.storage]
     elif pa.types.is_map(kind):
         inner = [array.keys, array.items]
-    elif pa.types.is_struct(kind):
-        inner = array.flatten()
+    elif pa.types.is_struct(kind):  # `flatten` gives unions a bitmap, and ends the process
+        inner = _children(array)
+    elif pa.types.is_union(kind):
+        inner = [array.field(i) for i in range(kind.num_fields)]
     elif any(is_kind(kind) for is_kind in _LISTS):
         inner = [array.flatten()]
     return [array, *(part for each in inner for part in _parts(each))]
+
+
+def _children(array: pa.Array) -> list[pa.Array]:
+    """Return the fields of the structs that are not null."""
+    fields = [array.field(i) for i in range(array.type.num_fields)]
+    hidden = own_mask(array)
+    if not hidden.any():
+        return fields
+    rows = pa.array(np.flatnonzero(~hidden))
+    return [field.take(rows) for field in fields]
 
 
 def describe(source: pa.Array | pa.ChunkedArray) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
-from ..._policy import Obstacle, Plan
+from ..._policy import Obstacle, Plan, refuse
 from .bridge import describe, own
 from .foreign import guarded
-from .rewrite import Rewriting
+from .rewrite import Rewriting, contains
 from .views import nbytes
 
 if TYPE_CHECKING:
@@ -40,9 +40,19 @@ class Intake:
     rule: Rule
     misreads: Callable[[pa.Array], bool] = lambda _: False
 
+    def check(self, columns: Columns) -> None:
+        """Refuse what cannot be exported: pyarrow exports no extension type of another."""
+        kinds = columns.schema.types if hasattr(columns, "schema") else [columns.type]
+        for kind in kinds:
+            found = Rewriting(self.rule).target(kind)
+            if contains(found, _is_twice_extended):
+                why = f"Arrow exports no extension type of another: {found}"
+                refuse(f"to {self.label}", describe(columns), why, "pass array.storage")
+
     def rewrites(self, column: Column) -> bool:
         """Tell whether a column is rewritten before the framework gets it."""
-        if Rewriting(self.rule).target(column.type) is not column.type:
+        kind = column.type  # a chunked array makes a new object of it each time
+        if Rewriting(self.rule).target(kind) is not kind:
             return True
         chunks = [column] if isinstance(column, pa.Array) else column.chunks
         return any(map(self.misreads, chunks))
@@ -95,6 +105,7 @@ class Intake:
         also : tuple of Obstacle and int, optional
             Why `make` copies, and how many bytes, in place of what is found here.
         """
+        self.check(columns)
         obstacle, size = self.obstacle(columns) if also is None else also
         made = guarded(make, f"to {self.label}", lambda: describe(columns))
         return Plan(
@@ -105,3 +116,8 @@ class Intake:
             independent=lambda: made(self.prepared(columns, apart=True)),
             obstacle=obstacle,
         )
+
+
+def _is_twice_extended(kind: pa.DataType) -> bool:
+    outer = isinstance(kind, pa.BaseExtensionType)
+    return outer and isinstance(kind.storage_type, pa.BaseExtensionType)

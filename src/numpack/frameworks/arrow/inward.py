@@ -10,7 +10,7 @@ import pyarrow as pa
 from ..._memory import aligned_copy, aligned_empty
 from ..._policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
-from .convert import conversion, describe, is_written_out, written_out
+from .convert import conversion, describe, is_written_out, nothing, written_out
 from .views import mask, nbytes, null_count, own_mask, shareable, view, without_nulls
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
             "flatten it: array.flatten()",
         )
         refuse("from Arrow", describe(source), why, fix)
-    return filled or [pa.nulls(0, source.type)]
+    return filled or [nothing(source.type)]
 
 
 def _depth(kind: pa.DataType) -> int:

@@ -184,6 +184,10 @@ def _is_gathered(kind: pa.DataType) -> bool:
     return views or decoded(kind) is not None
 
 
+def _is_not_takable(kind: pa.DataType) -> bool:
+    return decoded(kind) is not None or unviewed(kind) is not None
+
+
 def _takable(rule: Rule) -> Rule:
     """Replace also what pyarrow cannot gather by position: encodings and views."""
 
@@ -261,7 +265,8 @@ def bitmap(array: pa.Array) -> pa.Buffer | None:
 def _without_null_entries(array: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Return the entries of a dictionary that are no nulls, and the codes that find them."""
     entries = array.dictionary
-    if not entries.null_count or pa.types.is_null(entries.type):
+    kind = entries.type
+    if not entries.null_count or pa.types.is_null(kind) or contains(kind, _is_not_takable):
         return entries, array.indices
     valid = ~own_mask(entries)
     places = pa.array(np.cumsum(valid) - 1, mask=~valid).cast(array.indices.type)
@@ -290,9 +295,40 @@ def _view_rows(array: pa.Array) -> tuple[pa.Array, pa.Buffer]:
 def _compact(array: pa.Array) -> pa.Array:
     """Copy the part of its buffers that an array without children refers to."""
     for is_view, other in _UNVIEWED:
-        if is_view(array.type):
-            return array.cast(other).cast(array.type)
+        if is_view(array.type):  # either cast keeps the bitmap where it is
+            return pa.concat_arrays([array.cast(other)]).cast(array.type)
     return pa.concat_arrays([array])
+
+
+def empty(kind: pa.DataType) -> pa.Array:
+    """Return an array without values; pyarrow itself makes none of some nested types."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, empty(kind.storage_type))
+    if pa.types.is_dictionary(kind):
+        codes = pa.nulls(0, kind.index_type)
+        return pa.DictionaryArray.from_arrays(codes, empty(kind.value_type), ordered=kind.ordered)
+    if pa.types.is_run_end_encoded(kind):
+        ends = pa.nulls(0, kind.run_end_type)
+        return pa.RunEndEncodedArray.from_arrays(ends, empty(kind.value_type))
+    if not kind.num_fields:
+        return pa.nulls(0, kind)
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    count = 1  # of buffers: a bitmap, and what else the layout has
+    if pa.types.is_union(kind):
+        count = 2 if kind.mode == "sparse" else 3
+    elif not pa.types.is_struct(kind) and not pa.types.is_fixed_size_list(kind):
+        count = 3 if _is_gathered(kind) else 2
+    nothing = pa.py_buffer(bytes(8))  # one offset of any width
+    buffers = [None, *[nothing] * (count - 1)]
+    return pa.Array.from_buffers(kind, 0, buffers, children=list(map(empty, inner)))
+
+
+def repeats_a_name(kind: pa.DataType) -> bool:
+    """Tell whether several fields of a struct have one name."""
+    if not pa.types.is_struct(kind):
+        return False
+    names = [kind.field(i).name for i in range(kind.num_fields)]
+    return len(set(names)) != len(names)
 
 
 def contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], Any]) -> bool:

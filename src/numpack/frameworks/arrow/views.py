@@ -187,4 +187,6 @@ def null_count(array: pa.Array) -> int:
         and not null_count(child(array))
     ):
         return 0
+    if pa.types.is_fixed_size_list(kind) and kind.list_size == 0:
+        return int(np.count_nonzero(own_mask(array)))
     return int(np.count_nonzero(mask(array)))

@@ -26,6 +26,7 @@ from .types import (
     in_words_of_polars,
     refuse_opaque,
     wanted_type,
+    zone_inside,
 )
 
 if TYPE_CHECKING:
@@ -169,6 +170,22 @@ def _arriving(columns: Columns, *, name: str = "") -> Plan[Any]:
     return INTAKE.over(columns, lambda found: _made(found, name), also)
 
 
+def select_column(obj: Any, column: str | int) -> pl.Series:
+    """Select a column of a frame, by name or by position; a series is its own column."""
+    frame = _expected(obj)
+    if isinstance(frame, pl.Series):
+        return frame
+    return frame.to_series(position(column, frame.columns))
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of a series, or of the first of a frame's that has one."""
+    found = _expected(obj)
+    kinds = [found.dtype] if isinstance(found, pl.Series) else found.dtypes
+    return next(filter(None, map(zone_inside, kinds)), None)
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}
 

@@ -6,7 +6,7 @@ and those that it would read as another value, are found before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -21,8 +21,10 @@ from ..arrow.rewrite import (
     Rewriting,
     contains,
     decoded,
+    empty,
     is_sliced,
     nodes,
+    repeats_a_name,
     storage,
     unviewed,
     wide_decimal,
@@ -119,7 +121,7 @@ def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
     kind = column.type
     taken = Rewriting(_taken).target(kind)
     if contains(taken, _lacks):
-        _refuse(column, "Polars has no such type")
+        _refuse_lacking(column, taken)
     try:
         kept = _arrow_type(taken)
     except UnsupportedError as error:
@@ -135,7 +137,7 @@ def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
 
 def _arrow_type(kind: pa.DataType) -> pa.DataType:
     def asked() -> pa.DataType:
-        return pa.chunked_array(pl.Series("", pa.nulls(0, kind))).type
+        return pa.chunked_array(pl.Series("", empty(kind))).type
 
     return guarded(asked, "to Polars", lambda: str(kind))()
 
@@ -155,8 +157,22 @@ def _lacks(kind: pa.DataType) -> bool:
         return bool(kind.list_size == 0)
     if pa.types.is_fixed_size_binary(kind):
         return bool(kind.byte_width == 0)
-    tests = (pa.types.is_decimal256, pa.types.is_interval, pa.types.is_union)
-    return any(test(kind) for test in tests)
+    return repeats_a_name(kind) or any(test(kind) for test in _LACKING)
+
+
+_LACKING = {  # and what to do about it
+    pa.types.is_decimal256: "cast it to 38 digits, if they are enough: pa.decimal128(38, scale)",
+    pa.types.is_interval: "pass lists: pa.array([v and list(v) for v in array.to_pylist()])",
+    pa.types.is_union: "pass one kind of its values: array.field(0)",
+}
+
+
+def _refuse_lacking(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> NoReturn:
+    fix = "pass their number alone: len(array)"
+    if contains(kind, repeats_a_name):
+        fix = "rename the fields: pa.StructArray.from_arrays(array.flatten(), names=[...])"
+    fix = next((way for test, way in _LACKING.items() if contains(kind, test)), fix)
+    refuse("to Polars", describe(column), "Polars has no such type", fix)
 
 
 def _may_overflow(kind: pa.DataType) -> bool:
@@ -178,6 +194,14 @@ def _refuse_changed(column: pa.Array | pa.ChunkedArray, kept: pa.DataType) -> No
 
 def _refuse(column: pa.Array | pa.ChunkedArray, why: str) -> NoReturn:
     refuse("to Polars", describe(column), why, "cast it first: array.cast(...)")
+
+
+def zone_inside(dtype: Any) -> str | None:
+    """Return the time zone of a dtype, or of one inside of it."""
+    own: str | None = getattr(dtype, "time_zone", None)
+    fields = [field.dtype for field in getattr(dtype, "fields", None) or ()]
+    inner = [getattr(dtype, "inner", None), *fields]
+    return own or next(filter(None, (zone_inside(each) for each in inner if each)), None)
 
 
 def refuse_opaque(name: str, dtype: pl.DataType) -> None:
