@@ -60,13 +60,14 @@ def _arriving(columns: Columns) -> Plan[Any]:
 
 
 def _misreads(array: pa.Array) -> bool:
-    """Tell whether arro3 0.8 forgets an offset: of sparse unions, and of fixed-size lists."""
+    """Tell whether arro3 0.8 forgets an offset, of what is inside of unions, lists or structs."""
     return contains(array.type, _forgets_offsets) and is_sliced(array)
 
 
 def _forgets_offsets(kind: pa.DataType) -> bool:
-    if pa.types.is_fixed_size_list(kind):
-        return bool(kind.value_type.num_fields)
+    inner = any(kind.field(i).type.num_fields for i in range(kind.num_fields))
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_struct(kind):
+        return inner
     return bool(pa.types.is_union(kind) and kind.mode == "sparse")
 
 

@@ -136,7 +136,13 @@ def _arriving(
     if isinstance(columns, pa.Table | pa.RecordBatch):
         _check_names(columns.schema.names)
     _refuse_types(columns)
-    return _INTAKE.over(columns, lambda found: _relation(found, connection, name))
+    return _INTAKE.over(_aligned(columns), lambda found: _relation(found, connection, name))
+
+
+def _is_not_cast(kind: pa.DataType) -> bool:
+    """Tell of encodings that pyarrow cannot cast to the type of their values."""
+    values = decoded(kind)
+    return pa.types.is_run_end_encoded(kind) or bool(values is not None and values.num_fields)
 
 
 def _decoded(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
@@ -151,13 +157,17 @@ def _decoded(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataT
 
 
 def _misreads(array: pa.Array) -> bool:
-    """Tell whether DuckDB reads a slice of nested structs as the beginning of the whole."""
-    return contains(array.type, _is_nested_struct) and is_sliced(array)
+    """Tell whether DuckDB drops the offset of structs inside other types, or stops at it."""
+    kind = array.type
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    return any(contains(each, pa.types.is_struct) for each in inner) and is_sliced(array)
 
 
-def _is_nested_struct(kind: pa.DataType) -> bool:
-    inner = (kind.field(i).type for i in range(kind.num_fields))
-    return pa.types.is_struct(kind) and any(each.num_fields for each in inner)
+def _aligned(columns: Columns) -> Columns:
+    """Split the columns of a table where any begins a chunk, as a scan does, by slices."""
+    if not isinstance(columns, pa.Table) or columns.num_columns == 1:
+        return columns
+    return pa.Table.from_batches(columns.to_batches(), columns.schema)
 
 
 _INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
@@ -252,9 +262,9 @@ def _refuse_types(columns: Columns) -> None:
 
 def _refuse_encoding(columns: Columns, kind: pa.DataType, plain: pa.DataType) -> NoReturn:
     why = f"DuckDB misreads {kind}: it reads dictionaries and run ends of plain values alone"
-    fix = f"cast it to {plain} first, in pyarrow: column.cast(...)"
-    if contains(kind, pa.types.is_run_end_encoded):
-        fix = "decode it first: numpack.share(column, 'polars', copy=True)"
+    fix = "decode it first: numpack.share(column, 'polars', copy=True)"
+    if not contains(kind, _is_not_cast):
+        fix = f"cast it to {plain} first, in pyarrow: column.cast(...)"
     refuse("to DuckDB", describe_columns(columns), why, fix)
 
 
@@ -268,6 +278,8 @@ def _is_changed(kind: pa.DataType) -> bool:
         return bool(kind.bit_width > 128 or kind.scale < 0)
     if pa.types.is_fixed_size_list(kind):
         return bool(kind.list_size == 0)
+    if pa.types.is_struct(kind):
+        return not kind.num_fields
     tests = (pa.types.is_float16, pa.types.is_duration, pa.types.is_interval)
     return any(test(kind) for test in (*tests, pa.types.is_date64, pa.types.is_union))
 
