@@ -245,7 +245,7 @@ ARRIVING = {
     "interval": (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), REFUSE),
     "decimal256": (pa.nulls(2, pa.decimal256(50, 2)), REFUSE),
     "width 0": (pa.nulls(2, pa.list_(pa.int8(), 0)), REFUSE),
-    "list view": (pa.nulls(2, pa.list_view(pa.int8())), REFUSE),
+    "list view": (pa.nulls(2, pa.list_view(pa.int8())), COPY),
     "bad zone": (pa.array([1], pa.timestamp("us", "+05:30")), REFUSE),
     "late": (pa.array([2**31 - 1], pa.time32("s")), REFUSE),
 }

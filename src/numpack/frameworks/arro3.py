@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
-from .arrow.bridge import by_arrow, imported, over, to_hub
+from .arrow.bridge import by_arrow, imported, one_column, to_hub
+from .arrow.intake import Intake
+from .arrow.rewrite import contains, is_sliced
+from .arrow.table import zone_of
 
 if TYPE_CHECKING:
     from .._memory import Array
@@ -53,8 +56,35 @@ def _departing(obj: Any) -> Columns:
 
 
 def _arriving(columns: Columns) -> Plan[Any]:
-    return over(columns, LABEL, _made)
+    return _INTAKE.over(columns, _made)
 
 
+def _misreads(array: pa.Array) -> bool:
+    """Tell whether arro3 0.8 forgets an offset, of what is inside of unions, lists or structs."""
+    return contains(array.type, _forgets_offsets) and is_sliced(array)
+
+
+def _forgets_offsets(kind: pa.DataType) -> bool:
+    inner = any(kind.field(i).type.num_fields for i in range(kind.num_fields))
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_struct(kind):
+        return inner
+    return bool(pa.types.is_union(kind) and kind.mode == "sparse")
+
+
+_INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
+
+
+def select_column(obj: Any, column: str | int) -> Columns:
+    """Select a column of a table, by name or by position."""
+    return one_column(imported(obj, LABEL), column)
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of a column, or of the first column that has one."""
+    found = imported(obj, LABEL)
+    return zone_of(found.schema.types if hasattr(found, "schema") else [found.type])
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}

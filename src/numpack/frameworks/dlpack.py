@@ -154,7 +154,9 @@ def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Arr
     """
     check_device(device)
     owner = of_object(obj)
-    if owner is not None and owner.name in ("numpy", "torch", "tensorflow"):
+    if owner is not None and (
+        owner.name in ("numpy", "torch", "tensorflow") or _is_arrow_tensor(obj)
+    ):
         return carry_out(owner.module().to_numpy(obj), copy)
     capsule = _capsule_of(obj)
     if copy is None or copy is False:
@@ -163,6 +165,11 @@ def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Arr
             _connect(obj)
             return array
     return carry_out(_plan(obj, capsule), copy)
+
+
+def _is_arrow_tensor(obj: object) -> bool:
+    """Tell whether an object is an array of tensors, which pyarrow 26 exports with wrong strides."""
+    return type(obj).__name__ == "FixedShapeTensorArray"
 
 
 def _connect(obj: object) -> None:

@@ -16,14 +16,16 @@ import pyarrow.compute as pc
 from .._columns import position
 from .._policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
-from .arrow.bridge import by_arrow, by_columns, over, to_hub
+from .arrow.bridge import by_arrow, by_columns, to_hub
 from .arrow.bridge import describe as describe_columns
-from .arrow.convert import contains
+from .arrow.intake import Intake
+from .arrow.rewrite import Rewriting, contains, decoded, is_sliced
 from .arrow.views import nbytes
 from .numpy import base_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from .._memory import Array
     from .arrow.bridge import Columns
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
 LABEL = "DuckDB"
 FROM_OPTIONS = frozenset({"nulls", "column"})
 TO_OPTIONS = frozenset({"connection", "name", "columns"})
+_NESTED = ("list", "array", "struct", "map", "union")
 _CHANGED = {
     "uhugeint": "it leaves as a decimal that wraps around",
     "bit": "it leaves as bytes with padding",
     "bignum": "it leaves as bytes that only DuckDB reads",
     "time with time zone": "it leaves without its zone",
+    "variant": "only DuckDB knows its layout",
 }
 
 
@@ -134,9 +138,62 @@ def _arriving(
     if isinstance(columns, pa.Table | pa.RecordBatch):
         _check_names(columns.schema.names)
     _refuse_types(columns)
-    return over(columns, LABEL, lambda found: _relation(found, connection, name))
+    return _INTAKE.over(_aligned(columns), lambda found: _relation(found, connection, name))
 
 
+def _is_not_cast(kind: pa.DataType) -> bool:
+    """Tell of encodings that pyarrow cannot cast to the type of their values."""
+    values = decoded(kind)
+    return pa.types.is_run_end_encoded(kind) or bool(values is not None and values.num_fields)
+
+
+def _decoded(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+    """Return the values' type of encodings that DuckDB 2.0 misreads: of all but plain values.
+
+    Some of them end with an internal error, which invalidates the whole database.
+    """
+    values = decoded(kind)
+    if values is None or parents or pa.types.is_null(values):
+        return values
+    return values if values.num_fields or contains(values, decoded) else None
+
+
+def _misreads(array: pa.Array) -> bool:
+    """Tell whether DuckDB drops the offset of structs inside other types, or stops at it."""
+    kind = array.type
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    return any(contains(each, pa.types.is_struct) for each in inner) and is_sliced(array)
+
+
+def _aligned(columns: Columns) -> Columns:
+    """Split the columns of a table where any begins a chunk, as a scan does, by slices."""
+    if not isinstance(columns, pa.Table) or columns.num_columns == 1:
+        return columns
+    return pa.Table.from_batches(columns.to_batches(), columns.schema)
+
+
+_INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
+
+
+def select_column(obj: Any, column: str | int) -> Any:
+    """Select a column of a relation, by name or by position."""
+    relation = _expected(obj)
+    return relation.project(f"#{position(column, relation.columns) + 1}")
+
+
+def zone(obj: Any) -> str | None:
+    """Return that some column of a relation has times with a zone: the connection's."""
+    return next(filter(None, map(_zone_inside, _expected(obj).types)), None)
+
+
+def _zone_inside(kind: Any) -> str | None:
+    if kind.id == "timestamp with time zone":
+        return "the connection's time zone"
+    inner = kind.children if kind.id in _NESTED else []
+    return next(filter(None, (_zone_inside(each) for _, each in inner if hasattr(each, "id"))), None)
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}
 
@@ -200,6 +257,17 @@ def _refuse_types(columns: Columns) -> None:
                 f"DuckDB would change {kind} or cannot read it",
             )
             refuse("to DuckDB", given, why, "cast it first: column.cast(...)")
+        plain = Rewriting(_decoded).target(kind)
+        if plain is not kind:
+            _refuse_encoding(columns, kind, plain)
+
+
+def _refuse_encoding(columns: Columns, kind: pa.DataType, plain: pa.DataType) -> NoReturn:
+    why = f"DuckDB misreads {kind}: it reads dictionaries and run ends of plain values alone"
+    fix = "decode it first: numpack.share(column, 'polars', copy=True)"
+    if not contains(kind, _is_not_cast):
+        fix = f"cast it to {plain} first, in pyarrow: column.cast(...)"
+    refuse("to DuckDB", describe_columns(columns), why, fix)
 
 
 def _is_changed(kind: pa.DataType) -> bool:
@@ -212,6 +280,8 @@ def _is_changed(kind: pa.DataType) -> bool:
         return bool(kind.bit_width > 128 or kind.scale < 0)
     if pa.types.is_fixed_size_list(kind):
         return bool(kind.list_size == 0)
+    if pa.types.is_struct(kind):
+        return not kind.num_fields
     tests = (pa.types.is_float16, pa.types.is_duration, pa.types.is_interval)
     return any(test(kind) for test in (*tests, pa.types.is_date64, pa.types.is_union))
 
@@ -221,7 +291,7 @@ def _refuse_result_type(name: str, kind: Any) -> None:
     why = _CHANGED.get(kind.id)
     if why is not None:
         refuse("from DuckDB", f"column {name!r} of {kind}", why, "cast it in the query")
-    inner = kind.children if kind.id in ("list", "array", "struct", "map", "union") else []
+    inner = kind.children if kind.id in _NESTED else []
     for _, each in inner:
         if hasattr(each, "id"):
             _refuse_result_type(name, each)

@@ -11,8 +11,10 @@ import nanoarrow
 import pyarrow as pa
 
 from .._policy import refuse
-from .arrow.bridge import by_arrow, describe, imported, over, to_hub
-from .arrow.convert import contains
+from .arrow.bridge import by_arrow, describe, imported, one_column, to_hub
+from .arrow.intake import Intake
+from .arrow.rewrite import contains
+from .arrow.table import zone_of
 
 if TYPE_CHECKING:
     from .._memory import Array
@@ -46,7 +48,7 @@ def _departing(obj: Any) -> Columns:
 def _arriving(columns: Columns) -> Plan[Any]:
     kinds = columns.schema.types if hasattr(columns, "schema") else [columns.type]
     _refuse_views("to nanoarrow", describe(columns), kinds)
-    return over(columns, LABEL, nanoarrow.Array)
+    return _INTAKE.over(columns, nanoarrow.Array)
 
 
 def _refuse_views(direction: str, given: str, kinds: list[pa.DataType]) -> None:
@@ -60,5 +62,18 @@ def _is_view(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 
 
+_INTAKE = Intake(LABEL, lambda _, __: None)
+def select_column(obj: Any, column: str | int) -> Columns:
+    """Select a column of a table, by name or by position."""
+    return one_column(_departing(obj), column)
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of a column, or of the first column that has one."""
+    found = _departing(obj)
+    return zone_of(found.schema.types if hasattr(found, "schema") else [found.type])
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}

@@ -99,6 +99,22 @@ def _departing(bridge: str, obj: Any) -> Any:
     return None if departure is None else departure(data)
 
 
+def select_column(obj: Any, column: Hashable) -> xr.DataArray:
+    """Select a variable of a Dataset, by name or by position."""
+    return _selected(obj, column)
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of an index, or of what else holds the values."""
+    if isinstance(obj, xr.Dataset) or isinstance(_raw(_variable(obj)), np.ndarray):
+        return None
+    data = _data(_variable(obj))
+    owner = of_object(data)
+    found = None if owner is None else getattr(owner.module(), "zone", None)
+    return None if found is None else found(data)
+
+
+HAS_ZONES = True  # of its indexes; but its arrays are NumPy's, so times with one are refused
 DEPARTURES = {
     "device": lambda obj: _departing("device", obj),
     "arrow": lambda obj: _departing("arrow", obj),

@@ -7,11 +7,12 @@ import dataclasses
 from typing import Any
 
 from .._memory import aligned_copy, alignment_obstacle, foreseen
-from .._policy import Plan, Route, Step, carry_out, check_copy, wrong_type
+from .._policy import Plan, Route, Step, carry_out, check_copy, refuse, wrong_type
 from .._quick import sharing
 from ..errors import UnsupportedError, WrongTypeError, ZeroCopyError
 from ..frameworks import Framework, by_name, of_object, way_out
 
+_OVER_NUMPY = frozenset({"layout", "type"})  # options that lead over NumPy
 _CASTS = frozenset({"dtype", "type"})  # options that ask for another dtype
 
 
@@ -66,9 +67,11 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     check_copy(copy)
     source, sink = _source(x), by_name(target)
     leaving, arriving = _split(options, source, sink)
+    x = _selected(x, source, leaving)
     straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
     if straight is not None:
         return carry_out(straight, copy)
+    _refuse_lost_zone(x, source, sink, arriving)
     first: Plan[Any] = source.module().to_numpy(x, **leaving)
     if sink.name == "numpy":
         return carry_out(first, copy)
@@ -132,9 +135,11 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     steps: list[Step] = []
     direction = f"from {source.module().LABEL}"
     try:
+        x = _selected(x, source, leaving)
         straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
         if straight is not None:
             return Route.of(source.name, sink.name, (Step.of(straight),))
+        _refuse_lost_zone(x, source, sink, arriving)
         first: Plan[Any] = source.module().to_numpy(x, **leaving)
         if source.name != "numpy" or sink.name == "numpy" or first.obstacle is not None:
             steps.append(Step.of(first))
@@ -145,6 +150,33 @@ def explain(x: Any, target: str, **options: Any) -> Route:
         way = error.direction or direction
         steps.append(Step(way, "refused", reason=error.reason, fix=error.fix))
     return Route.of(source.name, sink.name, tuple(steps))
+
+
+def _selected(x: Any, source: Framework, leaving: dict[str, Any]) -> Any:
+    """Select the column that is asked for, so that it goes the way that it would go alone."""
+    select = getattr(source.module(), "select_column", None)
+    if select is None or leaving.get("column") is None:
+        return x
+    return select(x, leaving.pop("column"))
+
+
+def _refuse_lost_zone(
+    x: Any, source: Framework, sink: Framework, arriving: dict[str, Any]
+) -> None:
+    """Refuse times with a zone over NumPy to a framework that has zones: NumPy has none."""
+    zone = getattr(source.module(), "zone", None)
+    if zone is None or sink.name == "numpy" or not getattr(sink.module(), "HAS_ZONES", False):
+        return
+    found = zone(x)
+    if found is None or getattr(arriving.get("type"), "tz", None) is not None:
+        return
+    options = ", ".join(f"{name}=" for name in sorted(arriving.keys() & _OVER_NUMPY))
+    fix = "share it with 'numpy' first, whose times are those of UTC, and share what it gives"
+    if options:
+        fix = f"leave out {options}, or {fix}"
+    given = f"{type(x).__name__} with times in {found}"
+    why = "the way leads over NumPy, whose times have no zone"
+    refuse(f"to {sink.module().LABEL}", given, why, fix)
 
 
 def _straight(

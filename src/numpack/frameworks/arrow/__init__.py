@@ -16,7 +16,7 @@ from ..._policy import refuse, wrong_type
 from .bridge import Columns, over
 from .inward import plan_array
 from .outward import plan_arrow
-from .table import as_table, names
+from .table import as_table, names, zone_of
 from .table import column as select
 
 if TYPE_CHECKING:
@@ -85,6 +85,18 @@ def _arriving(columns: Columns) -> Plan[Columns]:
     return over(columns, LABEL, lambda found: found)
 
 
+def select_column(obj: Any, column: str | int) -> pa.Array | pa.ChunkedArray:
+    """Select a column of a table of any library, by name or by position."""
+    return select(as_table(obj), column)
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of a column, or of the first column that has one."""
+    found = obj if hasattr(obj, "schema") or hasattr(obj, "type") else _imported(obj)
+    return zone_of(found.schema.types if hasattr(found, "schema") else [found.type])
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}
 

@@ -17,7 +17,9 @@ from ..._policy import describe as describe_array
 from ...errors import InvalidValueError, UnsupportedError
 from .inward import plan_array
 from .outward import plan_arrow
+from .rewrite import Rewriting
 from .table import as_table
+from .foreign import guarded
 from .table import column as select
 from .views import nbytes as bytes_of
 
@@ -118,12 +120,13 @@ def over(
     nbytes : int, optional
         How much of them it copies, if not all: it may still share the rest of their buffers.
     """
+    made = guarded(make, f"to {label}", lambda: describe(columns))
     return Plan(
         direction=f"to {label}",
         given=lambda: describe(columns),
         nbytes=bytes_of(columns) if nbytes is None else nbytes,
-        result=lambda: make(columns),
-        independent=lambda: make(own(columns)),
+        result=lambda: made(columns),
+        independent=lambda: made(own(columns)),
         obstacle=obstacle,
     )
 
@@ -153,11 +156,12 @@ def by_arrow(
         plan = plan_arrow(array, layout, wanted)
     except UnsupportedError as error:
         refuse(f"to {label}", describe_array(array), error.reason, error.fix)
+    made = guarded(make, f"to {label}", lambda: describe_array(array))
     return dataclasses.replace(
         plan,
         direction=f"to {label}",
-        result=lambda: make(plan.result()),
-        independent=lambda: make(plan.independent()),
+        result=lambda: made(plan.result()),
+        independent=lambda: made(plan.independent()),
         obstacle=obstacle or plan.obstacle,
     )
 
@@ -196,20 +200,10 @@ def by_columns(
 
 def own(columns: Columns) -> Columns:
     """Copy what the columns show of their buffers into memory of their own."""
-    if isinstance(columns, pa.Table):
-        return pa.Table.from_batches(map(_copied, columns.to_batches()), columns.schema)
-    if isinstance(columns, pa.ChunkedArray):
-        return pa.chunked_array(list(map(_copied, columns.chunks)), columns.type)
-    return _copied(columns)
-
-
-def _copied(columns: pa.Array | pa.RecordBatch) -> pa.Array | pa.RecordBatch:
-    if isinstance(columns, pa.RecordBatch):
-        arrays = list(map(_copied, columns.columns))
-        return pa.RecordBatch.from_arrays(arrays, schema=columns.schema)
-    if pa.types.is_primitive(columns.type):
-        return pa.concat_arrays([columns])  # of a slice only that
-    return columns.copy_to(pa.default_cpu_memory_manager())
+    if isinstance(columns, pa.Array | pa.ChunkedArray):
+        return Rewriting(lambda _, __: None).column(columns)
+    arrays = list(map(own, columns.columns))
+    return type(columns).from_arrays(arrays, schema=columns.schema) if arrays else columns
 
 
 def describe(columns: Columns) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..._policy import refuse
-from .views import child, mask, null_count, tensor_shaped
+from .rewrite import Rewriting, contains, decoded, empty, repeats_a_name, storage, unviewed
+from .views import child, mask, null_count, own_mask, tensor_shaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,37 +19,80 @@ if TYPE_CHECKING:
     from ..._memory import Array
 
 _EXACT_IN_FLOAT64 = 2**53
-_LISTS = (
-    pa.types.is_list,
-    pa.types.is_large_list,
-    pa.types.is_fixed_size_list,
-    pa.types.is_list_view,
-    pa.types.is_large_list_view,
-)
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+_AS_ROWS = (pa.BaseExtensionType, pa.FixedSizeListType)  # what is inside becomes an array too
+_INT_TIMES = "its times as numbers: cast them to pa.int64(), or pa.int32() for 32 bits"
+
+
+def written_out(array: pa.Array) -> pa.Array:
+    """Write out dictionaries, run ends and list views, at any depth; others are as they were.
+
+    Extension types inside lists, structs, maps and unions, where Python objects or arrays of
+    one dtype hold the values, become their storage.
+    """
+    return array if _PLAIN.target(array.type) is array.type else _PLAIN.column(array)
+
+
+def nothing(kind: pa.DataType) -> pa.Array:
+    """Return an array without values, of the type that `written_out` gives."""
+    return empty(_PLAIN.target(kind))
+
+
+def is_written_out(kind: pa.DataType) -> bool:
+    """Tell whether `written_out` rewrites columns of a type."""
+    return _PLAIN.target(kind) is not kind
+
+
+def _plain_type(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+    if parents or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        other = unviewed(kind)
+        if other is not None:
+            return other
+    if all(isinstance(each, _AS_ROWS) for each in parents):
+        return decoded(kind)
+    return decoded(kind) or storage(kind)
+
+
+_PLAIN = Rewriting(_plain_type)
 
 
 def conversion(chunks: list[pa.Array]) -> Callable[[], Array]:
     """Choose how to convert what cannot be shared, as pyarrow does; refuse what it cannot.
 
-    A type is tried on a value and a null: pyarrow says for itself what it cannot convert.
-    Only with times does that depend on all values, because Python has no nanoseconds.
+    The chunks are written out already. A type is tried on a value and a null: pyarrow says
+    for itself what it cannot convert. Only with times in Python objects does that depend on
+    all values, because Python has no nanoseconds and years from 1 to 9999 alone.
     """
     _refuse_rounded_integers(chunks)
     kind = chunks[0].type
     if _hides_nanoseconds(kind):
-        why = "Python objects in structs and maps have no nanoseconds"
+        why = "Python objects in structs, maps and unions have no nanoseconds"
         refuse("from Arrow", describe(chunks[0]), why, "cast them to microseconds first")
+    if contains(kind, repeats_a_name):
+        why = "several fields of a struct have one name, which a dict has once"
+        fix = "rename them: pa.StructArray.from_arrays(array.flatten(), names=[...])"
+        refuse("from Arrow", describe(chunks[0]), why, fix)
+    if _holds_python_times(kind):
+        for chunk in chunks:
+            _refuse_distant_times(chunk)
+        done = _converted(chunks)
+        return lambda: done
     for chunk in chunks:
-        _converted([chunk] if contains(kind, pa.types.is_time64) else _samples(chunk))
+        _converted(_samples(chunk))
     return lambda: _converted(chunks)
 
 
 def _converted(chunks: list[pa.Array]) -> Array:
+    kind = chunks[0].type
     try:
         return _as_pyarrow_does(_joined(chunks))
     except (pa.ArrowException, ValueError, OverflowError) as error:
         why = f"pyarrow cannot convert it ({error})"
-        refuse("from Arrow", describe(chunks[0]), why, "cast it first: array.cast(...)")
+        fix = f"convert {_INT_TIMES}" if contains(kind, pa.types.is_temporal) else _CAST
+        refuse("from Arrow", describe(chunks[0]), why, fix)
+
+
+_CAST = "cast it first: array.cast(...)"
 
 
 def _samples(array: pa.Array) -> list[pa.Array]:
@@ -59,42 +104,69 @@ def _samples(array: pa.Array) -> list[pa.Array]:
 
 
 def _joined(chunks: list[pa.Array]) -> pa.Array:
-    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(list(map(decoded, chunks)))
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
 
 
 def _as_pyarrow_does(array: pa.Array) -> Array:
-    array = decoded(array)
     kind = array.type
     if contains(kind, _is_misread):
         return _objects(array)
-    if isinstance(kind, pa.FixedShapeTensorType) and not null_count(array):
-        return tensor_shaped(_as_pyarrow_does(array.storage), kind)
+    if _is_tensor(kind):
+        return _rows(array.storage, kind.storage_type.list_size, kind)
     if kind == pa.bool8():
         return _as_pyarrow_does(pc.not_equal(array.storage, 0))
     if isinstance(kind, pa.BaseExtensionType):
         return _as_pyarrow_does(array.storage)
-    if pa.types.is_fixed_size_list(kind) and not null_count(array):
-        cells = _as_pyarrow_does(child(array))
-        return cells.reshape(len(array), kind.list_size, *cells.shape[1:])
-    try:
-        converted: Array = array.to_numpy(zero_copy_only=False)
-    except pa.ArrowNotImplementedError:  # unions, lists of views: Python objects hold them
-        return _objects(array)
+    if pa.types.is_fixed_size_list(kind) and (
+        not null_count(array) or contains(kind, _is_tensor)
+    ):
+        return _rows(array, kind.list_size)
+    converted: Array = array.to_numpy(zero_copy_only=False)
     return converted
 
 
+def _rows(array: pa.Array, size: int, tensor: pa.DataType | None = None) -> Array:
+    """Convert lists of one size to one array, or to objects where lists are null."""
+    cells = _as_pyarrow_does(child(array))
+    rows = cells.reshape(len(array), size, *cells.shape[1:])
+    if tensor is not None:
+        rows = tensor_shaped(rows, tensor)
+    hidden = own_mask(array)
+    if not hidden.any():
+        return rows
+    values = np.empty(len(array), object)
+    for row in np.flatnonzero(~hidden):
+        values[row] = rows[row]
+    return values
+
+
+def _is_tensor(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.FixedShapeTensorType)
+
+
 def _is_misread(kind: pa.DataType) -> bool:
-    """Tell whether pyarrow 26 crashes on a type, or forgets the offset of its bitmap."""
-    tests = (pa.types.is_interval, pa.types.is_list_view, pa.types.is_large_list_view)
-    return any(test(kind) for test in tests)
+    """Tell whether pyarrow 26 crashes on a type, or has no conversion of it to NumPy."""
+    return bool(pa.types.is_interval(kind) or pa.types.is_union(kind))
+
+
+def _is_object(kind: pa.DataType) -> bool:
+    """Tell whether what is inside of a type becomes Python objects."""
+    return bool(pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind))
 
 
 def _hides_nanoseconds(kind: pa.DataType) -> bool:
-    """Tell whether a struct or map holds times of a unit that become plain integers there."""
-    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+    """Tell whether times become Python objects that are of a unit which these do not have."""
+    if contains(kind, _is_misread):
         return contains(kind, _is_in_nanoseconds)
-    inner = (kind.field(i).type for i in range(kind.num_fields))
-    return any(map(_hides_nanoseconds, inner))
+    return contains(kind, lambda k: _is_object(k) and contains(k, _is_in_nanoseconds))
+
+
+def _holds_python_times(kind: pa.DataType) -> bool:
+    """Tell whether times become Python objects, which reach less far than Arrow's."""
+    if contains(kind, _is_misread):
+        return contains(kind, pa.types.is_temporal)
+    of_objects = contains(kind, lambda k: _is_object(k) and contains(k, pa.types.is_temporal))
+    return of_objects or contains(kind, pa.types.is_time)
 
 
 def _is_in_nanoseconds(kind: pa.DataType) -> bool:
@@ -103,28 +175,54 @@ def _is_in_nanoseconds(kind: pa.DataType) -> bool:
     )
 
 
-def decoded(array: pa.Array) -> pa.Array:
-    """Write out a dictionary or the runs of a run-end encoding, in an extension type too."""
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        storage = array.storage
-        inner = decoded(storage)
-        return array if inner is storage else inner
-    if pa.types.is_run_end_encoded(kind):
-        return pc.run_end_decode(array)
-    if not pa.types.is_dictionary(kind):
-        return array
-    try:
-        return array.dictionary_decode()
-    except pa.ArrowNotImplementedError:  # views of strings
-        return pa.array(array.to_pylist(), kind.value_type)
-
-
 def _objects(array: pa.Array) -> Array:
     values = np.empty(len(array), object)
     for row, value in enumerate(array.to_pylist()):
         values[row] = value
     return values
+
+
+_YEARS = (dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59))
+_EPOCH = dt.datetime(1970, 1, 1)
+_SECOND = dt.timedelta(seconds=1)
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def _refuse_distant_times(array: pa.Array) -> None:
+    """Refuse times that Python has no object for: pyarrow makes numbers of some."""
+    for part in _parts(array):
+        kind = part.type
+        if not pa.types.is_temporal(kind) or pa.types.is_interval(kind):
+            continue
+        low, high = _reach(kind)
+        width = pa.int32() if kind.bit_width == 32 else pa.int64()  # noqa: PLR2004 -- bits
+        bounds = pc.min_max(part.cast(width)).as_py()
+        _refuse_lost_nanoseconds(array, part)
+        if bounds["min"] is not None and not low <= bounds["min"] <= bounds["max"] <= high:
+            why = f"Python has no object for some of its times of {kind}"
+            refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
+
+
+def _refuse_lost_nanoseconds(array: pa.Array, part: pa.Array) -> None:
+    if not pa.types.is_time64(part.type) or part.type.unit != "ns":
+        return
+    counts = np.asarray(part.cast(pa.int64()).drop_null())
+    if np.any(counts % 1000):
+        why = "Python's times have no nanoseconds"
+        refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
+
+
+def _reach(kind: pa.DataType) -> tuple[int, int]:
+    """Return the least and the greatest count that Python has an object for."""
+    if pa.types.is_time(kind):
+        return 0, 86400 * _PER_SECOND[kind.unit] - 1
+    per_second = 10**3 if pa.types.is_date64(kind) else _PER_SECOND[getattr(kind, "unit", "s")]
+    if pa.types.is_duration(kind):
+        return tuple(int(d // _SECOND) * per_second for d in (dt.timedelta.min, dt.timedelta.max))
+    low, high = ((limit - _EPOCH) // _SECOND for limit in _YEARS)
+    if pa.types.is_date32(kind):
+        return low // 86400, high // 86400
+    return low * per_second, (high + 1) * per_second - 1
 
 
 def _refuse_rounded_integers(chunks: list[pa.Array]) -> None:
@@ -144,28 +242,29 @@ def _refuse_rounded_integers(chunks: list[pa.Array]) -> None:
 
 def _parts(array: pa.Array) -> list[pa.Array]:
     """List an array and everything inside it."""
-    array = decoded(array)
     kind = array.type
     inner: list[pa.Array] = []
     if isinstance(kind, pa.BaseExtensionType):
         inner = [array.storage]
     elif pa.types.is_map(kind):
         inner = [array.keys, array.items]
-    elif pa.types.is_struct(kind):
-        inner = array.flatten()
+    elif pa.types.is_struct(kind):  # `flatten` gives unions a bitmap, and ends the process
+        inner = _children(array)
+    elif pa.types.is_union(kind):
+        inner = [array.field(i) for i in range(kind.num_fields)]
     elif any(is_kind(kind) for is_kind in _LISTS):
         inner = [array.flatten()]
     return [array, *(part for each in inner for part in _parts(each))]
 
 
-def contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], bool]) -> bool:
-    """Tell whether a type is, or holds inside it, one that is wanted."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return is_wanted(kind) or contains(kind.storage_type, is_wanted)
-    if pa.types.is_dictionary(kind):
-        return is_wanted(kind) or contains(kind.value_type, is_wanted)
-    inner = (kind.field(i).type for i in range(kind.num_fields))
-    return is_wanted(kind) or any(contains(each, is_wanted) for each in inner)
+def _children(array: pa.Array) -> list[pa.Array]:
+    """Return the fields of the structs that are not null."""
+    fields = [array.field(i) for i in range(array.type.num_fields)]
+    hidden = own_mask(array)
+    if not hidden.any():
+        return fields
+    rows = pa.array(np.flatnonzero(~hidden))
+    return [field.take(rows) for field in fields]
 
 
 def describe(source: pa.Array | pa.ChunkedArray) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ..._memory import aligned_copy, aligned_empty
 from ..._policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
-from .convert import conversion, decoded, describe
+from .convert import conversion, describe, is_written_out, nothing, written_out
 from .views import mask, nbytes, null_count, own_mask, shareable, view, without_nulls
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _MAX_NDIM = 64
 def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
     """Plan the way from an Arrow array or chunked array to an ndarray."""
     check_nulls(nulls)
-    chunks = _filled_chunks(source)
+    chunks = list(map(written_out, _filled_chunks(source)))
     if nulls == "raise":
         _raise_nulls(source, chunks)
     if nulls == "mask":
@@ -34,7 +34,10 @@ def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
 
 
 def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
-    obstacle = next(filter(None, map(_obstacle, chunks)), None)
+    """Plan the way of chunks that are written out, as those of `source` may not be."""
+    obstacle = _encoding_obstacle(source.type)
+    if obstacle is None:
+        obstacle = next(filter(None, map(_obstacle, chunks)), None)
     if obstacle is None and len(chunks) == 1:
         return _plan_view(source, chunks[0])
     if obstacle is None:
@@ -72,8 +75,6 @@ def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Arra
 
 def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
     """Plan a masked array: its values as if there were no nulls, its mask from the bitmap."""
-    encoded = next((chunk for chunk in chunks if decoded(chunk) is not chunk), None)
-    chunks = [decoded(chunk) for chunk in chunks]
     values = _plan(source, [without_nulls(chunk) for chunk in chunks])
 
     def masked(data: Array) -> Array:
@@ -90,7 +91,7 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
         nbytes=values.nbytes,
         result=lambda: masked(values.result()),
         independent=lambda: masked(values.independent()),
-        obstacle=values.obstacle if encoded is None else _obstacle(encoded),
+        obstacle=values.obstacle,
     )
 
 
@@ -110,7 +111,7 @@ def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
             "flatten it: array.flatten()",
         )
         refuse("from Arrow", describe(source), why, fix)
-    return filled or [pa.nulls(0, source.type)]
+    return filled or [nothing(source.type)]
 
 
 def _depth(kind: pa.DataType) -> int:
@@ -131,6 +132,21 @@ def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
         raise NullError(msg)
 
 
+def _encoding_obstacle(kind: pa.DataType) -> Obstacle | None:
+    """Find why values that are encoded have to be written out."""
+    if not is_written_out(kind):
+        return None
+    if pa.types.is_dictionary(kind):
+        return Obstacle("its values are in a dictionary", "convert .indices and .dictionary")
+    return _unlike(kind)
+
+
+def _unlike(kind: pa.DataType) -> Obstacle:
+    return Obstacle(
+        f"NumPy has no array of {kind} in Arrow's layout", "keep numbers in fixed-width types"
+    )
+
+
 def _obstacle(array: pa.Array) -> Obstacle | None:
     """Say why the values cannot be viewed in place."""
     if shareable(array):
@@ -146,13 +162,9 @@ def _obstacle(array: pa.Array) -> Obstacle | None:
         return Obstacle("Arrow packs booleans as bits", "keep them as pa.bool8()")
     if kind == pa.bool8():
         return Obstacle("some of its bytes are neither 0 nor 1", "store true as 1")
-    if pa.types.is_dictionary(kind):
-        return Obstacle("its values are in a dictionary", "convert .indices and .dictionary")
     if pa.types.is_date32(kind):
         return Obstacle("NumPy keeps days in 64 bits", "keep the dates as pa.date64()")
-    return Obstacle(
-        f"NumPy has no array of {kind} in Arrow's layout", "keep numbers in fixed-width types"
-    )
+    return _unlike(kind)
 
 
 def _concatenation(

@@ -9,8 +9,10 @@ import pyarrow as pa
 from ..._columns import position
 from ..._policy import wrong_type
 from ...errors import InvalidValueError, WrongTypeError
+from .rewrite import contains
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TypeAlias
 
     Tabular: TypeAlias = pa.Table | pa.RecordBatch
@@ -40,6 +42,24 @@ def as_table(obj: Any) -> Tabular:
 def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
     """Give a column by name or by position, as `position` finds it."""
     return table.column(position(key, table.schema.names))
+
+
+def zone_of(kinds: Iterable[pa.DataType]) -> str | None:
+    """Return the time zone of the first of some types that has one, at any depth."""
+    for kind in kinds:
+        if contains(kind, _has_zone):
+            return _first_zone(kind)
+    return None
+
+
+def _has_zone(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+
+
+def _first_zone(kind: pa.DataType) -> str:
+    found: list[str] = []
+    contains(kind, lambda each: found.append(each.tz) if _has_zone(each) else None)
+    return found[0]
 
 
 def names(table: Tabular) -> list[str]:

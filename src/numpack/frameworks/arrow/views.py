@@ -107,11 +107,55 @@ def mask(array: pa.Array) -> Array:
 
 
 def own_mask(array: pa.Array) -> Array:
-    """Unpack the outermost validity bitmap."""
-    if isinstance(array.type, pa.BaseExtensionType):
+    """Return where values are null by the outermost type; of a union, where its children are.
+
+    pyarrow's ``is_null`` crashes on a dictionary whose values are of the null type.
+    """
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
         return own_mask(array.storage)
-    mask: Array = array.is_null().to_numpy(zero_copy_only=False)
-    return mask
+    if pa.types.is_null(kind):
+        return np.ones(len(array), np.bool_)
+    if pa.types.is_union(kind):
+        return _union_mask(array)
+    valid = own_validity(array)
+    return np.zeros(len(array), np.bool_) if valid is None else ~valid
+
+
+def _union_mask(array: pa.Array) -> Array:
+    kind = array.type
+    codes = numbers(array, 1, "i1")
+    dense = kind.mode == "dense"
+    places = numbers(array, 2, "i4") if dense else np.arange(len(array))
+    hidden = np.zeros(len(array), np.bool_)
+    for i, code in enumerate(kind.type_codes):
+        here = codes == code
+        hidden[here] = own_mask(array.field(i))[places[here]]
+    return hidden
+
+
+def own_validity(array: pa.Array) -> Array | None:
+    """Unpack the validity bitmap that an array has itself; ``None`` if all are valid."""
+    buffer = array.buffers()[0]
+    if buffer is None or not buffer.size:
+        return None
+    start, stop = array.offset, array.offset + len(array)
+    raw = np.frombuffer(buffer, np.uint8)[start // 8 : -(-stop // 8)]
+    bits = np.unpackbits(raw, bitorder="little")[start % 8 :][: len(array)]
+    found: Array = bits.view(np.bool_)
+    return None if found.all() else found
+
+
+def numbers(array: pa.Array, place: int, dtype: str, extra: int = 0) -> Array:
+    """View the part of a buffer of offsets, sizes or type codes that an array refers to.
+
+    pyarrow's own `type_codes` and `offsets` of unions ignore the array's offset.
+    """
+    buffer = array.buffers()[place]
+    if buffer is None or not buffer.size:
+        return np.zeros(len(array) + extra, dtype)
+    found = np.frombuffer(buffer, dtype, offset=array.offset * np.dtype(dtype).itemsize)
+    return found[: len(array) + extra]
 
 
 def without_nulls(array: pa.Array) -> pa.Array:
@@ -143,4 +187,6 @@ def null_count(array: pa.Array) -> int:
         and not null_count(child(array))
     ):
         return 0
+    if pa.types.is_fixed_size_list(kind) and kind.list_size == 0:
+        return int(np.count_nonzero(own_mask(array)))
     return int(np.count_nonzero(mask(array)))

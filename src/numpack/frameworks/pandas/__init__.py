@@ -63,7 +63,7 @@ def _arriving(columns: Any, *, dtype_backend: str | None = None) -> Plan[Any] | 
     """Take tables, which the hub has not, and single columns where Arrow is asked for."""
     check_backend(dtype_backend)
     if dtype_backend is None and not hasattr(columns, "schema"):
-        return None
+        return _columns().zoned(columns)  # type: ignore[no-any-return]
     return _columns().arriving(columns)  # type: ignore[no-any-return]
 
 
@@ -75,5 +75,26 @@ def _columns() -> Any:
     return columns
 
 
+def select_column(obj: Any, column: Hashable) -> pd.Series:
+    """Select a column of a frame, by name or by position."""
+    return select(obj, column)
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of a Series, an index or a column of a frame."""
+    kinds = obj.dtypes if isinstance(obj, pd.DataFrame) else [getattr(obj, "dtype", None)]
+    return next(filter(None, map(_zone_of, kinds)), None)
+
+
+def _zone_of(dtype: Any) -> str | None:
+    if isinstance(dtype, pd.CategoricalDtype):
+        return zone(dtype.categories)
+    if isinstance(dtype, pd.ArrowDtype):
+        return _columns().zone_of([dtype.pyarrow_dtype])  # type: ignore[no-any-return]
+    found = getattr(dtype, "tz", None)
+    return None if found is None else str(found)
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}

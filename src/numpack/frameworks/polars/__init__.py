@@ -17,15 +17,17 @@ import pyarrow as pa
 from ..._columns import position
 from ..._memory import aligned_empty, foreseen, from_address
 from ..._policy import Obstacle, Plan, describe, refuse, wrong_type
-from ..arrow.bridge import by_arrow, by_columns, over, to_hub
+from ..arrow.bridge import by_arrow, by_columns, to_hub
 from ..arrow.table import names
 from ..numpy import base_array
 from .types import (
+    INTAKE,
     columns_obstacle,
     dtype_obstacle,
     in_words_of_polars,
     refuse_opaque,
     wanted_type,
+    zone_inside,
 )
 
 if TYPE_CHECKING:
@@ -166,10 +168,26 @@ def _departing(obj: Any) -> Columns:
 def _arriving(columns: Columns, *, name: str = "") -> Plan[Any]:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         names(columns)
-    obstacle, nbytes = columns_obstacle(columns)
-    return over(columns, LABEL, lambda found: _made(found, name), obstacle, nbytes)
+    also = columns_obstacle(columns)
+    return INTAKE.over(columns, lambda found: _made(found, name), also)
 
 
+def select_column(obj: Any, column: str | int) -> pl.Series:
+    """Select a column of a frame, by name or by position; a series is its own column."""
+    frame = _expected(obj)
+    if isinstance(frame, pl.Series):
+        return frame
+    return frame.to_series(position(column, frame.columns))
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of a series, or of the first of a frame's that has one."""
+    found = _expected(obj)
+    kinds = [found.dtype] if isinstance(found, pl.Series) else found.dtypes
+    return next(filter(None, map(zone_inside, kinds)), None)
+
+
+HAS_ZONES = True
 DEPARTURES = {"arrow": _departing}
 ARRIVALS = {"arrow": _arriving}
 

@@ -6,15 +6,29 @@ and those that it would read as another value, are found before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from ..._policy import Obstacle, refuse
+from ...errors import UnsupportedError
 from ..arrow.bridge import describe
-from ..arrow.convert import contains
+from ..arrow.foreign import guarded
+from ..arrow.intake import Intake
+from ..arrow.rewrite import (
+    Rewriting,
+    contains,
+    decoded,
+    empty,
+    is_sliced,
+    nodes,
+    repeats_a_name,
+    storage,
+    unviewed,
+    wide_decimal,
+)
 from ..arrow.views import nbytes
 
 if TYPE_CHECKING:
@@ -54,6 +68,36 @@ def dtype_obstacle(dtype: DType) -> Obstacle | None:
     return None
 
 
+def _taken(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+    """Replace what Polars 2.1 has no type for, aborts on or reads as other values.
+
+    It aborts on decimals of 32 and 64 bits inside other types, makes strings of the values of
+    dictionaries in chunks, and reads what extension types hold inside others as it is.
+    """
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return unviewed(kind)
+    if pa.types.is_dictionary(kind) and not parents and _is_text(kind.value_type):
+        return None
+    inside = storage(kind) if parents else None
+    return inside or decoded(kind) or wide_decimal(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _misreads(array: pa.Array) -> bool:
+    """Tell whether Polars reads a slice of fixed-size lists with the bitmap of the whole."""
+    if pa.types.is_dictionary(array.type):
+        return bool(array.dictionary.null_count)
+    if not contains(array.type, pa.types.is_fixed_size_list) or not is_sliced(array):
+        return False
+    return any(pa.types.is_fixed_size_list(n.type) and n.null_count for n in nodes(array))
+
+
+INTAKE = Intake("Polars", _taken, _misreads)
+
+
 def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
     """Find why Polars copies Arrow columns, and how many bytes; refuse what it cannot hold."""
     parts = columns.columns if hasattr(columns, "columns") else [columns]
@@ -62,8 +106,12 @@ def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
         return None, nbytes(columns)
     kind = moved[0].type
     why = f"Polars keeps {kind} in another form"
-    fix = f"cast it to a type that Polars has in Arrow: {_arrow_type(kind)}"
-    if contains(kind, pa.types.is_dictionary):
+    kept = _arrow_type(Rewriting(_taken).target(kind))
+    fix = f"cast it to a type that Polars has in Arrow: {kept}"
+    if kept == kind:
+        why = f"Polars misreads slices of {kind} that hold nulls"
+        fix = "copy the slice once: pa.concat_arrays([array])"
+    elif contains(kind, pa.types.is_dictionary):
         fix = "pass .indices and .dictionary by themselves, or keep it in Polars"
     return Obstacle(why, fix), sum(map(nbytes, moved))
 
@@ -71,23 +119,27 @@ def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
 def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
     """Tell whether Polars shares the buffers of a column."""
     kind = column.type
-    if contains(kind, _panics):
-        _refuse(column, "Polars has no such type")
+    taken = Rewriting(_taken).target(kind)
+    if contains(taken, _lacks):
+        _refuse_lacking(column, taken)
     try:
-        kept = _arrow_type(kind)
-    except (pl.exceptions.PolarsError, pa.ArrowException) as error:
-        _refuse(column, f"Polars has no such type ({str(error).splitlines()[0]})")
-    if contains(kind, pa.types.is_dictionary):  # whose codes Polars gives itself
+        kept = _arrow_type(taken)
+    except UnsupportedError as error:
+        _refuse(column, f"Polars has no such type ({error.reason})")
+    rewritten = INTAKE.rewrites(column)
+    renamed = kept == taken or _is_renamed(taken, kept)
+    if contains(taken, _may_overflow) and not renamed:
+        _refuse_changed(INTAKE.prepared(column), kept)
+    if rewritten or contains(kind, pa.types.is_dictionary):  # whose codes Polars gives itself
         return False
-    if kept == kind or _is_renamed(kind, kept):
-        return True
-    if contains(kind, _may_overflow):
-        _refuse_changed(column, kept)
-    return False
+    return renamed
 
 
 def _arrow_type(kind: pa.DataType) -> pa.DataType:
-    return pa.chunked_array(pl.Series("", pa.nulls(0, kind))).type
+    def asked() -> pa.DataType:
+        return pa.chunked_array(pl.Series("", empty(kind))).type
+
+    return guarded(asked, "to Polars", lambda: str(kind))()
 
 
 def _is_renamed(kind: pa.DataType, kept: pa.DataType) -> bool:
@@ -99,11 +151,28 @@ def _is_zoned(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
 
 
-def _panics(kind: pa.DataType) -> bool:
-    """Tell of types on which Polars 2.1 panics instead of raising."""
+def _lacks(kind: pa.DataType) -> bool:
+    """Tell of types on which Polars 2.1 panics, or which it forgets to refuse inside others."""
     if pa.types.is_fixed_size_list(kind):
         return bool(kind.list_size == 0)
-    return bool(pa.types.is_decimal256(kind))
+    if pa.types.is_fixed_size_binary(kind):
+        return bool(kind.byte_width == 0)
+    return repeats_a_name(kind) or any(test(kind) for test in _LACKING)
+
+
+_LACKING = {  # and what to do about it
+    pa.types.is_decimal256: "cast it to 38 digits, if they are enough: pa.decimal128(38, scale)",
+    pa.types.is_interval: "pass lists: pa.array([v and list(v) for v in array.to_pylist()])",
+    pa.types.is_union: "pass one kind of its values: array.field(0)",
+}
+
+
+def _refuse_lacking(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> NoReturn:
+    fix = "pass their number alone: len(array)"
+    if contains(kind, repeats_a_name):
+        fix = "rename the fields: pa.StructArray.from_arrays(array.flatten(), names=[...])"
+    fix = next((way for test, way in _LACKING.items() if contains(kind, test)), fix)
+    refuse("to Polars", describe(column), "Polars has no such type", fix)
 
 
 def _may_overflow(kind: pa.DataType) -> bool:
@@ -125,6 +194,14 @@ def _refuse_changed(column: pa.Array | pa.ChunkedArray, kept: pa.DataType) -> No
 
 def _refuse(column: pa.Array | pa.ChunkedArray, why: str) -> NoReturn:
     refuse("to Polars", describe(column), why, "cast it first: array.cast(...)")
+
+
+def zone_inside(dtype: Any) -> str | None:
+    """Return the time zone of a dtype, or of one inside of it."""
+    own: str | None = getattr(dtype, "time_zone", None)
+    fields = [field.dtype for field in getattr(dtype, "fields", None) or ()]
+    inner = [getattr(dtype, "inner", None), *fields]
+    return own or next(filter(None, (zone_inside(each) for each in inner if each)), None)
 
 
 def refuse_opaque(name: str, dtype: pl.DataType) -> None:

@@ -1,0 +1,374 @@
+"""Arrow columns rewritten into types that a framework is known to read correctly.
+
+A `Rule` names the types that a framework does not take, or reads wrongly, and the type that
+takes the place of each. `Rewriting` applies a rule to a whole tree of types: dictionaries and
+run ends are decoded, extension types become their storage, views become offsets. What is
+rewritten is a compact copy, which shares no memory with its source and has no offsets.
+
+Source: the Arrow columnar format, physical memory layouts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .views import child, numbers, own_mask, own_validity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeAlias
+
+    Column: TypeAlias = pa.Array | pa.ChunkedArray
+    Parents: TypeAlias = tuple[pa.DataType, ...]
+
+_LISTS = {
+    pa.types.is_list: pa.list_,
+    pa.types.is_large_list: pa.large_list,
+    pa.types.is_list_view: pa.list_view,
+    pa.types.is_large_list_view: pa.large_list_view,
+}
+_UNVIEWED: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
+    (pa.types.is_string_view, pa.large_string()),
+    (pa.types.is_binary_view, pa.large_binary()),
+)
+
+
+class Rule(Protocol):
+    """Return the type in place of one node of a type tree; ``None`` to keep the node.
+
+    `parents` are the types around it, the outermost first.
+    """
+
+    def __call__(self, kind: pa.DataType, parents: Parents, /) -> pa.DataType | None: ...
+
+
+def unviewed(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type with offsets in place of a view of strings, bytes or lists."""
+    for is_view, other in _UNVIEWED:
+        if is_view(kind):
+            return other
+    if pa.types.is_list_view(kind):
+        return pa.list_(kind.value_field)
+    return pa.large_list(kind.value_field) if pa.types.is_large_list_view(kind) else None
+
+
+def decoded(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type of the values of a dictionary or of run ends."""
+    encoded = pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind)
+    return kind.value_type if encoded else None
+
+
+def storage(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds the values of an extension type, bool for bool8."""
+    if kind == pa.bool8():
+        return pa.bool_()
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else None
+
+
+def wide_decimal(kind: pa.DataType) -> pa.DataType | None:
+    """Return the decimal of 128 bits in place of one of 32 or 64."""
+    if pa.types.is_decimal(kind) and kind.bit_width < 128:  # noqa: PLR2004 -- the name says so
+        return pa.decimal128(kind.precision, kind.scale)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """A rule, applied to type trees and to the columns that have them."""
+
+    rule: Rule
+
+    def target(self, kind: pa.DataType, parents: Parents = ()) -> pa.DataType:
+        """Return the type that a column of type `kind` is rewritten into; often its own."""
+        other = self.rule(kind, parents)
+        if other is not None:
+            rest = Rewriting(_takable(self.rule)) if _is_gathered(kind) else self
+            return rest.target(other, parents)
+        within = (*parents, kind)
+        if isinstance(kind, pa.BaseExtensionType):
+            inner = self.target(kind.storage_type, within)
+            return kind if inner == kind.storage_type else self.target(inner, parents)
+        if pa.types.is_dictionary(kind):
+            values = self.target(kind.value_type, within)
+            if values == kind.value_type:
+                return kind
+            return pa.dictionary(kind.index_type, values, kind.ordered)
+        if not kind.num_fields:
+            return kind
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        inner_types = [self.target(field.type, within) for field in fields]
+        if all(new == old.type for new, old in zip(inner_types, fields, strict=True)):
+            return kind
+        return _with_fields(
+            kind, [f.with_type(t) for f, t in zip(fields, inner_types, strict=True)]
+        )
+
+    def column(self, column: Column) -> Column:
+        """Rewrite an array, or each chunk of a chunked array, into memory of its own."""
+        if isinstance(column, pa.Array):
+            return self._array(column, ())
+        chunks = [self._array(chunk, ()) for chunk in column.chunks]
+        return pa.chunked_array(chunks, self.target(column.type))
+
+    def _array(self, array: pa.Array, parents: Parents) -> pa.Array:
+        kind = array.type
+        other = self.rule(kind, parents)
+        if other is None:
+            return self._rebuilt(array, parents)
+        if _is_gathered(kind):
+            return self._gathered(array, other, parents)
+        if kind == pa.bool8() and other == pa.bool_():
+            return pc.not_equal(array.storage, 0)
+        if isinstance(kind, pa.BaseExtensionType):
+            return self._array(array.storage, parents)
+        return self._array(array.cast(other), parents)
+
+    def _gathered(self, array: pa.Array, other: pa.DataType, parents: Parents) -> pa.Array:
+        """Write out the values of a dictionary, of run ends or of a list view."""
+        kind = array.type
+        takable = Rewriting(_takable(self.rule))
+        if pa.types.is_dictionary(kind):
+            return takable._array(array.dictionary, parents).take(array.indices)  # noqa: SLF001 -- its own
+        if pa.types.is_run_end_encoded(kind):
+            return takable._array(array.values, parents).take(_runs(array))  # noqa: SLF001 -- its own
+        rows, ends = _view_rows(array)
+        values = takable._array(array.values, (*parents, other)).take(rows)  # noqa: SLF001 -- its own
+        made = _with_fields(other, [other.value_field.with_type(values.type)])
+        return pa.Array.from_buffers(made, len(array), [bitmap(array), ends], children=[values])
+
+    def _rebuilt(self, array: pa.Array, parents: Parents) -> pa.Array:
+        """Copy an array whose outermost type stays, and rewrite what is inside of it."""
+        kind = array.type
+        within = (*parents, kind)
+        if isinstance(kind, pa.BaseExtensionType):
+            inner = self._array(array.storage, within)
+            if inner.type != kind.storage_type:
+                return self._array(inner, parents)
+            return pa.ExtensionArray.from_storage(kind, inner)
+        if pa.types.is_dictionary(kind):
+            values, indices = _without_null_entries(array)
+            values, indices = self._array(values, within), self._array(indices, within)
+            return pa.DictionaryArray.from_arrays(indices, values, ordered=kind.ordered)
+        if pa.types.is_run_end_encoded(kind):
+            return self._runs_rebuilt(array, within)
+        if not kind.num_fields and not pa.types.is_struct(kind):
+            return _compact(array)
+        buffers, children = _parts(array)
+        children = [self._array(each, within) for each in children]
+        fields = [
+            kind.field(i).with_type(each.type) for i, each in enumerate(children)
+        ]
+        if pa.types.is_map(kind):
+            fields = list(children[0].type)
+        made = _with_fields(kind, fields)
+        return pa.Array.from_buffers(made, len(array), buffers, children=children)
+
+    def _runs_rebuilt(self, array: pa.Array, within: Parents) -> pa.Array:
+        first, count = array.find_physical_offset(), array.find_physical_length()
+        values = self._array(array.values.slice(first, count), within)
+        ends = np.asarray(array.run_ends)[first : first + count] - array.offset
+        ends = np.minimum(ends, len(array))
+        return pa.RunEndEncodedArray.from_arrays(
+            pa.array(ends, array.type.run_end_type), values
+        )
+
+
+def _is_gathered(kind: pa.DataType) -> bool:
+    """Tell whether the values of a type lie elsewhere, and are found by their positions."""
+    views = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
+    return views or decoded(kind) is not None
+
+
+def _is_not_takable(kind: pa.DataType) -> bool:
+    return decoded(kind) is not None or unviewed(kind) is not None
+
+
+def _takable(rule: Rule) -> Rule:
+    """Replace also what pyarrow cannot gather by position: encodings and views."""
+
+    def replaced(kind: pa.DataType, parents: Parents, /) -> pa.DataType | None:
+        return rule(kind, parents) or decoded(kind) or unviewed(kind)
+
+    return replaced
+
+
+def _with_fields(kind: pa.DataType, fields: list[pa.Field]) -> pa.DataType:
+    """Return a nested type of the same layout with other fields."""
+    for is_list, make in _LISTS.items():
+        if is_list(kind):
+            return make(fields[0])
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(fields[0], kind.list_size)
+    if pa.types.is_map(kind):
+        if len(fields) == 1:
+            fields = list(fields[0].type)
+        return pa.map_(*fields, keys_sorted=kind.keys_sorted)
+    if pa.types.is_run_end_encoded(kind):
+        return pa.run_end_encoded(fields[0].type, fields[1].type)
+    if pa.types.is_union(kind):
+        return pa.union(fields, kind.mode, kind.type_codes)
+    return pa.struct(fields)
+
+
+def _parts(array: pa.Array) -> tuple[list[pa.Buffer | None], list[pa.Array]]:
+    """Return the buffers of a nested array, without its offset, and what is inside of it."""
+    kind = array.type
+    if pa.types.is_union(kind):
+        return _union_parts(array)
+    validity = bitmap(array)
+    if pa.types.is_struct(kind):
+        return [validity], [array.field(i) for i in range(kind.num_fields)]
+    if pa.types.is_fixed_size_list(kind):
+        return [validity], [child(array)]
+    width = f"i{offset_width(kind)}"
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        places = [pa.py_buffer(numbers(array, at, width).copy()) for at in (1, 2)]
+        return [validity, *places], [array.values]
+    ends = numbers(array, 1, width, extra=1)
+    start, stop = int(ends[0]), int(ends[-1])
+    inner = _entries(array) if pa.types.is_map(kind) else array.values
+    return [validity, pa.py_buffer(ends - ends[0])], [inner.slice(start, stop - start)]
+
+
+def _entries(array: pa.Array) -> pa.Array:
+    """Return the pairs of a map; its offsets refer to all of them."""
+    kind = array.type
+    fields = [kind.key_field, kind.item_field]
+    return pa.StructArray.from_arrays([array.keys, array.items], fields=fields)
+
+
+def _union_parts(array: pa.Array) -> tuple[list[pa.Buffer | None], list[pa.Array]]:
+    kind = array.type
+    children = [array.field(i) for i in range(kind.num_fields)]
+    codes = pa.py_buffer(numbers(array, 1, "i1").copy())
+    if kind.mode == "sparse":
+        return [None, codes], children
+    return [None, codes, pa.py_buffer(numbers(array, 2, "i4").copy())], children
+
+
+def offset_width(kind: pa.DataType) -> int:
+    """Return the bytes of an offset of a list type."""
+    return 8 if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind) else 4
+
+
+def bitmap(array: pa.Array) -> pa.Buffer | None:
+    """Copy the validity bitmap of an array without its offset; ``None`` if all are valid."""
+    valid = own_validity(array)
+    return None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+
+
+def _without_null_entries(array: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the entries of a dictionary that are no nulls, and the codes that find them."""
+    entries = array.dictionary
+    kind = entries.type
+    if not entries.null_count or pa.types.is_null(kind) or contains(kind, _is_not_takable):
+        return entries, array.indices
+    valid = ~own_mask(entries)
+    places = pa.array(np.cumsum(valid) - 1, mask=~valid).cast(array.indices.type)
+    return entries.take(pa.array(np.flatnonzero(valid))), places.take(array.indices)
+
+
+def _runs(array: pa.Array) -> pa.Array:
+    """Return, for each value of a run-end encoded array, the position of its run."""
+    ends = np.asarray(array.run_ends)
+    at = np.arange(array.offset, array.offset + len(array))
+    return pa.array(np.searchsorted(ends, at, side="right"))
+
+
+def _view_rows(array: pa.Array) -> tuple[pa.Array, pa.Buffer]:
+    """Return which values the lists of a list view hold, in order, and where each ends."""
+    width = f"i{offset_width(array.type)}"
+    starts, sizes = numbers(array, 1, width), numbers(array, 2, width).astype(np.int64)
+    valid = own_validity(array)
+    if valid is not None:
+        sizes = np.where(valid, sizes, 0)
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    rows = np.repeat(starts - ends[:-1], sizes) + np.arange(ends[-1])
+    return pa.array(rows), pa.py_buffer(ends.astype(width))
+
+
+def _compact(array: pa.Array) -> pa.Array:
+    """Copy the part of its buffers that an array without children refers to."""
+    for is_view, other in _UNVIEWED:
+        if is_view(array.type):  # either cast keeps the bitmap where it is
+            return pa.concat_arrays([array.cast(other)]).cast(array.type)
+    return pa.concat_arrays([array])
+
+
+def empty(kind: pa.DataType) -> pa.Array:
+    """Return an array without values; pyarrow itself makes none of some nested types."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, empty(kind.storage_type))
+    if pa.types.is_dictionary(kind):
+        codes = pa.nulls(0, kind.index_type)
+        return pa.DictionaryArray.from_arrays(codes, empty(kind.value_type), ordered=kind.ordered)
+    if pa.types.is_run_end_encoded(kind):
+        ends = pa.nulls(0, kind.run_end_type)
+        return pa.RunEndEncodedArray.from_arrays(ends, empty(kind.value_type))
+    if not kind.num_fields:
+        return pa.nulls(0, kind)
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    count = 1  # of buffers: a bitmap, and what else the layout has
+    if pa.types.is_union(kind):
+        count = 2 if kind.mode == "sparse" else 3
+    elif not pa.types.is_struct(kind) and not pa.types.is_fixed_size_list(kind):
+        count = 3 if _is_gathered(kind) else 2
+    nothing = pa.py_buffer(bytes(8))  # one offset of any width
+    buffers = [None, *[nothing] * (count - 1)]
+    return pa.Array.from_buffers(kind, 0, buffers, children=list(map(empty, inner)))
+
+
+def repeats_a_name(kind: pa.DataType) -> bool:
+    """Tell whether several fields of a struct have one name."""
+    if not pa.types.is_struct(kind):
+        return False
+    names = [kind.field(i).name for i in range(kind.num_fields)]
+    return len(set(names)) != len(names)
+
+
+def contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], Any]) -> bool:
+    """Tell whether a type is, or holds inside it, one that is wanted."""
+    if is_wanted(kind):
+        return True
+    if isinstance(kind, pa.BaseExtensionType):
+        return contains(kind.storage_type, is_wanted)
+    if pa.types.is_dictionary(kind):
+        return contains(kind.value_type, is_wanted)
+    return any(contains(kind.field(i).type, is_wanted) for i in range(kind.num_fields))
+
+
+def nodes(array: pa.Array) -> Iterator[pa.Array]:
+    """Iterate over an array and everything inside it, where it lies."""
+    yield array
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        inner = [array.storage]
+    elif pa.types.is_dictionary(kind):
+        inner = [array.indices, array.dictionary]
+    elif pa.types.is_run_end_encoded(kind):
+        inner = [array.run_ends, array.values]
+    elif pa.types.is_struct(kind) or pa.types.is_union(kind):
+        inner = [array.field(i) for i in range(kind.num_fields)]
+    elif pa.types.is_map(kind):
+        inner = [array.keys, array.items]
+    else:
+        inner = [array.values] if kind.num_fields else []
+    for each in inner:
+        yield from nodes(each)
+
+
+def is_sliced(array: pa.Array) -> bool:
+    """Tell whether an array, or one inside of it, begins or ends elsewhere than its buffers."""
+    return any(map(_is_part, nodes(array)))
+
+
+def _is_part(array: pa.Array) -> bool:
+    kind = array.type
+    if array.offset or not pa.types.is_fixed_size_list(kind):
+        return bool(array.offset)
+    return len(array.values) != len(array) * kind.list_size

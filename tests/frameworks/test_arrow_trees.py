@@ -1,0 +1,453 @@
+"""Arrow types inside types, to every framework: values, verdicts, and no process that ends."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+import warnings
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from support.arrow_trees import make_column, random_spec, reference
+from support.arrow_walk import TARGETS, run
+
+from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
+from numpack.errors import NullError
+from numpack.frameworks.arrow.foreign import guarded
+from numpack.frameworks.arrow.rewrite import (
+    Rewriting,
+    contains,
+    decoded,
+    empty,
+    is_sliced,
+    storage,
+    unviewed,
+    wide_decimal,
+)
+from numpack.io import from_dlpack
+
+pytestmark = pytest.mark.filterwarnings("ignore::numpack.CopyWarning")
+WALK = int(os.environ.get("WALK", "40"))  # columns for each framework
+SEED = int(os.environ.get("WALK_SEED", "0"))
+
+
+def dictionary(codes: list[int | None], values: pa.Array) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), values)
+
+
+def fixed(values: pa.Array, size: int = 2) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(values, size)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_generated_columns_arrive_as_they_are(target):
+    """A batch runs in a process of its own; `WALK=5000` walks further."""
+    assert run(target, SEED, SEED + WALK) == []
+
+
+RULES = {
+    "kept": lambda kind, parents: None,
+    "decoded": lambda kind, parents: decoded(kind),
+    "without views": lambda kind, parents: unviewed(kind),
+    "plain": lambda kind, parents: (
+        decoded(kind) or unviewed(kind) or storage(kind) or wide_decimal(kind)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_what_is_rewritten_has_its_values_and_the_type_that_was_told(name):
+    import random
+
+    rewriting = Rewriting(RULES[name])
+    for seed in range(SEED, SEED + 4 * WALK):
+        rng = random.Random(seed)
+        column = make_column(random_spec(rng, rng.choice([1, 2, 3])), rng)
+        made = rewriting.column(column)
+        made.validate()
+        assert made.type == rewriting.target(column.type)
+        assert reference(made) == reference(column)
+        assert empty(column.type).type == column.type
+        if name == "kept":
+            assert made.type == column.type
+        if name == "plain":
+            assert not contains(made.type, decoded)
+        if isinstance(made, pa.Array):
+            assert not is_sliced(made)
+
+
+# Nulls that no bitmap shows
+
+
+HIDDEN_NULLS = {
+    "run ends": pc.run_end_encode(pa.array([1, 1, None])),
+    "sliced run ends": pc.run_end_encode(pa.array([1, 1, None, 2]))[1:],
+    "run ends of the null type": pc.run_end_encode(pa.nulls(3)),
+    "sparse union": pa.UnionArray.from_sparse(
+        pa.array([0, 1], pa.int8()), [pa.array([1.0, 2.0]), pa.array([True, None])]
+    ),
+    "sliced dense union": pa.UnionArray.from_dense(
+        pa.array([0, 0, 1], pa.int8()),
+        pa.array([0, 0, 0], pa.int32()),
+        [pa.array([1.0]), pa.array([None], pa.bool_())],
+    )[1:],
+    "dictionary of the null type": pc.dictionary_encode(pa.nulls(3), null_encoding="encode"),
+    "dictionary of a dictionary": dictionary(
+        [0, 1], dictionary([0, 1], pa.array([None, 5]))
+    ),
+    "dictionary of run ends": dictionary([0, 1], pc.run_end_encode(pa.array([None, 1]))),
+    "dictionary of a union": dictionary(
+        [0, 1],
+        pa.UnionArray.from_sparse(
+            pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array([None, None])]
+        ),
+    ),
+    "lists of width 0": pa.array([[], None], pa.list_(pa.int8(), 0)),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN_NULLS)
+def test_nulls_that_no_bitmap_shows_are_found(name):
+    array = HIDDEN_NULLS[name]
+    missing = [value is None for value in array.to_pylist()]
+    masked = share(array, "numpy", nulls="mask", copy=True)
+    if masked.ndim == 1:
+        assert np.ma.getmaskarray(masked).tolist() == missing
+    with pytest.raises(NullError, match=f"{sum(missing)} of its values are null"):
+        share(array, "numpy", nulls="raise", copy=True)
+    found = share(array, "numpy").tolist()
+    found = [value is None or (isinstance(value, float) and value != value) for value in found]
+    assert found == missing
+
+
+# Tensors
+
+
+@pytest.mark.parametrize("permutation", [None, [2, 0, 1], [1, 2, 0], [1, 0, 2]])
+def test_tensors_come_by_dlpack_with_their_own_strides(permutation):
+    kind = pa.fixed_shape_tensor(pa.int8(), [2, 2, 3], permutation=permutation)
+    lists = pa.array([list(range(12)), list(range(12, 24))], pa.list_(pa.int8(), 12))
+    tensors = pa.ExtensionArray.from_storage(kind, lists)
+    want = np.arange(24).reshape(2, 2, 2, 3)
+    if permutation is not None:
+        want = want.transpose(0, *(1 + axis for axis in permutation))
+    for array in (tensors, tensors[1:]):
+        found = from_dlpack(array, copy=False)
+        assert np.array_equal(found, want[2 - len(array) :])
+        assert found.ctypes.data == share(array, "numpy", copy=False).ctypes.data
+
+
+def test_tensors_beside_null_rows_have_their_shape():
+    kind = pa.fixed_shape_tensor(pa.int64(), [2, 3], permutation=[1, 0])
+    lists = pa.array([[1, 2, 3, 4, 5, 6], None], pa.list_(pa.int64(), 6))
+    found = share(pa.ExtensionArray.from_storage(kind, lists), "numpy")
+    assert found[0].tolist() == [[1, 4], [2, 5], [3, 6]]
+    assert found[1] is None
+
+
+# Python objects
+
+
+FAR = 10**12  # seconds: the year 33658
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([[("k", FAR)]], pa.map_(pa.string(), pa.int64())).cast(
+            pa.map_(pa.string(), pa.timestamp("s"))
+        ),
+        pa.array([{"t": 0}, {"t": -FAR}], pa.struct([("t", pa.int64())])).cast(
+            pa.struct([("t", pa.timestamp("s"))])
+        ),
+        pa.array([{"t": 4_000_000}], pa.struct([("t", pa.int32())])).cast(
+            pa.struct([("t", pa.date32())])
+        ),
+        pa.array([[{"t": FAR * 10**6}]], pa.list_(pa.struct([("t", pa.int64())]))).cast(
+            pa.list_(pa.struct([("t", pa.duration("s"))]))
+        ),
+        pa.array([1_000_000_001], pa.time64("ns")),
+        pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([7], pa.time64("ns"))]),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_times_that_python_has_not_are_refused_and_the_fix_works(array):
+    route = explain(array, "numpy")
+    assert not route.supported
+    for copy in (None, False, True):
+        with pytest.raises(UnsupportedError, match=r"cast them to pa.int64\(\), or pa.int32\(\)"):
+            share(array, "numpy", copy=copy)
+    if pa.types.is_union(array.type):
+        return  # whose child is cast
+    as_numbers = Rewriting(lambda kind, _: _as_number(kind)).target(array.type)
+    assert len(share(array.cast(as_numbers), "numpy", copy=None)) == len(array)
+
+
+def _as_number(kind: pa.DataType) -> pa.DataType | None:
+    if not pa.types.is_temporal(kind):
+        return None
+    return pa.int32() if kind.bit_width == 32 else pa.int64()
+
+
+def test_times_beside_a_slice_do_not_count():
+    times = pa.array([FAR, 0], pa.int64()).cast(pa.timestamp("s"))
+    array = pa.StructArray.from_arrays([times], ["t"])[1:]
+    assert share(array, "numpy").tolist() == [{"t": dt.datetime(1970, 1, 1)}]
+
+
+def test_a_struct_that_has_a_name_twice():
+    array = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    for target in ("numpy", "polars"):
+        assert not explain(array, target).supported
+        with pytest.raises(UnsupportedError, match=r"array.flatten\(\), names="):
+            share(array, target)
+    renamed = pa.StructArray.from_arrays(array.flatten(), names=["a", "b"])
+    assert share(renamed, "numpy").tolist() == [{"a": 1, "b": 2}]
+    assert share(renamed, "polars", copy=True).to_list() == [{"a": 1, "b": 2}]
+
+
+# What each framework misreads
+
+
+def test_polars_gets_wide_decimals(run_python):
+    script = """
+import decimal, warnings, pyarrow as pa
+warnings.simplefilter("ignore")
+from numpack import explain, share
+one = decimal.Decimal("1.23")
+for kind in (pa.decimal32(5, 2), pa.decimal64(12, 2)):
+    for column in (
+        pa.array([one], kind),
+        pa.array([[one]], pa.list_(kind)),
+        pa.array([[one]], pa.list_(kind, 1)),
+        pa.array([{"a": one}], pa.struct([("a", kind)])),
+        pa.array([[("k", one)]], pa.map_(pa.string(), kind)),
+    ):
+        assert explain(column, "polars").supported
+        assert "1.23" in str(share(column, "polars").to_list())
+print("done")
+"""
+    assert run_python(script) == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("array", "fixed_by"),
+    [
+        (
+            pa.array([pa.MonthDayNano([1, 2, 3]), None]),
+            lambda array: pa.array([v and list(v) for v in array.to_pylist()]),
+        ),
+        (
+            pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]),
+            lambda array: array.field(0),
+        ),
+        (
+            pa.array([1], pa.decimal256(50, 2)),
+            lambda array: array.cast(pa.decimal128(38, 2)),
+        ),
+    ],
+    ids=["interval", "union", "decimal256"],
+)
+def test_polars_is_not_given_what_it_panics_on(array, fixed_by):
+    one = pa.array([0, len(array)], pa.int32())
+    for given in (
+        array,
+        pa.ListArray.from_arrays(one, array),
+        pa.StructArray.from_arrays([array], ["x"]),
+        fixed(array, 1),
+        pa.table({"x": array}),
+    ):
+        route = explain(given, "polars")
+        assert not route.supported
+        for copy in (None, False, True):
+            with pytest.raises(UnsupportedError, match="Polars has no such type"):
+                share(given, "polars", copy=copy)
+    assert len(share(fixed_by(array), "polars", copy=True)) == len(array)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([5, 7]),
+        pa.array([True, False]),
+        pa.array([b"a", b"b"]),
+        pa.array([1.5, None]),
+        pa.array(["a", None]),
+        pa.array(["a", "b"]),
+    ],
+    ids=lambda values: str(values.to_pylist()),
+)
+def test_dictionaries_in_chunks_reach_polars(values):
+    column = pa.chunked_array([dictionary([0, 1], values), dictionary([1], values)])
+    for given in (column, column.chunk(0)):
+        assert share(given, "polars").to_list() == given.to_pylist()
+        assert not explain(given, "polars").shares_memory
+
+
+def test_slices_of_lists_with_nulls_reach_polars():
+    whole = pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32(), 2))
+    for array in (whole, whole[1:], whole[:2], whole[1:2]):
+        for copy in (None, True):
+            assert share(array, "polars", copy=copy).to_list() == array.to_pylist()
+    assert explain(whole, "polars").shares_memory
+    assert not explain(whole[1:], "polars").shares_memory
+    with pytest.raises(ZeroCopyError, match=r"pa.concat_arrays\(\[array\]\)"):
+        share(whole[1:], "polars", copy=False)
+    assert explain(pa.concat_arrays([whole[1:]]), "polars").shares_memory
+    full = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32(), 2))
+    assert explain(full[1:], "polars").shares_memory
+
+
+def test_what_extension_types_hold_inside_others_reaches_polars():
+    bools = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([0, 1, 5], pa.int8()))
+    lists = pa.ListArray.from_arrays(pa.array([0, 3], pa.int32()), bools)
+    assert share(lists, "polars").to_list() == [[False, True, True]]
+
+
+MISREAD_BY_DUCKDB = {
+    "fixed lists": fixed(dictionary([0, 1, None, 0], pa.array(["a", "b"]))),
+    "fixed lists of numbers": fixed(dictionary([0, 1, None, 0], pa.array([5, 7]))),
+    "struct": pa.StructArray.from_arrays([dictionary([0, 1], pa.array(["a", "b"]))], ["x"]),
+    "dictionary of structs": dictionary([2, 0, None], pa.array([{"a": i} for i in range(3)])),
+    "dictionary of dictionaries": dictionary([0, 1], dictionary([1, 0], pa.array([5, 7]))),
+    "dictionary of lists": dictionary([0, 1], pa.array([[1], [2, 3]])),
+}
+
+
+@pytest.mark.parametrize("name", MISREAD_BY_DUCKDB)
+def test_duckdb_is_not_given_dictionaries_that_it_misreads(name):
+    import duckdb
+
+    array = MISREAD_BY_DUCKDB[name]
+    with duckdb.connect() as connection:
+        connection.sql("create table mine as select 42 as i")
+        assert not explain(array, "duckdb").supported
+        with pytest.raises(UnsupportedError) as info:
+            share(array, "duckdb", connection=connection)
+        if "column.cast(...)" in info.value.fix:
+            plain = array.cast(Rewriting(lambda kind, _: decoded(kind)).target(array.type))
+        else:
+            assert "numpack.share(column, 'polars', copy=True)" in info.value.fix
+            plain = share(array, "polars", copy=True)
+        rows = share(plain, "duckdb", connection=connection).fetchall()
+        assert [_listed(row[0]) for row in rows] == array.to_pylist()
+        assert connection.sql("from mine").fetchall() == [(42,)]
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def test_run_ends_that_duckdb_misreads_go_by_polars():
+    ends = pa.RunEndEncodedArray.from_arrays(
+        pa.array([1, 2], pa.int32()), dictionary([0, 1], pa.array(["a", "b"]))
+    )
+    with pytest.raises(UnsupportedError, match=r"numpack.share\(column, 'polars', copy=True\)"):
+        share(ends, "duckdb")
+    found = share(share(ends, "polars", copy=True), "duckdb")
+    assert found.fetchall() == [("a",), ("b",)]
+
+
+def test_a_slice_of_structs_in_structs_reaches_duckdb():
+    table = pa.table({"s": pa.array([{"a": {"b": 1}}, {"a": {"b": 2}}])}).slice(1)
+    assert share(table, "duckdb").fetchall() == [({"a": {"b": 2}},)]
+    assert not explain(table, "duckdb").shares_memory
+    assert explain(table.slice(0, 0), "duckdb").supported
+    structs = pa.array([{"a": {"b": i}} for i in range(4)])
+    apart = pa.table({"i": pa.chunked_array([[0], [1, 2, 3]]), "s": structs})
+    rows = [(i, {"a": {"b": i}}) for i in range(4)]
+    assert share(apart, "duckdb").fetchall() == rows
+    assert explain(apart, "duckdb").nbytes == structs.nbytes
+
+
+def test_a_variant_does_not_leave_duckdb():
+    import duckdb
+
+    with duckdb.connect() as connection:
+        relation = connection.sql("select 1::variant as x")
+        assert not explain(relation, "numpy").supported
+        with pytest.raises(UnsupportedError, match="cast it in the query"):
+            share(relation, "arrow", copy=True)
+
+
+def test_slices_reach_arro3():
+    structs = pa.array([{"a": i, "b": str(i)} for i in range(6)])
+    union = pa.UnionArray.from_sparse(
+        pa.array([0, 1, 0], pa.int8()), [pa.array([1, 2, 3]), pa.array(["a", "b", "c"])]
+    )
+    for array in (fixed(structs)[1:], union[1:]):
+        assert reference(pa.array(share(array, "arro3"))) == reference(array)
+        assert not explain(array, "arro3").shares_memory
+        moved = pa.concat_arrays([array])
+        assert explain(moved, "arro3").shares_memory
+    assert explain(fixed(pa.array(range(6)))[1:], "arro3").shares_memory
+
+
+@pytest.mark.parametrize("target", ["duckdb", "arro3", "nanoarrow"])
+def test_an_extension_type_of_another_is_refused(target):
+    inner = pa.ExtensionArray.from_storage(pa.json_(pa.string()), pa.array(["1"]))
+    outer = pa.ExtensionArray.from_storage(pa.opaque(inner.type, "t", "v"), inner)
+    assert not explain(outer, target).supported
+    with pytest.raises(UnsupportedError):
+        share(outer, target)
+    if target != "duckdb":
+        assert share(outer.storage, target, copy=False) is not None
+    assert share(outer, "polars", copy=True).to_list() == ["1"]
+
+
+def test_strings_of_polars_can_be_used_in_pandas():
+    import polars as pl
+
+    series = pl.Series("s", ["a", "b", None])
+    frame = share(series.to_frame(), "pandas")
+    for found in (frame["s"], share(series, "pandas", dtype_backend="pyarrow")):
+        repr(found)
+        assert (found == "a").tolist()[:2] == [True, False]
+        assert found.dropna().sort_values().tolist() == ["a", "b"]
+    assert explain(series.to_frame(), "pandas").reason.startswith("pandas does not read")
+
+
+# Errors of others
+
+
+class Panic(BaseException):
+    """What a library written in Rust ends with."""
+
+
+Panic.__module__ = "pyo3_runtime"
+
+
+@pytest.mark.parametrize(
+    "error", [Panic("it broke\nat line 7"), pa.ArrowInvalid("no"), ValueError(""), TypeError("x")]
+)
+def test_errors_of_others_become_a_refusal(error):
+    def fails() -> None:
+        raise error
+
+    with pytest.raises(UnsupportedError, match="to Polars failed: a column, Polars does not"):
+        guarded(fails, "to Polars", lambda: "a column")()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt(), SystemExit(), GeneratorExit(), MemoryError(), TimeoutError("alarm")],
+)
+def test_what_interrupts_is_not_swallowed(error):
+    def fails() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        guarded(fails, "to Polars", lambda: "a column")()
+
+
+def test_planning_looks_at_types_alone_where_nothing_is_rewritten():
+    table = pa.table({str(i): np.arange(10**6) for i in range(8)})
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CopyWarning)
+        for _ in range(10):
+            share(table, "polars", copy=False)
+    assert time.perf_counter() - start < 5
