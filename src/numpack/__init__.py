@@ -4,20 +4,25 @@ from typing import TYPE_CHECKING, Any
 
 from ._policy import Route
 from .errors import (
+    ConflictError,
     CopyWarning,
     CorruptStoreError,
     IndexRangeError,
     InvalidIndexError,
     InvalidValueError,
     MissingDependencyError,
+    MovedError,
     NewerFormatError,
     NotAStoreError,
     NotFoundError,
     NullError,
     NumpackError,
     ReadOnlyWarning,
+    StoreAccessError,
     StoreClosedError,
     StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
     UnsupportedError,
     WrongTypeError,
     ZeroCopyError,
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConflictError",
     "CopyWarning",
     "CorruptStoreError",
     "FrameworkInfo",
@@ -38,6 +44,7 @@ __all__ = [
     "InvalidValueError",
     "LazyArray",
     "MissingDependencyError",
+    "MovedError",
     "NewerFormatError",
     "NotAStoreError",
     "NotFoundError",
@@ -46,8 +53,11 @@ __all__ = [
     "NumpackError",
     "ReadOnlyWarning",
     "Route",
+    "StoreAccessError",
     "StoreClosedError",
     "StoreError",
+    "StoreExistsError",
+    "StoreNotFoundError",
     "UnsupportedError",
     "WrongTypeError",
     "ZeroCopyArray",

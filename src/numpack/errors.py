@@ -5,6 +5,13 @@ NumPy, PyTorch or Arrow would expect in its place, so that existing ``except`` c
 keep working.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class NumpackError(Exception):
     """Base class of all exceptions of this package."""
@@ -53,11 +60,27 @@ class NullError(InvalidValueError):
 
 
 class NotFoundError(NumpackError, KeyError):
-    """There is no array, column or tensor of that name."""
+    """There is no array, column or tensor of that name.
+
+    Parameters
+    ----------
+    message : str
+    hint : callable, optional
+        Returns what to add to the message when it is shown: similar names are searched for
+        only then, so that a miss among many names costs little.
+    """
+
+    def __init__(self, message: str = "", hint: Callable[[], str] | None = None) -> None:
+        super().__init__(message)
+        self._hint = hint
 
     def __str__(self) -> str:
-        """Give the message as it is: `KeyError` would show its ``repr``."""
-        return str(self.args[0]) if self.args else ""
+        """Return the message itself: `KeyError` would show its ``repr``."""
+        return f"{self.args[0]}{self._hint() if self._hint is not None else ''}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the whole message."""
+        return type(self), (str(self),)
 
 
 class IndexRangeError(NumpackError, IndexError):
@@ -78,6 +101,54 @@ class StoreError(NumpackError, OSError):
 
 class NotAStoreError(StoreError):
     """The path holds something that is not a store."""
+
+
+class StoreNotFoundError(NotAStoreError, FileNotFoundError):
+    """There is nothing at the path of a store that has to exist."""
+
+
+class StoreExistsError(NotAStoreError, FileExistsError):
+    """There is a store at a path where none may exist, as ``mode="x"`` asks for."""
+
+
+class StoreAccessError(StoreError, PermissionError):
+    """The operating system denies access to a store."""
+
+
+class ConflictError(StoreError):
+    """Arrays were changed in a batch, and by somebody else meanwhile.
+
+    What was committed by others stands. Arrays without a conflict were written.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        The arrays that were not written, as the batch changed them.
+    """
+
+    def __init__(self, message: str = "", arrays: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.arrays = {} if arrays is None else arrays
+
+
+class MovedError(StoreError):
+    """What was pickled by reference is not where it was.
+
+    Attributes
+    ----------
+    reason : str
+        ``"missing"`` (no such path), ``"dropped"``, ``"saved anew"``, ``"replaced in
+        place"``, ``"permission"``, ``"another store"``, ``"another copy"`` (of the same store),
+        or ``"other"``.
+    """
+
+    def __init__(self, message: str = "", reason: str = "other") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the reason too."""
+        return type(self), (str(self), self.reason)
 
 
 class NewerFormatError(StoreError):

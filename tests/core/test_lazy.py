@@ -487,8 +487,7 @@ def test_a_pickle_whose_file_is_gone_never_shows_other_rows(store, lazy, change)
     pickled = pickle.dumps(lazy)
     CHANGES[change](store)
     store.save({"x": -ROWS, "y": -ROWS})
-    with pytest.raises(CorruptStoreError, match=r"is gone: .*load it from the store again"):
-        pickle.loads(pickled)
+    assert np.array_equal(pickle.loads(pickled), ROWS)  # this process has it mapped
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])

@@ -421,9 +421,22 @@ def test_stores_are_equal_to_themselves_alone(store):
     assert store != other
     assert store != {}
     assert len({store, other, store}) == 2
-    assert bool(store)
-    store.reset()
+
+
+def test_a_store_is_true_while_it_is_open():
+    store = NumPack("s.npk")
     assert not store
+    store.open()
+    assert store
+    assert len(store) == 0
+    store.close()
+    assert not store
+    with pytest.raises(StoreClosedError):
+        len(store)
+    strict = NumPack("s.npk", strict_context_mode=True)
+    assert not strict
+    with strict:
+        assert strict
 
 
 def test_iteration_is_over_the_names_of_its_beginning(store):

@@ -1,23 +1,21 @@
-"""The two batch modes: loads that are kept until the end, and arrays straight on the files."""
+"""`NumPack.batch_mode`: arrays that are kept in memory and written when the block ends."""
 
 from __future__ import annotations
 
-import fcntl
-import mmap
-import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._pages import make_private
-from ..errors import StoreError
+from ..errors import ConflictError, StoreError
 from . import changes, data
 from ._sums import sum_blocks
 from .data import as_bytes
+from .in_place import sum_abandoned
+from .naming import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Mapping
 
     from .._dtypes import DType
     from .._memory import Array
@@ -46,6 +44,7 @@ class Batch:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self.kept: dict[str, _Kept] = {}
+        self._bases: dict[str, Entry | None] = {}  # what the store held when they were loaded
         self.depth = 0
         self.memory_limit: int | None = None
 
@@ -54,27 +53,62 @@ class Batch:
         known = self.kept.get(name)
         return None if known is None else known.array
 
-    def keep(self, name: str, array: Array, *, saved: bool = False) -> None:
-        """Keep an array that was loaded, or is to be `saved`."""
-        if saved and self._handle.opened().read_only:
-            raise StoreError(self._handle.opened().read_only)
-        self.kept.pop(name, None)
-        self.kept[name] = _Kept(array, None if saved else _sums(array))
-        self._keep_to_limit()
+    def prepare(self, session: Session, name: str) -> None:
+        """Bring the checksums of an array up to date before it is loaded, if a writer died.
+
+        Only then does a later change of its entry show whether somebody wrote to it.
+        """
+        entry = session.arrays().get(name)
+        if entry is not None and entry.writable and not session.read_only:
+            with self._handle.writing() as writing:
+                sum_abandoned(writing, name)
+
+    def keep(self, name: str, array: Array, entry: Entry) -> None:
+        """Keep an array that was loaded, and the entry that it was loaded by."""
+        self._bases[name] = entry
+        self._put(name, _Kept(array, _sums(array)))
+
+    def keep_saved(self, arrays: Mapping[str, Array]) -> None:
+        """Keep arrays that are to be saved."""
+        session = self._handle.opened()
+        if session.read_only:
+            raise StoreError(session.read_only)
+        there = session.arrays()
+        for name in arrays:
+            self._bases.setdefault(name, there.get(name))
+        for name, array in arrays.items():
+            self._put(name, _Kept(array, None))
 
     def write(self, names: Iterable[str] | None = None) -> None:
-        """Write what was saved or changed, in one commit; what fails stays to be written."""
-        chosen = self.kept if names is None else self._of(names)
+        """Write what was saved or changed, in one commit; what fails stays to be written.
+
+        Raises
+        ------
+        ConflictError
+            Others have changed some of the arrays since they were loaded; those are not
+            written and no longer kept. All others were written.
+        """
+        chosen = dict(self.kept) if names is None else self._of(names)
         sums = {name: _sums(each.array) for name, each in chosen.items()}
         changed = {name: each for name, each in chosen.items() if each.sums != sums[name]}
         if not changed:
             return
         with self._handle.writing() as session:
-            there = session.log.state.arrays
-            rows = {n: e.array for n, e in changed.items() if e.sums is None or n in there}
-            changes.save(session, rows)
-        for name, each in changed.items():
-            each.sums = sums[name]
+            conflicts = self._conflicts(changed, session.log.state.arrays)
+            written = [name for name in changed if name not in conflicts]
+            changes.save(session, {name: changed[name].array for name in written})
+            arrays = session.log.state.arrays
+            self._bases.update((name, arrays[name]) for name in written)
+        for name in written:
+            changed[name].sums = sums[name]
+        if conflicts:
+            self.forget(conflicts)
+            raise _conflict(conflicts, {name: changed[name].array for name in conflicts})
+
+    def _conflicts(self, names: Iterable[str], arrays: Mapping[str, Entry]) -> dict[str, str]:
+        """Return which arrays others have changed since they were loaded, and how."""
+        found = ((name, _difference(self._bases.get(name), arrays.get(name))) for name in names)
+        return {name: what for name, what in found if what}
 
     def write_saved(self) -> None:
         """Write what was saved, so that it is in the store's list of arrays."""
@@ -84,11 +118,17 @@ class Batch:
 
     def forget(self, names: Iterable[str] | None = None) -> None:
         """Let go of some arrays, or of all; what is not written is lost."""
-        for name in list(self.kept) if names is None else names:
+        for name in [*self.kept, *self._bases] if names is None else list(names):
             self.kept.pop(name, None)
+            self._bases.pop(name, None)
 
     def _of(self, names: Iterable[str]) -> dict[str, _Kept]:
         return {name: self.kept[name] for name in names if name in self.kept}
+
+    def _put(self, name: str, kept: _Kept) -> None:
+        self.kept.pop(name, None)
+        self.kept[name] = kept
+        self._keep_to_limit()
 
     def _keep_to_limit(self) -> None:
         """Write early what exceeds the limit, the oldest first, and let go of it.
@@ -147,112 +187,35 @@ class _Lent:
         return np.ndarray(shape, dtype, memory, offset, strides)
 
 
-class WritableBatch:
-    """What `NumPack.writable_batch_mode` gives: arrays straight on the files.
-
-    Parameters
-    ----------
-    handle : Handle
-    """
-
-    def __init__(
-        self,
-        handle: Handle,
-        save: Callable[[dict[str, Any]], None],
-        settle: Callable[[list[str]], None],
-    ) -> None:
-        self._handle = handle
-        self._save = save
-        self._settle = settle
-        self._views: dict[str, _View] = {}
-
-    def load(self, array_name: str) -> Array:
-        """Give an array whose memory is the file: what is written to it is in the store.
-
-        Rows that were dropped are removed from the file first, as `NumPack.update` does.
-
-        Parameters
-        ----------
-        array_name : str
-
-        Returns
-        -------
-        ndarray
-            Writable, over shared pages of the file; the same one each time. When the block
-            ends it stays usable, and what is written from then on stays in it.
-
-        Raises
-        ------
-        NotFoundError
-            A `KeyError` that names the arrays there are.
-        """
-        known = self._views.get(array_name)
-        if known is None:
-            self._settle([array_name])
-            with self._handle.writing() as session:
-                changes.update(session, array_name)
-                entry = changes.mark_writable(session, array_name)
-                known = self._views[array_name] = _View(session, entry)
-        return known.array
-
-    def save(self, arrays: dict[str, Any]) -> None:
-        """Save arrays; nothing has to be done for those that `load` gave.
-
-        Parameters
-        ----------
-        arrays : dict of str to array
-        """
-        given = arrays if isinstance(arrays, dict) else {}
-        known = {n for n, a in given.items() if n in self._views and a is self._views[n].array}
-        if not known or len(known) < len(given):
-            rest = {n: a for n, a in given.items() if n not in known}
-            self._save(rest if known else arrays)
-
-    def end(self) -> None:
-        """Part the arrays from the files, and bring the checksums up to date."""
-        views, self._views = self._views, {}
-        for view in views.values():
-            view.part()
-        if self._handle.session is None:  # closed in the block: who verifies next sums them
-            return
-        for name in views:
-            with self._handle.writing() as session:
-                sum_abandoned(session, name)
+def _difference(base: Entry | None, now: Entry | None) -> str:
+    """Return what others have done to an array since it was loaded; empty if nothing."""
+    if now is None:
+        return "" if base is None else "was dropped"
+    if base is None or base.id != now.id:
+        return "was saved anew" if base else "was saved"
+    if now.writable:
+        return "is open in a writable_batch_mode"
+    checks = (
+        (base.revision != now.revision, "had rows replaced in place"),
+        (base.stored != now.stored, "had rows appended"),
+        (base.dropped != now.dropped, "had rows dropped"),
+        (base._replace(modified=0) != now._replace(modified=0), "was changed"),
+    )
+    return " and ".join(what for differs, what in checks[:3] if differs) or (
+        checks[3][1] if checks[3][0] else ""
+    )
 
 
-class _View:
-    """A writable mapping of a data file, and a lock on it that tells that it is used."""
-
-    def __init__(self, session: Session, entry: Entry) -> None:
-        self._file = session.folder.open(entry.data_file, os.O_RDWR)
-        fcntl.flock(self._file, fcntl.LOCK_SH)
-        self._memory = np.empty(0, np.uint8)
-        if entry.nbytes:
-            self._memory = np.frombuffer(mmap.mmap(self._file, entry.nbytes), np.uint8)
-        self.array = data.shaped(self._memory, entry.dtype, entry.stored)
-        if not entry.nbytes:
-            self.array = np.empty(entry.stored, entry.dtype)
-
-    def part(self) -> None:
-        """Let what is written from now on stay in this process."""
-        make_private(self._memory, self._file)
-        fcntl.flock(self._file, fcntl.LOCK_UN)  # the mapping keeps a descriptor of its own
-        os.close(self._file)
-
-
-def sum_abandoned(session: Session, name: str) -> None:
-    """Bring checksums up to date where nobody writes in place any more, dead or done."""
-    entry = session.log.state.arrays.get(name)
-    if entry is None or not entry.writable:
-        return
-    descriptor = session.folder.open(entry.data_file)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:  # another batch goes on
-        return
-    finally:
-        os.close(descriptor)
-    changes.sum_anew(session, name)
+def _conflict(conflicts: Mapping[str, str], arrays: dict[str, Array]) -> ConflictError:
+    what = "; ".join(f"{quoted(name)} {what}" for name, what in [*conflicts.items()][:5])
+    more = f"; and {len(conflicts) - 5:,} more" if len(conflicts) > 5 else ""
+    return ConflictError(
+        "arrays that the batch changed were not written, because others changed them after the "
+        f"batch had loaded them: {what}{more}. What others committed stands, and all other "
+        "arrays of the batch were written. Load the arrays again and repeat the change, or "
+        "overwrite them with npk.save(error.arrays), which holds what the batch made of them",
+        arrays,
+    )
 
 
 def _sums(array: Array) -> _Sums:

@@ -12,9 +12,8 @@ from ..errors import InvalidValueError, StoreError
 from . import data, dropped, journal
 from ._append import append_and_commit, drop_and_commit
 from ._sums import BLOCK, sum_blocks
-from .checks import check_rows, entry_of
+from .checks import check_rows, entry_of, selected
 from .dropped import NO_ROWS, Dropped
-from .indexing import Selection
 from .kept import chunks
 from .replacing import Replacement
 from .schema import decode_dtype, encode_dtype, storable_dtype
@@ -165,7 +164,7 @@ def _without(
 ) -> tuple[Numbers, Dropped]:
     """Give the numbers in the data file of rows to drop, and all that are dropped then."""
     count = _rows_kept(name, entry)
-    rows = Selection(indexes, count)
+    rows = selected(name, indexes, count)
     gone = session.dropped_rows(entry) or Dropped(NO_ROWS, count)
     numbers = rows.numbers()
     if not rows.rises:
@@ -207,7 +206,7 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
     changes = {}
     for name, array in values.items():
         entry = found[name]
-        rows = Selection(indexes, _rows_kept(name, entry), private=True)
+        rows = selected(name, indexes, _rows_kept(name, entry))
         check_rows(name, entry, array, count=len(rows))
         if entry.nbytes and array.nbytes:
             gone = session.dropped_rows(entry)
@@ -232,9 +231,12 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
 
 
 def update(session: Session, name: str, progress: Progress = data.no_progress) -> None:
-    """Write the rows that are left to a new file, if any were dropped."""
+    """Write the rows that are left to a new file, if any were dropped.
+
+    Not while somebody writes to the present file in place: that would be lost.
+    """
     entry = entry_of(session.log.state.arrays, name)
-    if entry.dropped:
+    if entry.dropped and not data.is_open_in_place(session.folder, entry):
         _save(session, {name: _kept(session, entry)}, progress)
 
 

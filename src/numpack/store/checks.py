@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._policy import wrong_type
-from ..errors import InvalidValueError, NotFoundError
+from ..errors import InvalidValueError, NumpackError
 from ..io import share
+from .indexing import Selection
 from .lazy import LazyArray
+from .naming import exact_name, missing, quoted
 from .schema import storable_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .._dtypes import DType
     from .._memory import Array
     from .state import Entry
@@ -23,41 +23,65 @@ if TYPE_CHECKING:
 _MOST_ROWS = 2**63 - 1
 
 
-def named_arrays(arrays: Mapping[str, Any]) -> dict[str, Array]:
-    """Take a dictionary of names and arrays of any framework."""
-    if not isinstance(arrays, dict):
+def named_arrays(arrays: Any) -> dict[str, Array]:
+    """Return the arrays of a mapping of names to arrays of any framework, as NumPy arrays."""
+    if not isinstance(arrays, Mapping):
         msg = f"arrays must be a dictionary of names and arrays, not {type(arrays).__name__}"
         raise InvalidValueError(msg)
-    return {checked_name(name): _as_array(value) for name, value in arrays.items()}
+    return {checked_name(name): _as_array(name, value) for name, value in arrays.items()}
 
 
 def checked_name(name: Any) -> str:
-    """Take the name of an array to come."""
-    if not isinstance(name, str):
-        wrong_type("numpack", "a str as the name of an array", name, "pass str(name)")
-    if not name:
+    """Return the name of an array to come."""
+    plain = exact_name(name)
+    if not plain:
         msg = "the name of an array must not be empty"
         raise InvalidValueError(msg)
-    return name
+    return plain
 
 
-def _as_array(value: Any) -> Array:
-    if type(value) is not np.ndarray:
-        is_ours = isinstance(value, np.generic | LazyArray)  # and is copied without a word
-        value = np.asarray(value) if is_ours else share(value, "numpy")
-    storable_dtype(value)
+def _as_array(name: str, value: Any) -> Array:
+    try:
+        if type(value) is not np.ndarray:
+            is_ours = isinstance(value, np.generic | LazyArray)  # and is copied without a word
+            value = np.asarray(value) if is_ours else share(value, "numpy")
+        storable_dtype(value)
+    except NumpackError as error:
+        put_name(error, name)
+        raise
     array: Array = value
     return array
 
 
+def put_name(error: NumpackError, name: str) -> None:
+    """Put the name of an array in front of the message of an error about it."""
+    text = f"{quoted(name)}: {error.args[0] if error.args else ''}"
+    error.args = (text, *error.args[1:])
+    if isinstance(error, ImportError):
+        error.msg = text
+
+
 def entry_of(arrays: Mapping[str, Entry], name: str) -> Entry:
-    """Find an array by its name; the error names those there are."""
-    entry = arrays.get(name)
+    """Return the entry of an array; the error names those there are, or the nearest."""
+    try:
+        entry = arrays.get(name)
+    except TypeError:  # a list, say
+        entry = None
     if entry is None:
-        known = ", ".join(map(repr, arrays)) or "none yet"
-        msg = f"no array is called {name!r}; the arrays are: {known}"
-        raise NotFoundError(msg)
+        plain = exact_name(name)
+        if type(name) is str or plain not in arrays:
+            raise missing(plain, arrays)
+        entry = arrays[plain]
     return entry
+
+
+def selected(name: str, indexes: Any, count: int) -> Selection:
+    """Return the rows that an index selects of one of several arrays, all of them checked."""
+    try:
+        return Selection(indexes, count, private=True)
+    except NumpackError as error:
+        put_name(error, name)
+        raise
 
 
 def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) -> DType:

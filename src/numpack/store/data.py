@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -202,6 +203,20 @@ def shaped(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
     if len(memory) == 0:
         memory = np.frombuffer(bytes(1), np.uint8)  # keeps an item size of 0, as S0 has
     return np.ndarray(shape, dtype, buffer=memory)
+
+
+def is_open_in_place(folder: Folder, entry: Entry) -> bool:
+    """Return whether somebody has an array open in `writable_batch_mode` now."""
+    if not entry.writable:
+        return False
+    descriptor = folder.open(entry.data_file)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def as_bytes(array: Array) -> Array:

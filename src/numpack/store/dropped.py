@@ -125,6 +125,12 @@ class Dropped:
             self._lists = rows, NO_ROWS  # at once: others may be reading both
         return rows
 
+    def part(self, start: int, stop: int) -> Dropped | None:
+        """Return the dropped rows among some rows of the data file; ``None`` if none were."""
+        rows = self.all()
+        first, last = np.searchsorted(rows, (start, stop))
+        return Dropped(rows[first:last] - start, stop - start) if first < last else None
+
     def and_more(self, numbers: Numbers) -> tuple[Numbers, Dropped]:
         """Drop some more rows.
 

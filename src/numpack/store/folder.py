@@ -8,7 +8,14 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CorruptStoreError, NewerFormatError, NotAStoreError, StoreError
+from ..errors import (
+    CorruptStoreError,
+    NewerFormatError,
+    NotAStoreError,
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
 from . import legacy, log
 from ._files import read_small
 from ._lock import LOCK, Lock
@@ -73,14 +80,15 @@ def created(path: Path, *, exclusive: bool) -> Folder:
     return folder
 
 
-def exists(path: str) -> NotAStoreError:
+def exists(path: str) -> StoreExistsError:
     """Make the error for a store that must not be there."""
-    return NotAStoreError(f"there is a store at {path} already; choose another path or mode")
+    return StoreExistsError(f"there is a store at {path} already; choose another path or mode")
 
 
-def absent(path: str) -> NotAStoreError:
+def absent(path: str) -> StoreNotFoundError:
     """Make the error for a store that must be there."""
-    return NotAStoreError(f"there is no store at {path}; mode='a', the default, creates one")
+    msg = f"there is no store at {path}; mode='a', the default, creates one"
+    return StoreNotFoundError(msg)
 
 
 def empty(folder: Folder) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._memory import aligned_empty
-from ..errors import IndexRangeError, InvalidIndexError
+from ..errors import IndexRangeError
 from ._gather import take
 from .data import as_bytes
+from .foreign_indexes import as_numbers, invalid, out_of_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,6 +52,8 @@ def rows_of(indexes: Any, count: int) -> slice | Rows:
         indexes = _as_array(indexes, count)
     elif isinstance(indexes, int | np.integer) and not isinstance(indexes, bool):
         indexes = _as_array([indexes], count)
+    elif type(indexes) is not np.ndarray or not indexes.ndim:
+        indexes = as_numbers(indexes, count)
     if (
         not isinstance(indexes, np.ndarray)
         or indexes.ndim != 1
@@ -59,7 +62,7 @@ def rows_of(indexes: Any, count: int) -> slice | Rows:
         what = repr(indexes) if np.isscalar(indexes) else type(indexes).__name__
         if isinstance(indexes, np.ndarray):
             what = f"an array of {indexes.dtype} with {indexes.ndim} dimensions"
-        raise _invalid(what)
+        raise invalid(what)
     if indexes.dtype.kind == "b" and len(indexes) != count:
         msg = f"a mask of {len(indexes)} booleans does not fit {count} rows"
         raise IndexRangeError(msg)
@@ -174,29 +177,20 @@ def _as_array(indexes: Sequence[Any], count: int) -> np.ndarray[Any, Any]:
         if isinstance(index, int) and not -(2**63) <= index < 2**63:
             raise out_of_range(index, count)
     try:
-        return np.asarray(indexes)
-    except ValueError:
-        raise _invalid("a list of lists of different lengths") from None
+        array = np.asarray(indexes)
+    except (ValueError, TypeError, RuntimeError):  # the latter two of the elements
+        raise invalid("a list of lists of different lengths") from None
+    if array.dtype.kind in "iu" and any(isinstance(each, bool | np.bool_) for each in indexes):
+        raise invalid("a list of integers and booleans")
+    return array
 
 
 def _checked_slice(rows: slice, count: int) -> slice:
     try:
         rows.indices(count)
     except (TypeError, ValueError) as error:
-        raise _invalid(f"{rows} ({error})") from None
+        raise invalid(f"{rows} ({error})") from None
     return rows
-
-
-def _invalid(what: str) -> InvalidIndexError:
-    return InvalidIndexError(
-        "The indexes must be int or list or numpy.ndarray or slice, of one dimension and of "
-        f"integers or booleans, not {what}"
-    )
-
-
-def out_of_range(row: Any, count: int) -> IndexRangeError:
-    """Make the error for a row that there is not."""
-    return IndexRangeError(f"row {row} is out of range: there are {count} rows")
 
 
 def _range(rows: slice | Rows, count: int) -> range | Rows:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .._mapping import map_open, pages_of
+from .._mapping import pages_of
 from .._memory import aligned_copy, aligned_empty
 from .._policy import Obstacle
-from ..errors import CorruptStoreError, UnsupportedError, WrongTypeError, ZeroCopyError
+from ..errors import UnsupportedError, WrongTypeError, ZeroCopyError
 from ..io import share
-from .data import shaped
+from .foreign_indexes import as_numbers, is_array_like
 from .indexing import AT_ONCE, Selection, gathered, int64_of, rows_of
 from .kept import part_of, picked
+from .locating import found_again
+from .reference import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from .._dtypes import DType
     from .._memory import Array
     from .dropped import Dropped
+    from .reference import Reference
 
 
+_BASIC = (slice, int, tuple, np.ndarray, np.generic, str)
 _ITERATED = 1 << 16  # bytes of the rows that are lent at a time
 _UNLINKED = (
     "the array's file has been deleted, and its pages were written to; load it from the store "
@@ -47,7 +50,9 @@ class LazyArray(NDArrayOperatorsMixin):
     ndarray. Every framework takes it by `numpack.share`, its DLPack methods or
     `numpy.asarray`, without a copy.
 
-    Pickling it costs a few bytes: the other process maps the same file.
+    Pickling it costs a few hundred bytes, of a range of `rows` too: the other process maps
+    the same file. If that has been dropped or saved anew it is found as long as this process
+    has it mapped; else unpickling raises `MovedError`, which tells what became of it.
 
     Examples
     --------
@@ -63,10 +68,13 @@ class LazyArray(NDArrayOperatorsMixin):
            [5., 6.]])
     """
 
-    __slots__ = ("__weakref__", "_dropped", "_origin", "_pages", "_stored", "shape")
+    __slots__ = ("__weakref__", "_dropped", "_origin", "_pages", "_range", "_stored", "shape")
 
-    def __init__(self, stored: Array, path: str | None, dropped: Dropped | None) -> None:
-        self._origin = stored.shape, path, dropped
+    def __init__(
+        self, stored: Array, origin: Reference | None, dropped: Dropped | None
+    ) -> None:
+        self._origin = origin
+        self._range: tuple[int, int] | None = None  # of the rows that `origin` leads to
         span = None if dropped is None else dropped.span()
         if dropped is not None and span is not None:  # rows that lie together are shared
             stored, dropped = stored[span], None
@@ -177,6 +185,38 @@ class LazyArray(NDArrayOperatorsMixin):
             self._dropped.copy(self._stored, rows.start, fresh)
         return fresh
 
+    def rows(self, start: int | None = None, stop: int | None = None) -> LazyArray:
+        """Return a range of rows as a `LazyArray`, which is pickled by reference as well.
+
+        Parameters
+        ----------
+        start, stop : int, optional
+            As in a slice: negative numbers count from the end, and what reaches beyond the
+            rows is cut.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numpack import NumPack
+        >>> with NumPack("lazy.npk") as npk:
+        ...     npk.save({"x": np.arange(6)})
+        ...     part = npk.load("x", lazy=True).rows(2, -1)
+        >>> part, int(np.sum(part))
+        (LazyArray(int64, shape=(3,), 24 bytes), 9)
+        """
+        first, last, _ = slice(start, stop).indices(len(self))
+        last, gone = max(first, last), self._dropped
+        low, high = first, last
+        if gone is not None and first < last:
+            ends = gone.stored(np.array([first, last - 1]))
+            low, high = int(ends[0]), int(ends[1]) + 1
+        part = LazyArray(
+            self._stored[low:high], self._origin, None if gone is None else gone.part(low, high)
+        )
+        before = 0 if self._range is None else self._range[0]
+        part._range = before + first, before + last
+        return part
+
     def obstacle(self) -> Obstacle | None:
         """Tell what keeps the mapping from being shared: rows that were dropped in between."""
         if self._dropped is None:
@@ -189,6 +229,8 @@ class LazyArray(NDArrayOperatorsMixin):
     def _picked(self, key: Any) -> Any:
         """Index in the way that NumPy's fancy indexing does, if that is what it is."""
         index = np.asarray(key) if isinstance(key, list) else key
+        if not isinstance(index, _BASIC) and is_array_like(index) and self.ndim:
+            index = as_numbers(index, len(self))
         if not isinstance(index, np.ndarray) or index.dtype.kind not in "iub" or not self.ndim:
             return None
         if index.dtype.kind == "b":
@@ -309,20 +351,52 @@ class LazyArray(NDArrayOperatorsMixin):
         copy = None if self._dropped is None else options.get("copy")
         return share(self, "dlpack", copy=copy).__dlpack__(**options)
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Export one chunk of Arrow values, of several axes as fixed-size lists.
+
+        Polars and other consumers of the Arrow PyCapsule interface take it by this. Memory is
+        shared where Arrow holds such values, and copied where it packs them or rows were
+        dropped. Needs pyarrow.
+        """
+        if not self.ndim:
+            reason, fix = "Arrow has no 0-d arrays", "pass lazy.reshape(1)"
+            raise UnsupportedError(f"{reason}; {fix}", reason=reason, fix=fix)
+        layout = "flat" if self.ndim == 1 else "list"
+        try:
+            array = share(self, "arrow", copy=False, layout=layout)
+        except ZeroCopyError:
+            array = share(self, "arrow", copy=True, layout=layout)
+        import pyarrow as pa  # noqa: PLC0415
+
+        capsule: object = pa.chunked_array([array]).__arrow_c_stream__(requested_schema)
+        return capsule
+
     def __copy__(self) -> LazyArray:
-        """Give itself: it never changes."""
+        """Return itself: a shallow copy views the same rows."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyArray:
-        """Give itself: it never changes."""
-        return self
+        """Return a copy in memory of its own, in which no later `NumPack.replace` shows."""
+        array = self.copied()
+        array.flags.writeable = False
+        return LazyArray(array, None, None)
+
+    def __bytes__(self) -> bytes:
+        """Return the elements' bytes in C order, as `numpy.ndarray.tobytes` does."""
+        return self._array.tobytes()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the way to the file, not its contents."""
-        shape, path, dropped = self._origin
-        if path is None:
-            return LazyArray, (self._array, None, None)
-        return _map_again, (path, self.dtype, shape, dropped)
+        """Pickle a reference to the file and the rows, not their contents."""
+        sent = None if self._origin is None else self._origin.sent()
+        if sent is None:  # in no file that another process could open
+            return _in_memory, (self.copied(),)
+        return _map_again, (tuple(sent), self.dtype, self._range)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return a token that is equal for equal values alone, whenever it is asked for."""
+        if self._origin is None:
+            return "numpack", self.dtype.str, self.shape, bytes(self)
+        return *self._origin.token(), self._range
 
 
 def _plain(value: Any) -> Any:
@@ -330,19 +404,11 @@ def _plain(value: Any) -> Any:
     return value._array if isinstance(value, LazyArray) else value  # noqa: SLF001
 
 
-def _map_again(
-    path: str, dtype: DType, shape: tuple[int, ...], dropped: Dropped | None
-) -> LazyArray:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        memory = map_open(descriptor, path, math.prod(shape) * dtype.itemsize, readable=True)
-    except FileNotFoundError:
-        msg = (
-            f"the array's file {path} is gone: it was dropped or saved anew since the "
-            "LazyArray was pickled; load it from the store again"
-        )
-        raise CorruptStoreError(msg) from None
-    except ValueError:
-        msg = f"the array's file {path} is damaged: it is too short; restore it from a backup"
-        raise CorruptStoreError(msg) from None
-    return LazyArray(shaped(memory, dtype, shape), path, dropped)
+def _in_memory(array: Array) -> LazyArray:
+    array.flags.writeable = False
+    return LazyArray(array, None, None)
+
+
+def _map_again(sent: Any, dtype: DType, rows: tuple[int, int] | None) -> LazyArray:
+    lazy = LazyArray(*found_again(Sent(*sent), dtype))
+    return lazy if rows is None else lazy.rows(*rows)

@@ -36,6 +36,7 @@ _UTF8 = "utf-8", "surrogatepass"  # a name may be any str
 _MARK = b'{"numpack":1,"commits":%-20d'
 _SNAPSHOT_EVERY = 3 * 1024  # bytes of commits, and no less than _SNAPSHOT_FACTOR snapshots:
 _SNAPSHOT_FACTOR = 2  # what is read on opening is in proportion to the arrays
+_CLOSE_FACTOR = 4  # of commits behind it, for a snapshot when the store is closed
 _FOLD_BYTES = 1 << 20  # a log is folded when it is longer, and than _FOLD_FACTOR snapshots:
 _FOLD_FACTOR = 16  # folding costs a constant share of the writing
 _LONG = 200  # bytes of a name in JSON that is not kept
@@ -73,15 +74,20 @@ class Log:
                 os.close(view.descriptor)
 
     def conclude(self) -> None:
-        """Write a snapshot if commits stand behind the last, so that opening reads one line.
+        """Write a snapshot if the commits behind the last are not few beside it.
 
+        Of a store with few arrays opening reads one line then, and of one with many hardly
+        more than a snapshot; but closing it does not write all of them for a single commit.
         For who holds the store's lock. It is an extra: where it cannot be written, the next
         commit does it.
         """
         with self._lock, contextlib.suppress(OSError):
             view = self._now()
-            if view.end > view.snapshot:
+            behind, length = view.end - view.snapshot, view.snapshot_length
+            if behind and (length <= _SNAPSHOT_EVERY or _CLOSE_FACTOR * behind > length):
                 self._snapshot(view)
+            elif behind:
+                self.mark()
 
     def after_fork(self) -> None:
         """Make a new lock."""

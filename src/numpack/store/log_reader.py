@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from ..errors import CorruptStoreError
 from ._files import open_ends
 from .files import read_between, removed
+from .naming import listed
 from .state import State, decode, decode_all
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class LogReader:
         return View(view.descriptor, end, whole < len(data), snapshot, length, state)
 
     def _find_damage(self, state: State, at: int, lines: list[bytes]) -> NoReturn:
+        state = state._replace(arrays=state.arrays.copy())  # which is not in place yet
         for line in lines:
             try:
                 state = state if line == b"\n" else state.after((decode(line),))
@@ -159,7 +161,7 @@ class LogReader:
             self._damaged(f"the line at byte {at:,} cannot be read ({error})", State())
 
     def _damaged(self, what: str, state: State) -> NoReturn:
-        readable = ", ".join(map(repr, state.arrays)) or "none"
+        readable = listed(state.arrays)
         msg = (
             f"the log {self._folder.path}/{NAME} is damaged: {what}; up to commit "
             f"{state.commit} it names these arrays: {readable}; restore it from a backup, and "

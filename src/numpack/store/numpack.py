@@ -9,15 +9,27 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from .._policy import wrong_type
-from ..errors import InvalidValueError, StoreClosedError
-from .batch import Batch, WritableBatch
+from ..errors import (
+    ConflictError,
+    InvalidValueError,
+    MovedError,
+    NotAStoreError,
+    StoreAccessError,
+    StoreClosedError,
+    StoreError,
+    StoreNotFoundError,
+)
+from .batch import Batch
 from .handle import Handle
+from .in_place import WritableBatch
+from .reference import path_of
 from .writing import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .session import Session
+    from .state import State
 
 _STRICT = (
     "the store was made with strict_context_mode=True, and in strict context mode it can only "
@@ -32,6 +44,10 @@ class NumPack(Writing):
     nothing is lost if the process dies, and no `close` is needed for it. Any number of
     processes and threads read while one writes; writers queue. A call sees everything
     committed before it.
+
+    Pickled, it is its path: unpickling opens the store that is there at its newest commit,
+    to read it or to write to it, and raises `MovedError` if it is not the same one. No store
+    is ever made by it.
 
     It is a mapping too: ``npk[name]`` loads, ``npk[name] = array`` saves and ``del npk[name]``
     drops an array.
@@ -115,7 +131,7 @@ class NumPack(Writing):
             "strict_context_mode": strict_context_mode,
             "warn_no_context": warn_no_context,
             "force_gc_on_close": force_gc_on_close,
-            "mode": "r" if mode == "r" else "a",
+            "mode": "r" if mode == "r" else "r+",
             "durability": durability,
         }
         self._strict = bool(strict_context_mode)
@@ -123,6 +139,7 @@ class NumPack(Writing):
         self._collects = bool(force_gc_on_close)
         self._contexts = 0
         self._batch = Batch(self._handle)
+        self._in_place: list[WritableBatch] = []
 
     # Opening and closing
 
@@ -143,7 +160,12 @@ class NumPack(Writing):
                 "with strict context mode (strict_context_mode=True) that is refused"
             )
             warnings.warn(msg, UserWarning, stacklevel=2)
-        self._handle.open()
+        try:
+            self._handle.open()
+        except StoreError:
+            raise
+        except OSError as error:
+            raise _cannot_open(self._given, error) from error
 
     def close(self, force_gc: bool | None = None) -> None:
         """Close the store. Arrays that were loaded from it, lazily too, stay valid.
@@ -153,12 +175,12 @@ class NumPack(Writing):
         force_gc : bool, optional
             Run Python's garbage collector; by default as `force_gc_on_close` says.
         """
-        if self.is_opened:
-            self._batch.write()
-            self._batch.forget()
+        conflict = self._end_batch() if self.is_opened else None
         self._handle.close()
         if self._collects if force_gc is None else force_gc:
             gc.collect()
+        if conflict is not None:
+            raise conflict
 
     def sync(self) -> None:
         """Flush everything that was committed to the device.
@@ -184,6 +206,10 @@ class NumPack(Writing):
         """Whether the store is not open."""
         return self._handle.session is None
 
+    def __bool__(self) -> bool:
+        """Return whether the store is open, as h5py's files do; `len` counts the arrays."""
+        return self.is_opened
+
     def __enter__(self) -> Self:
         """Open the store."""
         self._contexts += 1
@@ -208,8 +234,21 @@ class NumPack(Writing):
         return f"NumPack({self._given!r}, {what})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the path: the other process opens the store for itself."""
-        return _opened_as, (self._handle.path, self._options, self.is_opened)
+        """Pickle the path: the other process opens the store for itself, and never makes one.
+
+        What a `batch_mode` has changed is written first.
+        """
+        path, seen, session = self._handle.path, ("", 0), self._handle.session
+        if session is not None:
+            if not session.read_only:
+                self._batch.write()
+            state = session.history.refresh()
+            path, seen = path_of(session.folder), (state.token, state.commit)
+        own = NumPack.__new__(NumPack)
+        NumPack.__init__(own, path)
+        more = {name: value for name, value in vars(self).items() if name not in vars(own)}
+        what = type(self), path, self._options, session is not None, seen
+        return (_opened_as, what, more) if more else (_opened_as, what)
 
     def _session(self) -> Session:
         if self._strict and not self._contexts:
@@ -225,9 +264,10 @@ class NumPack(Writing):
         In the block `load` gives the same array each time. What was saved, and arrays that
         were changed in place, are written in one commit when the block ends, also after an
         exception in it. If that fails, it raises, the store is as it was, and the arrays
-        are kept: the next block, `sync` or `close` tries again. `append`, `replace`, `update`
-        and `drop` in the block write what was changed first; an array that was loaded before
-        them is then the caller's own, and later changes to it are not written.
+        are kept: the next block, `sync` or `close` tries again. An array that others have
+        changed since the batch loaded or saved it is never overwritten (`ConflictError`).
+        `append`, `replace`, `update` and `drop` in the block write what was changed first;
+        an array that was loaded before them is then the caller's own, and later changes to it are not written.
 
         Parameters
         ----------
@@ -238,6 +278,12 @@ class NumPack(Writing):
         ------
         NumPack
             The store itself.
+
+        Raises
+        ------
+        ConflictError
+            Others committed changes to arrays that the batch changed as well. Theirs stand;
+            all other arrays were written; ``error.arrays`` holds those that were not.
         """
         self._session()
         if memory_limit is not None and memory_limit < 0:
@@ -252,8 +298,19 @@ class NumPack(Writing):
             self._batch.depth -= 1
             self._batch.memory_limit = outer
             if not self._batch.depth and self.is_opened:
-                self._batch.write()
-                self._batch.forget()
+                conflict = self._end_batch()
+                if conflict is not None:
+                    raise conflict
+
+    def _end_batch(self) -> ConflictError | None:
+        """Write what a batch keeps, and keep nothing more unless that fails."""
+        try:
+            self._batch.write()
+        except ConflictError as error:
+            self._batch.forget()
+            return error
+        self._batch.forget()
+        return None
 
     @contextmanager
     def writable_batch_mode(self) -> Iterator[WritableBatch]:
@@ -265,30 +322,100 @@ class NumPack(Writing):
             Its `load` gives a writable array over the file; what is written to it is in the
             store at once, without a copy and without a commit: should the process die, some
             of it has happened. Checksums are brought up to date when the block ends; until
-            then `verify` lists the array as unchecked.
+            then `verify` lists the array as unchecked, and `update` leaves its dropped rows
+            in the file.
+
+        Raises
+        ------
+        ConflictError
+            When the block ends: an array was dropped or saved anew meanwhile, and what was
+            written to its view since is not in the store. ``error.arrays`` holds the views.
         """
         self._session()
         batch = WritableBatch(self._handle, self.save, self._settle_batch)
+        self._in_place.append(batch)
         try:
             yield batch
         finally:
+            self._in_place.remove(batch)
             batch.end()
 
 
-def _path_of(filename: str | os.PathLike[str]) -> str:
+def _path_of(filename: Any) -> str:
     path = os.fspath(filename) if isinstance(filename, os.PathLike) else filename
     if not isinstance(path, str):
-        wrong_type("NumPack", "a str or os.PathLike", filename, "pass the folder's path")
+        fix = "pass os.fsdecode(path)" if isinstance(path, bytes) else "pass the folder's path"
+        wrong_type("NumPack", "a str or os.PathLike", path, fix)
+    path = str.__str__(path)
+    if not path:
+        msg = 'the path of a store must not be empty; "." is the current folder'
+        raise InvalidValueError(msg)
+    if "\0" in path:
+        msg = f"the path {path!r} holds a NUL character, which no path can; remove it"
+        raise InvalidValueError(msg)
     return path
 
 
+def _cannot_open(path: str, error: OSError) -> StoreError:
+    """Return the error for a folder that the operating system does not open."""
+    kind = StoreAccessError if isinstance(error, PermissionError) else StoreError
+    what = error.strerror or str(error)
+    where = "" if error.filename in (None, path) else f" ({error.filename})"
+    is_denied = kind is StoreAccessError
+    fix = "get read and search permission on it" if is_denied else "choose another path"
+    found = kind(f"the store {path} cannot be opened: {what}{where}; {fix}")
+    found.errno = error.errno
+    return found
+
+
 def _absolute(path: str) -> str:
-    """Make a path hold whatever becomes of the working directory."""
-    return path if path.startswith("/") else f"{os.getcwd()}/{path}"  # noqa: PTH109 -- quick
+    """Return a path that stays valid when the working directory changes."""
+    if path.startswith("/"):
+        return path
+    try:
+        folder = os.getcwd()  # noqa: PTH109 -- quick
+    except FileNotFoundError:
+        msg = (
+            f"{path!r} leads nowhere: the working directory was removed; pass an absolute path"
+        )
+        raise StoreNotFoundError(msg) from None
+    return folder if path == "." else f"{folder}/{path}"
 
 
-def _opened_as(path: str, options: dict[str, Any], opened: bool) -> NumPack:
-    store = NumPack(path, **options)
-    if opened:
+def _opened_as(
+    kind: type[NumPack],
+    path: str,
+    options: dict[str, Any],
+    opened: bool,
+    seen: tuple[str, int],
+) -> NumPack:
+    """Make a handle that was pickled; of a subclass without calling its constructor."""
+    store = kind.__new__(kind)
+    NumPack.__init__(store, path, **options)
+    if not opened:
+        return store
+    try:
         store.open()
+    except StoreAccessError as error:
+        raise _moved(path, "permission", str(error)) from error
+    except NotAStoreError as error:
+        raise _moved(path, "missing", str(error)) from error
+    reason, why = _difference(store._handle.opened().history.refresh(), *seen)  # noqa: SLF001
+    if reason:
+        store.close()
+        raise _moved(path, reason, why)
     return store
+
+
+def _difference(state: State, token: str, commit: int) -> tuple[str, str]:
+    """Return why a store is not the one that a handle had open; nothing if it is."""
+    if token and state.token != token:
+        return "another store", "another store is there"
+    if token and state.commit < commit:
+        return "another copy", "an older copy of the store is there"
+    return "", ""
+
+
+def _moved(path: str, reason: str, why: str) -> MovedError:
+    msg = f"the store {path}, which a pickled handle had open, has moved: {why}"
+    return MovedError(msg, reason)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -10,14 +11,16 @@ import numpy as np
 from .._policy import wrong_type
 from ..errors import InvalidValueError
 from ..io import share
-from .batch import Batch, sum_abandoned
 from .checks import entry_of
+from .in_place import sum_abandoned
+from .naming import exact_name
 from .verify import Report, check, of_array, of_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .._memory import Array
+    from .batch import Batch
     from .handle import Handle
     from .lazy import LazyArray
     from .session import Session
@@ -112,6 +115,8 @@ class Reading(Mapping[str, "Array"]):
         StoreError
             It cannot be verified, because it has no checksums.
         """
+        if type(array_name) is not str:
+            array_name = exact_name(array_name, "load")
         if lazy:
             session = self._session() if not self._batch.depth else self._reader(array_name)
             if verify:
@@ -120,12 +125,14 @@ class Reading(Mapping[str, "Array"]):
         session = self._session()
         known = self._batch.load(array_name) if self._batch.depth else None
         if known is None:
+            if self._batch.depth:
+                self._batch.prepare(session, array_name)
             total = entry_of(session.arrays(), array_name).kept_nbytes if progress else 0
             if verify:
                 check(session, array_name)
-            known = session.read(array_name, Told(progress, total))
+            entry, known = session.read_entry(array_name, Told(progress, total))
             if self._batch.depth:
-                self._batch.keep(array_name, known)
+                self._batch.keep(array_name, known, entry)
         elif progress:
             progress(known.nbytes, known.nbytes)
         return known
@@ -157,6 +164,8 @@ class Reading(Mapping[str, "Array"]):
         InvalidIndexError
             `indexes` is something else.
         """
+        if type(array_name) is not str:
+            array_name = exact_name(array_name, "getitem")
         session = self._reader(array_name)
         return session.rows(array_name, lambda rows: rows.take(indexes))
 
@@ -189,6 +198,7 @@ class Reading(Mapping[str, "Array"]):
         if size <= 0:
             msg = f"buffer_size must be positive, not {size}"
             raise InvalidValueError(msg)
+        array_name = exact_name(array_name, "stream_load")
         rows = self._reader(array_name).with_rows(array_name)
         return (rows.take(slice(i, i + size)) for i in range(0, len(rows), size))
 
@@ -217,8 +227,17 @@ class Reading(Mapping[str, "Array"]):
         return self.load(array_name)
 
     def __contains__(self, array_name: object) -> bool:
-        """Tell whether there is an array of that name."""
-        return isinstance(array_name, str) and array_name in self._arrays()
+        """Return whether there is an array of that name."""
+        if isinstance(array_name, str):
+            return str.__str__(array_name) in self._arrays()
+        if isinstance(array_name, Hashable):
+            return False
+        exact_name(array_name, "in")
+        raise AssertionError
+
+    def get(self, array_name: str, default: Any = None) -> Any:
+        """Load an array, or return `default` if there is none of that name."""
+        return self.load(array_name) if array_name in self else default
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the arrays."""
@@ -238,7 +257,7 @@ class Reading(Mapping[str, "Array"]):
 
     def has_array(self, array_name: str) -> bool:
         """Tell whether there is an array of that name."""
-        return array_name in self._arrays()
+        return exact_name(array_name, "has_array") in self._arrays()
 
     def get_member_list(self) -> list[str]:
         """List the names of the arrays, in the order in which they came."""
@@ -246,12 +265,14 @@ class Reading(Mapping[str, "Array"]):
 
     def get_shape(self, array_name: str) -> tuple[int, ...]:
         """Give the shape of an array."""
-        shape: tuple[int, ...] = entry_of(self._arrays(), array_name).shape
+        shape: tuple[int, ...] = entry_of(
+            self._arrays(), exact_name(array_name, "get_shape")
+        ).shape
         return shape
 
     def get_modify_time(self, array_name: str) -> int | None:
         """Give the time of an array's last change, in µs since 1970; None if it is absent."""
-        entry = self._arrays().get(array_name)
+        entry = self._arrays().get(exact_name(array_name, "get_modify_time"))
         return None if entry is None else entry.modified
 
     def get_metadata(self) -> dict[str, Any]:
@@ -265,11 +286,12 @@ class Reading(Mapping[str, "Array"]):
             ``total_arrays``.
         """
         arrays = dict(self._arrays())
+        dtypes = {dtype: str(dtype) for dtype in {entry.dtype for entry in arrays.values()}}
         return {
             "arrays": {
                 name: {
                     "shape": entry.shape,
-                    "dtype": str(entry.dtype),
+                    "dtype": dtypes[entry.dtype],
                     "size_bytes": entry.kept_nbytes,
                     "last_modified": entry.modified,
                     "data_file": entry.data_file,
@@ -310,8 +332,8 @@ class Reading(Mapping[str, "Array"]):
         session = self._session()
         for name, entry in arrays.items():
             if entry.writable and not session.read_only:
-                with self._handle.writing():
-                    sum_abandoned(session, name)
+                with contextlib.suppress(OSError), self._handle.writing() as writing:
+                    sum_abandoned(writing, name)
         told = Told(progress, sum(entry.nbytes for entry in arrays.values()))
         report = Report()
         of_log(session, report)

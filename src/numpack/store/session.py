@@ -17,6 +17,7 @@ from .forks import remember
 from .lazy import LazyArray
 from .old import OldLog
 from .open_files import OpenFiles
+from .reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,17 +128,21 @@ class Session:
 
     def read(self, name: str, progress: Progress) -> Array:
         """Read an array into memory of its own, as it was at one moment."""
+        return self.read_entry(name, progress)[1]
 
-        def use(name: str, entry: Entry) -> Array:
+    def read_entry(self, name: str, progress: Progress) -> tuple[Entry, Array]:
+        """Read an array as `read` does; return the entry that it was read by, too."""
+
+        def use(name: str, entry: Entry) -> tuple[Entry, Array]:
             if self.dropped_rows(entry) is not None:
                 array = self._mapped(name, entry).copied()
                 progress(array.nbytes)
-                return array
-            return self.stored(entry, progress)
+                return entry, array
+            return entry, self.stored(entry, progress)
 
-        array = self.using(name, use, stable=True)
+        entry, array = self.using(name, use, stable=True)
         self.counts["bytes_read"] += array.nbytes
-        return array
+        return entry, array
 
     def rows(self, name: str, pick: Callable[[LazyArray], Array]) -> Array:
         """Read some rows, as they were at one moment."""
@@ -302,12 +307,14 @@ class Session:
         return array
 
     def _mapped(self, name: str, entry: Entry) -> LazyArray:
+        gone, origin = self.dropped_rows(entry), None
         if entry.id in self._unwritten:
-            array, path = self.stored(entry), None
+            array = self.stored(entry)
             array.flags.writeable = False
         else:
-            array, path = room.with_room(lambda: data.mapped(self.folder, entry))
-        lazy = LazyArray(array, path, self.dropped_rows(entry))
+            array = room.with_room(lambda: data.mapped(self.folder, entry))[0]
+            origin = Reference(self.folder.path, name, entry, array, gone, self)
+        lazy = LazyArray(array, origin, gone)
         self.counts["mappings"] += 1
         _make_room(self._lazies)
         self._lazies[name] = entry, lazy

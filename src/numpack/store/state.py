@@ -166,8 +166,8 @@ class State(NamedTuple):
     next_id : int
         Number of the next data file.
     arrays : dict of str to Entry
-        In the order in which the names came. A commit that changes rows alone puts new
-        entries into it, all at once; one that changes the names makes a new dictionary.
+        In the order in which the names came. Commits change it in place, see `after`:
+        whoever iterates over it copies it first.
     journal : int or None
         CRC-32 of the journal, if the last commit is one whose rows are written in place
         after it.
@@ -204,23 +204,63 @@ class State(NamedTuple):
         return cls(line["store"], line["commit"], line["next_id"], arrays, line.get("journal"))
 
     def after(self, lines: Sequence[Record]) -> State:
-        """Give the state after some commits.
+        """Return the state after some commits.
 
-        Values of `arrays` become what they are after them; its names never change, because
-        other threads may be looking through them.
+        `arrays` is changed in place, when all lines have been read: copying the names for
+        each commit would cost in proportion to their number. Other threads look names up in
+        it, and copy it as a whole where they iterate over it.
         """
-        arrays = self.arrays
-        if any("put" in line or "drop" in line for line in lines):
-            arrays = arrays.copy()
-        state = self._replace(arrays=arrays)
+        step = _Step(self)
         for line in lines:
             is_commit = "time_us" in line  # a snapshot says what is known already
-            if line["commit"] != state.commit + is_commit:
-                msg = f"commit {line['commit']} follows commit {state.commit}"
+            if line["commit"] != step.commit + is_commit:
+                msg = f"commit {line['commit']} follows commit {step.commit}"
                 raise ValueError(msg)
             if is_commit:
-                state = _after(state, line)
-        return state
+                step.read(line)
+        for name in step.gone:
+            del self.arrays[name]
+        self.arrays.update(step.fresh)
+        return State(self.token, step.commit, step.next_id, self.arrays, step.journal)
+
+
+class _Step:
+    """What some commits change of a state."""
+
+    def __init__(self, state: State) -> None:
+        self._arrays = state.arrays
+        self.commit, self.next_id, self.journal = state.commit, state.next_id, state.journal
+        self.gone: set[str] = set()  # of the names in the state
+        self.fresh: dict[str, Entry] = {}  # entries that are new or changed
+
+    def read(self, line: Record) -> None:
+        """Take one more commit over."""
+        time = line["time_us"]
+        changes = {
+            name: self._entry(name).changed(fields, time)
+            for name, fields in line.get("set", {}).items()
+        }
+        for name, record in line.get("put", {}).items():
+            changes[name] = Entry.of(record, time)
+            self.next_id = max(self.next_id, int(record["id"].partition("-")[0]) + 1)
+        for name in line.get("drop", ()):
+            self._drop(name)
+        self.fresh.update(changes)
+        self.commit, self.journal = line["commit"], line.get("journal")
+
+    def _entry(self, name: str) -> Entry:
+        found = self.fresh.get(name)
+        if found is None:
+            if name in self.gone:
+                raise KeyError(name)
+            found = self._arrays[name]
+        return found
+
+    def _drop(self, name: str) -> None:
+        self._entry(name)
+        self.fresh.pop(name, None)
+        if name in self._arrays:
+            self.gone.add(name)
 
 
 def encode(line: Mapping[str, Any]) -> bytes:
@@ -255,18 +295,3 @@ def decode_all(lines: Sequence[bytes]) -> list[Record]:
     text = b"".join((b"[", b",".join(lines), b"]")).decode("utf-8", "surrogatepass")
     decoded: list[Record] = _parse(text)[0]
     return decoded
-
-
-def _after(state: State, line: Record) -> State:
-    """Take one commit over into the dictionary of arrays."""
-    arrays, next_id, time = state.arrays, state.next_id, line["time_us"]
-    changes = {
-        name: arrays[name].changed(fields, time) for name, fields in line.get("set", {}).items()
-    }
-    for name, record in line.get("put", {}).items():
-        changes[name] = Entry.of(record, time)
-        next_id = max(next_id, int(record["id"].partition("-")[0]) + 1)
-    for name in line.get("drop", ()):
-        del arrays[name]
-    arrays.update(changes)  # at once for every other thread
-    return State(state.token, line["commit"], next_id, arrays, line.get("journal"))

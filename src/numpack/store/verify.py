@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from . import data, dropped
 from ._lock import SharedLock
 from ._sums import BLOCK, read_into, sum_blocks
 from .checks import entry_of
+from .naming import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
+_NO_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_SHOWN = 100  # damaged blocks that a report prints
 _AT_ONCE = 64 * BLOCK  # summed at a time, so that progress can be told
 
 
@@ -95,9 +99,11 @@ class Report:
         """Say it in lines fit to print."""
         found = f"{len(self.damaged):,} damaged" if self.damaged else "all as written"
         lines = [f"{self.blocks:,} blocks, {self.nbytes:,} bytes: {found}"]
-        lines += [f"  {each}" for each in self.damaged]
+        lines += [f"  {each}" for each in self.damaged[:_SHOWN]]
+        if len(self.damaged) > _SHOWN:
+            lines.append(f"  and {len(self.damaged) - _SHOWN:,} more")
         if self.unchecked:
-            names = ", ".join(map(repr, self.unchecked))
+            names = listed(self.unchecked)
             lines.append(f"  not checked, for want of checksums: {names}")
         return "\n".join(lines)
 
@@ -113,14 +119,16 @@ def of_array(
     entry = session.arrays().get(name)
     if entry is None:  # dropped meanwhile
         return
-    damaged = _damaged(session, name, entry, progress)
-    if damaged:
+    if _looks_damaged(session, name, entry, progress):
         with SharedLock(session.folder):
             entry = session.arrays().get(name)
             if entry is None:
                 return
             damaged = _damaged(session, name, entry, data.no_progress)
-    report.damaged += damaged
+        if damaged and session.is_old and session.folder.has("numpack.json"):
+            msg = f"{session.folder.path} was upgraded meanwhile; open it again"
+            raise StoreError(msg)
+        report.damaged += damaged
     if entry.writable or session.is_old:
         report.unchecked.append(name)
     else:
@@ -152,8 +160,24 @@ def check(session: Session, name: str) -> None:
 
 
 def of_log(session: Session, report: Report) -> None:
-    """Check all lines of the log, those before the last snapshot too."""
-    report.damaged += [Damage("", -1, range(0), what) for what in session.history.damage()]
+    """Check all lines of the log, those before the last snapshot too.
+
+    What looks damaged is looked at again while nobody writes.
+    """
+    found = session.history.damage()
+    if found:
+        with SharedLock(session.folder):
+            session.arrays()
+            found = session.history.damage()
+    report.damaged += [Damage("", -1, range(0), what) for what in found]
+
+
+def _looks_damaged(session: Session, name: str, entry: Entry, progress: Progress) -> bool:
+    """Check the blocks of an array that others may be changing or removing meanwhile."""
+    try:
+        return bool(_damaged(session, name, entry, progress))
+    except FileNotFoundError:
+        return True
 
 
 def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> list[Damage]:
@@ -163,6 +187,8 @@ def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> l
             dropped.read(session.folder, entry)  # what is on the disk, not what is known
         found = _found_sums(session, entry, progress)
     except OSError as error:
+        if error.errno in _NO_DAMAGE:
+            raise
         what = str(error) if error.strerror is None else f"{error.filename}: {error.strerror}"
         return [Damage(name, -1, every, what)]
     if entry.writable or session.is_old:

@@ -9,16 +9,20 @@ import numpy as np
 from .._policy import wrong_type
 from . import changes
 from .checks import checked_name, entry_of, named_arrays
+from .naming import exact_name
 from .reading import Reading, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from .in_place import WritableBatch
     from .reading import Progress
 
 
 class Writing(Reading):
     """A mapping of names to arrays that can be changed."""
+
+    _in_place: list[WritableBatch]
 
     def save(self, arrays: Mapping[str, Any], *, progress: Progress | None = None) -> None:
         """Store arrays, all of them in one commit; existing names are replaced.
@@ -49,9 +53,9 @@ class Writing(Reading):
         told = Told(progress, sum(array.nbytes for array in values.values()))
         if self._batch.depth:
             told(told.total)
-            for name, array in values.items():
-                self._batch.keep(name, array, saved=True)
+            self._batch.keep_saved(values)
             return
+        self._leave_files(values)
         with self._handle.writing() as session:
             changes.save(session, values, told)
         self._batch.forget(values)
@@ -147,12 +151,15 @@ class Writing(Reading):
             `indexes` is something else.
         """
         self._session()
-        names = [array_name] if isinstance(array_name, str) else array_name
-        for name in names if isinstance(names, list | tuple) else [names]:
+        given = array_name if isinstance(array_name, list | tuple) else [array_name]
+        for name in given:
             if not isinstance(name, str):
                 wrong_type("drop", "a name or a list of names", name, "pass str or list of str")
+        names = [str.__str__(name) for name in given]
         if self._batch.kept and indexes is not None:
             self._settle_batch(names)
+        if indexes is None:
+            self._leave_files(names)
         with self._handle.writing() as session:
             if indexes is None:
                 changes.drop(session, names)
@@ -162,6 +169,8 @@ class Writing(Reading):
 
     def update(self, array_name: str, *, progress: Progress | None = None) -> None:
         """Write the rows of an array anew, without those that were dropped, if any were.
+
+        While the array is open in a `writable_batch_mode` its file stays as it is.
 
         Parameters
         ----------
@@ -175,6 +184,7 @@ class Writing(Reading):
             A `KeyError` that names the arrays there are.
         """
         self._session()
+        array_name = exact_name(array_name, "update")
         if self._batch.kept:
             self._settle_batch([array_name])
         with self._handle.writing() as session:
@@ -200,7 +210,8 @@ class Writing(Reading):
             There is an array `target_name` already, or it is empty.
         """
         self._session()
-        checked_name(target_name)
+        source_name = exact_name(source_name, "clone")
+        target_name = checked_name(target_name)
         if self._batch.kept:
             self._batch.write([source_name, target_name])
         with self._handle.writing() as session:
@@ -212,6 +223,7 @@ class Writing(Reading):
         """Drop all arrays, in one commit. Lazy arrays of them stay valid."""
         self._session()
         self._batch.forget()
+        self._leave_files()
         with self._handle.writing() as session:
             changes.reset(session)
 
@@ -221,9 +233,15 @@ class Writing(Reading):
 
     def __delitem__(self, array_name: str) -> None:
         """Drop an array that is there."""
+        array_name = exact_name(array_name, "del")
         if array_name not in self:
             entry_of(self._arrays(), array_name)
         self.drop(array_name)
+
+    def _leave_files(self, names: Iterable[str] | None = None) -> None:
+        """Let the views of `writable_batch_mode` know that arrays, or all, get other files."""
+        for batch in self._in_place:
+            batch.leave(names)
 
     def _settle_batch(self, names: Mapping[str, Any] | list[str] | tuple[str, ...]) -> None:
         """Write what a batch has of some arrays, which are about to be changed otherwise."""

@@ -218,7 +218,9 @@ def _reach(kind: pa.DataType) -> tuple[int, int]:
         return 0, 86400 * _PER_SECOND[kind.unit] - 1
     per_second = 10**3 if pa.types.is_date64(kind) else _PER_SECOND[getattr(kind, "unit", "s")]
     if pa.types.is_duration(kind):
-        return tuple(int(d // _SECOND) * per_second for d in (dt.timedelta.min, dt.timedelta.max))
+        return tuple(
+            int(d // _SECOND) * per_second for d in (dt.timedelta.min, dt.timedelta.max)
+        )
     low, high = ((limit - _EPOCH) // _SECOND for limit in _YEARS)
     if pa.types.is_date32(kind):
         return low // 86400, high // 86400

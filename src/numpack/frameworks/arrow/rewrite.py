@@ -160,9 +160,7 @@ class Rewriting:
             return _compact(array)
         buffers, children = _parts(array)
         children = [self._array(each, within) for each in children]
-        fields = [
-            kind.field(i).with_type(each.type) for i, each in enumerate(children)
-        ]
+        fields = [kind.field(i).with_type(each.type) for i, each in enumerate(children)]
         if pa.types.is_map(kind):
             fields = list(children[0].type)
         made = _with_fields(kind, fields)
@@ -306,7 +304,9 @@ def empty(kind: pa.DataType) -> pa.Array:
         return pa.ExtensionArray.from_storage(kind, empty(kind.storage_type))
     if pa.types.is_dictionary(kind):
         codes = pa.nulls(0, kind.index_type)
-        return pa.DictionaryArray.from_arrays(codes, empty(kind.value_type), ordered=kind.ordered)
+        return pa.DictionaryArray.from_arrays(
+            codes, empty(kind.value_type), ordered=kind.ordered
+        )
     if pa.types.is_run_end_encoded(kind):
         ends = pa.nulls(0, kind.run_end_type)
         return pa.RunEndEncodedArray.from_arrays(ends, empty(kind.value_type))
