@@ -190,7 +190,9 @@ def _zone_inside(kind: Any) -> str | None:
     if kind.id == "timestamp with time zone":
         return "the connection's time zone"
     inner = kind.children if kind.id in _NESTED else []
-    return next(filter(None, (_zone_inside(each) for _, each in inner if hasattr(each, "id"))), None)
+    return next(
+        filter(None, (_zone_inside(each) for _, each in inner if hasattr(each, "id"))), None
+    )
 
 
 HAS_ZONES = True

@@ -63,6 +63,8 @@ def _is_view(kind: pa.DataType) -> bool:
 
 
 _INTAKE = Intake(LABEL, lambda _, __: None)
+
+
 def select_column(obj: Any, column: str | int) -> Columns:
     """Select a column of a table, by name or by position."""
     return one_column(_departing(obj), column)
