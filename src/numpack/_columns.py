@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ._policy import did_you_mean, wrong_type
 from .errors import IndexRangeError, InvalidValueError, NotFoundError
@@ -14,37 +16,65 @@ if TYPE_CHECKING:
 def position(key: Hashable, names: Sequence[Hashable]) -> int:
     """Find the position of a column by its name, or by its position, negative from the end.
 
+    Where a column is called by an integer, an integer is a name and never a position.
+
     Raises
     ------
     NotFoundError
         A `KeyError`: no column has the name.
     InvalidValueError
-        A `ValueError`: several columns have it, or it is one's name and another's position.
+        A `ValueError`: several columns have it.
     IndexRangeError
         There is no such position.
     WrongTypeError
         It is no name and no position.
     """
-    if isinstance(key, bool):
+    if isinstance(key, bool | np.bool_):
         wrong_type("column", "a name or a position", key, "pass a str or an int")
-    called = [i for i, name in enumerate(names) if type(name) is not bool and name == key]
-    found = set(called)
-    if isinstance(key, int) and -len(names) <= key < len(names):
-        found.add(key % len(names))
-    if len(found) == 1:
-        return found.pop()
-    if len(called) > 1:
-        msg = f"{len(called)} columns are called {key!r}; select by position: {called}"
-        raise InvalidValueError(msg)
-    if found:
-        msg = f"{key!r} is the name of one column and the position of another; pass the column"
-        raise InvalidValueError(msg)
-    if isinstance(key, int):
-        msg = f"column {key} is out of range: the table has {len(names)} columns"
-        raise IndexRangeError(msg)
-    if not isinstance(key, str | tuple):
+    if isinstance(key, np.integer):
+        key = int(key)
+    labelled = any(_is_integer(name) for name in names)
+    called = [i for i, name in enumerate(names) if _is_same(name, key)]
+    if len(called) == 1:
+        return called[0]
+    if called:
+        where = (
+            "pass one itself: frame.iloc[:, i]" if labelled else f"select by position: {called}"
+        )
+        raise InvalidValueError(f"{len(called)} columns are called {key!r}; {where}")
+    if isinstance(key, int) and not labelled:
+        return _in_range(key, len(names))
+    if not isinstance(key, str | tuple | int) and all(isinstance(n, str) for n in names):
         wrong_type("column", "a name or a position", key, "pass a str or an int")
     words = [name for name in names if isinstance(name, str)]
     hint = did_you_mean(key, words) if isinstance(key, str) else ""
-    msg = f"no column is called {key!r}; the columns are {list(names)}{hint}"
+    msg = f"no column is called {key!r}; the columns are {_shown(names)}{hint}"
     raise NotFoundError(msg)
+
+
+def _is_integer(name: object) -> bool:
+    return isinstance(name, int | np.integer) and not isinstance(name, bool)
+
+
+def _is_same(name: Any, key: Any) -> bool:
+    """Compare labels: NaN is NaN, true is not 1, and what cannot be compared differs."""
+    if isinstance(name, bool | np.bool_):
+        return False
+    try:
+        return name is key or bool(name == key) or bool(name != name and key != key)  # noqa: PLR0124
+    except (TypeError, ValueError):
+        return False
+
+
+def _in_range(place: int, count: int) -> int:
+    if not -count <= place < count:
+        msg = f"column {place} is out of range: the table has {count} columns"
+        raise IndexRangeError(msg)
+    return place % count
+
+
+def _shown(names: Sequence[Hashable], most: int = 20) -> str:
+    """List the names, or the first of very many."""
+    if len(names) <= most:
+        return str(list(names))
+    return f"{list(names[:most])} and {len(names) - most:,} more"

@@ -73,6 +73,9 @@ class Plan(Generic[T]):
     outline : tuple of shape and dtype, or None
         Of a result that is costly to make, and will lie in C order; for `explain` zeros
         stand in for it where the next hand-over does not look at values (objects it does).
+    regular : callable or None
+        Returns the fix in the words of the source where the result is an array of objects
+        that the target refuses: how the source keeps them as an array of numbers; or nothing.
     """
 
     direction: str
@@ -85,6 +88,7 @@ class Plan(Generic[T]):
     caution: str = ""
     stand_in: Callable[[], T] | None = None
     outline: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+    regular: Callable[[], str] | None = None
 
 
 def carry_out(plan: Plan[T], copy: bool | None) -> T:

@@ -95,6 +95,10 @@ class MissingDependencyError(NumpackError, ImportError):
     """An optional package is needed and cannot be imported."""
 
 
+class NoMemoryError(NumpackError, MemoryError):
+    """There is not enough memory for a copy that a conversion needs."""
+
+
 class StoreError(NumpackError, OSError):
     """Base class of what can be wrong with a store on disk."""
 

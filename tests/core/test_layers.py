@@ -18,6 +18,7 @@ FRAMEWORKS += ("duckdb", "nanoarrow", "arro3", "xarray", "safetensors", "onnxrun
 # Each layer may use those before it, and its own.
 LAYERS = [
     {"errors"},
+    {"_advice", "_foreign"},
     {"_dtypes", "_policy"},
     {"_columns", "_times"},
     {"_memory", "_mapping", "_owner", "_pages"},

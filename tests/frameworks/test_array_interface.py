@@ -106,7 +106,9 @@ def test_owner_lives_as_long_as_the_array():
         assert gone() is None
 
 
-def test_interface_is_asked_for_once():
+def test_interface_is_asked_for_twice_and_no_more():
+    """The second time tells whether it is of the same memory."""
+
     class Counting(Named):
         asked = 0
 
@@ -117,7 +119,7 @@ def test_interface_is_asked_for_once():
 
     counting = Counting(np.zeros(3))
     share(counting, "torch")
-    assert counting.asked == 1
+    assert counting.asked == 2
 
 
 # Data that are a buffer -------------------------------------------------------------------

@@ -95,9 +95,7 @@ HIDDEN_NULLS = {
         [pa.array([1.0]), pa.array([None], pa.bool_())],
     )[1:],
     "dictionary of the null type": pc.dictionary_encode(pa.nulls(3), null_encoding="encode"),
-    "dictionary of a dictionary": dictionary(
-        [0, 1], dictionary([0, 1], pa.array([None, 5]))
-    ),
+    "dictionary of a dictionary": dictionary([0, 1], dictionary([0, 1], pa.array([None, 5]))),
     "dictionary of run ends": dictionary([0, 1], pc.run_end_encode(pa.array([None, 1]))),
     "dictionary of a union": dictionary(
         [0, 1],
@@ -178,7 +176,9 @@ def test_times_that_python_has_not_are_refused_and_the_fix_works(array):
     route = explain(array, "numpy")
     assert not route.supported
     for copy in (None, False, True):
-        with pytest.raises(UnsupportedError, match=r"cast them to pa.int64\(\), or pa.int32\(\)"):
+        with pytest.raises(
+            UnsupportedError, match=r"cast them to pa.int64\(\), or pa.int32\(\)"
+        ):
             share(array, "numpy", copy=copy)
     if pa.types.is_union(array.type):
         return  # whose child is cast
@@ -421,7 +421,8 @@ Panic.__module__ = "pyo3_runtime"
 
 
 @pytest.mark.parametrize(
-    "error", [Panic("it broke\nat line 7"), pa.ArrowInvalid("no"), ValueError(""), TypeError("x")]
+    "error",
+    [Panic("it broke\nat line 7"), pa.ArrowInvalid("no"), ValueError(""), TypeError("x")],
 )
 def test_errors_of_others_become_a_refusal(error):
     def fails() -> None:

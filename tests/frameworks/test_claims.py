@@ -115,7 +115,7 @@ NO_ARRAYS = {
     "tuple": ((1.0,), r"np\.asarray"),
     "number": (3.0, r"np\.asarray"),
     "NumPy's number": (np.int32(3), r"np\.asarray"),
-    "None": (None, r"np\.asarray"),
+    "None": (None, "make an array of its values"),
     "dict": ({"a": KEPT}, "one by one"),
     "generator": ((n for n in range(3)), r"np\.fromiter"),
     "name of a file": ("x.npy", "mmap_mode"),
@@ -124,7 +124,7 @@ NO_ARRAYS = {
     "h5py": (of_package("h5py._hl.dataset"), r"x\[\.\.\.\]"),
     "zarr": (of_package("zarr.core.array"), r"x\[\.\.\.\]"),
     "awkward": (of_package("awkward.highlevel"), r"awkward\.to_arrow"),
-    "object": (object(), r"np\.asarray"),
+    "object": (object(), "make an array of its values"),
 }
 
 

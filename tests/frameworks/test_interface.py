@@ -390,7 +390,7 @@ def test_unknown_names_and_things():
         InvalidValueError, match="no framework is called 'jx'; known are: array_interface"
     ):
         share(np.zeros(2), "jx")
-    for wrong in ([1, 2], 1.0, None):
+    for wrong in ([1, 2], 1.0, True):
         for verb in (share, explain):
             with pytest.raises(WrongTypeError, match=r"pass np.asarray\(x\)"):
                 verb(wrong, "torch")

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from support.arrays import (
@@ -511,8 +512,8 @@ def test_a_write_reaches_no_other_series():
 
 
 def test_columns_by_name_and_position():
-    frame = pd.DataFrame({"a": [1], "b": [2.0], 7: ["x"], ("t", 1): [True]})
-    for key, position in {"a": 0, "b": 1, -3: 1, 7: 2, ("t", 1): 3, 3: 3}.items():
+    frame = pd.DataFrame({"a": [1], "b": [2.0], "c": ["x"], ("t", 1): [True]})
+    for key, position in {"a": 0, "b": 1, -3: 1, np.int64(2): 2, ("t", 1): 3, 3: 3}.items():
         array, _ = quietly(frame, "numpy", column=key)
         assert array[0] == frame.iloc[0, position]
     with pytest.raises(NotFoundError, match="did you mean 'a'"):
@@ -526,9 +527,36 @@ def test_columns_by_name_and_position():
         share(frame["a"], "numpy", column="a")
 
 
-def test_ambiguous_columns_are_refused():
-    with pytest.raises(InvalidValueError, match="position of another"):
-        share(pd.DataFrame([[1, 2]], columns=[1, 0]), "numpy", column=0)
+def test_an_integer_is_a_label_where_labels_are_integers():
+    frame = pd.DataFrame([[1, 2, 3.5]], columns=[1, 0, "x"])
+    for key, value in {0: 2, 1: 1, "x": 3.5, np.int64(1): 1}.items():
+        assert share(frame, "numpy", column=key).tolist() == [value]
+    for key in (2, -1):
+        with pytest.raises(NotFoundError, match=r"\[1, 0, 'x'\]"):
+            share(frame, "numpy", column=key)
+    twice = pd.DataFrame([[1, 2]], columns=[4, 4])
+    with pytest.raises(InvalidValueError, match="pass one itself: frame.iloc"):
+        share(twice, "numpy", column=4)
+    assert share(twice.iloc[:, 1], "numpy").tolist() == [2]
+
+
+def test_odd_labels():
+    for labels in (
+        [np.nan, 1.5],
+        [pd.NA, "b"],
+        [pd.NaT, pd.Timestamp("2020")],
+        pd.interval_range(0, 2),
+        pd.period_range("2020", periods=2),
+        [b"a", "a"],
+    ):
+        frame = pd.DataFrame([[1, 2]], columns=pd.Index(labels))
+        key = frame.columns[0]
+        assert share(frame, "numpy", column=key).tolist() == [1], labels
+    with pytest.raises(NotFoundError):
+        share(frame, "numpy", column=b"b")
+
+
+def test_columns_of_one_name_are_refused():
     with pytest.raises(InvalidValueError, match="2 columns"):
         share(pd.DataFrame([[1, 2]], columns=["a", "a"]), "numpy", column="a")
 
@@ -536,13 +564,49 @@ def test_ambiguous_columns_are_refused():
 def test_frames_of_several_dtypes_are_refused():
     for frame in (
         pd.DataFrame({"a": [1], "b": [2.0]}),
-        pd.DataFrame({"a": pd.array([1]), "b": pd.array([2])}),
-        pd.DataFrame({"a": ZONED}),
+        pd.DataFrame({"a": pd.array([1]), "b": pd.array([2.5])}),
+        pd.DataFrame({"a": ZONED, "b": 1}),
+        pd.DataFrame({"a": pd.array([1]), "b": pd.array([None], "Int64")}),
     ):
         for copy in (None, False, True):
             with pytest.raises(UnsupportedError, match=r"column=.*'a'"):
                 share(frame, "numpy", copy=copy)
         assert share(frame, "numpy", column="a", copy=False).shape == (len(frame),)
+
+
+FRAMES = {
+    "nullable": pd.DataFrame({"a": pd.array([1, 2]), "b": pd.array([3, 4])}),
+    "nullable and not": pd.DataFrame({"a": pd.array([1, 2]), "b": [3, 4]}),
+    "missing": pd.DataFrame({"a": pd.array([1, None]), "b": pd.array([None, 2])}),
+    "Arrow": pd.DataFrame({"a": [1.5, 2], "b": [2.5, 3]}).astype("float64[pyarrow]"),
+    "Arrow and not": pd.DataFrame({"a": [1.5, 2.0]}).astype("float64[pyarrow]").assign(b=0.5),
+    "bool": pd.DataFrame({"a": pd.array([True, False]), "b": [False, True]}),
+    "categories": pd.DataFrame({"a": [1, 2], "b": [2, 2]}).astype("category"),
+    "strings": pd.DataFrame({"a": ["x", None], "b": ["y", "z"]}),
+    "zoned": pd.DataFrame({"a": ZONED[:2], "b": ZONED[1:3]}),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_frames_whose_columns_become_one_dtype(kind):
+    frame = FRAMES[kind]
+    route = explain(frame, "numpy")
+    assert route.supported
+    assert not route.shares_memory
+    with pytest.raises(ZeroCopyError):
+        share(frame, "numpy", copy=False)
+    with pytest.warns(CopyWarning):
+        warned = share(frame, "numpy")
+    own = share(frame, "numpy", copy=True)
+    assert own.flags.writeable
+    for array in (warned, own):
+        assert array.shape == frame.shape
+        for i in range(frame.shape[1]):
+            column = quietly(frame.iloc[:, i], "numpy")[0]
+            assert array.dtype == column.dtype
+            np.testing.assert_array_equal(array[:, i], column)
+    if own.dtype.kind in "bif":
+        np.testing.assert_array_equal(share(frame, "torch", copy=True).numpy(), own)
 
 
 def test_several_values_a_row_are_refused():
@@ -628,9 +692,42 @@ def test_nullable_columns_become_nulls():
     assert column.to_pylist() == [2**60, None]
     assert column.buffers()[1].address == side("pandas").address(series)
     strided = pd.Series([1, 2, None], dtype="Int64")[::2]
-    with pytest.raises(UnsupportedError, match="nulls='mask'"):
-        share(strided, "arrow")
-    assert quietly(strided, "arrow", nulls="mask")[0].to_pylist() == [1, None]
+    flags = pd.Series([True, None], dtype="boolean")
+    for source, want in ((strided, [1, None]), (flags, [True, None])):
+        assert not explain(source, "arrow").shares_memory
+        with pytest.raises(ZeroCopyError):
+            share(source, "arrow", copy=False)
+        assert quietly(source, "arrow")[0].to_pylist() == want
+        assert share(source, "arrow", copy=True).to_pylist() == want
+
+
+def test_missing_categories_become_nulls():
+    for values in ([2, None], [1.5, None], ["a", None], [None]):
+        series = pd.Series(values, dtype="category")
+        for target in ("arrow", "polars"):
+            column = quietly(series, target)[0]
+            assert (column.to_list() if target == "polars" else column.to_pylist()) == values
+    periods = pd.Series(pd.PeriodIndex(["2020", None], freq="D")).astype("category")
+    assert quietly(periods, "numpy")[0].tolist() == [pd.Period("2020-01-01"), None]
+
+
+def test_names_of_series_stay():
+    for source in (
+        pd.Series([1.5], name="x"),
+        pd.Series(["a"], name="x"),
+        pl.Series("x", [1.5]),
+    ):
+        for target in ("polars", "pandas"):
+            assert quietly(source, target)[0].name == "x"
+    assert (
+        share(pd.DataFrame({"x": [1.5], "y": 2.5}), "polars", column="x", copy=True).name == "x"
+    )
+    assert quietly(pd.Series([1.5], name="x"), "polars", name="y")[0].name == "y"
+    assert quietly(pl.Series("x", [1.5]), "xarray")[0].name == "x"
+    assert share(np.ones(2), "pandas", name="x").name == "x"
+    assert share(pl.Series([1.5]), "pandas").name is None
+    with pytest.raises(InvalidValueError, match="columns"):
+        share(np.ones((2, 2)), "pandas", name="x")
 
 
 def test_frames_of_several_dtypes_become_tables():
@@ -654,15 +751,53 @@ def test_frames_of_several_dtypes_become_tables():
     assert explain(frame, "arrow").shares_memory
 
 
-@pytest.mark.parametrize(
-    "column", [[True, False], pd.Categorical(["a", "b"]), np.array([1, 2], ">i8")], ids=str
-)
-def test_frames_that_arrow_cannot_view_are_refused(column):
-    frame = pd.DataFrame({"f": [1.0, 2.0], "x": column})
+MOVED = {
+    "bool": [True, False],
+    "categories": pd.Categorical(["a", "b"]),
+    "codes": pd.Categorical(["a", None], ordered=True),
+    "byte order": np.array([1, 2], ">i8"),
+    "objects": pd.Series(["x", None], dtype=object),
+    "Python strings": pd.array(["x", None], dtype="string[python]"),
+    "nullable bool": pd.array([True, None]),
+    "days": np.array(["2020", "NaT"], "M8[s]"),
+}
+
+
+@pytest.mark.parametrize("target", ["arrow", "polars", "nanoarrow", "arro3"])
+@pytest.mark.parametrize("kind", MOVED)
+def test_frames_of_which_a_column_is_copied(kind, target):
+    column = MOVED[kind]
+    frame = pd.DataFrame({"f": [1.0, np.nan], "x": column})
+    want = [None if pd.isna(value) else value for value in frame["x"]]
+    route = explain(frame, target)
+    assert route.supported
+    if kind != "days":
+        assert not route.shares_memory
+        with pytest.raises(ZeroCopyError, match="'x'"):
+            share(frame, target, copy=False)
+    for copy in (None, True):
+        table = pa.table(quietly(frame, target, copy=copy)[0])
+        got = table["x"].to_pylist()
+        assert got == want, got
+        assert np.isnan(table["f"].to_pylist()[1])
+
+
+def test_what_is_copied_of_a_frame_is_told_and_the_rest_is_shared():
+    frame = pd.DataFrame({"f": np.arange(1000.0), "x": np.zeros(1000, bool)})
+    route = explain(frame, "arrow")
+    assert route.nbytes == 1000
+    assert "column 'x': Arrow packs booleans as bits" in route.reason
+    table = quietly(frame, "arrow")[0]
+    assert buffers(table["f"])[1] == side("pandas").address(frame["f"])
+    own = share(frame, "arrow", copy=True)
+    assert buffers(own["f"])[1] != side("pandas").address(frame["f"])
+
+
+def test_frames_of_what_arrow_has_not_are_refused():
+    frame = pd.DataFrame({"f": [1.0], "x": pd.period_range("2020", periods=1)})
     assert not explain(frame, "arrow").supported
     with pytest.raises(UnsupportedError, match=r"'x'.*column="):
         share(frame, "arrow")
-    assert len(quietly(frame, "arrow", column="x")[0]) == 2
 
 
 def test_frames_of_one_dtype_are_arrays():

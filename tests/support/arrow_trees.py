@@ -31,19 +31,23 @@ class Tagged(pa.ExtensionType):
 
 
 def _ints(kind: pa.DataType, low: int, high: int) -> Any:
-    return lambda rng, n: pa.array([rng.randrange(low, high) for _ in range(n)], pa.int64()).cast(
-        kind
-    )
+    return lambda rng, n: pa.array(
+        [rng.randrange(low, high) for _ in range(n)], pa.int64()
+    ).cast(kind)
 
 
 def _ticks(kind: pa.DataType, low: int, high: int) -> Any:
     width = pa.int32() if kind.bit_width == 32 else pa.int64()
-    return lambda rng, n: pa.array([rng.randrange(low, high) for _ in range(n)], width).view(kind)
+    return lambda rng, n: pa.array([rng.randrange(low, high) for _ in range(n)], width).view(
+        kind
+    )
 
 
 def _texts(kind: pa.DataType) -> Any:
     words = ["", "a", "bé", "more than twelve bytes of it"]
-    return lambda rng, n: pa.array([rng.choice(words) for _ in range(n)], pa.string()).cast(kind)
+    return lambda rng, n: pa.array([rng.choice(words) for _ in range(n)], pa.string()).cast(
+        kind
+    )
 
 
 def _bytes(kind: pa.DataType) -> Any:
@@ -109,9 +113,7 @@ LEAVES: dict[str, Any] = {
         pa.bool8(), lambda rng, n: pa.array([rng.randrange(3) for _ in range(n)], pa.int8())
     ),
     "uuid": _extension(pa.uuid(), _width(16)),
-    "json": _extension(
-        pa.json_(pa.string()), _texts(pa.string())
-    ),
+    "json": _extension(pa.json_(pa.string()), _texts(pa.string())),
     "opaque": _extension(
         pa.opaque(pa.int8(), "t", "v"),
         lambda rng, n: pa.array([rng.randrange(9) for _ in range(n)], pa.int8()),
@@ -178,7 +180,9 @@ def _lengths(rng: random.Random, n: int) -> list[int]:
     return [rng.choice([0, 1, 1, 2]) for _ in range(n)]
 
 
-def _list(children: Any, rng: random.Random, n: int, nulls: float, kind: Any, offset: str) -> Any:
+def _list(
+    children: Any, rng: random.Random, n: int, nulls: float, kind: Any, offset: str
+) -> Any:
     ends = np.cumsum([rng.choice([0, 2]), *_lengths(rng, n)])
     values = make(children[0], rng, int(ends[-1]) + rng.choice([0, 1]), nulls)
     offsets = pa.py_buffer(ends.astype(offset))
@@ -383,9 +387,7 @@ def _read_list(array: pa.Array, width: str) -> list[Any]:
     else:
         values = reference(array.values)
     ends = _numbers(array, 1, width, extra=1)
-    return [
-        values[ends[i] : ends[i + 1]] if ok else None for i, ok in enumerate(_valid(array))
-    ]
+    return [values[ends[i] : ends[i + 1]] if ok else None for i, ok in enumerate(_valid(array))]
 
 
 def _read_list_view(array: pa.Array, width: str) -> list[Any]:

@@ -59,9 +59,7 @@ def run(target: str, first: int, last: int) -> list[str]:
         places = [line for line in lines if line.startswith("at ")]
         at = int(places[-1].split()[1]) if places else first
         tail = done.stderr.strip().splitlines()[-1:]
-        found.append(
-            f"{target} {at}: exit {done.returncode} {named(column_of(at)[0])} {tail}"
-        )
+        found.append(f"{target} {at}: exit {done.returncode} {named(column_of(at)[0])} {tail}")
         first = at + 1
     return found
 
@@ -167,7 +165,7 @@ def _canonical_time(value: Any) -> Any:
     if hasattr(value, "as_unit"):  # of pandas
         return None if value is None or value != value else value.as_unit("ns").value
     if isinstance(value, dt.datetime):
-        zone = None if value.tzinfo is None else dt.timezone.utc
+        zone = None if value.tzinfo is None else dt.UTC
         return (value - dt.datetime(1970, 1, 1, tzinfo=zone)) // one * 1000
     if isinstance(value, dt.date):
         return (value - dt.date(1970, 1, 1)) // one * 1000

@@ -34,9 +34,26 @@ from __future__ import annotations
 import importlib
 import re
 import weakref
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+import numpy as np
+
+from .._advice import names_of, way_out
 from ..errors import InvalidValueError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "FRAMEWORKS",
+    "LOADED",
+    "WRAPPER",
+    "Framework",
+    "by_name",
+    "of_object",
+    "of_sequence",
+    "way_out",
+]
 
 LOADED: dict[str, Any] = {}  # the modules of frameworks that were needed, by name
 
@@ -83,13 +100,13 @@ class Framework(NamedTuple):
     def _require(self, package: str, oldest: str = "") -> None:
         try:
             version = getattr(importlib.import_module(package), "__version__", "")
-        except ImportError as error:
+        except Exception as error:  # noqa: BLE001 -- a package that is broken raises anything
             why = f"which cannot be imported ({error})"
             self._refuse(package, why, error)
         if version and _numbers(version) < _numbers(oldest):
             self._refuse(package, f"of version {oldest} or newer, and {version} is installed")
 
-    def _refuse(self, package: str, why: str, cause: ImportError | None = None) -> NoReturn:
+    def _refuse(self, package: str, why: str, cause: Exception | None = None) -> NoReturn:
         msg = (
             f"{self.name} needs the package {package}, {why}; "
             f"install it with: pip install '{self.install}'"
@@ -163,31 +180,27 @@ FRAMEWORKS: tuple[Framework, ...] = (
             *("mmap.mmap", "multiprocessing.shared_memory.SharedMemory"),
             *("_ctypes.Array", "_ctypes.Structure", "_ctypes.Union", "_ctypes._SimpleCData"),
             *("_ctypes._Pointer", "_ctypes.CFuncPtr"),
+            *("pyarrow.lib.Buffer", "pyarrow.lib.ResizableBuffer", "pyarrow.lib.Tensor"),
         ),
         ("__buffer__",),  # from Python 3.12 on; before, only the object tells
     ),
 )
 
-_OPEN = (
-    "open the file it names: np.load(x, mmap_mode='r'), numpack.NumPack(x), "
-    "numpack.io.SafetensorsFile(x)"
-)
+# Objects that wrap an array of another framework, which takes their place.
+WRAPPER = Framework("wrapper", ("narwhals.", "keras."))
 
-# What people pass that is no array, and what to do about it: by names as in `Framework.types`.
-_WAYS_OUT = {
-    "builtins.dict": "share its values one by one, or make a table of them: pyarrow.table(x)",
-    "builtins.generator": "collect its values first: np.fromiter(x, dtype)",
-    "builtins.str": _OPEN,
-    "pathlib.PurePath": _OPEN,
-    "numpack.store.numpack.NumPack": "share one of its arrays: store.load(name, lazy=True)",
-    "h5py.": "read what you need of it first: x[...]",
-    "zarr.": "read what you need of it first: x[...]",
-    "dask.": "compute it first: x.compute()",
-    "awkward.": "pass awkward.to_arrow(x), or awkward.to_numpy(x) if it is regular",
-}
+# What arrays come from, and nothing goes to.
+_SEQUENCE = Framework("sequence")
+_DATASETS = Framework("datasets", ("datasets.",), (), ("pyarrow>=18",), "numpack[arrow]")
+
+_IN_SEQUENCES = frozenset({"numpy", "torch", "jax", "tensorflow", "cupy"})
 
 _BY_NAME = {framework.name: framework for framework in FRAMEWORKS}
-_BY_TYPE_NAME = {name: framework for framework in FRAMEWORKS for name in framework.types}
+_BY_TYPE_NAME = {
+    name: framework
+    for framework in (*FRAMEWORKS, WRAPPER, _DATASETS)
+    for name in framework.types
+}
 _BY_TYPE: weakref.WeakKeyDictionary[type, Framework] = weakref.WeakKeyDictionary()
 
 
@@ -211,19 +224,21 @@ def of_object(obj: object) -> Framework | None:
     return found
 
 
-def way_out(obj: object) -> str:
-    """Say what to do with an object that no framework claims."""
-    names = (name for base in type(obj).__mro__ for name in _names(base))
-    return next((_WAYS_OUT[name] for name in names if name in _WAYS_OUT), "pass np.asarray(x)")
+def of_sequence(values: Sequence[object]) -> Framework | None:
+    """Find what takes a list or tuple: of arrays alone it is one array of them all."""
+    if not values or not all(map(_is_array, values)):
+        return None
+    return _SEQUENCE
 
 
-def _names(kind: type) -> tuple[str, str]:
-    return f"{kind.__module__}.{kind.__qualname__}", f"{kind.__module__.partition('.')[0]}."
+def _is_array(value: object) -> bool:
+    owner = None if isinstance(value, np.generic) else of_object(value)
+    return owner is not None and owner.name in _IN_SEQUENCES
 
 
 def _claim(kind: type) -> Framework | None:
     for base in kind.__mro__:
-        for name in _names(base):
+        for name in names_of(base):
             if name in _BY_TYPE_NAME:
                 return _BY_TYPE_NAME[name]
     for framework in FRAMEWORKS:

@@ -47,8 +47,10 @@ def to_numpy(obj: Any) -> Plan[Array]:
     """Plan the way to the hub, by exactly this protocol; the array keeps the owner."""
     if _is_image(obj):
         return _of_image(obj)
-    shared = _of_struct(obj) if _has_only_struct(obj) else _of_dict(obj)
+    shared = _read(obj)
     obstacle = truth_obstacle(shared)
+    if _moves(obj, shared):
+        return _of_computed(obj, shared)
 
     def owned() -> Array:
         return own_copy(shared if obstacle is None else shared.view(np.uint8) != 0)
@@ -61,6 +63,48 @@ def to_numpy(obj: Any) -> Plan[Array]:
         independent=owned,
         obstacle=obstacle,
         stand_in=lambda: shared,
+    )
+
+
+def _read(obj: Any) -> Array:
+    return _of_struct(obj) if _has_only_struct(obj) else _of_dict(obj)
+
+
+def _moves(obj: Any, shared: Array) -> bool:
+    """Tell whether the interface is of other memory each time that it is asked for."""
+    if shared.size == 0 or "__array_interface__" in getattr(obj, "__dict__", ()):
+        return False
+    if _has_only_struct(obj):
+        return bool(np.asarray(_Struct(obj)).ctypes.data != shared.ctypes.data)
+    interface = obj.__array_interface__
+    data = interface.get("data")
+    if isinstance(data, tuple):
+        return bool(data[0] != shared.ctypes.data)
+    again = _memory_of(obj if data is None else data)
+    return bool(again.ctypes.data + interface.get("offset", 0) != shared.ctypes.data)
+
+
+def _of_computed(obj: Any, shared: Array) -> Plan[Array]:
+    """Plan to keep what one access computes: a write to it changes nothing of the object."""
+    given = f"{describe(shared)} of a {type(obj).__qualname__}"
+
+    def kept() -> Array:
+        values = _read(obj)
+        return aligned_copy(
+            values if truth_obstacle(values) is None else values.view("u1") != 0
+        )
+
+    return Plan(
+        direction="from array interface",
+        given=lambda: given,
+        nbytes=shared.nbytes,
+        result=kept,
+        independent=kept,
+        obstacle=Obstacle(
+            "it computes its values each time that it is asked for them",
+            "compute them once, and keep that: np.array(x)",
+        ),
+        outline=(shared.shape, shared.dtype),
     )
 
 

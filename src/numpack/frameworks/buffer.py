@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from .. import _dtypes
+from .._advice import objects_fix
 from .._leaving import leaving
 from .._memory import (
     aligned_empty,
@@ -48,7 +49,8 @@ def from_numpy(array: Array) -> Plan[memoryview]:
     """Plan the way from the hub to a `memoryview`, which keeps format and strides."""
     array = base_array(array, LABEL)
     if array.dtype.hasobject:
-        refuse("to buffer", describe(array), "its elements are references", _way_out(array))
+        fix = objects_fix(array) or _way_out(array)
+        refuse("to buffer", describe(array), "its elements are references", fix)
     swapped = None
     if not _has_format(array.dtype):
         swapped = representation_obstacle(array)

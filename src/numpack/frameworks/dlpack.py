@@ -6,11 +6,14 @@ Source: DLPack 1.1 (``dlpack.h``) and the Python specification of the array API 
 
 from __future__ import annotations
 
+import dataclasses
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from .. import _dtypes, _exchange
+from .._advice import objects_fix
 from .._description import HOST_DEVICES
 from .._doors import connect
 from .._export import Exporter, export
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._description import Description
-    from .._dtypes import Row
+    from .._dtypes import DType, Row
     from .._memory import Array
 
 T = TypeVar("T")
@@ -39,7 +42,13 @@ TO_OPTIONS = frozenset({"order"})
 # Their arrays never change, and their legacy capsules cannot say so.
 _IMMUTABLE = frozenset({"jax", "jaxlib"})
 
+_COMPUTED = Obstacle(
+    "its producer makes a copy each time that it is asked for its memory",
+    "copy it once, and keep that: numpack.io.from_dlpack(x, copy=True)",
+)
+
 _connected: set[type] = set()
+_steady: weakref.WeakSet[type] = weakref.WeakSet()  # those that were seen to share
 
 
 class DLPackBuffer(Exporter):
@@ -159,7 +168,7 @@ def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Arr
     ):
         return carry_out(owner.module().to_numpy(obj), copy)
     capsule = _capsule_of(obj)
-    if copy is None or copy is False:
+    if (copy is None or copy is False) and (obj is capsule or type(obj) in _steady):
         array = _exchange.take_capsule(capsule, readonly=_is_immutable(obj), given=obj)
         if array is not None:
             _connect(obj)
@@ -201,8 +210,25 @@ def _plan(obj: Any, capsule: object) -> Plan[Array]:
     about = _exchange.describe(capsule)
     if obj is capsule or about.on_host:
         readonly = about.readonly or _is_immutable(obj)
-        return _of_capsule(capsule, about, readonly=readonly, given=obj)
+        plan = _of_capsule(capsule, about, readonly=readonly, given=obj)
+        if obj is capsule or about.copied or 0 in about.shape or not _moves(obj, capsule):
+            return plan
+        return dataclasses.replace(plan, obstacle=_COMPUTED)
     return _of_device(obj, about)
+
+
+def _moves(obj: Any, capsule: object) -> bool:
+    """Tell whether a producer exports other memory each time, without announcing a copy."""
+    if isinstance(obj, Exporter):  # which maps a file again for each consumer
+        return False
+    try:
+        again = _request(obj, max_version=_exchange.MAX_VERSION)
+        moved = _exchange.borrow(capsule).ctypes.data != _exchange.borrow(again).ctypes.data
+    except Exception:  # noqa: BLE001 -- it exports once, which is no copy
+        return False
+    if not moved:
+        _steady.add(type(obj))
+    return bool(moved)
 
 
 def check_device(device: object) -> None:
@@ -271,9 +297,22 @@ def _row(array: Array) -> Row:
             "to DLPack",
             describe(array),
             "DLPack has no name for this dtype",
-            "export the bytes as array.view('i8') or array.view('u1'), or convert with astype",
+            objects_fix(array) or _way_out(array.dtype),
         )
     return row
+
+
+def _way_out(dtype: DType) -> str:
+    if dtype.kind in "mM":
+        return "pass the counts since 1970 or the durations as array.view('i8')"
+    if dtype.kind == "O":
+        return "convert it to numbers with array.astype(...) first"
+    if dtype.kind == "T":
+        return "encode the strings as numbers first"
+    if dtype.kind in "fc":
+        narrower = "complex128" if dtype.kind == "c" else "float64"
+        return f"round it yourself: array.astype(np.{narrower})"
+    return "export the bytes: np.frombuffer(array.tobytes(), 'u1')"
 
 
 def _request(obj: Any, **keywords: Any) -> object:

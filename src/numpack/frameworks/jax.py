@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _dtypes, _exchange
+from .._advice import objects_fix
 from .._leaving import leaving
 from .._memory import (
     aligned_copy,
@@ -120,7 +121,8 @@ def _jax_row(array: Array, wanted: DType) -> Row:
     """Find the dtype in JAX, or refuse: JAX would narrow it without a word."""
     row = _dtypes.of_numpy(wanted)
     if row is None or row.numpy in _WITHOUT_ARRAYS or not hasattr(jnp, _name(row)):
-        refuse("to JAX", describe(array), "JAX has no such dtype", _way_out(array.dtype))
+        fix = objects_fix(array) or _way_out(array.dtype)
+        refuse("to JAX", describe(array), "JAX has no such dtype", fix)
     narrowed = jax.dtypes.canonicalize_dtype(row.dtype)
     if narrowed != row.dtype:
         refuse(
@@ -204,7 +206,8 @@ def _packing_obstacle(row: Row, size: int) -> Obstacle | None:
 
 def _way_out(dtype: DType) -> str:
     if dtype.kind in "mM":
-        return "pass the counts since 1970 or the durations as array.view('i8')"
+        wide = "after jax.config.update('jax_enable_x64', True)"
+        return f"pass the counts since 1970 or the durations as array.view('i8'), {wide}"
     return "convert it to numbers that JAX has with array.astype(...) first"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from onnxruntime import OrtValue, __version__
 
 from .. import _dtypes
+from .._advice import objects_fix
 from .._export import export
 from .._leaving import leaving, unprotected
 from .._memory import (
@@ -119,7 +120,7 @@ def _onnx_row(array: Array) -> Row:
     row = _dtypes.of_numpy(array.dtype)
     if row is None or not _is_known(_NUMBERS.get(row.numpy, 0)):
         given, why = describe(array), "no OrtValue holds this dtype"
-        refuse(f"to {LABEL}", given, why, _way_out(array.dtype))
+        refuse(f"to {LABEL}", given, why, objects_fix(array) or _way_out(array.dtype))
     return row
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import _dtypes
+from .._advice import objects_fix
 from .._leaving import leaving
 from .._memory import (
     aligned_copy,
@@ -130,7 +131,9 @@ def _tensorflow_row(array: Array) -> Row:
     row = _dtypes.of_numpy(array.dtype)
     if row is None or not _is_known(row.dtype):
         why = "TensorFlow has no such dtype"
-        refuse("to TensorFlow", describe(array), why, _way_out(array.dtype))
+        refuse(
+            "to TensorFlow", describe(array), why, objects_fix(array) or _way_out(array.dtype)
+        )
     return row
 
 

@@ -10,6 +10,7 @@ from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .. import _dtypes
+from .._advice import objects_fix
 from .._doors import Memory, connect
 from .._leaving import leaving, unprotected
 from .._memory import (
@@ -177,7 +178,7 @@ def _torch_row(array: Array) -> Row:
     row = _dtypes.of_numpy(array.dtype)
     if row is None or row.torch is None:
         why = "torch has no such dtype"
-        refuse("to torch", describe(array), why, _way_out(array.dtype))
+        refuse("to torch", describe(array), why, objects_fix(array) or _way_out(array.dtype))
     return row
 
 

@@ -77,7 +77,13 @@ def to_numpy(
         plan = _converted(variable)
     else:
         plan = _handed_on(variable, nulls)
-    return dataclasses.replace(plan, direction="from xarray", given=lambda: _describe(obj))
+        return dataclasses.replace(plan, direction="from xarray", given=lambda: _describe(obj))
+    plan = dataclasses.replace(plan, direction="from xarray", given=lambda: _describe(obj))
+    if nulls == "convert":
+        return plan
+    from .pandas.inward import hiding  # noqa: PLC0415 -- where NaN and NaT count as missing
+
+    return hiding(plan, variable.values, nulls)
 
 
 def _blank(shape: tuple[int, ...], dims: Any, coords: Any) -> xr.DataArray:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
+from .._foreign import OWN, translate
 from .._memory import aligned_copy, alignment_obstacle, foreseen
-from .._policy import Plan, Route, Step, carry_out, check_copy, refuse, wrong_type
+from .._policy import Obstacle, Plan, Route, Step, carry_out, check_copy, refuse, wrong_type
 from .._quick import sharing
 from ..errors import UnsupportedError, WrongTypeError, ZeroCopyError
-from ..frameworks import Framework, by_name, of_object, way_out
+from ..frameworks import WRAPPER, Framework, by_name, of_object, of_sequence, way_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _OVER_NUMPY = frozenset({"layout", "type"})  # options that lead over NumPy
+_NAMED = frozenset({"pandas", "polars", "xarray"})  # whose one-dimensional arrays have names
 _CASTS = frozenset({"dtype", "type"})  # options that ask for another dtype
+
+
+class _Inherited(str):
+    """The name of a source, which its target takes where it has a place for it."""
+
+    __slots__ = ()
 
 
 @sharing
@@ -65,8 +77,18 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     array([7., 1., 2., 3.], dtype=float32)
     """
     check_copy(copy)
-    source, sink = _source(x), by_name(target)
-    leaving, arriving = _split(options, source, sink)
+    try:
+        return _share(x, target, copy, options)
+    except OWN:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- Rust's panics are no `Exception`
+        translate(error, f"to {target}", x)
+
+
+def _share(x: Any, target: str, copy: bool | None, options: dict[str, Any]) -> Any:
+    sink = by_name(target)
+    x, source = _source(x)
+    leaving, arriving = _split(x, options, source, sink)
     x = _selected(x, source, leaving)
     straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
     if straight is not None:
@@ -75,7 +97,6 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
     first: Plan[Any] = source.module().to_numpy(x, **leaving)
     if sink.name == "numpy":
         return carry_out(first, copy)
-    arrive = sink.module().from_numpy
     if copy is not None and not copy and first.obstacle is not None:
         with contextlib.suppress(ZeroCopyError):  # the first step's own is raised below
             _second(first, sink, arriving)  # may refuse, which is so under every policy
@@ -83,8 +104,8 @@ def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> A
         array = carry_out(first, copy)
         return carry_out(_onward(array, first, sink, arriving), copy)
     if first.obstacle is None:
-        return arrive(first.result(), **arriving).independent()
-    return arrive(first.independent(), **arriving).result()
+        return _arrive(first.result(), first, sink, arriving).independent()
+    return _arrive(first.independent(), first, sink, arriving).result()
 
 
 def explain(x: Any, target: str, **options: Any) -> Route:
@@ -129,27 +150,54 @@ def explain(x: Any, target: str, **options: Any) -> Route:
     >>> route.fix
     'pass type=pa.bool8() to share the bytes'
     """
-    _refuse_single_use(x)
-    source, sink = _source(x), by_name(target)
-    leaving, arriving = _split(options, source, sink)
+    source, sink, direction = None, by_name(target), f"to {target}"
     steps: list[Step] = []
-    direction = f"from {source.module().LABEL}"
     try:
-        x = _selected(x, source, leaving)
-        straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
-        if straight is not None:
-            return Route.of(source.name, sink.name, (Step.of(straight),))
-        _refuse_lost_zone(x, source, sink, arriving)
-        first: Plan[Any] = source.module().to_numpy(x, **leaving)
-        if source.name != "numpy" or sink.name == "numpy" or first.obstacle is not None:
-            steps.append(Step.of(first))
-        if sink.name != "numpy":
+        x, source = _source(x)
+        _refuse_single_use(x)
+        direction = f"from {source.module().LABEL}"
+        leaving, arriving = _split(x, options, source, sink)
+        for step in _steps(x, source, sink, leaving, arriving):
+            steps.append(step)
             direction = f"to {sink.module().LABEL}"
-            steps.append(Step.of(_second(first, sink, arriving)))
     except UnsupportedError as error:
         way = error.direction or direction
         steps.append(Step(way, "refused", reason=error.reason, fix=error.fix))
-    return Route.of(source.name, sink.name, tuple(steps))
+    except ZeroCopyError as error:  # of a producer, as nothing here forbids a copy
+        steps.append(Step(direction, "refused", reason=str(error), fix="pass a copy of it"))
+    except OWN:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- Rust's panics are no `Exception`
+        steps.append(_failed(error, direction, x))
+    return Route.of("object" if source is None else source.name, sink.name, tuple(steps))
+
+
+def _steps(
+    x: Any,
+    source: Framework,
+    sink: Framework,
+    leaving: dict[str, Any],
+    arriving: dict[str, Any],
+) -> Iterator[Step]:
+    x = _selected(x, source, leaving)
+    straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
+    if straight is not None:
+        yield Step.of(straight)
+        return
+    _refuse_lost_zone(x, source, sink, arriving)
+    first: Plan[Any] = source.module().to_numpy(x, **leaving)
+    if source.name != "numpy" or sink.name == "numpy" or first.obstacle is not None:
+        yield Step.of(first)
+    if sink.name != "numpy":
+        yield Step.of(_second(first, sink, arriving))
+
+
+def _failed(error: BaseException, direction: str, given: object) -> Step:
+    """Describe the refusal that `share` raises for an exception of another library."""
+    try:
+        translate(error, direction, given)
+    except UnsupportedError as own:
+        return Step(direction, "refused", reason=own.reason, fix=own.fix)
 
 
 def _selected(x: Any, source: Framework, leaving: dict[str, Any]) -> Any:
@@ -197,22 +245,41 @@ def _straight(
         plan: Plan[Any] | None = arrivals[bridge](
             first.result() if first else crossing, **arriving
         )
+        if plan is not None and first is not None:
+            return _computed(first, plan, functools.partial(arrivals[bridge], **arriving)), x
         if plan is not None:
-            return (plan if first is None else _computed(first, plan)), x
+            return plan, x
         if _is_single_use(x):
             x = crossing
     return None, x
 
 
-def _computed(first: Plan[Any], then: Plan[Any]) -> Plan[Any]:
-    """Tell of what had to be made before it could cross, which then belongs to nobody else."""
+def _computed(first: Plan[Any], then: Plan[Any], arrive: Callable[[Any], Any]) -> Plan[Any]:
+    """Plan what had to be made before it could cross.
+
+    What the first step makes of nothing but copies belongs to nobody else; where it makes
+    only a part, `independent` makes all.
+    """
+    independent = then.result
+    if first.independent is not first.result:
+
+        def independent() -> Any:
+            return arrive(first.independent()).result()
+
+    obstacle, nbytes = first.obstacle, first.nbytes
+    if obstacle is None:
+        obstacle, nbytes = then.obstacle, then.nbytes
+    elif then.obstacle is not None:
+        why = f"{obstacle.why}, and {then.obstacle.why}"
+        obstacle = Obstacle(why, f"{obstacle.fix}; {then.obstacle.fix}")
+        nbytes += then.nbytes
     return dataclasses.replace(
         then,
         direction=first.direction,
         given=first.given,
-        nbytes=first.nbytes,
-        obstacle=first.obstacle,
-        independent=then.result,
+        nbytes=nbytes,
+        obstacle=obstacle,
+        independent=independent,
     )
 
 
@@ -232,13 +299,28 @@ def _onward(
     Where a copy came to lie is luck, and nobody else has it: what only stands in the way for
     that reason is mended by moving it, and is no second copy that a user could avoid.
     """
-    arrive = sink.module().from_numpy
-    plan: Plan[Any] = arrive(array, **arriving)
+    plan = _arrive(array, first, sink, arriving)
     settled = array.flags.c_contiguous and alignment_obstacle(array) is None
     if first.obstacle is None or plan.obstacle is None or settled or array.dtype.hasobject:
         return plan
-    moved: Plan[Any] = arrive(aligned_copy(array), **arriving)
+    moved = _arrive(aligned_copy(array), first, sink, arriving)
     return plan if moved.obstacle is not None else moved
+
+
+def _arrive(
+    array: Any, first: Plan[Any], sink: Framework, arriving: dict[str, Any]
+) -> Plan[Any]:
+    """Plan the way to the target; a refusal of objects names the source's own fix."""
+    if array.ndim != 1 and isinstance(arriving.get("name"), _Inherited):
+        arriving = {k: v for k, v in arriving.items() if k != "name"}  # what has columns
+    try:
+        plan: Plan[Any] = sink.module().from_numpy(array, **arriving)
+    except UnsupportedError as error:
+        fix = first.regular() if first.regular and array.dtype.kind == "O" else ""
+        if not fix:
+            raise
+        refuse(error.direction, first.given(), error.reason, fix)
+    return plan
 
 
 def _refuse_single_use(x: object) -> None:
@@ -253,9 +335,15 @@ def _is_single_use(x: object) -> bool:
     return hasattr(x, "__arrow_c_stream__") and not again
 
 
-def _source(x: object) -> Framework:
+def _source(x: Any) -> tuple[Any, Framework]:
+    """Find the framework of an object, or of what the object wraps."""
     framework = of_object(x)
-    if framework is None:
+    if framework is WRAPPER:
+        x = framework.module().unwrap(x)
+        framework = of_object(x)
+    elif framework is None and isinstance(x, list | tuple):
+        framework = of_sequence(x)
+    if framework is None or framework is WRAPPER:
         wrong_type(
             "share",
             "an array of a framework that it knows, or an object with __dlpack__ or "
@@ -263,11 +351,11 @@ def _source(x: object) -> Framework:
             x,
             way_out(x),
         )
-    return framework
+    return x, framework
 
 
 def _split(
-    options: dict[str, Any], source: Framework, sink: Framework
+    x: Any, options: dict[str, Any], source: Framework, sink: Framework
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give each option to the framework that takes it."""
     from_options: frozenset[str] = source.module().FROM_OPTIONS
@@ -284,4 +372,8 @@ def _split(
         raise WrongTypeError(msg)
     leaving = {k: v for k, v in options.items() if k in from_options and k not in to_options}
     arriving = {k: v for k, v in options.items() if k in to_options}
+    if source.name in _NAMED and sink.name in _NAMED and "name" not in arriving:
+        name = options.get("column", getattr(x, "name", None))
+        if isinstance(name, str) and name and "schema" not in arriving:
+            arriving["name"] = _Inherited(name)
     return leaving, arriving

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from .._foreign import OWN, guarded, translate
 from .._policy import carry_out, check_copy, wrong_type
 from .._quick import giving, keeping, taking, taking_column
 from ..frameworks import by_name, of_object
@@ -130,10 +131,16 @@ def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -
     >>> a.ctypes.data == t.data_ptr()
     True
     """
-    return receive(capsule, device=device, copy=copy)
+    try:
+        return receive(capsule, device=device, copy=copy)
+    except OWN:
+        raise
+    except BaseException as error:  # noqa: BLE001 -- Rust's panics are no `Exception`
+        translate(error, "from DLPack", capsule)
 
 
 @giving("torch")
+@guarded("to torch")
 def numpy_to_torch_zero_copy(
     array: Array, *, device: Any = None, copy: bool | None = None
 ) -> torch.Tensor:
@@ -188,6 +195,7 @@ def numpy_to_torch_zero_copy(
 
 
 @taking("torch")
+@guarded("from torch")
 def torch_to_numpy_zero_copy(tensor: torch.Tensor, *, copy: bool | None = None) -> Array:
     """Make an array over the memory of a tensor.
 
@@ -233,6 +241,7 @@ def torch_to_numpy_zero_copy(tensor: torch.Tensor, *, copy: bool | None = None) 
 
 
 @giving("arrow")
+@guarded("to Arrow")
 def numpy_to_arrow_zero_copy(
     array: Array,
     *,
@@ -288,6 +297,7 @@ def numpy_to_arrow_zero_copy(
 
 
 @taking("arrow")
+@guarded("from Arrow")
 def arrow_to_numpy_zero_copy(
     arrow_array: Any, *, nulls: str = "convert", copy: bool | None = None
 ) -> Array:
@@ -340,6 +350,7 @@ def arrow_to_numpy_zero_copy(
 
 
 @taking_column
+@guarded("from Arrow")
 def table_to_numpy_zero_copy(
     table: Any,
     column: str | int | None = None,

@@ -7,21 +7,23 @@ Arrow on its way is in `bridge`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from ..._advice import way_out
 from ..._doors import connect, connect_table
-from ..._policy import refuse, wrong_type
+from ..._policy import Obstacle, Plan, refuse, wrong_type
 from .bridge import Columns, over
 from .inward import plan_array
 from .outward import plan_arrow
 from .table import as_table, names, zone_of
 from .table import column as select
+from .views import addresses, nbytes
 
 if TYPE_CHECKING:
     from ..._memory import Array
-    from ..._policy import Plan
 
 __all__ = [
     "FROM_OPTIONS",
@@ -67,18 +69,56 @@ def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
     """Plan the way to the hub from an Arrow array, or a table's column, of any library."""
+    found = as_table(obj) if column is not None else _imported(obj)
+    converted = _converts(obj, found)
     if column is not None:
-        obj = select(as_table(obj), column)
-    return plan_array(_imported(obj), nulls)
+        found = select(found, column)
+    plan = plan_array(found, nulls)
+    return plan if not converted else dataclasses.replace(plan, obstacle=_CONVERTED)
 
 
-def _departing(obj: Any) -> Columns:
+def _departing(obj: Any) -> Columns | Plan[Columns]:
     if isinstance(obj, pa.Table | pa.RecordBatch):
         return obj
     found = _imported(obj)
-    if pa.types.is_struct(found.type) and not isinstance(obj, pa.Array | pa.ChunkedArray):
-        return as_table(found)  # so the PyCapsule interface streams tables
-    return found
+    if isinstance(obj, pa.Array | pa.ChunkedArray):
+        return found
+    converted = _converts(obj, found)
+    if pa.types.is_struct(found.type):
+        found = as_table(found)  # so the PyCapsule interface streams tables
+    return found if not converted else _made(obj, found)
+
+
+_CONVERTED = Obstacle(
+    "its library converts it to Arrow each time that it is asked",
+    "convert it once, and keep that: pyarrow.table(x) or pyarrow.array(x)",
+)
+
+
+def _made(obj: Any, columns: Columns) -> Plan[Columns]:
+    """Plan columns that were converted just now, and so belong to nobody else."""
+
+    def made() -> Columns:
+        return columns
+
+    return Plan(
+        direction="from Arrow",
+        given=lambda: type(obj).__name__,
+        nbytes=nbytes(columns),
+        result=made,
+        independent=made,
+        obstacle=_CONVERTED,
+    )
+
+
+def _converts(obj: Any, found: Columns) -> bool:
+    """Tell whether an object of another library exports other buffers each time."""
+    if isinstance(obj, pa.Table | pa.RecordBatch | pa.Array | pa.ChunkedArray):
+        return False
+    if not hasattr(obj, "__arrow_c_array__") and not hasattr(obj, "__len__"):
+        return False  # a stream, which is read once
+    again = as_table(obj) if isinstance(found, pa.Table | pa.RecordBatch) else _imported(obj)
+    return addresses(found) != addresses(again)
 
 
 def _arriving(columns: Columns) -> Plan[Columns]:
@@ -119,4 +159,4 @@ def _imported(obj: Any) -> pa.Array | pa.ChunkedArray:
     except pa.ArrowException as error:
         given, why = type(obj).__name__, f"pyarrow cannot import it ({error})"
         refuse("from Arrow", given, why, "convert it with its own library first")
-    wrong_type("arrow_to_numpy_zero_copy", _EXPECTED, obj, "pass pyarrow.array(x)")
+    wrong_type("arrow_to_numpy_zero_copy", _EXPECTED, obj, way_out(obj))

@@ -15,11 +15,11 @@ from ..._memory import order_obstacle
 from ..._policy import Obstacle, Plan, refuse, wrong_type
 from ..._policy import describe as describe_array
 from ...errors import InvalidValueError, UnsupportedError
+from .foreign import guarded
 from .inward import plan_array
 from .outward import plan_arrow
 from .rewrite import Rewriting
 from .table import as_table
-from .foreign import guarded
 from .table import column as select
 from .views import nbytes as bytes_of
 

@@ -195,7 +195,7 @@ def _refuse_distant_times(array: pa.Array) -> None:
         if not pa.types.is_temporal(kind) or pa.types.is_interval(kind):
             continue
         low, high = _reach(kind)
-        width = pa.int32() if kind.bit_width == 32 else pa.int64()  # noqa: PLR2004 -- bits
+        width = pa.int32() if kind.bit_width == 32 else pa.int64()
         bounds = pc.min_max(part.cast(width)).as_py()
         _refuse_lost_nanoseconds(array, part)
         if bounds["min"] is not None and not low <= bounds["min"] <= bounds["max"] <= high:
@@ -267,6 +267,21 @@ def _children(array: pa.Array) -> list[pa.Array]:
         return fields
     rows = pa.array(np.flatnonzero(~hidden))
     return [field.take(rows) for field in fields]
+
+
+def regular(source: pa.Array | pa.ChunkedArray) -> str:
+    """Return how to keep a column of lists as rows of numbers, if they are of one length."""
+    kind = source.type
+    name = "array.drop_null()" if source.null_count else "array"
+    if pa.types.is_fixed_size_list(kind):
+        return f"drop its null rows first: {name}" if source.null_count else ""
+    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+        return ""
+    found = pc.min_max(pc.list_value_length(source)).as_py()
+    if found["min"] is None or found["min"] != found["max"]:
+        return ""
+    wanted = f"pyarrow.list_(array.type.value_type, {found['min']})"
+    return f"keep its rows as fixed-size lists: {name}.cast({wanted})"
 
 
 def describe(source: pa.Array | pa.ChunkedArray) -> str:

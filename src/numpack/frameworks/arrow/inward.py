@@ -10,7 +10,7 @@ import pyarrow as pa
 from ..._memory import aligned_copy, aligned_empty
 from ..._policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
-from .convert import conversion, describe, is_written_out, nothing, written_out
+from .convert import conversion, describe, is_written_out, nothing, regular, written_out
 from .views import mask, nbytes, null_count, own_mask, shareable, view, without_nulls
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
         independent=lambda: _writable(convert()),
         obstacle=obstacle,
         outline=outline,
+        regular=lambda: regular(source),
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..._memory import Array
 
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 -- of times without a zone
+_EPOCH = dt.datetime(1970, 1, 1)
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 _PLAIN: dict[type, str] = {each: each.__name__ for each in (bool, int, float, str, bytes)}
 _STRINGS = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
@@ -237,7 +237,7 @@ def _since_epoch(value: Any) -> int | None:
         return None
     if hasattr(value, "to_datetime64"):  # of pandas
         return _count(value.to_datetime64())
-    start = _EPOCH if value.tzinfo is None else _EPOCH.replace(tzinfo=dt.timezone.utc)
+    start = _EPOCH if value.tzinfo is None else _EPOCH.replace(tzinfo=dt.UTC)
     return _length(value - start)
 
 

@@ -72,7 +72,7 @@ def storage(kind: pa.DataType) -> pa.DataType | None:
 
 def wide_decimal(kind: pa.DataType) -> pa.DataType | None:
     """Return the decimal of 128 bits in place of one of 32 or 64."""
-    if pa.types.is_decimal(kind) and kind.bit_width < 128:  # noqa: PLR2004 -- the name says so
+    if pa.types.is_decimal(kind) and kind.bit_width < 128:
         return pa.decimal128(kind.precision, kind.scale)
     return None
 
@@ -133,11 +133,11 @@ class Rewriting:
         kind = array.type
         takable = Rewriting(_takable(self.rule))
         if pa.types.is_dictionary(kind):
-            return takable._array(array.dictionary, parents).take(array.indices)  # noqa: SLF001 -- its own
+            return takable._array(array.dictionary, parents).take(array.indices)
         if pa.types.is_run_end_encoded(kind):
-            return takable._array(array.values, parents).take(_runs(array))  # noqa: SLF001 -- its own
+            return takable._array(array.values, parents).take(_runs(array))
         rows, ends = _view_rows(array)
-        values = takable._array(array.values, (*parents, other)).take(rows)  # noqa: SLF001 -- its own
+        values = takable._array(array.values, (*parents, other)).take(rows)
         made = _with_fields(other, [other.value_field.with_type(values.type)])
         return pa.Array.from_buffers(made, len(array), [bitmap(array), ends], children=[values])
 

@@ -91,6 +91,19 @@ def nbytes(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -> i
     return used
 
 
+def addresses(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -> list[int]:
+    """List where the buffers lie that hold something."""
+    if isinstance(columns, pa.Table | pa.RecordBatch):
+        return [place for column in columns.columns for place in addresses(column)]
+    chunks = columns.chunks if isinstance(columns, pa.ChunkedArray) else [columns]
+    return [
+        buffer.address
+        for chunk in chunks
+        for buffer in chunk.buffers()
+        if buffer and buffer.size
+    ]
+
+
 def mask(array: pa.Array) -> Array:
     """Unpack the validity bitmaps: true where a value, or the list around it, is null."""
     kind = array.type

@@ -6,12 +6,13 @@ The two directions are in `inward` and `outward`, what stays Arrow on its way is
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..._policy import check_nulls
-from ...errors import MissingDependencyError
+from ...errors import InvalidValueError, MissingDependencyError
 from .. import by_name
 from ..numpy import base_array
 from .inward import plan_frame, plan_values, select
@@ -25,21 +26,31 @@ if TYPE_CHECKING:
 
 LABEL = "pandas"
 FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"dtype_backend"})
+TO_OPTIONS = frozenset({"dtype_backend", "name"})
 
 
 def from_numpy(
-    array: Array, *, dtype_backend: str | None = None
+    array: Array, *, dtype_backend: str | None = None, name: Hashable | None = None
 ) -> Plan[pd.Series | pd.DataFrame]:
     """Plan the way from the hub: a Series of 1-D, a frame of 2-D.
 
-    `dtype_backend` is ``"pyarrow"`` for a Series of an ``ArrowDtype``.
+    `dtype_backend` is ``"pyarrow"`` for a Series of an ``ArrowDtype``, `name` that of a Series.
     """
     check_backend(dtype_backend)
     array = base_array(array, LABEL, masks=True)
-    if dtype_backend is not None:
-        return _columns().from_values(array)  # type: ignore[no-any-return]
-    return plan_pandas(array)
+    plan = plan_pandas(array) if dtype_backend is None else _columns().from_values(array)
+    if name is not None and array.ndim != 1:
+        msg = f"name= is of a Series, and {array.ndim} dimensions make a frame of columns"
+        raise InvalidValueError(msg)
+    return plan if name is None else _named(plan, name)
+
+
+def _named(plan: Plan[Any], name: Hashable) -> Plan[Any]:
+    return dataclasses.replace(
+        plan,
+        result=lambda: plan.result().rename(name),
+        independent=lambda: plan.independent().rename(name),
+    )
 
 
 def to_numpy(
@@ -49,7 +60,8 @@ def to_numpy(
     check_nulls(nulls)
     if column is not None:
         obj = select(obj, column)
-    return plan_frame(obj) if isinstance(obj, pd.DataFrame) else plan_values(obj, nulls)
+    plan = plan_frame if isinstance(obj, pd.DataFrame) else plan_values
+    return plan(obj, nulls)
 
 
 def _departing(obj: Any) -> Any:
@@ -59,12 +71,15 @@ def _departing(obj: Any) -> Any:
         return None
 
 
-def _arriving(columns: Any, *, dtype_backend: str | None = None) -> Plan[Any] | None:
+def _arriving(
+    columns: Any, *, dtype_backend: str | None = None, name: Hashable | None = None
+) -> Plan[Any] | None:
     """Take tables, which the hub has not, and single columns where Arrow is asked for."""
     check_backend(dtype_backend)
-    if dtype_backend is None and not hasattr(columns, "schema"):
-        return _columns().zoned(columns)  # type: ignore[no-any-return]
-    return _columns().arriving(columns)  # type: ignore[no-any-return]
+    whole = hasattr(columns, "schema")
+    arrive = _columns().arriving if whole or dtype_backend else _columns().zoned
+    plan: Plan[Any] | None = arrive(columns)
+    return plan if plan is None or name is None or whole else _named(plan, name)
 
 
 def _columns() -> Any:

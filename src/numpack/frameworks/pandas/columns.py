@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..._policy import Plan, refuse
-from ..arrow.bridge import Columns, by_arrow
+from ..._policy import Obstacle, Plan, refuse
+from ...errors import UnsupportedError
+from ..arrow.bridge import Columns, by_arrow, over
 from ..arrow.bridge import describe as describe_columns
 from ..arrow.foreign import guarded
-from ..arrow.inward import plan_array
 from ..arrow.intake import Intake
+from ..arrow.inward import plan_array
 from ..arrow.outward import plan_arrow
 from ..arrow.rewrite import unviewed
 from ..arrow.table import zone_of
-from .inward import MASKED, describe, parts
+from ..arrow.views import nbytes as bytes_of
+from .inward import MASKED, describe, parts, plan_values
 from .outward import check_dimensions
 
 if TYPE_CHECKING:
@@ -31,8 +34,7 @@ def departing(obj: Any) -> Columns | Plan[Columns] | None:
         kinds = set(obj.dtypes)
         if all(isinstance(kind, np.dtype) for kind in kinds) and len(kinds) < 2:
             return None
-        columns = [_column(name, obj.iloc[:, i]) for i, name in enumerate(obj.columns)]
-        return pa.Table.from_arrays(columns, names=list(map(str, obj.columns)))
+        return _table(obj)
     array = obj.array if isinstance(obj, pd.Series) else obj
     if isinstance(array, pd.Index) and not isinstance(array, pd.MultiIndex):
         array = array.array
@@ -41,8 +43,11 @@ def departing(obj: Any) -> Columns | Plan[Columns] | None:
     if isinstance(array, pd.arrays.DatetimeArray) and array.tz is not None:
         plan = _zoned_plan(obj, array)
         return plan.result() if plan.obstacle is None else plan
-    if isinstance(array, MASKED) and array.dtype.kind != "b" and array.isna().any():
-        return _shared(obj, *_memory(array))
+    if isinstance(array, MASKED) and array.isna().any():
+        return _nullable(obj, array)
+    if isinstance(array, pd.Categorical) and (np.asarray(array.codes) < 0).any():
+        with contextlib.suppress(UnsupportedError):  # NumPy may hold what Arrow has not
+            return _decoded(_coded(None, obj, array))
     return None
 
 
@@ -122,17 +127,95 @@ def _held(columns: Columns) -> pd.Series | pd.DataFrame:
     return frame
 
 
-def _column(name: object, column: pd.Series) -> pa.Array | pa.ChunkedArray:
+def _nullable(obj: Any, array: Any) -> pa.Array | Plan[pa.Array]:
+    plan = plan_arrow(_memory(array), "flat", None)
+    if plan.obstacle is None:
+        return plan.result()
+    return dataclasses.replace(plan, direction="from pandas", given=lambda: describe(obj))
+
+
+def _table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
+    """Give a table over the memory of a frame, or a plan of one where columns are copied."""
+    plans = [_column(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
+    names = list(map(str, frame.columns))
+    moved = [plan for plan in plans if plan.obstacle is not None]
+
+    def made() -> pa.Table:
+        return pa.Table.from_arrays([plan.result() for plan in plans], names=names)
+
+    if not moved:
+        return made()
+    copied = next(i for i, plan in enumerate(plans) if plan.obstacle is not None)
+    why, _ = moved[0].obstacle or ("", "")
+    obstacle = Obstacle(f"column {frame.columns[copied]!r}: {why}", _ALONE)
+    return Plan(
+        direction="from pandas",
+        given=lambda: describe(frame),
+        nbytes=sum(plan.nbytes for plan in moved),
+        result=made,
+        independent=lambda: pa.Table.from_arrays(
+            [plan.independent() for plan in plans], names=names
+        ),
+        obstacle=obstacle,
+    )
+
+
+def _column(name: object, column: pd.Series) -> Plan[Any]:
+    """Plan a column of a frame as Arrow has it; refuse, by its name, what Arrow has not."""
     array = column.array
     if isinstance(array, pd.arrays.ArrowExtensionArray):
-        return array.__arrow_array__()
+        return over(array.__arrow_array__(), "Arrow", lambda found: found)
     if isinstance(array, pd.arrays.DatetimeArray) and array.tz is not None:
-        return _shared(column, *_times(column, array), name)
-    if isinstance(array, MASKED):
-        return _shared(column, *_memory(array), name)
-    if isinstance(column.dtype, np.dtype):
-        return _shared(column, column.to_numpy(), None, name)
-    refuse("from pandas", describe(column), f"column {name!r} is not Arrow's", _ALONE)
+        values, wanted = _times(column, array)
+    elif isinstance(array, MASKED):
+        values, wanted = _memory(array), None
+    elif isinstance(array, pd.Categorical):
+        return _coded(name, column, array)
+    elif isinstance(column.dtype, np.dtype):
+        values, wanted = column.to_numpy(), None
+    elif isinstance(array, pd.arrays.StringArray):
+        plan = plan_values(column, "convert")
+        values, wanted = plan.result(), pa.large_string()
+    else:
+        refuse("from pandas", describe(column), f"column {name!r} is not Arrow's", _ALONE)
+    try:
+        return plan_arrow(values, "flat", wanted)
+    except UnsupportedError as error:
+        refuse("from pandas", describe(column), f"column {name!r}: {error.reason}", _ALONE)
+
+
+def _coded(name: object, column: pd.Series, array: pd.Categorical) -> Plan[Any]:
+    """Plan a dictionary: the codes of categories, of which the missing ones are masked."""
+    codes = np.asarray(array.codes)
+    kinds = _column(name, pd.Series(array.categories)).independent()
+    hidden = np.ma.MaskedArray(codes, mask=codes < 0, copy=False)
+    indices = plan_arrow(hidden if (codes < 0).any() else codes, "flat", None)
+
+    def made() -> pa.Array:
+        return pa.DictionaryArray.from_arrays(
+            indices.independent(), kinds, ordered=bool(array.ordered)
+        )
+
+    why = "its categories are written out as Arrow's"
+    return Plan(
+        direction="from pandas",
+        given=lambda: describe(column),
+        nbytes=codes.nbytes + bytes_of(kinds),
+        result=made,
+        independent=made,
+        obstacle=Obstacle(why, _ALONE),
+    )
+
+
+def _decoded(coded: Plan[Any]) -> Plan[Any]:
+    """Plan the values of a dictionary by themselves, as they are where none is missing."""
+
+    def made() -> pa.Array:
+        return coded.result().dictionary_decode()
+
+    why = "its values are codes"
+    obstacle = Obstacle(why, "pass the codes and categories of .array")
+    return dataclasses.replace(coded, result=made, independent=made, obstacle=obstacle)
 
 
 _ALONE = (
@@ -140,18 +223,6 @@ _ALONE = (
 )
 
 
-def _memory(array: Any) -> tuple[Array, None]:
+def _memory(array: Any) -> Array:
     values, mask = parts(array)
-    return np.ma.MaskedArray(values, mask=mask, copy=False), None
-
-
-def _shared(
-    column: Any, values: Array, wanted: pa.DataType | None, name: object = None
-) -> pa.Array:
-    """View as Arrow, or refuse: nobody could tell of a copy that is made on the way out."""
-    plan = plan_arrow(values, "flat", wanted)
-    if plan.obstacle is None:
-        return plan.result()
-    why = plan.obstacle.why if name is None else f"column {name!r}: {plan.obstacle.why}"
-    fix = "pass nulls='mask'" if name is None else _ALONE
-    refuse("from pandas", describe(column), why, fix)
+    return np.ma.MaskedArray(values, mask=mask, copy=False)

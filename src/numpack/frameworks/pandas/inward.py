@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..._advice import way_out
 from ..._columns import position
-from ..._memory import aligned_copy, aligned_empty
+from ..._memory import aligned_copy, aligned_empty, foreseen
 from ..._policy import MASK_OR_FILL, Obstacle, Plan, refuse, wrong_type
 from ...errors import NullError
 from .. import by_name
@@ -43,19 +44,48 @@ def select(obj: Any, key: Hashable) -> pd.Series:
     return obj.iloc[:, position(key, list(obj.columns))]
 
 
-def plan_frame(frame: pd.DataFrame) -> Plan[Array]:
-    """Plan the way of a whole frame of one dtype to a 2-D array."""
+def plan_frame(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
+    """Plan the way of a whole frame to a 2-D array of the one dtype that its columns become."""
     kinds = list(dict.fromkeys(frame.dtypes))
-    if not all(isinstance(kind, np.dtype) for kind in kinds):
-        why = "NumPy has no 2-D array of its dtypes"
-    elif len(kinds) > 1:
-        why = f"its columns are of {len(kinds)} dtypes"
-    elif _is_one_block(frame):
-        return _shared(frame, frame.to_numpy())
-    else:
-        why, fix = "its columns do not lie in one block", "pass column=, or frame.copy()"
-        return _copied(frame, kinds[0], lambda: _together(frame), Obstacle(why, fix))
-    refuse("from pandas", describe(frame), why, f"pass column=, of {list(frame.columns[:3])}")
+    if len(kinds) > 1 or not all(isinstance(kind, np.dtype) for kind in kinds):
+        return _gathered(frame, nulls)
+    if _is_one_block(frame):
+        return _marked(frame, frame.to_numpy(), nulls)
+    why, fix = "its columns do not lie in one block", "pass column=, or frame.copy()"
+    plan = _copied(frame, kinds[0], lambda: _together(frame), Obstacle(why, fix))
+    return hiding(plan, frame, nulls)
+
+
+def _gathered(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
+    """Plan a 2-D array of columns that become one dtype, each in its own way."""
+    plans = [plan_values(frame.iloc[:, i], nulls) for i in range(frame.shape[1])]
+    shown = list(map(foreseen, plans))
+    kinds = list(dict.fromkeys((each.dtype, each.shape[1:]) for each in shown))
+    if len(kinds) > 1:
+        names = ", ".join(sorted({str(dtype) for dtype, _ in kinds}))
+        why = f"a 2-D array has one dtype, and its columns become several: {names}"
+        fix = f"pass column=, of {list(frame.columns[:3])}, or frame.astype(...) to one dtype"
+        refuse("from pandas", describe(frame), why, fix)
+    dtype, rest = kinds[0]
+    shape = (*frame.shape, *rest)
+    masked = any(isinstance(each, np.ma.MaskedArray) for each in shown)
+
+    def make() -> Array:
+        fresh = aligned_empty(shape, dtype)
+        arrays = [plan.result() for plan in plans]
+        for i, array in enumerate(arrays):
+            fresh[:, i] = np.ma.getdata(array)
+        if not masked:
+            return fresh
+        mask = np.stack(list(map(np.ma.getmaskarray, arrays)), axis=1)
+        return np.ma.MaskedArray(fresh, mask=mask, copy=False)
+
+    obstacle = next(filter(None, (plan.obstacle for plan in plans)), None)
+    if obstacle is None:
+        why, fix = "each of its columns lies by itself", "pass column=, or keep them in NumPy"
+        obstacle = Obstacle(why, fix)
+    plan = _copied(frame, dtype, make, obstacle)
+    return dataclasses.replace(plan, outline=None if masked else (shape, dtype))
 
 
 def plan_values(obj: Any, nulls: str) -> Plan[Array]:
@@ -65,13 +95,14 @@ def plan_values(obj: Any, nulls: str) -> Plan[Array]:
         refuse("from pandas", f"MultiIndex of length {len(obj):,}", why, fix)
     if isinstance(obj, pd.RangeIndex):
         obstacle = Obstacle("a range keeps no values", "pass an array: np.arange(...)")
-        return _copied(obj, obj.dtype, lambda: aligned_copy(obj.to_numpy()), obstacle)
+        plan = _copied(obj, obj.dtype, lambda: aligned_copy(obj.to_numpy()), obstacle)
+        return hiding(plan, obj, nulls)
     array = obj.array if isinstance(obj, pd.Series | pd.Index) else obj
     if isinstance(array, pd.arrays.ArrowExtensionArray):
-        plan: Plan[Array] = (
-            by_name("arrow").module().to_numpy(array.__arrow_array__(), nulls=nulls)
+        plan = by_name("arrow").module().to_numpy(array.__arrow_array__(), nulls=nulls)
+        return dataclasses.replace(
+            plan, direction="from pandas", given=lambda: describe(obj), regular=None
         )
-        return dataclasses.replace(plan, direction="from pandas", given=lambda: describe(obj))
     if isinstance(array, MASKED):
         values, mask = parts(array)
         return _with_nulls(obj, values, mask, nulls)
@@ -81,10 +112,10 @@ def plan_values(obj: Any, nulls: str) -> Plan[Array]:
         return _categorical(obj, array, nulls)
     if isinstance(array, _TIMES):
         dtype = f"{'M' if isinstance(array, pd.arrays.DatetimeArray) else 'm'}8[{array.unit}]"
-        return _shared(obj, np.asarray(array, dtype))  # in UTC, if there is a zone
+        return _marked(obj, np.asarray(array, dtype), nulls)  # in UTC, if there is a zone
     if isinstance(array, pd.arrays.NumpyExtensionArray):
-        return _shared(obj, np.asarray(array))
-    return _written_out(obj, array)
+        return _marked(obj, np.asarray(array), nulls)
+    return hiding(_written_out(obj, array), array, nulls)
 
 
 def parts(array: Any) -> tuple[Array, Array]:
@@ -123,6 +154,33 @@ def _shared(obj: Any, values: Array) -> Plan[Array]:
     )
 
 
+def _marked(obj: Any, values: Array, nulls: str) -> Plan[Array]:
+    """Plan values among which the missing ones are NaN, NaT or None themselves."""
+    return hiding(_shared(obj, values), values, nulls)
+
+
+def hiding(plan: Plan[Array], source: Any, nulls: str) -> Plan[Array]:
+    """Plan what `nulls` says of the values that pandas calls missing, NaN included."""
+    if nulls == "convert":
+        return plan
+    missing = np.asarray(pd.isna(source))
+    if nulls == "raise":
+        raise_nulls(plan.direction, plan.given, int(np.count_nonzero(missing)))
+        return plan
+
+    def hidden(values: Array) -> Array:
+        return np.ma.MaskedArray(values, mask=missing, copy=False)
+
+    stand_in = None if plan.obstacle else lambda: hidden(plan.result())
+    return dataclasses.replace(
+        plan,
+        result=lambda: hidden(plan.result()),
+        independent=lambda: hidden(plan.independent()),
+        stand_in=stand_in,
+        outline=None,
+    )
+
+
 def _copied(
     obj: Any, dtype: DType, make: Callable[[], Array], obstacle: Obstacle
 ) -> Plan[Array]:
@@ -149,7 +207,7 @@ def _with_nulls(obj: Any, values: Array, mask: Array, nulls: str) -> Plan[Array]
     """Plan values that lie beside a mask."""
     count = int(np.count_nonzero(mask))
     if nulls == "raise":
-        _raise_nulls(obj, count)
+        raise_nulls("from pandas", lambda: describe(obj), count)
     if nulls == "mask":
         masked = np.ma.MaskedArray(_closed(values), mask=_closed(mask), copy=False)
         return _shared(obj, masked)
@@ -162,10 +220,11 @@ def _with_nulls(obj: Any, values: Array, mask: Array, nulls: str) -> Plan[Array]
     return _copied(obj, dtype, lambda: _filled(values, mask), obstacle)
 
 
-def _raise_nulls(obj: Any, count: int) -> None:
+def raise_nulls(direction: str, given: Callable[[], str], count: int) -> None:
+    """Raise `NullError` if values are missing."""
     if count:
         msg = (
-            f"Zero-copy conversion from pandas failed: {describe(obj)}, {count:,} of its "
+            f"Zero-copy conversion {direction} failed: {given()}, {count:,} of its "
             "values are missing; pass nulls='mask' for a masked array, or "
             "nulls='convert' for NaN, NaT or None"
         )
@@ -202,13 +261,14 @@ def _categorical(obj: Any, array: pd.Categorical, nulls: str) -> Plan[Array]:
     kinds = plan_values(array.categories, "convert").result()
     count = int(np.count_nonzero(codes < 0))
     if nulls == "raise":
-        _raise_nulls(obj, count)
+        raise_nulls("from pandas", lambda: describe(obj), count)
     converts = nulls == "convert" and count > 0
     if converts:
         _refuse_rounding(obj, kinds)
 
     def written() -> Array:
         values = aligned_empty(codes.shape, kinds.dtype)
+        values[codes < 0] = np.zeros((), kinds.dtype)
         values[codes >= 0] = kinds[codes[codes >= 0]]
         if nulls == "mask":
             return np.ma.MaskedArray(values, mask=codes < 0, copy=False)
@@ -227,5 +287,5 @@ def _written_out(obj: Any, array: Any) -> Plan[Array]:
         refuse("from pandas", describe(obj), why, "convert it yourself: array.to_numpy()")
     if obstacle is None:
         expected = "a Series, an Index, a DataFrame or an array of pandas"
-        wrong_type("share", expected, obj, "pass pandas.Series(x)")
+        wrong_type("share", expected, obj, way_out(obj))
     return _copied(obj, np.dtype(object), lambda: np.array(array), obstacle)

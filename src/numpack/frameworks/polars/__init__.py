@@ -8,12 +8,14 @@ Source: the Polars documentation of data types, of ``from_arrow`` and of ``Serie
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from ..._advice import way_out
 from ..._columns import position
 from ..._memory import aligned_empty, foreseen, from_address
 from ..._policy import Obstacle, Plan, describe, refuse, wrong_type
@@ -26,6 +28,7 @@ from .types import (
     dtype_obstacle,
     in_words_of_polars,
     refuse_opaque,
+    regular,
     wanted_type,
     zone_inside,
 )
@@ -90,7 +93,8 @@ def to_numpy(
 
 
 def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
-    return to_hub(_departing(series), LABEL, nulls, None, in_words_of_polars(series))
+    plan = to_hub(_departing(series), LABEL, nulls, None, in_words_of_polars(series))
+    return dataclasses.replace(plan, regular=lambda: regular(series))
 
 
 def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
@@ -153,8 +157,9 @@ def _expected(obj: Any) -> pl.Series | pl.DataFrame:
         return obj
     kind = type(obj).__name__
     if kind in _LAZY:
-        refuse("from Polars", kind, "it has no values yet", "compute it first: lazy.collect()")
-    wrong_type("share", "a polars.Series or polars.DataFrame", obj, "pass polars.Series(x)")
+        fix = "compute it first: lazy.collect()" if kind == "LazyFrame" else way_out(obj)
+        refuse("from Polars", kind, "it has no values yet", fix)
+    wrong_type("share", "a polars.Series or polars.DataFrame", obj, way_out(obj))
 
 
 def _departing(obj: Any) -> Columns:

@@ -232,3 +232,14 @@ def in_words_of_polars(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
     if series.n_chunks() > 1 and not series.null_count():
         return lambda found: Obstacle(found.why, "make one of them: series.rechunk()")
     return lambda found: found
+
+
+def regular(series: pl.Series) -> str:
+    """Return how to keep a column of lists as rows of numbers, if they are of one length."""
+    present = series.drop_nulls() if series.null_count() else series
+    name = "series.drop_nulls()" if series.null_count() else "series"
+    if isinstance(series.dtype, pl.Array) and present is not series:
+        return f"drop its null rows first: {name}"
+    if not isinstance(series.dtype, pl.List) or present.list.len().n_unique() != 1:
+        return ""
+    return f"keep its rows as an Array: {name}.list.to_array({present.list.len()[0]})"
