@@ -38,10 +38,6 @@ from numpack._export cimport capsule_or_none, managed_tensor, unwatch
 from numpack._owner cimport flat
 
 
-cdef extern from "numpy/ndarraytypes.h":
-    enum:
-        NPY_USERDEF
-
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
     PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
@@ -248,8 +244,6 @@ cdef bint _lets_pass(guard, obj) except -1:
 
 cdef bint _is_doubtful(cnp.ndarray array) noexcept:
     cdef int number = cnp.PyArray_TYPE(array)
-    if number >= NPY_USERDEF:  # complex32, of those that a framework has
-        return cnp.PyArray_ITEMSIZE(array) == 4
     return number in (cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE, cnp.NPY_BYTE, cnp.NPY_UBYTE)
 
 

@@ -28,7 +28,7 @@ class Row(NamedTuple):
     numpy : str
         ``dtype.name``, in NumPy or in ml_dtypes.
     code : int or None
-        DLPack's type code.
+        DLPack's type code; None for a dtype that is stored and not exchanged.
     bits : int
         The width. Below 8 it means one value a byte (padded).
     torch : str or None
@@ -112,7 +112,7 @@ ROWS: tuple[Row, ...] = (
     Row("uint2", _UINT, 2, extension=True),
     Row("int1", _INT, 1, extension=True),
     Row("uint1", _UINT, 1, extension=True),
-    Row("complex32", _COMPLEX, 32, "complex32", extension=True),
+    Row("complex32", None, 32, extension=True),
     Row("bcomplex32", None, 32, extension=True),
 )
 

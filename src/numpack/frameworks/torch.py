@@ -43,8 +43,8 @@ TO_OPTIONS = frozenset({"device"})
 def _as_itself() -> Iterator[None]:
     """Let torch's functions do what they say, whatever is set for the calls of the user.
 
-    A default device, ``with torch.device(...)``, a mode such as ``FakeTensorMode`` and a subclass
-    with ``__torch_function__`` change what a call does, and where its result is.
+    A default device, ``with torch.device(...)``, a mode such as ``FakeTensorMode`` and a
+    subclass with ``__torch_function__`` change what a call does, and where its result is.
     """
     with torch._C.DisableTorchFunction():  # noqa: SLF001 -- the documented name
         if not torch._C._len_torch_dispatch_stack():  # noqa: SLF001 -- no public way to ask
@@ -262,6 +262,8 @@ def _numpy_row(tensor: torch.Tensor) -> Row:
     row = _dtypes.of_torch(str(tensor.dtype).removeprefix("torch."))
     if row is None:
         why, fix = "NumPy has no such dtype", "pass its bits: tensor.view(torch.uint8)"
+        if tensor.is_complex():
+            fix = "widen it: tensor.to(torch.complex64)"
         refuse("from torch", _describe(tensor), why, fix)
     return row
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 _EPOCH = dt.datetime(1970, 1, 1)
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 _PLAIN: dict[type, str] = {each: each.__name__ for each in (bool, int, float, str, bytes)}
+_NUMBERS = ({"int", "float"}, {"int", "Decimal"})  # where each integer stays what it is
+_KIND_ORDER = ("int", "float", "Decimal")
 _STRINGS = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
-_ALL_KEYS = "give each dictionary the same keys"
 
 
 class Builder:
@@ -104,24 +105,23 @@ class Builder:
             if len(dtypes) == 1 and next(iter(dtypes)).kind in "biufmM":
                 dtype = dtypes.pop()
                 return self._of_typed(np.concatenate([row.astype(dtype) for row in rows]))
+        dtypes = {row.dtype for row in rows if isinstance(row, np.ndarray) and row.size}
+        if len(dtypes) > 1 and not all(dtype.kind in "OSUT" for dtype in dtypes):
+            names = ", ".join(sorted(f"array of {dtype}" for dtype in dtypes))
+            raise ObjectsError(f"they are of several kinds: {names}")
         return self._array(list(chain.from_iterable(rows)))
 
     def _structs(self, values: list[Any]) -> pa.Array:
         present = [value for value in values if value is not None]
-        keys = present[0].keys()
+        keys = dict.fromkeys(chain.from_iterable(present))
         if not all(isinstance(key, str) for key in keys):
-            raise ObjectsError(
-                "Arrow has no names of fields but strings", "make str of each key"
-            )
-        if any(value.keys() != keys for value in present):
-            reason = (
-                "their dictionaries have different keys, and Arrow would add those that lack"
-            )
-            raise ObjectsError(reason, _ALL_KEYS)
+            raise ObjectsError("Arrow has no names of fields but strings")
         mask = pa.array([value is None for value in values], pa.bool_())
         if not keys:
             return pa.array(values, pa.struct([]))
-        fields = [self._array([None if v is None else v[key] for v in values]) for key in keys]
+        fields = [
+            self._array([None if v is None else v.get(key) for v in values]) for key in keys
+        ]
         return pa.StructArray.from_arrays(fields, names=list(map(str, keys)), mask=mask)
 
 
@@ -134,6 +134,8 @@ def _one_kind(values: list[Any]) -> tuple[str | None, list[Any]]:
     if len(kinds) > 1:
         values = [None if _is_nat(value) else value for value in values]
         kinds = {kind_of(value) for value in values} - {"missing"}
+    if kinds in _NUMBERS:
+        return max(kinds, key=_KIND_ORDER.index), values
     if kinds == {"str", "float"}:
         values = [None if _is_nan(value) else value for value in values]
         kinds = {kind_of(value) for value in values} - {"missing"}
@@ -174,8 +176,8 @@ def _integers(values: list[Any]) -> pa.Array:
 
 
 def _floats(values: list[Any]) -> pa.Array:
-    dtypes = {_dtype_of(value) or "<f8" for value in values if value is not None}
-    if any(np.dtype(dtype).itemsize > 8 for dtype in dtypes):
+    dtypes = {_float_of(value) for value in values if value is not None}
+    if any(np.dtype(dtype).itemsize > 8 for dtype in dtypes - {"int"}):
         reason, fix = (
             "Arrow has no long doubles",
             "round them yourself: array.astype(np.float64)",
@@ -183,7 +185,17 @@ def _floats(values: list[Any]) -> pa.Array:
         raise ObjectsError(reason, fix)
     if len(dtypes) == 1:
         return pa.array(values, pa.from_numpy_dtype(dtypes.pop()))
-    return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if "int" in dtypes and dtypes != {"int", "<f8"}:
+        raise ObjectsError(f"they are of several kinds: {', '.join(sorted(dtypes))}")
+    numbers = [None if value is None else float(value) for value in values]
+    if not all(a == b or a is None or a != a for a, b in zip(values, numbers, strict=True)):  # noqa: PLR0124
+        raise ObjectsError("they are of several kinds: int, float, and no float is so exact")
+    return pa.array(numbers, pa.float64())
+
+
+def _float_of(value: Any) -> str:
+    """Name the dtype of a float; integers may be among floats."""
+    return "int" if isinstance(value, int | np.integer) else _dtype_of(value) or "<f8"
 
 
 def _dtype_of(value: Any) -> str | None:
@@ -191,9 +203,10 @@ def _dtype_of(value: Any) -> str | None:
 
 
 def _decimals(values: list[Any]) -> pa.Array:
-    if not all(value is None or value.is_finite() for value in values):
+    plain = [int(value) if isinstance(value, np.integer) else value for value in values]
+    if not all(value is None or isinstance(value, int) or value.is_finite() for value in plain):
         raise ObjectsError("Arrow has no decimals that are not finite")
-    return pa.array(values)
+    return pa.array(plain)
 
 
 def _datetimes(values: list[Any]) -> pa.Array:
@@ -264,7 +277,7 @@ def _times(counts: list[int | None], kind: Callable[[str], pa.DataType]) -> pa.A
     return pa.array(counts, pa.int64()).cast(kind("us" if exact else "ns"))
 
 
-def _no_zones(values: list[Any]) -> pa.Array:
+def _no_zones(_: list[Any]) -> pa.Array:
     raise ObjectsError("Arrow has no times of day with a zone")
 
 

@@ -253,7 +253,7 @@ def _cast_to(source: pa.Array, wanted: pa.DataType | None) -> pa.Array:
 
 
 def _from_objects(flat: Array, mask: Array | None, wanted: pa.DataType | None) -> pa.Array:
-    """Convert objects, strings and bytes one by one: pyarrow cuts a U string at its first NUL."""
+    """Convert objects, strings and bytes one by one: pyarrow cuts U at the first NUL."""
     objects = flat.tolist()
     if flat.dtype.kind == "T":
         absent = getattr(flat.dtype, "na_object", "")

@@ -1,7 +1,7 @@
-"""Values to an Arrow type that was asked for: converted to it at once, and compared afterwards.
+"""Values to an Arrow type that was asked for: converted to it at once, and compared then.
 
-pyarrow converts much that does not come back: a datetime to a date without its time, nanoseconds
-to microseconds, dictionaries without the keys that the type lacks.
+pyarrow converts much that does not come back: a datetime to a date without its time,
+nanoseconds to microseconds, dictionaries without the keys that the type lacks.
 """
 
 from __future__ import annotations
