@@ -10,7 +10,9 @@ import resource
 import select
 import signal
 import time
+import traceback
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from .seeds import Arrays, Seed
 from .trees import Tree
 
 _MEMORY = 2 << 30  # more than the parent has
-_CPU, _WALL = 2, 6  # seconds; waiting for others takes none of the first
+_CPU, _WALL = 2, 4  # seconds; waiting for others takes none of the first
 _FILE_BYTES = 1 << 30
 _CANARIES = ["victim", "victim.bin", "victim.sum", "victim.del"]
 
@@ -66,77 +68,93 @@ class Place:
         self.log.touch()
         self._signature = self._arm()
 
-    def run(self, what: Input) -> Outcome:
-        """Try an input; a hang has to happen twice, the second time with more patience."""
-        outcome = self._run(what, 1)
-        if any(finding.startswith("hang") for finding, _ in outcome.findings):
-            outcome = self._run(what, 4)
-        return outcome
+    def run(self, inputs: list[Input], known: Container[str] = ()) -> list[Outcome]:
+        """Try inputs one after another in one child, or in more if it dies.
 
-    def _run(self, what: Input, patience: int) -> Outcome:
-        trees.remove(self.store)
-        trees.write(what.tree, self.store)
+        What is found, and not `known`, is tried again on its own, which has to find it again: a hang with more
+        patience, for other processes may have had the machine.
+        """
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(inputs):
+            outcomes += self._forked(inputs[len(outcomes) :], 1)
+        for what, outcome in zip(inputs, outcomes, strict=True):
+            new = [each for each in outcome.findings if each[0] not in known]
+            if new and len(inputs) > 1:
+                outcome.findings = again = self._forked([what], 4)[0].findings
+                alone = {finding for finding, _ in again}
+                outcome.findings += [
+                    (f"{finding} (after others)", details)
+                    for finding, details in new
+                    if finding not in alone and not finding.startswith("hang")
+                ]
+        return outcomes
+
+    def _forked(self, inputs: list[Input], patience: int) -> list[Outcome]:
+        """Try inputs in one child, up to the first that ends it."""
+        patience *= self._slowness
         self.log.write_bytes(b"")
-        outcome = self._forked(what, patience * self._slowness)
-        if (found := self._changed()) is not None:
-            outcome.findings.append((f"outside of the store: {found}", ""))
-            self._signature = self._arm()
-        return outcome
-
-    def _forked(self, what: Input, patience: int) -> Outcome:
         reading, writing = os.pipe()
         pid = os.fork()
         if not pid:
             os.close(reading)
-            self._in_child(what, writing, patience)
+            self._in_child(inputs, writing, patience)
         os.close(writing)
-        outcome, last, is_over = _told(reading, _WALL * patience)
+        outcomes, last, is_over = _told(reading, _WALL * patience)
         if not is_over:
+            os.kill(pid, signal.SIGXCPU)  # which says where it is
+            time.sleep(0.2)
             os.kill(pid, signal.SIGKILL)
-        status = os.waitpid(pid, 0)[1]
-        code = os.waitstatus_to_exitcode(status)
-        details = self.log.read_text(errors="replace")[-6000:]
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if is_over and not code:
+            return outcomes[: len(inputs)]
+        what = f"exit {code}" if code >= 0 else signal.Signals(-code).name
         if not is_over or code == -signal.SIGXCPU:
-            outcome.findings.append((f"hang: {last}", details))
-        elif code < 0:
-            outcome.findings.append((f"{signal.Signals(-code).name}: {last}", details))
-        elif code:
-            outcome.findings.append((f"exit {code}: {last}", details))
-        return outcome
+            what = "hang"
+        details = self.log.read_text(errors="replace")[-6000:]
+        outcomes[-1].findings.append((f"{what}: {last}", details))
+        return outcomes
 
-    def _in_child(self, what: Input, writing: int, patience: int) -> None:
+    def _in_child(self, inputs: list[Input], writing: int, patience: int) -> None:
         code = 99
         try:
             descriptor = os.open(self.log, os.O_WRONLY)
             os.dup2(descriptor, 2)
             os.close(descriptor)
-            self._limit(patience)
+            self._limit()
             os.chdir(self.folder)
 
             def tell(**event: Any) -> None:
                 os.write(writing, json.dumps(event).encode() + b"\n")
 
-            Driver(self.store, random.Random(what.choices), what.expected, tell).run(what.kind)
+            for what in inputs:
+                self._in_turn(what, tell, patience)
             code = 0
         finally:
             if code:
-                import traceback
-
                 traceback.print_exc()
             os._exit(code)
 
-    def _limit(self, patience: int) -> None:
+    def _in_turn(self, what: Input, tell: Any, patience: int) -> None:
+        used = int(time.process_time())
+        resource.setrlimit(resource.RLIMIT_CPU, (used + _CPU * patience, resource.RLIM_INFINITY))
+        trees.remove(self.store)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        trees.write(what.tree, self.store)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, resource.RLIM_INFINITY))
+        Driver(self.store, random.Random(what.choices), what.expected, tell).run(what.kind)
+        if (found := self._changed()) is not None:
+            tell(finding=f"outside of the store: {found}", trace="")
+        tell(end=1)
+
+    def _limit(self) -> None:
         if not self.is_sanitized:  # its shadow alone takes terabytes of addresses
             faulthandler.enable()
             faulthandler.register(signal.SIGXCPU, chain=True)
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             room = pages * resource.getpagesize() + _MEMORY
             resource.setrlimit(resource.RLIMIT_AS, (room, room))
-        seconds = _CPU * patience
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
 
     # What is outside
 
@@ -166,48 +184,55 @@ class Place:
 
     def _changed(self) -> str | None:
         found = self._look()
+        if found != self._signature:
+            before, self._signature = self._signature, self._arm()
+            return _difference(before, found)
         if set(os.listdir(self.folder)) - {"store", "canary", "stderr"}:
             for name in set(os.listdir(self.folder)) - {"store", "canary", "stderr"}:
                 trees.remove(self.folder / name)
             return "a new file"
-        for path, before, after in zip(("canary", *_CANARIES), self._signature, found, strict=True):
-            if before != after:
-                is_read = before[:6] == after[:6]
-                return f"{path} was {'read' if is_read else 'changed'}"
         return None
+
+
+def _difference(before: list[tuple[int, ...]], after: list[tuple[int, ...]]) -> str:
+    for name, one, other in zip(("folder", *_CANARIES), before, after, strict=True):
+        if one != other:
+            return f"{name} was {'read' if one[:6] == other[:6] else 'changed'}"
+    return "nothing"
 
 
 def made(seed: Seed, tree: Tree, choices: str) -> Input:
     return Input(seed.kind, tree, untouched(seed, tree), choices)
 
 
-def _told(reading: int, seconds: float) -> tuple[Outcome, str, bool]:
-    """What the child tells until it ends, or its time is over."""
-    outcome, last, rest = Outcome(), "nothing", b""
-    deadline = time.monotonic() + seconds
+def _told(reading: int, seconds: float) -> tuple[list[Outcome], str, bool]:
+    """What the child tells until it ends, or takes longer for one input than it may."""
+    outcomes, last, rest = [Outcome()], "nothing", b""
     poll = select.poll()
     poll.register(reading, select.POLLIN | select.POLLHUP)
+    deadline = time.monotonic() + seconds
     try:
-        while (left := deadline - time.monotonic()) > 0:
-            if not poll.poll(1000 * left):
-                break
+        while (left := deadline - time.monotonic()) > 0 and poll.poll(1000 * left):
             data = os.read(reading, 1 << 16)
             if not data:
-                return outcome, last, True
+                return outcomes, last, True
             *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                last = _take(outcome, json.loads(line)) or last
-        return outcome, last, False
+            for event in map(json.loads, lines):
+                last = event.get("op", last)
+                if "end" in event:
+                    outcomes.append(Outcome())
+                    deadline = time.monotonic() + seconds
+                else:
+                    _take(outcomes[-1], event)
+        return outcomes, last, False
     finally:
         os.close(reading)
 
 
-def _take(outcome: Outcome, event: dict[str, str]) -> str | None:
+def _take(outcome: Outcome, event: dict[str, str]) -> None:
     if "op" in event:
         outcome.ops[event["op"]] += 1
-        return event["op"]
-    if "message" in event:
+    elif "message" in event:
         outcome.messages.append(event["message"])
     else:
         outcome.findings.append((event["finding"], event["trace"]))
-    return None

@@ -7,8 +7,8 @@ import struct
 from typing import Any
 
 from . import other_mutations
+from .lines import parsed
 from .seeds import FILE, OLD, STORE, Arrays, Seed
-from .store_mutations import parsed
 from .trees import Directory, Tree
 
 _ENDS = ("bin", "sum", "del")

@@ -19,6 +19,7 @@ from .seeds import OLD, STORE, Seed, build
 from .store_mutations import mutated
 
 _POOL = 300  # inputs that led to a message that was new
+_BATCH = 20  # inputs for one child: forking costs as much as trying one
 _MUTATE = {STORE: mutated, OLD: old_folder}
 
 
@@ -32,6 +33,17 @@ class Report:
     findings: dict[str, tuple[Path | None, str]] = field(default_factory=dict)
     seconds: float = 0.0
     unchecked: int = 0  # inputs none of whose arrays was left alone
+
+    def add(self, other: Report) -> None:
+        """Add what another process has tried."""
+        for ours, theirs in zip(self._counters(), other._counters(), strict=True):
+            ours.update(theirs)
+        self.findings = {**other.findings, **self.findings}
+        self.seconds = max(self.seconds, other.seconds)
+        self.unchecked += other.unchecked
+
+    def _counters(self) -> tuple[Counter[str], ...]:
+        return self.inputs, self.ops, self.messages
 
     def __str__(self) -> str:
         count = self.inputs.total()
@@ -82,52 +94,55 @@ class Fuzzer:
     def run(self, seconds: float = 3600, inputs: int | None = None) -> Report:
         """Try inputs until the time is over, or there were so many."""
         began, number = time.monotonic(), 0
-        for seed in self._seeds:
-            self._try(seed, seed.tree, f"{self._seed}/{seed.name}")  # valid ones first
+        for seed in self._seeds:  # valid ones first
+            self._try([(seed, made(seed, seed.tree, f"{self._seed}/{seed.name}"))])
         while time.monotonic() - began < seconds and (inputs is None or number < inputs):
-            rng = random.Random(f"{self._seed}/{number}")
-            seed = self._chosen(rng)
-            mutate = _MUTATE.get(seed.kind, tensors)
-            self._try(seed, mutate(rng, seed.tree), f"{self._seed}/{number}/choices")
-            number += 1
+            batch = [self._made(number + each) for each in range(_BATCH)]
+            self._try(batch)
+            number += len(batch)
         self.report.seconds += time.monotonic() - began
         return self.report
 
     def replay(self, path: Path) -> Report:
-        """Try a saved input again."""
-        saved = trees.load(path)
-        self._record(Input(**saved), "replayed")
+        """Try a saved input again, and those before it in its child."""
+        kinds = {each.kind: each for each in self._seeds}
+        saved = trees.load(path)["inputs"]
+        self._try([(kinds[each["kind"]], Input(**each)) for each in saved])
         return self.report
 
-    def _chosen(self, rng: random.Random) -> Seed:
+    def _made(self, number: int) -> tuple[Seed, Input]:
+        rng = random.Random(f"{self._seed}/{number}")
         if self._pool and rng.random() < 0.35:
-            return rng.choice(self._pool)
-        return rng.choices(self._seeds, self._weights)[0]
+            seed = rng.choice(self._pool)
+        else:
+            seed = rng.choices(self._seeds, self._weights)[0]
+        tree = _MUTATE.get(seed.kind, tensors)(rng, seed.tree)
+        return seed, made(seed, tree, f"{self._seed}/{number}/choices")
 
-    def _try(self, seed: Seed, tree: trees.Tree, choices: str) -> None:
-        what = made(seed, tree, choices)
-        if self._record(what, seed.name) and seed.name != "large" and len(self._pool) < _POOL:
-            self._pool.append(Seed(seed.name, seed.kind, tree, what.expected))
+    def _try(self, batch: list[tuple[Seed, Input]]) -> None:
+        inputs = [what for _, what in batch]
+        outcomes = self._place.run(inputs, self.report.findings)
+        for number, ((seed, what), outcome) in enumerate(zip(batch, outcomes, strict=True)):
+            report = self.report
+            is_new = not report.messages.keys() >= set(outcome.messages)
+            if is_new and seed.name != "large" and len(self._pool) < _POOL:
+                self._pool.append(Seed(seed.name, seed.kind, what.tree, what.expected))
+            report.inputs[seed.name] += 1
+            report.ops.update(outcome.ops)
+            report.messages.update(outcome.messages)
+            report.unchecked += not what.expected
+            for finding, details in outcome.findings:
+                if finding not in report.findings:
+                    is_alone = not finding.endswith("(after others)")
+                    path = self._save(inputs[number if is_alone else 0 : number + 1], finding)
+                    report.findings[finding] = path, details
+                    print(f"found: {finding}", flush=True)
 
-    def _record(self, what: Input, name: str) -> bool:
-        """Try an input; tell whether it led to a message that was not seen before."""
-        report, outcome = self.report, self._place.run(what)
-        is_new = not report.messages.keys() >= set(outcome.messages)
-        report.inputs[name] += 1
-        report.ops.update(outcome.ops)
-        report.messages.update(outcome.messages)
-        report.unchecked += not what.expected
-        for finding, details in outcome.findings:
-            if finding not in report.findings:
-                report.findings[finding] = self._save(what, finding), details
-                print(f"found: {finding}", flush=True)
-        return is_new
-
-    def _save(self, what: Input, finding: str) -> Path | None:
+    def _save(self, inputs: list[Input], finding: str) -> Path | None:
         if self._saved is None:
             return None
         self._saved.mkdir(parents=True, exist_ok=True)
         words = re.sub(r"\W+", "-", finding)[:60]
         path = self._saved / f"{words}-{hashlib.sha256(finding.encode()).hexdigest()[:8]}.pickle"
-        trees.save(path, vars(what))
+        trees.save(path, {"inputs": [vars(each) for each in inputs]})
         return path

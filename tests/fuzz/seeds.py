@@ -6,9 +6,9 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +21,15 @@ from support.old_store import CODES, Old, bitmap
 from numpack import NumPack
 
 from . import trees
+from .lines import body, sealed
 from .trees import Tree
 
 Arrays = dict[str, np.ndarray]
 
 STORE, OLD, TENSORS = "store", "numpack 0.x", "safetensors"
 FILE = "model.safetensors"
+
+_TIME = re.compile(rb'("(?:time|modified)_us":)\d{16}')
 
 STRUCT = np.dtype([("a", "<i4"), ("b", "<f8", (2,)), ("c", "S3")])
 PADDED = np.dtype({"names": ["x", "y"], "formats": ["u1", "<u4"], "offsets": [0, 8], "itemsize": 16})
@@ -52,20 +55,32 @@ def build(folder: Path, seed: int = 0) -> list[Seed]:
             path = folder / "seed"
             arrays = make(path)
             arrays, tree = arrays if isinstance(arrays, tuple) else (arrays, trees.read(path))
-            made.append(Seed(make.__name__, OLD if make in _OLD else STORE, tree, arrays))
+            kind = OLD if make in _OLD else STORE
+            made.append(Seed(make.__name__, kind, _timeless(tree), arrays))
             shutil.rmtree(path)
     return [*made, *map(_tensors, range(2))]
 
 
 @contextmanager
 def _repeatable(seed: int) -> Iterator[None]:
-    """Draw tokens from a seed, and tell the same time to whoever asks."""
-    rng, clock = random.Random(seed), itertools.count(1_700_000_000_000_000_000, 1_000_000)
-    with (
-        mock.patch.object(os, "urandom", rng.randbytes),
-        mock.patch.object(time, "time_ns", lambda: next(clock)),
-    ):
+    """Draw tokens from a seed."""
+    with mock.patch.object(os, "urandom", random.Random(seed).randbytes):
         yield
+
+
+def _timeless(tree: Tree) -> Tree:
+    """Put the same times into every log."""
+    log = tree.get("commits.log")
+    if not isinstance(log, bytes):
+        return tree
+    clock = itertools.count(1_700_000_000_000_000)
+    lines = []
+    for line in log.splitlines(keepends=True):
+        text = body(line)
+        if text is not None and _TIME.search(text):
+            line = sealed(_TIME.sub(lambda found: found[1] + b"%d" % next(clock), text))
+        lines.append(line)
+    return tree | {"commits.log": b"".join(lines)}
 
 
 def values(dtype: str | np.dtype, rows: int, *extents: int) -> np.ndarray:
@@ -78,9 +93,9 @@ def values(dtype: str | np.dtype, rows: int, *extents: int) -> np.ndarray:
     if dtype.kind == "U":
         return np.array(["ab", "é", ""] * (rows + 1), dtype)[: np.prod(shape)].reshape(shape)
     if not count:
-        return np.empty(shape, dtype)
+        return np.zeros(shape, dtype)
     raw = np.arange(1, count + 1, dtype=np.uint64) * 37 % 61
-    return raw.astype(np.uint8).view(dtype).reshape(shape)
+    return raw.astype(np.uint8).view(dtype).reshape(shape)  # padding has values as well
 
 
 def _dtype(dtype: str | np.dtype) -> np.dtype:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
-import re
 import zlib
 from typing import Any
 
 import numpy as np
 
 from . import hostile
+from .lines import parsed, sealed
 from .trees import Directory, Fifo, Link, Sparse, Tree
 
 BLOCK = 1 << 20
 _SNAPSHOT = b'{"store":'
-_TAIL = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n\Z')
 _LINKS = ["../canary/victim", "../canary/victim.bin", "../canary", "../canary/new", "/dev/zero"]
 _LINKS += ["commits.log", "lock", "data", ".", "nowhere", "../../canary/victim", "numpack.json"]
 _EXTRA = ["commits.log.new", "numpack.json.new", "obsolete.json", "journal", "lock", "data/x"]
@@ -31,26 +29,6 @@ def mutated(rng: random.Random, tree: Tree) -> Tree:
 
 
 # Lines
-
-
-def body(line: bytes) -> bytes | None:
-    """What stands before the checksum of a line."""
-    found = _TAIL.search(line)
-    return line[: found.start()] if found else None
-
-
-def sealed(text: bytes) -> bytes:
-    return text + b',"crc32":"%08x"}\n' % zlib.crc32(text)
-
-
-def parsed(line: bytes) -> Any:
-    text = body(line)
-    if text is None:
-        return None
-    try:
-        return json.loads((text + b"}").decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError):
-        return None
 
 
 def _written(rng: random.Random, document: Any) -> bytes:

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ def read(folder: Path) -> Tree:
 
 def write(tree: Tree, folder: Path) -> None:
     os.mkdir(folder)
+    places = {name for name, node in tree.items() if not isinstance(node, Directory)}
     for name, node in tree.items():
         path = folder / name
-        if any(tree.get(str(parent), Directory()) != Directory() for parent in Path(name).parents):
+        if name.partition("/")[0] in places - {name}:
             continue  # below something that is no folder any more
         if isinstance(node, Directory):
             path.mkdir(parents=True, exist_ok=True)
@@ -81,5 +83,5 @@ def save(path: Path, what: object) -> None:
     path.write_bytes(pickle.dumps(what))
 
 
-def load(path: Path) -> dict[str, object]:
+def load(path: Path) -> Any:
     return pickle.loads(path.read_bytes())
