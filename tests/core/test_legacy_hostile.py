@@ -60,7 +60,7 @@ def test_no_link_fifo_socket_or_folder_is_followed_or_waited_for():
             for options in ({}, {"mode": "r"}, {"upgrade": True}):
                 with pytest.raises(StoreError):
                     NumPack(OLD, **options).open()
-            assert (path.is_symlink() or path.exists()), kind
+            assert path.is_symlink() or path.exists(), kind
             now = outside.stat()
             assert (now.st_size, now.st_mtime_ns, now.st_nlink) == (
                 before.st_size,
@@ -161,15 +161,17 @@ def test_an_upgrade_writes_nothing_through_links():
         shutil.rmtree(FOLDER, ignore_errors=True)
         write({"x": ROWS})
         make(FOLDER / name)
+        refused = name
         try:
             with NumPack(OLD, upgrade=True) as store:
                 assert np.array_equal(store.load("x"), ROWS)
         except StoreError as error:
-            assert name in str(error)
+            refused = str(error)
             (FOLDER / name).is_dir() or (FOLDER / name).unlink()
             shutil.rmtree(FOLDER / name, ignore_errors=True)
             with NumPack(OLD) as store:
                 assert np.array_equal(store.load("x"), ROWS)
+        assert name in refused
         assert os.listdir("outside") == []
         assert Path("victim").read_bytes() == b"mine"
 
@@ -320,10 +322,14 @@ def test_a_record_that_no_upgrade_wrote_removes_nothing():
     victim = FOLDER.parent / "data_victim.npkd"
     victim.write_bytes(b"mine")
     Path(OLD, "notes.txt").write_text("mine")
-    names = ["../data_victim.npkd", "notes.txt", "numpack.json", "data_\0.npkd", "data/../notes.txt"]
-    made = {
-        name: json.dumps({"files": [[name, *_identity(name)]]}).encode() for name in names
-    }
+    names = [
+        "../data_victim.npkd",
+        "notes.txt",
+        "numpack.json",
+        "data_\0.npkd",
+        "data/../notes.txt",
+    ]
+    made = {name: json.dumps({"files": [[name, *_identity(name)]]}).encode() for name in names}
     for record in (*RECORDS.values(), *made.values()):
         (FOLDER / "obsolete.json").write_bytes(record)
         with NumPack(OLD) as store:

@@ -296,8 +296,10 @@ DAMAGE = {
     "NaN": (b'{"x": NaN}', b"", "NaN is no number"),
     "deep": (b'{"x":' + b"[" * 200_000, b"", "nested too deeply"),
     "a name twice": (
-        b'{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
-        b'"x":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}',
+        (
+            b'{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+            b'"x":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'
+        ),
         bytes(2),
         "names 'x' twice",
     ),

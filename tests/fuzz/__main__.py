@@ -30,12 +30,11 @@ def main() -> int:
             report = fuzzer.replay(options.replay)
     else:
         report = _together(options)
-    print(report)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{used.ru_utime + used.ru_stime:.0f} s of CPU in the children")
+    lines = [str(report), f"{used.ru_utime + used.ru_stime:.0f} s of CPU in the children"]
     if options.messages:
-        for message, count in report.messages.most_common():
-            print(f"{count:8,} {message}")
+        lines += [f"{count:8,} {message}" for message, count in report.messages.most_common()]
+    sys.stdout.write("\n".join(lines) + "\n")
     return bool(report.findings)
 
 

@@ -71,8 +71,8 @@ class Place:
     def run(self, inputs: list[Input], known: Container[str] = ()) -> list[Outcome]:
         """Try inputs one after another in one child, or in more if it dies.
 
-        What is found, and not `known`, is tried again on its own, which has to find it again: a hang with more
-        patience, for other processes may have had the machine.
+        What is found, and not `known`, is tried again on its own and with more patience: a hang
+        has to be found again, for other processes may have had the machine.
         """
         outcomes: list[Outcome] = []
         while len(outcomes) < len(inputs):
@@ -105,6 +105,8 @@ class Place:
             time.sleep(0.2)
             os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if self._look() != self._signature:
+            self._signature = self._arm()  # the child has told of it, and goes on with its own
         if is_over and not code:
             return outcomes[: len(inputs)]
         what = f"exit {code}" if code >= 0 else signal.Signals(-code).name
@@ -136,9 +138,13 @@ class Place:
 
     def _in_turn(self, what: Input, tell: Any, patience: int) -> None:
         used = int(time.process_time())
-        resource.setrlimit(resource.RLIMIT_CPU, (used + _CPU * patience, resource.RLIM_INFINITY))
+        resource.setrlimit(
+            resource.RLIMIT_CPU, (used + _CPU * patience, resource.RLIM_INFINITY)
+        )
         trees.remove(self.store)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        )
         trees.write(what.tree, self.store)
         resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, resource.RLIM_INFINITY))
         Driver(self.store, random.Random(what.choices), what.expected, tell).run(what.kind)
@@ -178,8 +184,17 @@ class Place:
             except OSError:
                 looks.append(())
                 continue
-            looks.append((s.st_ino, s.st_mode, s.st_nlink, s.st_size, s.st_mtime_ns, s.st_ctime_ns,
-                          s.st_atime_ns))
+            looks.append(
+                (
+                    s.st_ino,
+                    s.st_mode,
+                    s.st_nlink,
+                    s.st_size,
+                    s.st_mtime_ns,
+                    s.st_ctime_ns,
+                    s.st_atime_ns,
+                )
+            )
         return looks
 
     def _changed(self) -> str | None:

@@ -63,7 +63,9 @@ class Driver:
             if left > 0:
                 self.tell(finding="descriptors left open", trace=str(left))
 
-    def attempt(self, what: str, call: Callable[[], T], allowed: type = NumpackError) -> T | None:
+    def attempt(
+        self, what: str, call: Callable[[], T], allowed: type = NumpackError
+    ) -> T | None:
         """Do something that ends well or in an error of the package."""
         self.tell(op=what)
         try:
@@ -126,7 +128,9 @@ class Driver:
             self.check("asarray", name, self.attempt("asarray", lambda: np.asarray(lazy)))
             self.check("load", name, self.attempt("load", lambda: store.load(name)))
             if self.rng.random() < 0.3:
-                verified = self.attempt("load and verify", lambda: store.load(name, verify=True))
+                verified = self.attempt(
+                    "load and verify", lambda: store.load(name, verify=True)
+                )
                 self.check("load and verify", name, verified)
             if self.rng.random() < 0.2:
                 self._read_pickled(name, lazy)
@@ -135,7 +139,9 @@ class Driver:
             self.attempt("getitem", lambda: store.getitem(name, [0, -1]))
             self.attempt("getitem of a slice", lambda: store.getitem(name, slice(0, 5, 2)))
             self.attempt("lazy row", lambda: lazy[-1])
-            self.attempt("stream", lambda: list(itertools.islice(store.stream_load(name, 2), 3)))
+            self.attempt(
+                "stream", lambda: list(itertools.islice(store.stream_load(name, 2), 3))
+            )
 
     def _read_pickled(self, name: str, lazy: Any) -> None:
         again = self.attempt("pickle", lambda: pickle.loads(pickle.dumps(lazy)))

@@ -18,13 +18,42 @@ INTS = [-1, 0, 1, 2, 3, 7, 8, 63, 64, 255, 256, 2**31 - 1, 2**31, 2**32 - 1, 2**
 INTS += [2**40, 2**61, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**40, -(2**31), -(2**63)]
 IDS = ["", ".", "..", "/", "a/b", "x\0y", "../../canary/victim", "/../canary/victim", "../lock"]
 IDS += ["00000001-deadbeef", "00000001-DEADBEEF", "1-deadbeef", "00000001-deadbeef\n", "-", "é"]
-IDS += ["../../canary", "../commits.log\0", "../numpack.json\0", "00000001", "٠٠٠٠٠٠٠١-deadbeef"]
+IDS += [
+    "../../canary",
+    "../commits.log\0",
+    "../numpack.json\0",
+    "00000001",
+    "\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661-deadbeef",
+]
 IDS += ["99999999999999999999-deadbeef", "x" * 300, "\ud800", "00000001-deadbeef/../x"]
 _FIELD = {"names": ["a"], "formats": ["<f8"], "offsets": [0], "itemsize": 8}
 DTYPES: list[Any] = [
-    *("|O", "O", "|O8", "T", "StringDType()", "<f16", "<c32", "g", "G", "V", "|V0", "V2147483648"),
+    *(
+        "|O",
+        "O",
+        "|O8",
+        "T",
+        "StringDType()",
+        "<f16",
+        "<c32",
+        "g",
+        "G",
+        "V",
+        "|V0",
+        "V2147483648",
+    ),
     *("<U1000000000", "S2147483648", "<U536870912", "<M8[5ns]", "<M8[as]", "<M8", "<M8[25s/3]"),
-    *("float64", "bfloat16", "int4", "uint2", "float8_e4m3fn", ">f8", "f8", "<f8,<f8", "(2,)<f8"),
+    *(
+        "float64",
+        "bfloat16",
+        "int4",
+        "uint2",
+        "float8_e4m3fn",
+        ">f8",
+        "f8",
+        "<f8,<f8",
+        "(2,)<f8",
+    ),
     *("", "n", "p", "P", "q", "q,O", "a", "=f8", "|S-1", "<f3", "{'a': 'O'}", "object", "<i4 "),
     *("S0", "U0", "|b1", "<f8", "|u1", "<i4", "datetime64[ns]", "bool", "str", "void", "|S5\0"),
     *(["<f8", [2]], ["<f8", [-1]], ["<f8", [2**31]], ["<f8", [2**20, 2**20]], ["|O", [1]]),
@@ -38,8 +67,20 @@ DTYPES: list[Any] = [
     {**_FIELD, "formats": ["|O"]},
     {**_FIELD, "formats": [["|O", [2]]], "itemsize": 16},
     {**_FIELD, "names": [1]},
-    {**_FIELD, "names": ["a", "a"], "formats": ["<f8", "<f8"], "offsets": [0, 8], "itemsize": 16},
-    {**_FIELD, "names": ["a", "b"], "formats": ["<f8", "<f8"], "offsets": [0, 4], "itemsize": 16},
+    {
+        **_FIELD,
+        "names": ["a", "a"],
+        "formats": ["<f8", "<f8"],
+        "offsets": [0, 8],
+        "itemsize": 16,
+    },
+    {
+        **_FIELD,
+        "names": ["a", "b"],
+        "formats": ["<f8", "<f8"],
+        "offsets": [0, 4],
+        "itemsize": 16,
+    },
     {**_FIELD, "names": ["a", "b"], "formats": ["|O", "<f8"], "offsets": [0, 0], "itemsize": 8},
     {**_FIELD, "titles": ["a"]},
     {**_FIELD, "titles": [1]},
@@ -50,7 +91,22 @@ DTYPES: list[Any] = [
     {"a": ["<f8", 0]},
     {},
 ]
-OTHER: list[Any] = [None, True, False, 1.5, -0.0, "x", "", [], {}, [1], {"x": 1}, DEEP, LONG, HUGE]
+OTHER: list[Any] = [
+    None,
+    True,
+    False,
+    1.5,
+    -0.0,
+    "x",
+    "",
+    [],
+    {},
+    [1],
+    {"x": 1},
+    DEEP,
+    LONG,
+    HUGE,
+]
 OTHER += [NAN, "\ud800", "\0", "x" * 2000, [[1]], 1e308]
 
 
@@ -63,9 +119,13 @@ def changed(rng: random.Random, value: Any, key: Any = None) -> Any:
     if rng.random() < 0.15:
         return rng.choice(OTHER)
     if type(value) is int:
-        return rng.choice([value - 1, value + 1, value * 2, -value, value ^ 1, rng.choice(INTS)])
+        return rng.choice(
+            [value - 1, value + 1, value * 2, -value, value ^ 1, rng.choice(INTS)]
+        )
     if isinstance(value, str):
-        return rng.choice([rng.choice(IDS), value[:-1], value + "x", value.upper(), value[::-1]])
+        return rng.choice(
+            [rng.choice(IDS), value[:-1], value + "x", value.upper(), value[::-1]]
+        )
     if isinstance(value, list):
         return _changed_list(rng, value)
     if isinstance(value, dict):
@@ -98,12 +158,28 @@ def _changed_dict(rng: random.Random, value: dict[str, Any]) -> dict[str, Any]:
         case 0:
             value.pop(key, None)
         case 1:
-            value[rng.choice([*IDS, "x", "rows", "dropped"])] = value.get(key, rng.choice(OTHER))
+            value[rng.choice([*IDS, "x", "rows", "dropped"])] = value.get(
+                key, rng.choice(OTHER)
+            )
         case 2:
             value[key] = value.get(rng.choice(keys))
         case _:
-            value[rng.choice(["rows", "dropped", "dropped_crc32", "tail", "revision", "writable",
-                              "journal", "id", "shape", "extra"])] = rng.choice([*INTS, *OTHER])
+            value[
+                rng.choice(
+                    [
+                        "rows",
+                        "dropped",
+                        "dropped_crc32",
+                        "tail",
+                        "revision",
+                        "writable",
+                        "journal",
+                        "id",
+                        "shape",
+                        "extra",
+                    ]
+                )
+            ] = rng.choice([*INTS, *OTHER])
     return value
 
 

@@ -76,7 +76,9 @@ def _of_old(seed: Seed, tree: Tree) -> Arrays:
         if (
             record == after.get(name.encode())
             and files.count(record["file"]) == 1
-            and all(seed.tree.get(each) == tree.get(each) for each in (f"data_{name}.npkd", bitmap))
+            and all(
+                seed.tree.get(each) == tree.get(each) for each in (f"data_{name}.npkd", bitmap)
+            )
         ):
             found[name] = rows
     return found

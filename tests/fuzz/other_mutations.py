@@ -90,8 +90,26 @@ def _records_changed(rng: random.Random, tree: Tree) -> None:
     tree[_META] = bytes(head) + struct.pack("<I", count % 2**32) + body + tail
 
 
-_SHAPES: list[list[int]] = [[], [2**62], [0, 2**62], [2**32, 2**32], [1] * 65, [0] * 64, [96], [12]]
-_SHAPES += [[2**61 + 12], [6, 2, 1], [2, 6], [0], [2**63], [2**64 - 1], [0, 2**64 - 1], [2**40, 0]]
+_SHAPES: list[list[int]] = [
+    [],
+    [2**62],
+    [0, 2**62],
+    [2**32, 2**32],
+    [1] * 65,
+    [0] * 64,
+    [96],
+    [12],
+]
+_SHAPES += [
+    [2**61 + 12],
+    [6, 2, 1],
+    [2, 6],
+    [0],
+    [2**63],
+    [2**64 - 1],
+    [0, 2**64 - 1],
+    [2**40, 0],
+]
 
 
 def _name(rng: random.Random) -> bytes:
@@ -151,7 +169,9 @@ def tensors(rng: random.Random, tree: Tree) -> Tree:
     """Change a safetensors file in one or two ways."""
     tree = dict(tree)
     for _ in range(rng.choice([1, 1, 2])):
-        rng.choice([*[_header_changed] * 6, _length_changed, bytes_changed, _kind_changed])(rng, tree)
+        rng.choice([*[_header_changed] * 6, _length_changed, bytes_changed, _kind_changed])(
+            rng, tree
+        )
     return tree
 
 
@@ -178,9 +198,42 @@ def _header_changed(rng: random.Random, tree: Tree) -> None:
 
 
 _CLAIMS: dict[str, list[Any]] = {
-    "dtype": ["BOOL", "U8", "I64", "F4", "F6_E2M3", "F8_E4M3", "BF16", "C64", "F8_E8M0", "O", "f4"],
-    "shape": [[], [0], [2**62], [0, 2**62], [0, 2**62, 2**62], [1] * 65, [6], [3, 2, 1], [24], [3]],
-    "data_offsets": [[0, 0], [0, 2**63], [24, 0], [-1, 23], [8, 24], [0], [0, 1, 2], [0, 24], [0, 5]],
+    "dtype": [
+        "BOOL",
+        "U8",
+        "I64",
+        "F4",
+        "F6_E2M3",
+        "F8_E4M3",
+        "BF16",
+        "C64",
+        "F8_E8M0",
+        "O",
+        "f4",
+    ],
+    "shape": [
+        [],
+        [0],
+        [2**62],
+        [0, 2**62],
+        [0, 2**62, 2**62],
+        [1] * 65,
+        [6],
+        [3, 2, 1],
+        [24],
+        [3],
+    ],
+    "data_offsets": [
+        [0, 0],
+        [0, 2**63],
+        [24, 0],
+        [-1, 23],
+        [8, 24],
+        [0],
+        [0, 1, 2],
+        [0, 24],
+        [0, 5],
+    ],
 }
 
 
@@ -195,5 +248,6 @@ def _kind_changed(rng: random.Random, tree: Tree) -> None:
     node = tree[FILE]
     kinds = [Fifo(), Directory(), b"", Link("/dev/zero"), Link("nowhere"), Link(FILE)]
     head = node[:8] if isinstance(node, bytes) else b""
-    tree[FILE] = rng.choice([*kinds, Sparse(struct.pack("<Q", 90_000_000) + b"{", 1 << 40),
-                             Sparse(head, 1 << 30)])
+    tree[FILE] = rng.choice(
+        [*kinds, Sparse(struct.pack("<Q", 90_000_000) + b"{", 1 << 40), Sparse(head, 1 << 30)]
+    )

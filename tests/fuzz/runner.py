@@ -6,11 +6,13 @@ import hashlib
 import random
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from . import trees
 from .child import Input, Place, made
@@ -48,11 +50,11 @@ class Report:
     def __str__(self) -> str:
         count = self.inputs.total()
         lines = [
-            f"{count:,} inputs in {self.seconds:.1f} s, {count / (self.seconds or 1):.0f} a second",
-            f"{self.ops.total():,} calls of {len(self.ops)} kinds, "
+            f"{count:,} inputs in {self.seconds:.1f} s, {count / (self.seconds or 1):.1f} a second",
+            f"{self.ops.total():,} calls of {len(self.ops)} kinds",
             f"{len(self.messages)} different messages of the package's errors",
             f"{count - self.unchecked:,} inputs with arrays whose values were compared",
-            "by seed: " + ", ".join(f"{name} {n:,}" for name, n in self.inputs.most_common()),
+            "by seed: " + ", ".join(f"{name} {n:,}" for name, n in self.inputs.items()),
             f"{len(self.findings)} findings",
         ]
         for what, (path, details) in self.findings.items():
@@ -72,7 +74,9 @@ class Fuzzer:
         What is tried; everything if left out.
     """
 
-    def __init__(self, seed: int, saved: Path | None = None, kinds: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, seed: int, saved: Path | None = None, kinds: tuple[str, ...] = ()
+    ) -> None:
         self._seed, self._saved = seed, saved
         memory = Path("/dev/shm")
         is_roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
@@ -85,7 +89,7 @@ class Fuzzer:
         self._pool: list[Seed] = []
         self.report = Report()
 
-    def __enter__(self) -> Fuzzer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -136,13 +140,16 @@ class Fuzzer:
                     is_alone = not finding.endswith("(after others)")
                     path = self._save(inputs[number if is_alone else 0 : number + 1], finding)
                     report.findings[finding] = path, details
-                    print(f"found: {finding}", flush=True)
+                    sys.stdout.write(f"found: {finding}\n")
+                    sys.stdout.flush()
 
     def _save(self, inputs: list[Input], finding: str) -> Path | None:
         if self._saved is None:
             return None
         self._saved.mkdir(parents=True, exist_ok=True)
         words = re.sub(r"\W+", "-", finding)[:60]
-        path = self._saved / f"{words}-{hashlib.sha256(finding.encode()).hexdigest()[:8]}.pickle"
+        path = (
+            self._saved / f"{words}-{hashlib.sha256(finding.encode()).hexdigest()[:8]}.pickle"
+        )
         trees.save(path, {"inputs": [vars(each) for each in inputs]})
         return path

@@ -32,7 +32,9 @@ FILE = "model.safetensors"
 _TIME = re.compile(rb'("(?:time|modified)_us":)\d{16}')
 
 STRUCT = np.dtype([("a", "<i4"), ("b", "<f8", (2,)), ("c", "S3")])
-PADDED = np.dtype({"names": ["x", "y"], "formats": ["u1", "<u4"], "offsets": [0, 8], "itemsize": 16})
+PADDED = np.dtype(
+    {"names": ["x", "y"], "formats": ["u1", "<u4"], "offsets": [0, 8], "itemsize": 16}
+)
 DTYPES = ["?", "i1", "<u2", "<i4", "<f4", "<f8", "<c16", "<f2", "S5", "<U3", "V3", "<M8[ns]"]
 DTYPES += ["<m8[s]", "S0", "bfloat16", "float8_e4m3fn", STRUCT, PADDED]
 
@@ -243,7 +245,9 @@ def old(path: Path) -> Arrays:
         code = CODES.index("?" if array.dtype.kind == "b" else array.dtype.str[1:])
         records.append(Old(name, array.shape, size=array.nbytes, code=code).record())
         (path / f"data_{name}.npkd").write_bytes(array.tobytes())
-    head = struct.pack("<4sIQI", b"NPKB", 1, sum(a.nbytes for a in arrays.values()), len(arrays))
+    head = struct.pack(
+        "<4sIQI", b"NPKB", 1, sum(a.nbytes for a in arrays.values()), len(arrays)
+    )
     (path / "metadata.npkm").write_bytes(head + b"".join(records))
     for name, rows in dropped.items():
         (path / f"deleted_{name}.npkb").write_bytes(bitmap(len(arrays[name]), rows))
@@ -276,7 +280,9 @@ def _tensors(number: int) -> Seed:
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": offsets}
         at, data = offsets[1], data + array.tobytes()
     text = json.dumps(header).encode()
-    return Seed(f"tensors{number}", TENSORS, {FILE: struct.pack("<Q", len(text)) + text + data}, arrays)
+    return Seed(
+        f"tensors{number}", TENSORS, {FILE: struct.pack("<Q", len(text)) + text + data}, arrays
+    )
 
 
 Maker = Callable[[Path], Arrays | tuple[Arrays, Tree]]

@@ -85,9 +85,13 @@ def entry_fields(rng: random.Random, tree: Tree) -> None:
         case 0:
             record["dtype"] = rng.choice(hostile.DTYPES)
         case 1:
-            record["shape"] = rng.choice([[2**62], [0, 2**62], [2**31, 2**31, 4], [-1], [-6, -2]])
+            record["shape"] = rng.choice(
+                [[2**62], [0, 2**62], [2**31, 2**31, 4], [-1], [-6, -2]]
+            )
         case 2:
-            record["shape"] = rng.choice([[1] * 65, [], [2**40], [0] * 64, [6.0, 2], [True], "62"])
+            record["shape"] = rng.choice(
+                [[1] * 65, [], [2**40], [0] * 64, [6.0, 2], [True], "62"]
+            )
         case 3:
             record["id"] = rng.choice([*hostile.IDS, *others])
         case 4:
@@ -155,7 +159,9 @@ def lines_moved(rng: random.Random, tree: Tree) -> None:
         case 4:
             lines.insert(at, rng.choice([b"\n", b"{}\n", b"[]\n", b"null\n", b"\0\n", b"\r\n"]))
         case 5:
-            made = rng.choice([{}, {"commit": 1}, {"store": 1}, {"store": "x" * 9}, {"time_us": 1}])
+            made = rng.choice(
+                [{}, {"commit": 1}, {"store": 1}, {"store": "x" * 9}, {"time_us": 1}]
+            )
             lines.insert(at, _written(rng, made))
         case 6:
             lines.append(b'{"store":' + b"x" * rng.choice([100, 20_000, 2_000_000]))
@@ -268,7 +274,9 @@ def bytes_changed(rng: random.Random, tree: Tree) -> None:
         case 2:
             tree[name] = node[:at]
         case 3:
-            tree[name] = node + rng.choice([b"\0", b"\n", b"{", rng.randbytes(9), node, node[:at]])
+            tree[name] = node + rng.choice(
+                [b"\0", b"\n", b"{", rng.randbytes(9), node, node[:at]]
+            )
         case 4:
             tree[name] = node[:at] + rng.randbytes(rng.choice([1, 4, 8])) + node[at:]
         case 5:

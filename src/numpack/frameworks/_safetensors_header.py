@@ -162,9 +162,7 @@ def _decoded(text: bytes, length: int) -> dict[str, Any]:
     if len(text) != length or not text.startswith(b"{"):
         raise _DamageError(f"its header begins with {text[:16]!r}, not with '{{'")
     try:
-        header = json.loads(
-            text.decode(), object_pairs_hook=_once, parse_constant=_no_constant
-        )
+        header = json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise _DamageError(f"its header is invalid UTF-8 ({error.reason})") from None
     except RecursionError:

@@ -58,9 +58,10 @@ class SafetensorsFile(Mapping[str, "Array"]):
     Notes
     -----
     The file is mapped once. What its header claims is checked against the size of the file
-    before anything is allocated or mapped, whoever wrote it. Arrays are read-only, share the mapping and keep it alive: after `close`, and when the file was renamed
-    or unlinked. They lie as the file has them, which aligns no tensor to more than 8 bytes,
-    and some writers to nothing.
+    before anything is allocated or mapped, whoever wrote it. Arrays are read-only, share the
+    mapping and keep it alive: after `close`, and when the file was renamed or unlinked. They
+    lie as the file has them, which aligns no tensor to more than 8 bytes, and some writers to
+    nothing.
 
     Whoever writes to the file changes the arrays, and whoever cuts it short kills the process
     that reads them: replace a file by renaming a new one over it.
