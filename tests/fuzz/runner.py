@@ -50,7 +50,8 @@ class Report:
     def __str__(self) -> str:
         count = self.inputs.total()
         lines = [
-            f"{count:,} inputs in {self.seconds:.1f} s, {count / (self.seconds or 1):.1f} a second",
+            f"{count:,} inputs in {self.seconds:.1f} s",
+            f"{count / (self.seconds or 1):.1f} inputs a second",
             f"{self.ops.total():,} calls of {len(self.ops)} kinds",
             f"{len(self.messages)} different messages of the package's errors",
             f"{count - self.unchecked:,} inputs with arrays whose values were compared",
