@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
 BARE_NUMPY ?= numpy
+FUZZ_SECONDS ?= 3600
+FUZZ_JOBS ?= 2
+FUZZ_SEED ?= $(shell date +%s)
 
 BUILD := pyproject.toml meson.build constraints.txt
 SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -name 'meson.build' \
@@ -14,7 +17,7 @@ NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tabl
 IS_SANITIZED := import numpack._export as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
-.PHONY: demo test bare crash check bench matrix sanitize leaks wheel format clean
+.PHONY: demo test bare crash fuzz check bench matrix sanitize leaks wheel format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
@@ -31,6 +34,12 @@ crash: $(VENV)/.installed
 	CRASH=1 $(VENV)/bin/python -m pytest $(addprefix tests/core/test_,faults.py kills.py \
 	  damage.py read_only.py crash.py)
 	PYTHONPATH=tests $(VENV)/bin/python -W error -m support.full_disk
+
+# Stores, folders of 0.x and safetensors files whose claims are changed, opened and used in every
+# way. What is found is saved in build/fuzz: FUZZ="--replay build/fuzz/…" tries it again.
+fuzz: $(VENV)/.installed
+	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m fuzz --seed $(FUZZ_SEED) \
+	  --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS) $(FUZZ)
 
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
@@ -58,7 +67,10 @@ sanitize: $(VENV)/.requirements
 	PYTHONPATH=build/sanitized PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	  sh -c '$(VENV)/bin/python -c "$(IS_SANITIZED)" && \
-	  $(VENV)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS)'
+	  $(VENV)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS) && \
+	  PYTHONPATH=build/sanitized:tests OPENBLAS_NUM_THREADS=1 \
+	  ASAN_OPTIONS=$$ASAN_OPTIONS:max_allocation_size_mb=4096 \
+	  $(VENV)/bin/python -m fuzz --seed 0 --seconds 60'
 
 # What each route leaves behind after 10,000 passes: objects, memory, references.
 leaks: $(VENV)/.installed

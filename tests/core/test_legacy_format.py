@@ -409,23 +409,26 @@ def test_what_is_no_file_is_refused_without_waiting_for_it(file, make):
 @pytest.mark.parametrize("file", ["metadata.npkm", "deleted_x.npkb"])
 def test_a_file_that_may_not_be_read_is_told(file, monkeypatch):
     write({"x": ROWS}, {"x": [1]})
-    opened = Path.open
+    opened = os.open
 
     def refuse(path, *args, **kwargs):  # root may read everything
-        if path.name == file:
+        if path == file:
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StoreError, match=f"{file}.*Permission denied; make it readable"):
         legacy.read(FOLDER)
 
 
-def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch):
-    def refuse(path):
+@pytest.mark.parametrize("call", ["stat", "open"])
+def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch, call):
+    write({"x": ROWS})
+
+    def refuse(path, *args, **kwargs):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "lstat", refuse)
+    monkeypatch.setattr(os, call, refuse)
     with pytest.raises(StoreError, match=r"metadata\.npkm.*Permission denied"):
         legacy.read(FOLDER)
 

@@ -348,12 +348,12 @@ def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
 ):
     read = legacy.read
 
-    def late(path):
+    def late(*path):
         monkeypatch.setattr(legacy, "read", read)
         if moment == "before it is read":
             NumPack(OLD, upgrade=True).open()
-            return read(path)
-        found = read(path)
+            return read(*path)
+        found = read(*path)
         NumPack(OLD, upgrade=True).open()
         return found
 

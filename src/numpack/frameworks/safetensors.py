@@ -6,19 +6,17 @@ then the tensors, little-endian, in C order, without holes.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
-
-from safetensors import SafetensorError, safe_open
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from .. import _dtypes
 from .._mapping import map_open
 from .._memory import aligned_copy
 from .._policy import Obstacle, Plan, describe, did_you_mean, refuse, wrong_type
 from ..errors import InvalidValueError, NotFoundError
+from ._safetensors_header import ROWS, open_regular, read_header
 from .numpy import base_array
 
 if TYPE_CHECKING:
@@ -26,38 +24,13 @@ if TYPE_CHECKING:
 
     from .._dtypes import DType, Row
     from .._memory import Array
+    from ._safetensors_header import Place
 
 LABEL = "safetensors"
 FROM_OPTIONS = frozenset({"tensor"})
 TO_OPTIONS: frozenset[str] = frozenset()
 
-_CODES = (
-    *("BOOL", "U8", "U16", "U32", "U64", "I8", "I16", "I32", "I64", "F16", "F32", "F64", "C64"),
-    *("BF16", "F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0"),
-    *("F4", "F6_E2M3", "F6_E3M2"),
-)
-_NAMES = (
-    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
-    *("float16", "float32", "float64", "complex64", "bfloat16", "float8_e4m3fn"),
-    *("float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
-    *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
-)
-_BY_NAME = {row.numpy: row for row in _dtypes.ROWS}
-_ROWS = {code: _BY_NAME[name] for code, name in zip(_CODES, _NAMES, strict=True)}
-_LENGTH = 8  # bytes, of the length of the header
 _BYTE = 8  # bits
-
-
-class _Place(NamedTuple):
-    """Where a tensor lies in its file, and what it is called there."""
-
-    row: Row
-    shape: tuple[int, ...]
-    start: int
-    stop: int
-
-    def __str__(self) -> str:
-        return f"{self.row.numpy} tensor of shape {self.shape}"
 
 
 class SafetensorsFile(Mapping[str, "Array"]):
@@ -66,6 +39,7 @@ class SafetensorsFile(Mapping[str, "Array"]):
     Parameters
     ----------
     path : str or path-like
+        A symbolic link is followed; what is no regular file is refused.
 
     Attributes
     ----------
@@ -83,10 +57,11 @@ class SafetensorsFile(Mapping[str, "Array"]):
 
     Notes
     -----
-    The file is mapped once, and its header checked by the safetensors package. Arrays are
-    read-only, share the mapping and keep it alive: after `close`, and when the file was renamed
-    or unlinked. They lie as the file has them, which aligns no tensor to more than 8 bytes,
-    and some writers to nothing.
+    The file is mapped once. What its header claims is checked against the size of the file
+    before anything is allocated or mapped, whoever wrote it. Arrays are read-only, share the
+    mapping and keep it alive: after `close`, and when the file was renamed or unlinked. They
+    lie as the file has them, which aligns no tensor to more than 8 bytes, and some writers to
+    nothing.
 
     Whoever writes to the file changes the arrays, and whoever cuts it short kills the process
     that reads them: replace a file by renaming a new one over it.
@@ -110,14 +85,14 @@ class SafetensorsFile(Mapping[str, "Array"]):
             fix = "write the bytes to a file, or read them with safetensors.numpy.load"
             wrong_type("SafetensorsFile", "a path", path, fix)
         self.path = Path(path).absolute()
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(self.path)
         try:
-            self._places, self.metadata = _read_header(self.path, descriptor)
+            self._places, self.metadata = read_header(self.path, descriptor)
             again = os.dup(descriptor)
         finally:
             os.close(descriptor)
         nbytes = max((place.stop for place in self._places.values()), default=0)
-        self._bytes: Array | None = map_open(again, str(self.path), nbytes)
+        self._bytes: Array | None = _mapped(again, self.path, nbytes)
 
     def buffer(self, name: str) -> Array:
         """Give the bytes of a tensor of any type, as a read-only array of uint8."""
@@ -131,7 +106,7 @@ class SafetensorsFile(Mapping[str, "Array"]):
         """Give no more arrays; those that were given stay valid."""
         self._bytes = None
 
-    def _place(self, name: str) -> _Place:
+    def _place(self, name: str) -> Place:
         place = self._places.get(name)
         if place is None:
             known = list(self._places)
@@ -208,7 +183,7 @@ def from_numpy(array: Array) -> NoReturn:
     row = _dtypes.of_numpy(array.dtype)
     why = "safetensors is a format of files, which are written and not shared"
     fix = "write safetensors.numpy.save_file({'x': np.asarray(array, order='C')}, path)"
-    if row is None or row not in _ROWS.values() or row.bits < _BYTE:
+    if row is None or row not in ROWS.values() or row.bits < _BYTE:
         why = "safetensors has no such dtype"
         fix = "convert it with array.astype(...), or keep it in a numpack.NumPack"
     refuse(f"to {LABEL}", describe(array), why, fix)
@@ -234,37 +209,12 @@ def _listed(names: list[str]) -> str:
     return f"{names[:shown]}{more}"
 
 
-def _read_header(path: Path, descriptor: int) -> tuple[dict[str, _Place], dict[str, str]]:
-    """Read what lies where, as the safetensors package finds and checks it.
-
-    The format allows no holes, so that the sizes in the order of the offsets give the offsets.
-    """
-    length = int.from_bytes(os.pread(descriptor, _LENGTH, 0), "little")
+def _mapped(descriptor: int, path: Path, nbytes: int) -> Array:
     try:
-        with safe_open(path, framework="np") as file:
-            begin = _LENGTH + length
-            places = {}
-            for name in file.offset_keys():
-                view = file.get_slice(name)
-                places[name] = _place(view.get_dtype(), tuple(view.get_shape()), begin)
-                begin = places[name].stop
-            metadata = dict(file.metadata() or {})
-    except SafetensorError as error:
-        msg = f"{path} is no whole safetensors file: {error}"
+        return map_open(descriptor, str(path), nbytes)
+    except ValueError as error:  # it was cut since its header was read
+        msg = f"{path} was cut short while it was opened ({error}); open it again"
         raise InvalidValueError(msg) from error
-    status = os.fstat(descriptor)
-    if not os.path.samestat(status, path.stat()) or status.st_size != begin:
-        msg = f"{path} was replaced while it was opened; open it again"
-        raise InvalidValueError(msg)
-    return places, metadata
-
-
-def _place(dtype: str, shape: tuple[int, ...], start: int) -> _Place:
-    row = _ROWS.get(dtype)
-    if row is None:
-        msg = f"this version of numpack does not know safetensors' type {dtype}"
-        raise InvalidValueError(msg)
-    return _Place(row, shape, start, start + math.prod(shape) * row.bits // _BYTE)
 
 
 def _little(row: Row) -> DType:

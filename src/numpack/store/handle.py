@@ -107,8 +107,7 @@ class Handle:
     def _sweep(self, session: Session, state: State) -> None:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
-        if old.is_old(session.folder):  # who upgraded it died before he had cleaned up
-            old.remove_old(session.folder)
+        old.remove_old(session.folder)  # an upgrade was interrupted before it had done so
         folder.sweep(session.folder, {entry.id for entry in state.arrays.values()})
         self._swept = True
 

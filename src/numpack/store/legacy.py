@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import stat
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -28,6 +30,7 @@ import numpy as np
 from ..errors import CorruptStoreError, NewerFormatError, StoreError, UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .._dtypes import DType
@@ -48,6 +51,8 @@ _DTYPES: tuple[DType, ...] = tuple(map(np.dtype, (*_CODES, "<f2", "<f4", "<f8", 
 _DATA, _DELETED = ("data_", ".npkd"), ("deleted_", ".npkb")
 _TEXT_BYTES = 65_536  # far more than any file system takes in the name of a file
 _BLOCK_BYTES = 65_536  # of a bitmap, searched at a time
+_HOLES_BYTES = 1 << 20  # of a bitmap that may be all holes, so all rows deleted
+_HOLES_FACTOR = 64  # a larger bitmap has at most so many bytes for each on the disk
 
 _MAX_NDIM = 64  # NumPy's
 _MAX_BYTES = np.iinfo(np.intp).max
@@ -80,12 +85,14 @@ class OldArray:
     dropped: Array
 
 
-def read(folder: Path) -> dict[str, OldArray]:
+def read(folder: Path, descriptor: int | None = None) -> dict[str, OldArray]:
     """Read which arrays a folder of NumPack 0.x holds; nothing is mapped or changed.
 
     Parameters
     ----------
     folder : Path
+    descriptor : int, optional
+        The folder, where it is open already: the path is used in messages only.
 
     Returns
     -------
@@ -103,18 +110,91 @@ def read(folder: Path) -> dict[str, OldArray]:
     StoreError
         A file cannot be read.
     """
-    path = folder / METADATA
-    size = _size(path)
-    if size is None:
-        raise _damaged(path, "it is missing")
-    with _opened(path) as file:
-        found = _metadata(_Source(file, path, size))
-    arrays = {}
-    for array in found:
-        _check_data(folder / array.file, array)
-        dropped = _dropped(folder / _bitmap_of(array.file), _rows(array.shape))
-        arrays[array.name] = replace(array, dropped=dropped)
+    with _Directory.opened(folder, descriptor) as directory:
+        with directory.file(METADATA) as source:
+            if source is None:
+                raise _damaged(folder / METADATA, "it is missing")
+            found = _metadata(source)
+        arrays = {}
+        for array in found:
+            _check_data(directory, array)
+            dropped = _dropped(directory, bitmap_of(array.file), _rows(array.shape))
+            arrays[array.name] = replace(array, dropped=dropped)
     return arrays
+
+
+def open_file(name: str, directory: int) -> int:
+    """Open a regular file of a folder for reading; return its descriptor.
+
+    No link is followed, and nothing that blocks is waited for.
+
+    Raises
+    ------
+    OSError
+        ``ELOOP`` for a link, ``EINVAL`` for what is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=directory)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "Not a regular file", name)
+
+
+@dataclass(slots=True)
+class _Directory:
+    """A folder held open: what is read of it is one folder's, whatever its path becomes."""
+
+    path: Path
+    descriptor: int
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path, descriptor: int | None) -> Iterator[_Directory]:
+        if descriptor is not None:
+            yield cls(path, descriptor)
+            return
+        try:
+            own = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise _damaged(path / METADATA, "it is missing") from None
+        except OSError as error:
+            raise _unreadable(path / METADATA, error) from error
+        try:
+            yield cls(path, own)
+        finally:
+            os.close(own)
+
+    def status(self, name: str) -> os.stat_result | None:
+        """Return the status of a regular file, or ``None`` if there is none of that name.
+
+        A link is refused wherever it leads: it would show what is not in the folder, and an
+        upgrade would move it in place of the rows. So is what blocks whoever opens it.
+        """
+        path = self.path / name
+        try:
+            status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                return None
+            raise _unreadable(path, error) from error
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a link" if stat.S_ISLNK(status.st_mode) else "no file"
+            raise _damaged(path, f"it is {kind}, not a file", "or put the file itself there")
+        return status
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[_Source | None]:
+        """Open a regular file for reading; ``None`` if there is none of that name."""
+        if self.status(name) is None:
+            yield None
+            return
+        try:
+            descriptor = open_file(name, self.descriptor)
+        except OSError as error:  # it was replaced by something else meanwhile
+            raise _unreadable(self.path / name, error) from error
+        with open(descriptor, "rb") as file:  # noqa: PTH123 -- there is no path
+            yield _Source(file, self.path / name, os.fstat(descriptor).st_size)
 
 
 @dataclass(slots=True)
@@ -126,7 +206,10 @@ class _Source:
     left: int
 
     def take(self, count: int) -> bytes:
-        data = self.file.read(count) if count <= self.left else b""
+        try:
+            data = self.file.read(count) if count <= self.left else b""
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
         if len(data) != count:
             at = self.file.tell() - len(data)
             what = f"it ends at byte {at + self.left:,}, {count:,} bytes are needed at {at:,}"
@@ -244,17 +327,18 @@ def _check_size(path: Path, name: str, dtype: DType, shape: tuple[int, ...], siz
         raise _damaged(path, what)
 
 
-def _check_data(path: Path, array: OldArray) -> None:
+def _check_data(directory: _Directory, array: OldArray) -> None:
     """Make sure that all rows are there; more may be, of an append that never ended."""
-    needed, size = math.prod(array.shape) * array.dtype.itemsize, _size(path)
-    if size is None:
+    needed = math.prod(array.shape) * array.dtype.itemsize
+    status, path = directory.status(array.file), directory.path / array.file
+    if status is None:
         raise _damaged(path, f"it is missing, and should have {needed:,} bytes")
-    if size < needed:
-        raise _damaged(path, f"it should have {needed:,} bytes and has {size:,}")
+    if status.st_size < needed:
+        raise _damaged(path, f"it should have {needed:,} bytes and has {status.st_size:,}")
 
 
-def _bitmap_of(file: str) -> str:
-    """Name the bitmap that goes with a data file.
+def bitmap_of(file: str) -> str:
+    """Return the name of the bitmap that goes with a data file.
 
     Both are named after the array. The data file's name is one that was checked, and under
     which a file was found; an array's name is any text.
@@ -262,13 +346,11 @@ def _bitmap_of(file: str) -> str:
     return file.removeprefix(_DATA[0]).removesuffix(_DATA[1]).join(_DELETED)
 
 
-def _dropped(path: Path, rows: int) -> Array:
+def _dropped(directory: _Directory, name: str, rows: int) -> Array:
     """Read which rows are deleted: those whose bits are clear."""
-    size = _size(path)
-    if size is None:
-        return _none()
-    with _opened(path) as file:
-        source = _Source(file, path, size)
+    with directory.file(name) as source:
+        if source is None:
+            return _none()
         # NumPack 0.7 counts the rows anew with each append after a delete, so both counts
         # agree in all that it has finished. It sets the bits of all rows then, the deleted
         # ones too, and leaves the number of deleted rows as it was: the bits are what it
@@ -276,15 +358,28 @@ def _dropped(path: Path, rows: int) -> Array:
         count, _ = source.unpack(_BITMAP)
         if count != rows:
             what = f"it is for {count:,} rows, and its array has {rows:,}"
-            raise _damaged(path, what, "or remove it to have all rows, the deleted ones too")
-        if source.left != (needed := 8 * -(-rows // 64)):
-            raise _damaged(path, f"{rows:,} rows take {needed:,} bytes, not {source.left:,}")
-        found = [
-            start * 8 + _clear_bits(source.take(min(_BLOCK_BYTES, needed - start)))
-            for start in range(0, needed, _BLOCK_BYTES)
-        ]
-    dropped = np.concatenate([_none(), *found])
-    return dropped[dropped < rows]  # the last word's other bits are clear as well
+            raise _damaged(
+                source.path, what, "or remove it to have all rows, the deleted ones too"
+            )
+        needed = 8 * -(-rows // 64)
+        if source.left != needed:
+            what = f"{rows:,} rows take {needed:,} bytes, not {source.left:,}"
+            raise _damaged(source.path, what)
+        _check_holes(source, needed)
+        found = [_none()]
+        for start in range(0, needed, _BLOCK_BYTES):
+            numbers = start * 8 + _clear_bits(source.take(min(_BLOCK_BYTES, needed - start)))
+            found.append(numbers[: np.searchsorted(numbers, rows)])  # other bits are clear too
+    return np.concatenate(found)
+
+
+def _check_holes(source: _Source, needed: int) -> None:
+    """Refuse a bitmap of holes: its deleted rows would take memory as no file takes room."""
+    room = os.fstat(source.file.fileno()).st_blocks * 512
+    if needed > max(_HOLES_BYTES, room * _HOLES_FACTOR):
+        what = f"it has {needed:,} bytes, of which {room:,} take room on the disk"
+        fix = "or write it again without holes: cp --sparse=never"
+        raise _damaged(source.path, what, fix)
 
 
 def _clear_bits(words: bytes) -> Array:
@@ -294,31 +389,6 @@ def _clear_bits(words: bytes) -> Array:
     bits = np.unpackbits(octets[with_clear, None], axis=1, bitorder="little")
     which, bit = np.nonzero(bits == 0)
     return (with_clear[which] * 8 + bit).astype(np.int64)
-
-
-def _size(path: Path) -> int | None:
-    """Give a file's size in bytes; none if there is no file of that name.
-
-    A link is refused wherever it leads: it would show what is not in the folder, and an
-    upgrade would move it in place of the rows. So is what blocks who opens it.
-    """
-    try:
-        status = path.lstat()
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-            return None
-        raise _unreadable(path, error) from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a link" if stat.S_ISLNK(status.st_mode) else "no file"
-        raise _damaged(path, f"it is {kind}, not a file", "or put the file itself there")
-    return status.st_size
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise _unreadable(path, error) from error
 
 
 def _rows(shape: tuple[int, ...]) -> int:

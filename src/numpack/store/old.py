@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import StoreError
+from ..errors import CorruptStoreError, StoreError
 from . import data, dropped, folder, legacy
 from ._lock import Lock
 from ._sums import sum_blocks
 from .dropped import Dropped
+from .files import read_between, write_all
 from .log import closed
 from .schema import encode_dtype
 from .state import Entry, State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .files import Folder
     from .legacy import OldArray
 
-_OLD_FILE = re.compile(r"data_.*\.npkd|deleted_.*\.npkb", re.DOTALL)
+OBSOLETE = "obsolete.json"  # which files an upgrade has replaced, until they are removed
+
+_OLD_FILE = re.compile(r"data_[^/\0]*\.npkd|deleted_[^/\0]*\.npkb|metadata\.npkm", re.DOTALL)
+_CHUNK_BYTES = 1 << 20  # copied at a time
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_MAX_TIME = (1 << 63) - 1
 
 
 class OldLog:
@@ -70,7 +79,7 @@ def is_old(folder: Folder) -> bool:
 def read(source: Folder) -> dict[str, OldArray] | None:
     """Read what a folder of NumPack 0.x says; ``None`` if it was upgraded meanwhile."""
     try:
-        return legacy.read(Path(source.path))
+        return legacy.read(Path(source.path), source.descriptor)
     except StoreError:
         if folder.is_store(source):
             return None
@@ -99,11 +108,16 @@ def take_over(source: Folder, *, keep: bool) -> bool:
     with Lock(source):
         if folder.is_store(source):
             return False
-        arrays = legacy.read(Path(source.path))
+        arrays = legacy.read(Path(source.path), source.descriptor)
+        if keep and "" in arrays:
+            msg = f"{source.path} has an array without a name, which no store can hold"
+            raise StoreError(msg)
         state = folder.fresh_state()
         folder.make_data_folder(source)
+        _check_data_folder(source)
         for number, old in enumerate(arrays.values() if keep else ()):
             state.arrays[old.name] = _adopt(source, old, state.new_id(ahead=number))
+        _record(source, arrays.values())
         source.sync("data")  # the names of all that the log will name, on the device first
         folder.create(source, state._replace(next_id=len(state.arrays) + 1), durable=True)
         remove_old(source)
@@ -111,11 +125,85 @@ def take_over(source: Folder, *, keep: bool) -> bool:
 
 
 def remove_old(source: Folder) -> None:
-    """Remove what a store has replaced: the files of NumPack 0.x, its metadata last."""
-    for name in source.names("."):
-        if _OLD_FILE.fullmatch(name):
+    """Remove the files of NumPack 0.x that this store's upgrade has replaced.
+
+    They are those that the upgrade has recorded, as far as they are the same files still.
+    All others are left: NumPack 0.x may have saved rows beside the store since, and rows of
+    another store may have been copied here, which are nowhere else.
+    """
+    files = _recorded(source)
+    if files is None:
+        return
+    for name, *identity in files:
+        if identity == _identity(source, name):
             source.unlink(name)
-    source.unlink(legacy.METADATA)
+    source.unlink(OBSOLETE)
+
+
+def _record(source: Folder, arrays: Iterable[OldArray]) -> None:
+    """Record which files the upgrade replaces, before the header makes it happen."""
+    names = [name for old in arrays for name in (old.file, legacy.bitmap_of(old.file))]
+    found = ((name, _identity(source, name)) for name in [*names, legacy.METADATA])
+    files = [[name, *identity] for name, identity in found if identity]
+    try:
+        source.unlink(OBSOLETE)
+    except (IsADirectoryError, PermissionError) as error:
+        msg = f"{source.path}/{OBSOLETE} cannot be removed ({error.strerror}); remove it"
+        raise StoreError(msg) from error
+    descriptor = source.open(OBSOLETE, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        write_all(descriptor, json.dumps({"files": files}).encode() + b"\n", 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _recorded(source: Folder) -> list[tuple[str, int, int, int]] | None:
+    """Read the record of an upgrade; ``None`` if there is none that an upgrade has written."""
+    try:
+        descriptor = legacy.open_file(OBSOLETE, source.descriptor)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size > 512 * status.st_blocks + _CHUNK_BYTES:  # it has holes
+            return None
+        record: Any = json.loads(read_between(descriptor, 0, status.st_size))
+        return [_recorded_file(*each) for each in record["files"]]
+    except _UNREADABLE:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _recorded_file(name: Any, *identity: Any) -> tuple[str, int, int, int]:
+    inode, size, modified = identity
+    if not _OLD_FILE.fullmatch(name.encode().decode()):  # no surrogates
+        raise ValueError(name)
+    return name, inode, size, modified
+
+
+def _identity(source: Folder, name: str) -> list[int]:
+    """Return the inode, size and time of the last change of a file; nothing if it is gone."""
+    try:
+        status = os.stat(name, dir_fd=source.descriptor, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return []
+        raise
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _check_data_folder(source: Folder) -> None:
+    """Make sure that ``data`` is a folder of the store's own, and no link to another."""
+    try:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open("data", flags, dir_fd=source.descriptor))
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        msg = f"{source.path}/data is no folder but a file or a link; remove it"
+        raise CorruptStoreError(msg) from None
 
 
 def refuse_to_write(path: str) -> str:
@@ -139,10 +227,8 @@ def _entry(old: OldArray) -> Entry:
 
 def _adopt(source: Folder, old: OldArray, identifier: str) -> Entry:
     """Give an old data file its new name, its checksums and its list of dropped rows."""
-    if not old.name:
-        msg = f"{source.path} has an array without a name, which no store can hold"
-        raise StoreError(msg)
-    entry = _entry(old)._replace(id=identifier, old_file="", dropped=0)
+    modified = min(old.modified, _MAX_TIME)
+    entry = _entry(old)._replace(id=identifier, old_file="", dropped=0, modified=modified)
     _link(source, old.file, entry.data_file)
     rows = data.mapped(source, entry)[0]
     sums, tail = sum_blocks(data.as_bytes(rows), data.threads())
@@ -162,8 +248,23 @@ def _adopt(source: Folder, old: OldArray, identifier: str) -> Entry:
 
 
 def _link(source: Folder, old: str, new: str) -> None:
-    descriptor = source.descriptor
+    """Give a file a second name, or copy it where the file system has no hard links."""
+    here = source.descriptor
     try:
-        os.link(old, new, src_dir_fd=descriptor, dst_dir_fd=descriptor)
-    except OSError:  # a file system without second names
-        shutil.copyfile(f"{source.path}/{old}", f"{source.path}/{new}")
+        os.link(old, new, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+    except OSError:
+        _copy(source, old, new)
+
+
+def _copy(source: Folder, old: str, new: str) -> None:
+    rows = legacy.open_file(old, source.descriptor)
+    try:
+        copy = source.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            at = 0
+            while chunk := os.pread(rows, _CHUNK_BYTES, at):
+                at += write_all(copy, chunk, at)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(rows)

@@ -1,0 +1,373 @@
+"""Folders of NumPack 0.x that somebody made to harm, and files of 0.x beside a store."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.files import contents
+from support.old_store import FOLDER, META, Old, bitmap, write, write_metadata
+
+from numpack import CorruptStoreError, NumPack, StoreError
+from numpack.errors import NumpackError
+from numpack.store import legacy, old
+
+ROWS = np.arange(12.0).reshape(6, 2)
+OLD = str(FOLDER)
+FILES = ["metadata.npkm", "data_x.npkd", "deleted_x.npkb"]
+HUGE = 2**63 - 1
+
+
+def old_files(folder: str = OLD) -> dict[str, bytes]:
+    return {
+        name: content
+        for name, content in contents(folder).items()
+        if name.endswith((".npkd", ".npkb", ".npkm"))
+    }
+
+
+# What a folder claims
+
+
+def test_no_link_fifo_socket_or_folder_is_followed_or_waited_for():
+    """Whatever stands in the place of a file, and however the folder is opened."""
+    outside = Path("outside")
+    for file in FILES:
+        for kind in ("link", "dangling", "device", "loop", "fifo", "folder", "socket"):
+            shutil.rmtree(FOLDER, ignore_errors=True)
+            write({"x": ROWS}, {"x": [1]})
+            path = FOLDER / file
+            shutil.copy(path, outside)
+            before = outside.stat()
+            path.unlink()
+            match kind:
+                case "fifo":
+                    os.mkfifo(path)
+                case "folder":
+                    path.mkdir()
+                case "socket":
+                    with socket.socket(socket.AF_UNIX) as listening:
+                        listening.bind(str(path))
+                case _:
+                    targets = {"link": outside.absolute(), "device": "/dev/zero", "loop": file}
+                    path.symlink_to(targets.get(kind, "nowhere"))
+            for options in ({}, {"mode": "r"}, {"upgrade": True}):
+                with pytest.raises(StoreError):
+                    NumPack(OLD, **options).open()
+            assert path.is_symlink() or path.exists(), kind
+            now = outside.stat()
+            assert (now.st_size, now.st_mtime_ns, now.st_nlink) == (
+                before.st_size,
+                before.st_mtime_ns,
+                before.st_nlink,
+            )
+
+
+def test_a_file_that_becomes_a_link_or_fifo_after_it_was_looked_at(monkeypatch):
+    """Between looking and opening, whoever may write to the folder may exchange the file."""
+    stat = os.stat
+
+    for file in ("metadata.npkm", "deleted_x.npkb"):
+        for make in (lambda path: path.symlink_to("/dev/zero"), os.mkfifo):
+            shutil.rmtree(FOLDER, ignore_errors=True)
+            write({"x": ROWS}, {"x": [1]})
+
+            def exchanging(path, *args, file=file, make=make, **kwargs):
+                found = stat(path, *args, **kwargs)
+                if path == file:
+                    (FOLDER / file).unlink()
+                    make(FOLDER / file)
+                return found
+
+            monkeypatch.setattr(os, "stat", exchanging)
+            with pytest.raises(StoreError, match=f"{file}.*cannot be read"):
+                legacy.read(FOLDER)
+            monkeypatch.setattr(os, "stat", stat)
+
+
+CLAIMS = {
+    "rows": lambda: write_metadata(Old(shape=(2**40, 2), size=2**44)),
+    "arrays": lambda: write_metadata(Old(), count=2**32 - 1),
+    "extents": lambda: write_metadata(Old(ndim=2**32 - 1)),
+    "empty rows": lambda: write_metadata(Old(shape=(0, HUGE), size=0)),
+    "name": lambda: write_metadata(count=1, after=struct.pack("<I", 2**32 - 1)),
+    "bitmap": lambda: (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQ", HUGE, HUGE)),
+    "sparse metadata": lambda: os.truncate(META, 2**40),
+    "sparse bitmap": lambda: (
+        write_metadata(Old(shape=(2**40, 0), size=0)),
+        (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQ", 2**40, 2**40)),
+        os.truncate(FOLDER / "deleted_x.npkb", 16 + 2**37),
+    ),
+    "sparse rows and bitmap": lambda: (
+        write_metadata(Old(shape=(2**36,), size=2**36, code=1)),
+        os.truncate(FOLDER / "data_x.npkd", 2**36),
+        (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQ", 2**36, 2**36)),
+        os.truncate(FOLDER / "deleted_x.npkb", 16 + 2**33),
+    ),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_more_than_the_files_hold_is_refused_at_once(claim, run_python):
+    """In little memory and time, which follow the files and not what they claim."""
+    write({"x": ROWS})
+    CLAIMS[claim]()
+    run_python(
+        """
+import resource, time
+from numpack import CorruptStoreError, NumPack
+pages = int(open("/proc/self/statm").read().split()[0])
+room = pages * resource.getpagesize() + 300_000_000
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+for options in ({}, {"mode": "r"}, {"upgrade": True}):
+    began = time.process_time()
+    try:
+        NumPack("old.npk", **options).open()
+    except CorruptStoreError as error:
+        assert "damaged" in str(error), error
+    else:
+        raise AssertionError(options)
+    assert time.process_time() - began < 1
+"""
+    )
+
+
+def test_a_bitmap_of_many_deleted_rows_is_read_all_the_same():
+    rows = 64 * 40_000
+    write({"x": np.zeros(rows, "u1")})
+    (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQ", rows, rows) + bytes(rows // 8))
+    assert len(legacy.read(FOLDER)["x"].dropped) == rows
+    with NumPack(OLD) as store:
+        assert store.get_shape("x") == (0,)
+
+
+def test_an_upgrade_writes_nothing_through_links():
+    """Folders, files and links that stand where the upgrade writes."""
+    Path("outside").mkdir()
+    Path("victim").write_bytes(b"mine")
+    for name, make in (
+        ("data", lambda path: path.symlink_to(Path("outside").absolute())),
+        ("data", lambda path: path.write_bytes(b"")),
+        ("obsolete.json", lambda path: path.symlink_to(Path("victim").absolute())),
+        ("obsolete.json", Path.mkdir),
+        ("obsolete.json", os.mkfifo),
+    ):
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        write({"x": ROWS})
+        make(FOLDER / name)
+        refused = name
+        try:
+            with NumPack(OLD, upgrade=True) as store:
+                assert np.array_equal(store.load("x"), ROWS)
+        except StoreError as error:
+            refused = str(error)
+            (FOLDER / name).is_dir() or (FOLDER / name).unlink()
+            shutil.rmtree(FOLDER / name, ignore_errors=True)
+            with NumPack(OLD) as store:
+                assert np.array_equal(store.load("x"), ROWS)
+        assert name in refused
+        assert os.listdir("outside") == []
+        assert Path("victim").read_bytes() == b"mine"
+
+
+def test_an_array_without_a_name_is_read_and_its_upgrade_changes_nothing():
+    write({"x": ROWS, "": ROWS})
+    before = contents(OLD)
+    with NumPack(OLD) as store:
+        assert np.array_equal(store.load(""), ROWS)
+    with pytest.raises(StoreError, match="array without a name"):
+        NumPack(OLD, upgrade=True).open()
+    after = contents(OLD)
+    after.pop("lock", None)
+    assert after == before
+
+
+def test_a_time_beyond_all_clocks_survives_an_upgrade():
+    write({"x": ROWS})
+    write_metadata(Old(modified=2**64 - 1))
+    with NumPack(OLD, upgrade=True) as store:
+        store.append({"x": ROWS})
+    with NumPack(OLD) as store:
+        assert store.load("x").shape == (12, 2)
+
+
+def test_rows_are_copied_where_there_are_no_hard_links_and_no_link_is_followed(monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise PermissionError(1, "Operation not permitted")
+
+    read = legacy.read
+
+    def exchanged(*arguments):
+        found = read(*arguments)
+        (FOLDER / "data_x.npkd").unlink()
+        (FOLDER / "data_x.npkd").symlink_to(Path("outside").absolute())
+        return found
+
+    Path("outside").write_bytes(bytes(ROWS.nbytes))
+    write({"x": ROWS})
+    assert NumPack(OLD) is not None
+    monkeypatch.setattr(legacy, "read", exchanged)
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises((NumpackError, OSError)):
+        NumPack(OLD, upgrade=True).open()
+    assert not list(FOLDER.glob("data/*.bin"))
+
+
+# Files of NumPack 0.x beside a store
+
+
+def beside() -> dict[str, bytes]:
+    """Make a store, in whose folder NumPack 0.x has saved rows since."""
+    with NumPack("old.npk") as store:
+        store.save({"new": ROWS})
+    write({"x": ROWS, "y": ROWS[:, 0].copy()}, {"x": [1]})
+    return old_files()
+
+
+WRITES = {
+    "save": lambda store: store.save({"z": ROWS}),
+    "append": lambda store: store.append({"new": ROWS}),
+    "drop": lambda store: store.drop("new"),
+    "reset": lambda store: store.reset(),
+    "update": lambda store: store.update("new"),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"upgrade": True}, {"mode": "w"}, {"mode": "r+"}])
+def test_files_that_this_store_did_not_replace_are_left_alone(options):
+    before = beside()
+    for change in WRITES.values():
+        with NumPack(OLD, **options) as store:
+            if "new" not in store:
+                store.save({"new": ROWS})
+            change(store)
+    assert old_files() == before
+
+
+def test_files_that_came_after_an_upgrade_are_left_alone():
+    write({"x": ROWS})
+    with NumPack(OLD, upgrade=True) as store:
+        assert list(store) == ["x"]
+    assert old_files() == {}
+    write({"x": ROWS + 1, "y": ROWS}, {"x": [1]})
+    before = old_files()
+    with NumPack(OLD) as store:
+        store.append({"x": ROWS})
+    assert old_files() == before
+
+
+def interrupted(monkeypatch) -> None:
+    """Upgrade a folder, up to the moment when it would remove what it has replaced."""
+    write({"x": ROWS, "y": ROWS}, {"x": [1]})
+    with monkeypatch.context() as patched:
+        patched.setattr(old, "remove_old", lambda source: None)
+        NumPack(OLD, upgrade=True).open()
+    assert len(old_files()) == 4
+
+
+def test_what_changed_since_an_interrupted_upgrade_is_left_alone(monkeypatch):
+    """NumPack 0.x saved into the folder before the next writer came."""
+    interrupted(monkeypatch)
+    META.write_bytes(META.read_bytes() + b"0.x was here")
+    (FOLDER / "data_y.npkd").unlink()
+    (FOLDER / "data_y.npkd").write_bytes(ROWS.tobytes())
+    (FOLDER / "data_z.npkd").write_bytes(ROWS.tobytes())
+    with NumPack(OLD) as store:
+        store.append({"x": ROWS})
+    assert set(old_files()) == {"metadata.npkm", "data_y.npkd", "data_z.npkd"}
+    assert not (FOLDER / "obsolete.json").exists()
+
+
+def test_an_interrupted_upgrade_is_cleaned_up_by_the_next_writer(monkeypatch):
+    interrupted(monkeypatch)
+    with NumPack(OLD, mode="r") as store:
+        assert np.array_equal(store.load("y"), ROWS)
+    assert len(old_files()) == 4
+    with NumPack(OLD) as store:
+        store.append({"y": ROWS})
+        assert store.verify().ok
+    assert old_files() == {}
+    assert not (FOLDER / "obsolete.json").exists()
+
+
+def test_a_copy_of_an_interrupted_upgrade_loses_nothing(monkeypatch):
+    """The record names inodes, which a copy has not: its files stay, and harm nobody."""
+    interrupted(monkeypatch)
+    shutil.copytree(OLD, "copy.npk")
+    with NumPack("copy.npk") as store:
+        store.append({"y": ROWS})
+    assert len(old_files("copy.npk")) == 4
+
+
+RECORDS = {
+    "no JSON": b"{",
+    "deep": b"[" * 100_000,
+    "a number": b"7",
+    "no list": b'{"files": 3}',
+    "no entries": b'{"files": [3, null]}',
+    "short": b'{"files": [["data_x.npkd", 1]]}',
+    "a surrogate": b'{"files": [["data_\\ud800.npkd", 1, 2, 3]]}',
+    "endless digits": b'{"files": [["data_x.npkd", 1' + b"0" * 5000 + b", 2, 3]]}",
+}
+
+
+def test_a_record_that_no_upgrade_wrote_removes_nothing():
+    before = beside()
+    victim = FOLDER.parent / "data_victim.npkd"
+    victim.write_bytes(b"mine")
+    Path(OLD, "notes.txt").write_text("mine")
+    names = [
+        "../data_victim.npkd",
+        "notes.txt",
+        "numpack.json",
+        "data_\0.npkd",
+        "data/../notes.txt",
+    ]
+    made = {name: json.dumps({"files": [[name, *_identity(name)]]}).encode() for name in names}
+    for record in (*RECORDS.values(), *made.values()):
+        (FOLDER / "obsolete.json").write_bytes(record)
+        with NumPack(OLD) as store:
+            store.append({"new": ROWS})
+    assert old_files() == before
+    assert victim.read_bytes() == b"mine"
+    assert Path(OLD, "notes.txt").read_text() == "mine"
+    assert (FOLDER / "numpack.json").exists()
+
+
+def _identity(name: str) -> list[int]:
+    try:
+        status = (FOLDER / name).stat()
+    except (OSError, ValueError):
+        return [0, 0, 0]
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def test_a_record_that_is_no_file_is_left_and_not_waited_for():
+    before = beside()
+    for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")):
+        make(FOLDER / "obsolete.json")
+        with NumPack(OLD) as store:
+            store.append({"new": ROWS})
+        assert os.path.lexists(FOLDER / "obsolete.json")
+        (FOLDER / "obsolete.json").rename("aside")
+        shutil.rmtree("aside") if Path("aside").is_dir() else Path("aside").unlink()
+    with open(FOLDER / "obsolete.json", "wb") as file:
+        file.truncate(2**40)
+    with NumPack(OLD) as store:
+        store.append({"new": ROWS})
+    (FOLDER / "obsolete.json").unlink()
+    assert old_files() == before
+
+
+def test_a_bitmap_is_held_against_its_array():
+    write({"x": ROWS})
+    for content in (bitmap(5), bitmap(6) + bytes(8), bitmap(6)[:-1]):
+        (FOLDER / "deleted_x.npkb").write_bytes(content)
+        with pytest.raises(CorruptStoreError, match="deleted_x"):
+            NumPack(OLD).open()

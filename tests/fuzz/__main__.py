@@ -1,0 +1,64 @@
+"""The command: ``python -m fuzz``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+from . import trees
+from .runner import Fuzzer, Report
+from .seeds import OLD, STORE, TENSORS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("fuzz", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of what is tried (0)")
+    parser.add_argument("--seconds", type=float, default=60, help="how long (60)")
+    parser.add_argument("--inputs", type=int, help="how many at the most")
+    parser.add_argument("--kind", choices=[STORE, OLD, TENSORS], action="append", default=[])
+    parser.add_argument("--saved", type=Path, default=Path("build/fuzz"), help="for findings")
+    parser.add_argument("--replay", type=Path, help="a finding that was saved")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once (1)")
+    parser.add_argument("--messages", action="store_true", help="list the errors that came")
+    options = parser.parse_args()
+    if options.replay:
+        with Fuzzer(options.seed) as fuzzer:
+            report = fuzzer.replay(options.replay)
+    else:
+        report = _together(options)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    lines = [str(report), f"{used.ru_utime + used.ru_stime:.0f} s of CPU in the children"]
+    if options.messages:
+        lines += [f"{count:8,} {message}" for message, count in report.messages.most_common()]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return bool(report.findings)
+
+
+def _together(options: argparse.Namespace) -> Report:
+    """Run as many fuzzers as there are jobs, each with a seed of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        children = []
+        for job in range(1, options.jobs):
+            pid = os.fork()
+            if not pid:
+                trees.save(Path(folder, str(job)), _one(options, job))
+                os._exit(0)
+            children.append((pid, Path(folder, str(job))))
+        report = _one(options, 0)
+        for pid, path in children:
+            os.waitpid(pid, 0)
+            report.add(trees.load(path))
+    return report
+
+
+def _one(options: argparse.Namespace, job: int) -> Report:
+    seed = options.seed * 1000 + job
+    with Fuzzer(seed, options.saved, tuple(options.kind)) as fuzzer:
+        return fuzzer.run(options.seconds, options.inputs)
+
+
+sys.exit(main())
