@@ -72,7 +72,8 @@ def _records_changed(rng: random.Random, tree: Tree) -> None:
         case 2:
             record["shape"] = rng.choice(_SHAPES)
         case 3:
-            record["shape"] = hostile.changed(rng, record["shape"])
+            changed = hostile.changed(rng, record["shape"])
+            record["shape"] = changed if isinstance(changed, list) else []
         case 4 | 5:
             at = rng.randrange(len(record["rest"]))
             record["rest"][at] = rng.choice([*hostile.INTS, 9, 14, 13])

@@ -18,7 +18,7 @@ from . import trees
 from .child import Input, Place, made
 from .other_mutations import old_folder, tensors
 from .seeds import OLD, STORE, Seed, build
-from .store_mutations import mutated
+from .store_mutations import bytes_only, mutated
 
 _POOL = 300  # inputs that led to a message that was new
 _BATCH = 20  # inputs for one child: forking costs as much as trying one
@@ -121,7 +121,10 @@ class Fuzzer:
             seed = rng.choice(self._pool)
         else:
             seed = rng.choices(self._seeds, self._weights)[0]
-        tree = _MUTATE.get(seed.kind, tensors)(rng, seed.tree)
+        try:
+            tree = _MUTATE.get(seed.kind, tensors)(rng, seed.tree)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+            tree = bytes_only(rng, seed.tree)  # what was changed before has another form by now
         return seed, made(seed, tree, f"{self._seed}/{number}/choices")
 
     def _try(self, batch: list[tuple[Seed, Input]]) -> None:
