@@ -13,8 +13,8 @@ import pyarrow as pa
 from .._policy import refuse
 from .arrow.bridge import by_arrow, describe, imported, one_column, to_hub
 from .arrow.intake import Intake
-from .arrow.rewrite import contains
 from .arrow.table import zone_of
+from .arrow.trees import contains
 
 if TYPE_CHECKING:
     from .._memory import Array

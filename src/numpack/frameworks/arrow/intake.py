@@ -10,7 +10,8 @@ import pyarrow as pa
 from ..._policy import Obstacle, Plan, refuse
 from .bridge import describe, own
 from .foreign import guarded
-from .rewrite import Rewriting, contains
+from .rewrite import Rewriting
+from .trees import contains
 from .views import nbytes
 
 if TYPE_CHECKING:
