@@ -11,7 +11,7 @@ import arro3.core
 import pyarrow as pa
 
 from .arrow.bridge import by_arrow, imported, one_column, to_hub
-from .arrow.intake import Intake
+from .arrow.intake import Intake, portable
 from .arrow.table import zone_of
 from .arrow.trees import contains, is_sliced
 
@@ -71,7 +71,7 @@ def _forgets_offsets(kind: pa.DataType) -> bool:
     return bool(pa.types.is_union(kind) and kind.mode == "sparse")
 
 
-_INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
+_INTAKE = Intake(LABEL, portable, _misreads)
 
 
 def select_column(obj: Any, column: str | int) -> Columns:
