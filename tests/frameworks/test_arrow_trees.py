@@ -17,8 +17,8 @@ from support.arrow_walk import TARGETS, run
 from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
 from numpack.errors import NullError
 from numpack.frameworks.arrow.foreign import guarded
-from numpack.frameworks.arrow.rewrite import (
-    Rewriting,
+from numpack.frameworks.arrow.rewrite import Rewriting
+from numpack.frameworks.arrow.trees import (
     contains,
     decoded,
     empty,
@@ -452,3 +452,40 @@ def test_planning_looks_at_types_alone_where_nothing_is_rewritten():
         for _ in range(10):
             share(table, "polars", copy=False)
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("array", "fixed_by"),
+    [
+        (
+            pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16], pa.binary(16))),
+            lambda array: array.storage,
+        ),
+        (
+            pa.array([1], pa.timestamp("s", "Asia/Tokyo")),
+            lambda array: array.cast(pa.timestamp("s", "UTC")),
+        ),
+        (pa.array([1], pa.decimal256(50, 2)), lambda array: array.cast(pa.decimal128(38, 2))),
+        (pa.array([1.5], pa.float16()), lambda array: array.cast(pa.float32())),
+        (pa.array([1], pa.duration("ns")), lambda array: array.cast(pa.int64())),
+        (
+            pa.array([dt.date(2020, 1, 1)], pa.date64()),
+            lambda array: array.cast(pa.timestamp("ms")),
+        ),
+        (
+            pa.array([pa.MonthDayNano([1, 2, 3]), None]),
+            lambda array: pa.array([v and list(v) for v in array.to_pylist()]),
+        ),
+        (
+            pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]),
+            lambda array: array.field(0),
+        ),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+def test_what_is_said_of_types_that_duckdb_changes_works(array, fixed_by):
+    for given in (array, fixed(array, 1), pa.table({"x": array})):
+        assert not explain(given, "duckdb").supported
+        with pytest.raises(UnsupportedError, match="would change"):
+            share(given, "duckdb")
+    assert len(share(fixed_by(array), "duckdb").to_arrow_table()) == len(array)

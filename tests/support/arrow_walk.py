@@ -68,10 +68,15 @@ def walk(target: str, first: int, last: int) -> None:
     """Convert the columns of some seeds and print what is wrong."""
     warnings.simplefilter("error")
     for seed in range(first, last):
-        print("at", seed, flush=True)
+        _say(f"at {seed}")
         spec, column = column_of(seed)
         for wrong in check(column, target):
-            print(f"{target} {seed}: {named(spec)}: {wrong}".replace("\n", " "), flush=True)
+            _say(f"{target} {seed}: {named(spec)}: {wrong}".replace("\n", " "))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def check(column: Any, target: str) -> list[str]:
@@ -182,7 +187,7 @@ def _canonical_time(value: Any) -> Any:
 
 
 def plain(values: list[Any], kind: pa.DataType) -> list[Any]:
-    """Bring the reference to what NumPy can tell apart: NaN is a null, a tensor has its shape."""
+    """Bring the reference to what NumPy tells apart: NaN is a null, tensors have shapes."""
     if isinstance(kind, pa.FixedShapeTensorType):
         return [v if v is None else _shaped(_without_nan(v), kind) for v in values]
     if isinstance(kind, pa.BaseExtensionType):

@@ -11,9 +11,9 @@ import arro3.core
 import pyarrow as pa
 
 from .arrow.bridge import by_arrow, imported, one_column, to_hub
-from .arrow.intake import Intake
-from .arrow.rewrite import contains, is_sliced
+from .arrow.intake import Intake, portable
 from .arrow.table import zone_of
+from .arrow.trees import contains, is_sliced
 
 if TYPE_CHECKING:
     from .._memory import Array
@@ -60,7 +60,7 @@ def _arriving(columns: Columns) -> Plan[Any]:
 
 
 def _misreads(array: pa.Array) -> bool:
-    """Tell whether arro3 0.8 forgets an offset, of what is inside of unions, lists or structs."""
+    """Tell whether arro3 0.8 forgets an offset inside unions, lists or structs."""
     return contains(array.type, _forgets_offsets) and is_sliced(array)
 
 
@@ -71,7 +71,7 @@ def _forgets_offsets(kind: pa.DataType) -> bool:
     return bool(pa.types.is_union(kind) and kind.mode == "sparse")
 
 
-_INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
+_INTAKE = Intake(LABEL, portable, _misreads)
 
 
 def select_column(obj: Any, column: str | int) -> Columns:

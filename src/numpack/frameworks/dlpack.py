@@ -177,7 +177,7 @@ def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Arr
 
 
 def _is_arrow_tensor(obj: object) -> bool:
-    """Tell whether an object is an array of tensors, which pyarrow 26 exports with wrong strides."""
+    """Tell whether an object holds tensors that pyarrow 26 exports with wrong strides."""
     return type(obj).__name__ == "FixedShapeTensorArray"
 
 

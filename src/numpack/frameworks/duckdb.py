@@ -19,12 +19,13 @@ from ..errors import InvalidValueError
 from .arrow.bridge import by_arrow, by_columns, to_hub
 from .arrow.bridge import describe as describe_columns
 from .arrow.intake import Intake
-from .arrow.rewrite import Rewriting, contains, decoded, is_sliced
+from .arrow.rewrite import Rewriting
+from .arrow.trees import contains, decoded, is_sliced
 from .arrow.views import nbytes
 from .numpy import base_array
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
     from .._memory import Array
@@ -253,12 +254,10 @@ def _refuse_dtype(array: Array) -> None:
 
 def _refuse_types(columns: Columns) -> None:
     for kind in columns.schema.types if hasattr(columns, "schema") else [columns.type]:
-        if contains(kind, _is_changed):
-            given, why = (
-                describe_columns(columns),
-                f"DuckDB would change {kind} or cannot read it",
-            )
-            refuse("to DuckDB", given, why, "cast it first: column.cast(...)")
+        for is_changed, fix in _CHANGED_TYPES:
+            if contains(kind, is_changed):
+                why = f"DuckDB would change {kind} or cannot read it"
+                refuse("to DuckDB", describe_columns(columns), why, fix)
         plain = Rewriting(_decoded).target(kind)
         if plain is not kind:
             _refuse_encoding(columns, kind, plain)
@@ -272,20 +271,40 @@ def _refuse_encoding(columns: Columns, kind: pa.DataType, plain: pa.DataType) ->
     refuse("to DuckDB", describe_columns(columns), why, fix)
 
 
-def _is_changed(kind: pa.DataType) -> bool:
-    """Tell of types whose values DuckDB cuts, shifts or forgets, or which it lacks."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return bool(kind != pa.bool8())
-    if pa.types.is_timestamp(kind):
-        return kind.tz not in (None, "UTC")
-    if pa.types.is_decimal(kind):
-        return bool(kind.bit_width > 128 or kind.scale < 0)
-    if pa.types.is_fixed_size_list(kind):
-        return bool(kind.list_size == 0)
+def _is_extension(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.BaseExtensionType) and kind != pa.bool8()
+
+
+def _is_unlike_decimal(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_decimal(kind) and (kind.bit_width > 128 or kind.scale < 0))
+
+
+def _is_foreign_zone(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.tz not in (None, "UTC"))
+
+
+def _is_empty(kind: pa.DataType) -> bool:
+    """Tell of values that hold nothing: lists of width 0, structs without fields."""
     if pa.types.is_struct(kind):
         return not kind.num_fields
-    tests = (pa.types.is_float16, pa.types.is_duration, pa.types.is_interval)
-    return any(test(kind) for test in (*tests, pa.types.is_date64, pa.types.is_union))
+    return bool(pa.types.is_fixed_size_list(kind) and kind.list_size == 0)
+
+
+# Types whose values DuckDB cuts, shifts or forgets, or which it lacks, and what to do about it
+_CHANGED_TYPES: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
+    (_is_extension, "pass what holds its values: array.storage"),
+    (_is_foreign_zone, "cast it to UTC: column.cast(pa.timestamp(unit, 'UTC'))"),
+    (_is_unlike_decimal, "cast it, if 38 digits are enough: column.cast(pa.decimal128(38, 2))"),
+    (_is_empty, "pass their number alone: len(column)"),
+    (pa.types.is_float16, "cast it first: column.cast(pa.float32())"),
+    (pa.types.is_duration, "pass the counts: column.cast(pa.int64())"),
+    (pa.types.is_date64, "cast it first: column.cast(pa.timestamp('ms'))"),
+    (
+        pa.types.is_interval,
+        "pass lists: pa.array([v and list(v) for v in column.to_pylist()])",
+    ),
+    (pa.types.is_union, "pass one kind of its values: array.field(0)"),
+)
 
 
 def _refuse_result_type(name: str, kind: Any) -> None:

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from .._policy import refuse
 from .arrow.bridge import by_arrow, describe, imported, one_column, to_hub
-from .arrow.intake import Intake
-from .arrow.rewrite import contains
+from .arrow.intake import Intake, portable
 from .arrow.table import zone_of
+from .arrow.trees import contains
 
 if TYPE_CHECKING:
     from .._memory import Array
@@ -62,7 +62,7 @@ def _is_view(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 
 
-_INTAKE = Intake(LABEL, lambda _, __: None)
+_INTAKE = Intake(LABEL, portable)
 
 
 def select_column(obj: Any, column: str | int) -> Columns:

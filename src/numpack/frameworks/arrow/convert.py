@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..._policy import refuse
-from .rewrite import Rewriting, contains, decoded, empty, repeats_a_name, storage, unviewed
+from .rewrite import Rewriting
+from .trees import contains, decoded, empty, repeats_a_name, storage, unviewed
 from .views import child, mask, null_count, own_mask, tensor_shaped
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..._memory import Array
 
 _EXACT_IN_FLOAT64 = 2**53
-_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+_LISTS = (pa.types.is_list, pa.types.is_large_list)
 _AS_ROWS = (pa.BaseExtensionType, pa.FixedSizeListType)  # what is inside becomes an array too
 _INT_TIMES = "its times as numbers: cast them to pa.int64(), or pa.int32() for 32 bits"
 
@@ -212,7 +213,7 @@ def _refuse_lost_nanoseconds(array: pa.Array, part: pa.Array) -> None:
         refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
 
 
-def _reach(kind: pa.DataType) -> tuple[int, int]:
+def _reach(kind: pa.DataType) -> tuple[int, ...]:
     """Return the least and the greatest count that Python has an object for."""
     if pa.types.is_time(kind):
         return 0, 86400 * _PER_SECOND[kind.unit] - 1
@@ -254,6 +255,8 @@ def _parts(array: pa.Array) -> list[pa.Array]:
         inner = _children(array)
     elif pa.types.is_union(kind):
         inner = [array.field(i) for i in range(kind.num_fields)]
+    elif pa.types.is_fixed_size_list(kind):  # `flatten` builds no extension types
+        inner = [_cells(array)]
     elif any(is_kind(kind) for is_kind in _LISTS):
         inner = [array.flatten()]
     return [array, *(part for each in inner for part in _parts(each))]
@@ -282,6 +285,15 @@ def regular(source: pa.Array | pa.ChunkedArray) -> str:
         return ""
     wanted = f"pyarrow.list_(array.type.value_type, {found['min']})"
     return f"keep its rows as fixed-size lists: {name}.cast({wanted})"
+
+
+def _cells(array: pa.Array) -> pa.Array:
+    """Return the elements of the fixed-size lists that are not null."""
+    hidden = own_mask(array)
+    if not hidden.any():
+        return child(array)
+    here = np.repeat(~hidden, array.type.list_size)
+    return child(array).take(pa.array(np.flatnonzero(here)))
 
 
 def describe(source: pa.Array | pa.ChunkedArray) -> str:

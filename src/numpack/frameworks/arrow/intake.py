@@ -10,14 +10,15 @@ import pyarrow as pa
 from ..._policy import Obstacle, Plan, refuse
 from .bridge import describe, own
 from .foreign import guarded
-from .rewrite import Rewriting, contains
+from .rewrite import Rewriting
+from .trees import contains, storage
 from .views import nbytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .bridge import Columns
-    from .rewrite import Column, Rule
+    from .rewrite import Column, Parents, Rule
 
 T = TypeVar("T")
 
@@ -116,6 +117,16 @@ class Intake:
             independent=lambda: made(self.prepared(columns, apart=True)),
             obstacle=obstacle,
         )
+
+
+def portable(kind: pa.DataType, parents: Parents, /) -> pa.DataType | None:
+    """Replace what the C data interface loses: nested run ends, extensions in dictionaries."""
+    if not parents:
+        return None
+    if pa.types.is_dictionary(parents[-1]):
+        return storage(kind)
+    runs = pa.types.is_run_end_encoded(parents[-1]) and pa.types.is_run_end_encoded(kind)
+    return kind.value_type if runs else None
 
 
 def _is_twice_extended(kind: pa.DataType) -> bool:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from ..._columns import position
 from ..._policy import wrong_type
 from ...errors import InvalidValueError, WrongTypeError
-from .rewrite import contains
+from .trees import contains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

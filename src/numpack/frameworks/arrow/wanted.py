@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .convert import contains
+from .trees import contains
 from .kinds import ObjectsError, check_nesting, items, kind_of, prepared
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from ..arrow.foreign import guarded
 from ..arrow.intake import Intake
 from ..arrow.inward import plan_array
 from ..arrow.outward import plan_arrow
-from ..arrow.rewrite import unviewed
 from ..arrow.table import zone_of
+from ..arrow.trees import unviewed
 from ..arrow.views import nbytes as bytes_of
 from .inward import MASKED, describe, parts, plan_values
 from .outward import check_dimensions
@@ -57,7 +57,7 @@ def arriving(columns: Columns) -> Plan[pd.Series | pd.DataFrame]:
 
 
 def _usable(kind: pa.DataType, _: tuple[pa.DataType, ...], /) -> pa.DataType | None:
-    """Replace views of strings and bytes, which pandas 3.1 neither shows, compares nor sorts."""
+    """Replace views of strings and bytes, which pandas 3.1 neither shows nor compares."""
     views = pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
     return unviewed(kind) if views else None
 

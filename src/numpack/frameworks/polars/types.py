@@ -17,8 +17,8 @@ from ...errors import UnsupportedError
 from ..arrow.bridge import describe
 from ..arrow.foreign import guarded
 from ..arrow.intake import Intake
-from ..arrow.rewrite import (
-    Rewriting,
+from ..arrow.rewrite import Rewriting
+from ..arrow.trees import (
     contains,
     decoded,
     empty,
@@ -161,7 +161,7 @@ def _lacks(kind: pa.DataType) -> bool:
 
 
 _LACKING = {  # and what to do about it
-    pa.types.is_decimal256: "cast it to 38 digits, if they are enough: pa.decimal128(38, scale)",
+    pa.types.is_decimal256: "cast it, if 38 digits are enough: pa.decimal128(38, scale)",
     pa.types.is_interval: "pass lists: pa.array([v and list(v) for v in array.to_pylist()])",
     pa.types.is_union: "pass one kind of its values: array.field(0)",
 }
