@@ -328,7 +328,7 @@ def test_a_thread_that_waits_for_another_of_its_handle_keeps_to_the_time():
 
 
 def test_a_lock_that_is_let_go_in_time_is_had(holder):
-    threading.Timer(0.2, holder.communicate, [""]).start()
+    threading.Timer(0.2, holder.stdin.close).start()
     with NumPack("s.npk", lock_timeout=60) as other:
         other.append({"x": ROWS})
         assert other.get_member_list() == ["x", "z"]
