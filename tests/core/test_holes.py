@@ -1,4 +1,4 @@
-"""Data files with holes, as ``cp --sparse`` makes them: to write to one may find the disk full."""
+"""Data files with holes, as ``cp --sparse`` makes them: a write may find the disk full."""
 
 from __future__ import annotations
 

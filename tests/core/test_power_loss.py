@@ -1,4 +1,4 @@
-"""A loss of power at any moment, on a device that keeps of what was not flushed what it likes."""
+"""A loss of power at any moment, on a device that may lose all that was not flushed."""
 
 from __future__ import annotations
 

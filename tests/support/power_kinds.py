@@ -140,14 +140,18 @@ LONG = {f"a name that fills the line {number} {'x' * 60}": ROWS + number for num
 
 KINDS = {
     "create": Kind(create, nothing),
-    "save new": Kind(changes(lambda s: s.save({"new": wide(9)}), lambda s: s.save({"b": ROWS}))),
+    "save new": Kind(
+        changes(lambda s: s.save({"new": wide(9)}), lambda s: s.save({"b": ROWS}))
+    ),
     "save over": Kind(
         changes(lambda s: s.save({"x": -ROWS}), lambda s: s.save({"x": wide(7), "y": ROWS}))
     ),
     "save several": Kind(changes(lambda s: s.save(LONG), lambda s: s.save(LONG))),
     "save blocks": Kind(changes(lambda s: s.save({"x": wide(1100), "new": ROWS}))),
     "append": Kind(
-        changes(*[lambda s: s.append({"x": ROWS})] * 9, lambda s: s.append({"x": ROWS, "y": ROWS}))
+        changes(
+            *[lambda s: s.append({"x": ROWS})] * 9, lambda s: s.append({"x": ROWS, "y": ROWS})
+        )
     ),
     "append across blocks": Kind(
         changes(lambda s: s.append({"x": wide(3)}), lambda s: s.append({"x": wide(2)})), large

@@ -56,7 +56,9 @@ def events_in(path: str) -> Iterator[Event]:
         kind, first, second, _, a, b = _HEADER.unpack_from(content, at)
         at += _HEADER.size
         middle, end = at + first, at + first + second
-        yield Event(chr(kind), a, b, bytes(content[at:middle]), bytes(content[middle:end]).decode())
+        yield Event(
+            chr(kind), a, b, bytes(content[at:middle]), bytes(content[middle:end]).decode()
+        )
         at = end
 
 

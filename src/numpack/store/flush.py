@@ -1,8 +1,8 @@
 """What has to be on the device before a commit is: for ``durability="power"``, and `sync`.
 
-The order of it all, of which a loss of power may undo everything that was not flushed, in any
-order: rows and checksums, then the names of new files, then the line of the log that commits them;
-then the rows of a replace in place, then the end of its journal; then old files are removed.
+A loss of power may undo everything that was not flushed, in any order. So each of these steps
+is flushed before the next: rows and checksums; the names of new files; the line of the log that
+commits them; the rows of a replace in place; the end of its journal; the removal of old files.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def not_locked(path: str, error: int) -> LockError:
     return LockError(
         error,
         f"the store {path} cannot be locked, and so not be written: its file system has no "
-        f"flock ({os.strerror(error)}); mount it with locks (Lustre: -o flock; NFS: with its lock "
-        "service), or keep the store on a local disk; mode='r' reads it as it is",
+        f"flock ({os.strerror(error)}); mount it with locks (Lustre: -o flock; NFS: with its "
+        "lock service), or keep the store on a local disk; mode='r' reads it as it is",
     )
 
 
@@ -73,7 +73,8 @@ def _pids(device: int, inode: int) -> list[int]:
         lines = Path("/proc/locks").read_text("ascii", "replace").splitlines()
     except OSError:
         return []
-    exact, others = [], []
+    exact: list[int] = []
+    others: list[int] = []
     for fields in map(str.split, lines):
         if "FLOCK" not in fields or "->" in fields:  # one that waits
             continue

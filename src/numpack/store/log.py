@@ -265,9 +265,7 @@ class Log:
         durable = self._durable or view.end == self._synced  # it harms nothing that is safe
         write_line(view, line, durable=durable)
         end = view.end + len(line)
-        self._view = view._replace(
-            end=end, torn=False, snapshot=end, snapshot_length=len(line)
-        )
+        self._view = view._replace(end=end, torn=False, snapshot=end, snapshot_length=len(line))
         self.mark()
 
     def _now(self) -> View:
@@ -327,7 +325,7 @@ def write_line(view: View, line: bytes, *, durable: bool = False) -> None:
     """
     if view.torn:
         _cut(view, durable=durable)
-    parts = (line,)
+    parts: tuple[bytes, ...] = (line,)
     if durable and view.end // _SECTOR != (view.end + len(line) - 1) // _SECTOR:
         parts = line[:-1], line[-1:]
     offset = view.end

@@ -108,7 +108,7 @@ class NumPack(Writing):
            [1., 1., 1.]], dtype=float32)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- options
         self,
         filename: str | os.PathLike[str],
         drop_if_exists: bool = False,
