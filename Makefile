@@ -29,11 +29,13 @@ bare: $(BARE)/.installed
 	$(BARE)/bin/python -m pytest tests/core
 
 # All that CI does in short: every call of every operation struck in every way, thousands of
-# kills, a million appends, and a disk that is full for real.
+# kills, a million appends, 10,000 losses of power for each kind of change, and a disk that is full
+# and a file system that loses power for real.
 crash: $(VENV)/.installed
 	CRASH=1 $(VENV)/bin/python -m pytest $(addprefix tests/core/test_,faults.py kills.py \
-	  damage.py read_only.py crash.py)
+	  damage.py read_only.py crash.py power_loss.py)
 	PYTHONPATH=tests $(VENV)/bin/python -W error -m support.full_disk
+	CRASH=1 PYTHONPATH=tests $(VENV)/bin/python -m support.lost_power
 
 # Stores, folders of 0.x and safetensors files whose claims are changed, opened and used in every
 # way. What is found is saved in build/fuzz: FUZZ="--replay build/fuzz/…" tries it again.

@@ -1,3 +1,6 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #ifndef NUMPACK_PAGES_H
 #define NUMPACK_PAGES_H
 
@@ -5,8 +8,10 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The fields of `struct procmap_query` of Linux 6.11 (include/uapi/linux/fs.h), which may be
  * newer than the headers. */
@@ -51,6 +56,35 @@ numpack_is_written_in_place(int descriptor)
     }
     return status.f_type == 0xEF53 || status.f_type == 0x01021994;
 }
+
+/* Whether even reading a mapped page can find the file system full: tmpfs gives a hole a page of
+ * its own when it is read through a mapping, but not when it is read by a call. */
+static int
+numpack_reading_takes_room(int descriptor, const struct stat *status, int64_t length)
+{
+    struct statfs system;
+    return (int64_t)status->st_blocks * 512 < length && fstatfs(descriptor, &system) == 0 &&
+           system.f_type == 0x01021994;
+}
+
+/* Where the first hole of a file is, from an offset on; its end if it has none. -1 if the file
+ * system does not tell. */
+static int64_t
+numpack_first_hole(int descriptor, int64_t offset)
+{
+    return lseek(descriptor, offset, SEEK_HOLE);
+}
+
+/* Give a part of a file its blocks, without changing its size: 0, or the error. */
+static int
+numpack_allocate(int descriptor, int64_t offset, int64_t length)
+{
+    int result;
+    do {
+        result = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, offset, length);
+    } while (result < 0 && errno == EINTR);
+    return result < 0 ? errno : 0;
+}
 #else
 static int
 numpack_mapping_at(
@@ -65,6 +99,27 @@ numpack_is_written_in_place(int descriptor)
 {
     (void)descriptor;
     return 0;
+}
+
+static int
+numpack_reading_takes_room(int descriptor, const struct stat *status, int64_t length)
+{
+    (void)descriptor, (void)status, (void)length;
+    return 0;
+}
+
+static int64_t
+numpack_first_hole(int descriptor, int64_t offset)
+{
+    (void)descriptor, (void)offset;
+    return -1;
+}
+
+static int
+numpack_allocate(int descriptor, int64_t offset, int64_t length)
+{
+    (void)descriptor, (void)offset, (void)length;
+    return EOPNOTSUPP;
 }
 #endif
 

@@ -9,7 +9,7 @@ cimport numpy as cnp
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport errno
+from libc.errno cimport EOPNOTSUPP, errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY, open as open_file
@@ -25,6 +25,9 @@ cdef extern from "_pages.h" nogil:
     int numpack_mapping_at(
         int maps, uint64_t address, numpack_mapping *found, char *name, uint32_t room)
     int numpack_is_written_in_place(int descriptor)
+    int numpack_reading_takes_room(int descriptor, const struct_stat *status, int64_t length)
+    int64_t numpack_first_hole(int descriptor, int64_t offset)
+    int numpack_allocate(int descriptor, int64_t offset, int64_t length)
     void *numpack_map_private(void *address, size_t length, int descriptor)
     void *numpack_map_readable(size_t length, int descriptor)
     void *numpack_map_shared(size_t length, int descriptor)
@@ -380,3 +383,44 @@ def is_written_in_place(int descriptor) -> bool:
     a block when it is written, it would end the process (SIGBUS).
     """
     return numpack_is_written_in_place(descriptor) == 1
+
+
+def first_hole(int descriptor, int64_t offset, int64_t length) -> int:
+    """Find the first byte from `offset` on that has no block on the disk.
+
+    Returns
+    -------
+    int
+        `length` if all bytes before it have one; `offset` if that cannot be told.
+    """
+    if offset >= length:
+        return length
+    cdef int64_t found = numpack_first_hole(descriptor, offset)
+    return offset if found < 0 else min(found, length)
+
+
+def allocate(int descriptor, int64_t offset, int64_t length) -> None:
+    """Give a part of a file the blocks that it lacks.
+
+    Raises
+    ------
+    OSError
+        The disk is full, say.
+    """
+    cdef int error
+    if length > 0:
+        error = numpack_allocate(descriptor, offset, length)
+        if error and error != EOPNOTSUPP:  # where that is not known, a write has to see
+            raise OSError(error, os.strerror(error))
+
+
+def reading_takes_room(int descriptor, int64_t length) -> bool:
+    """Tell whether to read mapped bytes of a file may find its file system full.
+
+    It may on tmpfs, which gives a hole a page of memory when it is read so. On a full one that
+    would end the process (SIGBUS).
+    """
+    cdef struct_stat status
+    if fstat(descriptor, &status) < 0:
+        raise OSError(errno, os.strerror(errno))
+    return numpack_reading_takes_room(descriptor, &status, length) == 1

@@ -163,6 +163,14 @@ class CorruptStoreError(StoreError):
     """A file of the store is damaged or missing."""
 
 
+class LockError(StoreError):
+    """The store's lock cannot be taken."""
+
+
+class LockTimeoutError(LockError, TimeoutError):
+    """Somebody else has held the store's lock for longer than ``lock_timeout``."""
+
+
 class StoreClosedError(NumpackError, RuntimeError):
     """The store is not open."""
 

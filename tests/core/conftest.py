@@ -16,7 +16,11 @@ _DONE = pytest.StashKey[Counter[str]]()
 
 # What they load before the C library is made for Linux, and so is the table of mappings;
 # test_crash.py runs everywhere.
-collect_ignore = [] if sys.platform == "linux" else ["test_faults.py", "test_mapping.py"]
+collect_ignore = (
+    []
+    if sys.platform == "linux"
+    else [f"test_{name}.py" for name in ("faults", "holes", "locks", "mapping", "power_loss")]
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,6 +17,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport EINTR, ENOMEM
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+from posix.stat cimport fstat, struct_stat
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport ftruncate
 
@@ -82,7 +83,7 @@ def append_and_commit(view, name, bytes key, int file, rows):
     View or None
         The log after the commit; ``None`` if nothing was done, because the rows are to be
         looked at more closely: they do not fit, or have to be converted, or reach the end of
-        a block, or the name is long.
+        a block, or the name is long; or the file is, because it has been replaced, say.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def append_and_commit(view, name, bytes key, int file, rows):
     PyObject_GetBuffer(rows, &buffer, PyBUF_STRIDES)
     try:
         growth.file = file
-        if not has_room(&growth, entry, &buffer):
+        if not has_room(&growth, entry, &buffer) or not is_named(file, growth.offset):
             return None
         length = write(&growth, view, key, b"rows", b"tail", &buffer)
     finally:
@@ -141,7 +142,8 @@ def drop_and_commit(view, name, bytes key, int file, numbers):
     Returns
     -------
     View or None
-        The log after the commit; ``None`` if nothing was done, because the name is long.
+        The log after the commit; ``None`` if nothing was done, because the name is long, or
+        the file is to be looked at more closely.
 
     Raises
     ------
@@ -157,11 +159,19 @@ def drop_and_commit(view, name, bytes key, int file, numbers):
     try:
         growth.file, growth.offset, growth.crc = file, 8 * <int64_t>entry[5], entry[6]
         growth.count = <int64_t>entry[5] + buffer.len // 8
+        if not is_named(file, growth.offset):
+            return None
         length = write(&growth, view, key, b"dropped", b"dropped_crc32", &buffer)
     finally:
         PyBuffer_Release(&buffer)
     fields = (*entry[:3], growth.time, entry[4], growth.count, growth.crc)
     return after(view, name, fields + entry[7:], length)
+
+
+cdef bint is_named(int file, int64_t size) noexcept:
+    """Tell whether an open file has one name still, and all bytes that were committed."""
+    cdef struct_stat status
+    return fstat(file, &status) == 0 and status.st_nlink == 1 and status.st_size >= size
 
 
 cdef tuple state_of(view):

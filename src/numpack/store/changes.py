@@ -58,7 +58,6 @@ def _save(session: Session, values: Mapping[str, _Content], progress: Progress) 
         if not _has_followed(session, state):
             _unlink(session, put.values())
         raise
-    _flush(session)
     _unlink(session, replaced)
 
 
@@ -82,13 +81,12 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
             for name in changes:
                 _give_back(session, found[name])
         raise
-    _flush(session)
 
 
 def _write_more(session: Session, entry: Entry, array: Array) -> int:
     pieces, end = data.chunks_of(array, entry.dtype), entry.nbytes
     with session.files.pinned(entry.id):
-        file = session.files.descriptor(entry)
+        file = session.files.current(entry)
         return data.write(session.folder, file, entry, pieces, end, durable=session.durable)
 
 
@@ -138,7 +136,6 @@ def drop(session: Session, names: Iterable[str]) -> None:
     present = {name: arrays[name] for name in names if name in arrays}
     if present:
         _commit(session, drop=present)
-        _flush(session)
         _unlink(session, present.values())
 
 
@@ -180,7 +177,7 @@ def _drop_plain(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) 
     if session.durable:
         return False
     [(name, (numbers, _))] = drops.items()
-    file = session.files.named(session.log.state.arrays[name].dropped_file)
+    file = session.files.named(session.log.state.arrays[name].dropped_file, looks=False)
     numbers = numbers.astype("<i8", copy=False)
     length = session.log.commit_growth(name, drop_and_commit, file, numbers)
     return _count(session, length, numbers.nbytes)
@@ -196,7 +193,6 @@ def _drop_all(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) ->
         session.counts["bytes_written"] += numbers.nbytes
     if changes:
         _commit(session, changes=changes)
-        _flush(session)
 
 
 def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None:
@@ -223,7 +219,6 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
         changes={name: _replaced(found[name], each, commit) for name, each in changes.items()},
         journal=crc,
     )
-    _flush(session)
     for name, change in changes.items():
         session.put_in_place(found[name], change)
         session.counts["bytes_written"] += 2 * change.nbytes
@@ -257,7 +252,6 @@ def mark_writable(session: Session, name: str) -> Entry:
     entry = entry_of(session.log.state.arrays, name)
     if not entry.writable:
         _commit(session, changes={name: {"writable": True}})
-        _flush(session)
     return session.log.state.arrays[name]
 
 
@@ -273,7 +267,6 @@ def sum_anew(session: Session, name: str) -> None:
         os.fsync(session.files.descriptor(entry))
         session.folder.sync_file(entry.sum_file)
     _commit(session, changes={name: {"tail": tail, "revision": commit, "writable": False}})
-    _flush(session)
 
 
 def _write_new(
@@ -319,8 +312,10 @@ def _kept(session: Session, entry: Entry) -> _Content:
 
 def _commit(session: Session, **what: Any) -> None:
     if session.durable:
-        session.folder.sync("data")
+        session.folder.sync_file("data")  # the names of what the commit will name
     _count(session, session.log.commit(**what))
+    if session.durable:
+        session.note_flushed()
 
 
 def _count(session: Session, length: int, nbytes: int = 0) -> bool:
@@ -331,12 +326,6 @@ def _count(session: Session, length: int, nbytes: int = 0) -> bool:
     counts["bytes_written"] += length + nbytes
     counts["commits"] += 1
     return True
-
-
-def _flush(session: Session) -> None:
-    """Flush a commit to the device: it has happened, even if this fails."""
-    if session.durable:
-        session.log.sync()
 
 
 def _unlink(session: Session, entries: Iterable[Entry]) -> None:

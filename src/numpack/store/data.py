@@ -12,6 +12,7 @@ import numpy as np
 
 from .._mapping import map_open
 from .._memory import aligned_empty, plain
+from .._pages import reading_takes_room
 from ..errors import CorruptStoreError
 from ._sums import BLOCK, read_into, write_summed
 from .files import read_between, write_all
@@ -183,6 +184,8 @@ def read_whole(descriptor: int, buffer: Array, offset: int) -> None:
 def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     """Map the stored rows read-only; the array stays valid when the file is unlinked.
 
+    What cannot be read from a mapping without risk is read into memory.
+
     Returns
     -------
     ndarray
@@ -191,8 +194,14 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     """
     name = entry.data_file
     path = f"{folder.path}/{name}"
+    file = folder.opened(name)
+    if entry.nbytes and reading_takes_room(file.descriptor, entry.nbytes):
+        file.close()
+        array = read(folder, entry)
+        array.flags.writeable = False
+        return array, path
     try:
-        memory = map_open(folder.opened(name), path, entry.nbytes, readable=True)
+        memory = map_open(file, path, entry.nbytes, readable=True)
     except ValueError:  # what is said of a file that is shorter
         raise too_short(folder, entry) from None
     return shaped(memory, entry.dtype, entry.stored), path

@@ -20,12 +20,20 @@ class Folder:
     ----------
     path : str
         Absolute.
+
+    Attributes
+    ----------
+    descriptor : int
+    path : str
+    lock_timeout : float or None
+        Seconds to wait for the store's lock; ``None``: for ever.
     """
 
-    __slots__ = ("descriptor", "path")
+    __slots__ = ("descriptor", "lock_timeout", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.lock_timeout: float | None = None
         self.descriptor = -1
         self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 

@@ -37,15 +37,19 @@ _DATA_FILE = re.compile(r"([0-9]{8,}-[0-9a-f]{8})\.(bin|sum|del)")
 _HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
 
 
-def opened(path: str) -> Folder | None:
+def opened(path: str, lock_timeout: float | None = None) -> Folder | None:
     """Open a folder, if there is one."""
     try:
-        return Folder(path)
+        folder = Folder(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    folder.lock_timeout = lock_timeout
+    return folder
 
 
-def created(path: Path, *, exclusive: bool) -> Folder:
+def created(
+    path: Path, *, exclusive: bool, durable: bool = False, lock_timeout: float | None = None
+) -> Folder:
     """Create a store where there is none, and open its folder.
 
     Parameters
@@ -53,6 +57,10 @@ def created(path: Path, *, exclusive: bool) -> Folder:
     path : Path
     exclusive : bool
         Whether to refuse one that somebody else creates at this moment.
+    durable : bool
+        Whether to flush it to the device, with the folders that lead to it.
+    lock_timeout : float or None
+        Seconds to wait for its lock.
 
     Raises
     ------
@@ -63,8 +71,9 @@ def created(path: Path, *, exclusive: bool) -> Folder:
         _check_creatable(path)
         path.mkdir(parents=True, exist_ok=True)
         folder = Folder(os.fspath(path))
+        folder.lock_timeout = lock_timeout
     except StoreError:
-        found = opened(os.fspath(path))
+        found = opened(os.fspath(path), lock_timeout)
         if found is None or exclusive or not is_store(found):
             raise
         return found  # it was created meanwhile
@@ -74,9 +83,11 @@ def created(path: Path, *, exclusive: bool) -> Folder:
     with Lock(folder):
         if not is_store(folder):
             _check_creatable(path)
-            create(folder, fresh_state(), durable=False)
+            create(folder, fresh_state(), durable=durable)
         elif exclusive:
             raise exists(os.fspath(path))
+    if durable:
+        flush_names(folder)
     return folder
 
 
@@ -91,15 +102,46 @@ def absent(path: str) -> StoreNotFoundError:
     return StoreNotFoundError(msg)
 
 
-def empty(folder: Folder) -> None:
+def empty(folder: Folder, *, durable: bool) -> None:
     """Drop all arrays of a store at once.
 
     A new log takes the place of the old one, under a new token, so that no file of the
     old store is ever taken for one of the new. Lazy arrays stay valid.
     """
     with Lock(folder):
-        log.write_new(folder, fresh_state(), durable=False)
+        if durable:
+            flush_names(folder)
+        log.write_new(folder, fresh_state(), durable=durable)
         sweep(folder, ())
+
+
+def flush_names(folder: Folder) -> None:
+    """Flush to the device what makes a folder a store, and the folders that lead to it.
+
+    They may have been made just now, by this process or another. Folders of another file
+    system, and those that may not be read, are left to who made them.
+    """
+    folder.sync_file(HEADER)
+    folder.sync(DATA)
+    above = os.path.dirname(os.path.realpath(folder.path))  # noqa: PTH120 -- as text
+    device = os.fstat(folder.descriptor).st_dev
+    while _is_flushed(above, device) and above != os.path.dirname(above):  # noqa: PTH120
+        above = os.path.dirname(above)  # noqa: PTH120
+
+
+def _is_flushed(path: str, device: int) -> bool:
+    """Flush a folder, if it is on a device."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if os.fstat(descriptor).st_dev != device:
+            return False
+        os.fsync(descriptor)
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def sweep(folder: Folder, live: Iterable[str]) -> None:

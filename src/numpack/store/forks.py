@@ -19,14 +19,18 @@ def remember(owner: Forked) -> None:
     _OWNERS.add(weakref.ref(owner, _OWNERS.discard))
 
 
+def remembered() -> list[Forked]:
+    """List what is remembered and lives."""
+    owners = (reference() for reference in list(_OWNERS))
+    return [owner for owner in owners if owner is not None]
+
+
 _OWNERS: set[weakref.ref[Forked]] = set()
 
 
 def _tell_all() -> None:
-    for reference in list(_OWNERS):
-        owner = reference()
-        if owner is not None:
-            owner.after_fork()
+    for owner in remembered():
+        owner.after_fork()
 
 
 os.register_at_fork(after_in_child=_tell_all)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError, StoreError
 from . import folder, old
-from ._lock import Turn
+from ._lock import Alone, Turn
+from .forks import remember
 from .log import Log, closed
 from .session import Session
 
@@ -33,6 +33,8 @@ class Handle:
         Whether to make a store of this version of a folder of NumPack 0.x.
     durable : bool
         Whether each change is flushed to the device.
+    lock_timeout : float or None
+        Seconds to wait for a lock; ``None``: for ever.
 
     Attributes
     ----------
@@ -43,7 +45,15 @@ class Handle:
         What was done so far, see `NumPack.get_io_stats`.
     """
 
-    def __init__(self, path: str, *, mode: str, upgrade: bool, durable: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        mode: str,
+        upgrade: bool,
+        durable: bool,
+        lock_timeout: float | None = None,
+    ) -> None:
         if mode not in MODES:
             msg = f"mode must be one of {', '.join(map(repr, MODES))}, not {mode!r}"
             raise InvalidValueError(msg)
@@ -53,11 +63,18 @@ class Handle:
         self._mode = mode
         self._upgrade = upgrade
         self._durable = durable
-        self._swept = False
+        self._lock_timeout = lock_timeout
+        self._swept = ""  # token of the store that was swept
+        self._opening = threading.RLock()  # of this handle alone: no store waits for another
+        remember(self)
+
+    def after_fork(self) -> None:
+        """Make a new lock."""
+        self._opening = threading.RLock()
 
     def open(self) -> None:
         """Open the store; create it if there is none. Does nothing if it is open."""
-        with _opening:
+        with self._alone():
             if self.session is None:
                 found, is_old = self._found()
                 history = self._history(found, is_old=is_old)
@@ -73,10 +90,16 @@ class Handle:
 
     def close(self) -> None:
         """Close the store; wait for a writer on another thread."""
-        with _opening:
+        if self.session is None:  # a thread may be waiting to open it
+            return
+        with self._alone():
             session, self.session = self.session, None
         if session is not None:
             session.close()
+
+    def _alone(self) -> Alone:
+        """Keep the other threads of this handle from opening and closing it."""
+        return Alone(self._opening, self.path, self._lock_timeout)
 
     def opened(self) -> Session:
         """Give the session.
@@ -98,10 +121,15 @@ class Handle:
         return Turn(session, self._prepare)
 
     def _prepare(self, session: Session) -> None:
-        state = session.log.refresh()
+        log = session.log
+        state = log.refresh_exactly() if session.lock.names_changed else log.refresh()
+        if log.openings != session.openings:
+            session.forget_all()
         if state.journal is not None:
             session.settle(state)
-        if not self._swept:
+        if session.durable:
+            session.flush_others()
+        if self._swept != state.token:
             self._sweep(session, state)
 
     def _sweep(self, session: Session, state: State) -> None:
@@ -109,22 +137,30 @@ class Handle:
             raise StoreError(f"the log of the store {self.path} cannot be written")
         old.remove_old(session.folder)  # an upgrade was interrupted before it had done so
         folder.sweep(session.folder, {entry.id for entry in state.arrays.values()})
-        self._swept = True
+        self._swept = state.token
 
     def _found(self) -> tuple[Folder, bool]:
         """Find the folder, or make of it what the mode asks for; tell if it is one of 0.x."""
-        found = folder.opened(self.path)
+        found = folder.opened(self.path, self._lock_timeout)
         if found is not None and folder.is_store(found):
             if self._mode == "x":
                 raise folder.exists(self.path)
             if self._mode == "w":
-                folder.empty(found)
+                folder.empty(found, durable=self._durable)
             return found, False
         if found is not None and old.is_old(found):
             return found, self._is_left_old(found)
         if self._mode in ("r", "r+"):
             raise folder.absent(self.path)
-        return folder.created(Path(self.path), exclusive=self._mode == "x"), False
+        return self._created(), False
+
+    def _created(self) -> Folder:
+        return folder.created(
+            Path(self.path),
+            exclusive=self._mode == "x",
+            durable=self._durable,
+            lock_timeout=self._lock_timeout,
+        )
 
     def _is_left_old(self, found: Folder) -> bool:
         if self._mode == "x":
@@ -133,14 +169,14 @@ class Handle:
             return True
         is_ours = old.take_over(found, keep=self._mode != "w")
         if self._mode == "w" and not is_ours:
-            folder.empty(found)
+            folder.empty(found, durable=self._durable)
         return False
 
     def _history(self, found: Folder, *, is_old: bool) -> Log | old.OldLog:
         arrays = old.read(found) if is_old else None
         if arrays is not None:
             return old.OldLog(found, arrays)
-        return Log(found, writable=self._mode != "r")
+        return Log(found, writable=self._mode != "r", durable=self._durable)
 
     def _why_read_only(self, history: Log | old.OldLog) -> str:
         if isinstance(history, old.OldLog):
@@ -148,14 +184,3 @@ class Handle:
         if self._mode == "r":
             return f"the store {self.path} was opened with mode='r'; open it with mode='r+'"
         return ""
-
-
-_opening = threading.RLock()  # of stores, and of closing them
-
-
-def _renew() -> None:
-    global _opening  # noqa: PLW0603 -- another thread of the parent may have held it
-    _opening = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew)

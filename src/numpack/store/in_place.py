@@ -13,6 +13,7 @@ from .._pages import make_private
 from ..errors import ConflictError, StoreError
 from . import changes, data
 from ._sums import sum_blocks
+from .checks import entry_of
 from .naming import quoted
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class WritableBatch:
         self._settle([array_name])
         with self._handle.writing() as session:
             changes.update(session, array_name)
+            session.files.fill(entry_of(session.log.state.arrays, array_name))
             entry = changes.mark_writable(session, array_name)
             if entry.dropped:  # since another batch has opened it
                 msg = (

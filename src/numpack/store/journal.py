@@ -7,6 +7,7 @@ file that begins with ``{`` is a whole record.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,7 +72,11 @@ def write(
     *,
     durable: bool,
 ) -> int:
-    """Write a record; give its CRC-32."""
+    """Write a record; give its CRC-32.
+
+    That the one before was struck out has to be on the device first (`durable`): what is
+    written over it would be taken for that one, damaged.
+    """
     arrays = [
         {
             "id": change.id,
@@ -83,6 +88,8 @@ def write(
         for change in changes
     ]
     head = encode({"commit": commit, "arrays": arrays})
+    if durable:
+        os.fsync(descriptor)
     try:
         crc, offset = crc32(head), write_all(descriptor, head[1:], 1) + 1
         for change in changes:
@@ -96,6 +103,8 @@ def write(
             os.fsync(descriptor)
             folder.sync()
     except OSError:  # the disk is full, say
+        with contextlib.suppress(OSError):
+            os.pwrite(descriptor, _STRUCK, 0)
         os.ftruncate(descriptor, 1)
         raise
     return crc
@@ -109,10 +118,7 @@ def read(folder: Folder, commit: int, crc: int) -> list[Change]:
     CorruptStoreError
         The record is damaged, and so may be the rows that it was to replace.
     """
-    try:
-        content = folder.read(NAME)
-    except FileNotFoundError:
-        content = b""
+    content = _content(folder)
     if content[:1] == _STRUCK:
         return []
     head, newline, _ = content.partition(b"\n")
@@ -133,11 +139,34 @@ def read(folder: Folder, commit: int, crc: int) -> list[Change]:
     return changes
 
 
-def strike_out(descriptor: int) -> None:
+def strike_out(descriptor: int, *, durable: bool = False) -> None:
     """Mark the record as done with."""
     os.pwrite(descriptor, _STRUCK, 0)
     if os.fstat(descriptor).st_size > _KEPT_BYTES:
+        if durable:
+            os.fdatasync(descriptor)
         os.ftruncate(descriptor, 1)
+
+
+def read_beside(folder: Folder, commit: int, crc: int) -> list[Change]:
+    """Read the record of a commit as `read` does, without keeping writers out.
+
+    What seems damaged was only read while it was being written, if it has changed since.
+    """
+    while True:
+        before = _content(folder)
+        try:
+            return read(folder, commit, crc)
+        except CorruptStoreError:
+            if _content(folder) == before:
+                raise
+
+
+def _content(folder: Folder) -> bytes:
+    try:
+        return folder.read(NAME)
+    except FileNotFoundError:
+        return b""
 
 
 def is_struck_out(folder: Folder) -> bool:

@@ -39,6 +39,7 @@ _SNAPSHOT_FACTOR = 2  # what is read on opening is in proportion to the arrays
 _CLOSE_FACTOR = 4  # of commits behind it, for a snapshot when the store is closed
 _FOLD_BYTES = 1 << 20  # a log is folded when it is longer, and than _FOLD_FACTOR snapshots:
 _FOLD_FACTOR = 16  # folding costs a constant share of the writing
+_SECTOR = 512  # bytes that a device writes whole or not at all
 _LONG = 200  # bytes of a name in JSON that is not kept
 
 _keys: dict[str, bytes] = {}  # names in JSON
@@ -53,14 +54,24 @@ class Log:
         The store's.
     writable : bool
         Whether to open it for writing where that is possible.
+    durable : bool
+        Whether each commit is flushed to the device.
+
+    Attributes
+    ----------
+    openings : int
+        How often the file was opened: more than once if another took its place.
     """
 
-    def __init__(self, folder: Folder, *, writable: bool) -> None:
+    def __init__(self, folder: Folder, *, writable: bool, durable: bool = False) -> None:
         self._folder = folder
+        self._durable = durable
+        self._synced = -1  # bytes of the log when it was flushed on demand
         self._reader = LogReader(folder, writable=writable)
         self._lock = threading.RLock()
         self._view: View | None = None
         self._view = self._reader.opened()
+        self.openings = 1
 
     def __del__(self) -> None:
         """Close the file of a store that was never closed."""
@@ -125,6 +136,7 @@ class Log:
             current = is_current(view.descriptor, view.end, self._folder.descriptor, _NAME)
             if current < 0:
                 self._view = self._reader.opened()
+                self.openings += 1
                 os.close(view.descriptor)
             elif not current:
                 self._view = self._reader.read_on(view)
@@ -174,11 +186,12 @@ class Log:
         data = encode(line)
         with self._lock:
             view = self._now()
-            write_line(view, data)
+            write_line(view, data, durable=self._durable)
             end, state = view.end + len(data), view.state.after((line,))
             self._view = view._replace(end=end, torn=False, state=state)
             self._snapshot_if_due(self._view)
-        if self._now().snapshot_length <= _SNAPSHOT_EVERY and not changes:
+        is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY
+        if is_short and not changes and not self._durable:
             self.conclude()  # as cheap as the line: who opens the store is spared reading it
         return len(data)
 
@@ -229,7 +242,9 @@ class Log:
     def sync(self) -> None:
         """Flush the log to the device."""
         with self._lock:
-            os.fsync(self._now().descriptor)
+            view = self._now()
+            os.fsync(view.descriptor)
+            self._synced = view.end
 
     def damage(self) -> list[str]:
         """Check every line, those before the last snapshot too; tell what is wrong."""
@@ -247,9 +262,10 @@ class Log:
         if view.end > max(_FOLD_BYTES, _FOLD_FACTOR * len(line)):
             write_new(self._folder, view.state, durable=True)
             return  # the new one is opened by the next refresh
-        write_line(view, line)
+        durable = self._durable or view.end == self._synced  # it harms nothing that is safe
+        write_line(view, line, durable=durable)
         end = view.end + len(line)
-        self._view = view._replace(end=end, snapshot=end, snapshot_length=len(line))
+        self._view = view._replace(end=end, torn=False, snapshot=end, snapshot_length=len(line))
         self.mark()
 
     def _now(self) -> View:
@@ -298,21 +314,42 @@ def _retire(folder: Folder) -> None:
             os.close(descriptor)
 
 
-def write_line(view: View, line: bytes) -> None:
+def write_line(view: View, line: bytes, *, durable: bool = False) -> None:
     """Write a line at the end of the log.
 
     What a dead writer began is cut off before: written over, it might be read as damage.
+
+    A loss of power may leave some sectors of what was not flushed and not others. So that no
+    half of a line is ever read as damage, its end is written when the rest is on the device
+    (`durable`), unless all of it lies in one sector.
     """
     if view.torn:
-        os.ftruncate(view.descriptor, view.end)
+        _cut(view, durable=durable)
+    parts: tuple[bytes, ...] = (line,)
+    if durable and view.end // _SECTOR != (view.end + len(line) - 1) // _SECTOR:
+        parts = line[:-1], line[-1:]
+    offset = view.end
     try:
-        count = os.pwrite(view.descriptor, line, view.end)
-        if count < len(line):
-            write_all(view.descriptor, line[count:], view.end + count)
+        for part in parts:
+            if offset > view.end:
+                os.fdatasync(view.descriptor)
+            count = os.pwrite(view.descriptor, part, offset)
+            if count < len(part):
+                write_all(view.descriptor, part[count:], offset + count)
+            offset += len(part)
     except OSError:  # the disk is full, say; a signal handler may raise one behind the line
         if os.fstat(view.descriptor).st_size < view.end + len(line):
-            os.ftruncate(view.descriptor, view.end)
+            _cut(view, durable=durable)
         raise
+    if durable:
+        os.fdatasync(view.descriptor)
+
+
+def _cut(view: View, *, durable: bool) -> None:
+    """Cut what stands behind the last whole line, before anything else is written there."""
+    os.ftruncate(view.descriptor, view.end)
+    if durable:
+        os.fdatasync(view.descriptor)
 
 
 def closed(path: str) -> StoreClosedError:

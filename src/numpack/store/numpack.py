@@ -20,8 +20,10 @@ from ..errors import (
     StoreNotFoundError,
 )
 from .batch import Batch
+from .flush import flush_store
 from .handle import Handle
 from .in_place import WritableBatch
+from .locks import checked_timeout
 from .reference import path_of
 from .writing import Writing
 
@@ -76,6 +78,10 @@ class NumPack(Writing):
     upgrade : bool, default False
         Make a store of a folder of NumPack 0.x, so that it can be written. Its rows are not
         written anew.
+    lock_timeout : float, optional
+        Seconds to wait for a lock that another process or thread holds; 0: do not wait.
+        After them `LockTimeoutError` is raised, which names the process. By default a call
+        waits until it gets the lock. Readers seldom wait.
 
     Raises
     ------
@@ -102,7 +108,7 @@ class NumPack(Writing):
            [1., 1., 1.]], dtype=float32)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- options
         self,
         filename: str | os.PathLike[str],
         drop_if_exists: bool = False,
@@ -113,6 +119,7 @@ class NumPack(Writing):
         mode: str = "a",
         durability: str = "process",
         upgrade: bool = False,
+        lock_timeout: float | None = None,
     ) -> None:
         self._given = _path_of(filename)
         if durability not in ("process", "power"):
@@ -126,6 +133,7 @@ class NumPack(Writing):
             mode="w" if drop_if_exists else mode,
             upgrade=upgrade,
             durable=durability == "power",
+            lock_timeout=checked_timeout(lock_timeout),
         )
         self._options = {
             "strict_context_mode": strict_context_mode,
@@ -133,6 +141,7 @@ class NumPack(Writing):
             "force_gc_on_close": force_gc_on_close,
             "mode": "r" if mode == "r" else "r+",
             "durability": durability,
+            "lock_timeout": lock_timeout,
         }
         self._strict = bool(strict_context_mode)
         self._warns = bool(warn_no_context)
@@ -190,11 +199,7 @@ class NumPack(Writing):
         session = self._session()
         self._batch.write()
         with self._handle.writing():
-            for entry in session.arrays().values():
-                for name in (entry.data_file, entry.sum_file, entry.dropped_file):
-                    session.folder.sync_file(name)
-            session.log.sync()
-            session.folder.sync("data")
+            flush_store(session, session.arrays().values())
 
     @property
     def is_opened(self) -> bool:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._pages import SHARED, FileMapping, is_written_in_place
+from .._pages import (
+    SHARED,
+    FileMapping,
+    allocate,
+    first_hole,
+    is_written_in_place,
+    reading_takes_room,
+)
 from . import data
 from ._rows import pwrite_rows, scatter
 from ._sums import BLOCK
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from .state import Entry
 
 _LIMIT = 16  # files that are kept open
+_PAGE = 4096  # bytes; blocks of files are hardly ever larger, and then this is a part of one
 
 
 class _Open(NamedTuple):
@@ -42,6 +51,7 @@ class OpenFiles:
         self._folder = folder
         self._files: dict[str, _Open] = {}
         self._pinned: set[str] = set()
+        self._solid: dict[str, int] = {}  # bytes of files up to which there are no holes
 
     def __del__(self) -> None:
         """Close all of them."""
@@ -49,6 +59,7 @@ class OpenFiles:
 
     def close(self) -> None:
         """Close all of them."""
+        self._solid.clear()
         while self._files:
             self._files.popitem()[1].file.close()
 
@@ -78,6 +89,7 @@ class OpenFiles:
             self._pinned.discard(name)
 
     def _close(self, name: str) -> None:
+        self._solid.pop(name, None)
         known = self._files.pop(name, None)
         if known is not None:
             known.file.close()
@@ -95,12 +107,38 @@ class OpenFiles:
             found = self._keep(entry.id, data.open_grown(self._folder, entry))
         return found.file.descriptor
 
-    def named(self, name: str) -> int:
-        """Give another file of the store, open for writing; it is created if need be."""
+    def current(self, entry: Entry) -> int:
+        """Give a data file as `descriptor` does, if it has its name still; else what has."""
+        self._look_at(entry.id, entry.data_file)
+        return self.descriptor(entry)
+
+    def named(self, name: str, *, looks: bool = True) -> int:
+        """Give another file of the store, open for writing; it is created if need be.
+
+        Parameters
+        ----------
+        name : str
+        looks : bool
+            Whether to make sure that the open file has the name still.
+        """
+        if looks:
+            self._look_at(name, name)
         found = self._files.get(name)
         if found is None:
             found = self._keep(name, self._folder.opened(name, os.O_RDWR | os.O_CREAT))
         return found.file.descriptor
+
+    def _look_at(self, key: str, name: str) -> None:
+        """Close a file whose name another file has got: a backup was restored, say."""
+        found = self._files.get(key)
+        if found is None:
+            return
+        try:
+            named = os.stat(name, dir_fd=self._folder.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            named = None
+        if named is None or not os.path.samestat(named, os.fstat(found.file.descriptor)):
+            self._close(key)
 
     def sums(self, entry: Entry) -> Array:
         """Read the checksums of all blocks of a data file."""
@@ -119,11 +157,53 @@ class OpenFiles:
         if os.fstat(descriptor).st_size < nbytes:  # to touch its pages would end the process
             raise data.too_short(self._folder, entry)
         if len(memory) < nbytes:
+            if reading_takes_room(descriptor, nbytes):
+                allocate(descriptor, 0, nbytes)
             path = f"{self._folder.path}/{entry.data_file}"
             mapping = FileMapping(descriptor, nbytes, path, SHARED)
             memory = np.frombuffer(mapping, np.uint8)  # type: ignore[call-overload]  # buffers are typed from 3.12 on
             self._files[entry.id] = self._files[entry.id]._replace(memory=memory)
         return memory[:nbytes]
+
+    def reserve(self, entry: Entry, rows: Numbers, width: int) -> None:
+        """Give rows that are to be written in place the blocks that they lack.
+
+        A file that was copied with its zeros as holes (``cp --sparse``) lacks some.
+
+        Raises
+        ------
+        OSError
+            The disk is full, say.
+        """
+        if self._is_solid(entry):
+            return
+        descriptor = self.descriptor(entry)
+        first, last = rows * width // _PAGE, ((rows + 1) * width - 1) // _PAGE
+        most = int((last - first).max()) + 1
+        pages = np.unique(np.minimum(first[:, None] + np.arange(most), last[:, None]))
+        for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1):
+            allocate(descriptor, int(run[0]) * _PAGE, len(run) * _PAGE)
+
+    def fill(self, entry: Entry) -> None:
+        """Make sure that every byte may be written through a mapping.
+
+        Raises
+        ------
+        OSError
+            The disk is full, say, or may be before all blocks are copied that are written, on
+            file systems that do that.
+        """
+        descriptor = self.descriptor(entry)
+        if not self._is_solid(entry):
+            allocate(descriptor, 0, entry.nbytes)
+        system = os.fstatvfs(descriptor)
+        room = system.f_bavail * system.f_frsize
+        if entry.nbytes > room and not is_written_in_place(descriptor):
+            msg = (
+                f"{os.strerror(errno.ENOSPC)}: {entry.nbytes:,} bytes may be needed to write "
+                f"to a mapping of {self._folder.path}/{entry.data_file}, and {room:,} are free"
+            )
+            raise OSError(errno.ENOSPC, msg)
 
     def overwrite(self, entry: Entry, rows: Numbers, width: int, fresh: Array) -> None:
         """Write rows in place: through the mapping where no write can find the disk full.
@@ -132,10 +212,18 @@ class OpenFiles:
         of the large pages in which the system keeps files.
         """
         descriptor = self.descriptor(entry)
-        if is_written_in_place(descriptor):
+        if is_written_in_place(descriptor) and self._is_solid(entry):
             scatter(self.memory(entry), rows, width, fresh)
         else:
             pwrite_rows(descriptor, rows, width, fresh)
+
+    def _is_solid(self, entry: Entry) -> bool:
+        """Tell whether all committed bytes of a data file have blocks on the disk."""
+        known = self._solid.get(entry.id, 0)
+        if known < entry.nbytes:
+            known = first_hole(self.descriptor(entry), known, entry.nbytes)
+            self._solid[entry.id] = known
+        return known >= entry.nbytes
 
     def _keep(self, name: str, file: Opened) -> _Open:
         others = [known for known in self._files if known not in self._pinned]

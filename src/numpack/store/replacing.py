@@ -70,6 +70,7 @@ class Replacement:
         least, most = self._bounds()
         self.first = least * self.width // BLOCK
         self._stop = -(-(most + 1) * self.width // BLOCK)
+        files.current(entry)
         self._sums = files.sums(entry)
 
     @property
@@ -90,6 +91,7 @@ class Replacement:
         shape = min(self._size, self.count), *self._array.shape[1:]
         buffer = aligned_empty(shape, self._entry.dtype)
         for rows in self._numbers():
+            self._files.reserve(self._entry, rows, self.width)
             fresh = data.as_bytes(self._fill(buffer[: len(rows)], done))
             patch_sums(self._sums, memory, rows, self.width, fresh)
             yield fresh

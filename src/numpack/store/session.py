@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import CorruptStoreError, InvalidValueError, StoreError
 from . import data, dropped, journal, room
-from ._lock import Lock, SharedLock
+from ._lock import Chance, Lock, SharedLock
 from ._sums import BLOCK
 from .checks import entry_of
 from .files import write_all
+from .flush import Flushed
 from .forks import remember
 from .lazy import LazyArray
 from .old import OldLog
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEPT = 64  # lazy arrays that are kept, so that to load them again costs next to nothing
+_NONE = ("", 0)  # no commit of any store
+_PATIENCE = 0.05  # seconds in which most writers have come to an end
+_PAUSE = 0.002
 _HASTY_READS = 4  # that may be spoilt by a replace, before writers are kept out
 
 
@@ -85,8 +90,11 @@ class Session:
         self.mutex = threading.RLock()
         self.lock = Lock(folder)
         self.files = OpenFiles(folder)
+        self.openings = 1  # of the log, as far as what is remembered goes
+        self._flushed = Flushed()
+        self._commits = counts["commits"]  # that the handle had made before
         self._seen: State | None = None
-        self._settled = 0  # the last commit whose rows are known to be in place
+        self._settled = _NONE  # the last commit whose rows are known to be in place
         self._unwritten: dict[str, journal.Change] = {}  # what cannot be put in place here
         self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
         self._dropped: dict[str, tuple[Entry, Dropped]] = {}
@@ -100,13 +108,43 @@ class Session:
         self.history.after_fork()
 
     def close(self) -> None:
-        """Close the files; what was loaded stays valid."""
-        with self.mutex, contextlib.ExitStack() as parts:
+        """Close the files; what was loaded stays valid.
+
+        A thread that waits for the store's lock keeps them until it has ended.
+        """
+        while not self.mutex.acquire(timeout=_PATIENCE):
+            if self.lock.is_waiting():
+                return
+        with contextlib.ExitStack() as parts:
+            parts.callback(self.mutex.release)
             for close in (self._lazies.clear, self.lock.forget, self.files.close):
                 parts.callback(close)
             parts.callback(self.history.close)
             with contextlib.suppress(OSError):  # an extra, for who opens the store next
                 self._conclude()
+
+    def forget_all(self) -> None:
+        """Forget what is known of the files: others may have taken their places.
+
+        For who holds mutex and lock.
+        """
+        self.openings = self.log.openings
+        self.files.close()
+        self._flushed.forget()
+        self._forget_rows()
+
+    def _forget_rows(self) -> None:
+        self._lazies.clear()
+        self._dropped.clear()
+        self._unwritten, self._settled = {}, _NONE
+
+    def flush_others(self) -> None:
+        """Flush to the device what was committed by others; for who holds mutex and lock."""
+        self._flushed.bring_up_to_date(self)
+
+    def note_flushed(self) -> None:
+        """Note that the session has flushed its own change, and all that was before."""
+        self._flushed.note(self)
 
     def arrays(self) -> dict[str, Entry]:
         """Give the arrays of this moment, other processes' commits included."""
@@ -208,22 +246,23 @@ class Session:
                 raise CorruptStoreError(msg) from None
 
     def _conclude(self) -> None:
-        if self.lock.take_at_once():
-            try:
+        if self.counts["commits"] == self._commits:  # nothing was changed
+            return
+        with Chance(self, opens=False) as taken:
+            if taken:
                 self.log.refresh_exactly()
                 self.log.conclude()
-            finally:
-                self.lock.__exit__()
 
     def settle(self, state: State) -> None:
         """Put the rows of the last commit in place, if who replaced them died before he had.
 
-        For who holds mutex and lock.
+        For who holds mutex and lock. All of it is flushed: who died may have promised that.
         """
-        if state.journal is not None and self._settled != state.commit:
+        if state.journal is not None and self._settled != _number(state):
             for change in journal.read(self.folder, state.commit, state.journal):
                 entry = next(e for e in state.arrays.values() if e.id == change.id)
                 self.put_in_place(entry, change)
+                self._flush_rows(entry)
             self.finish(state)
 
     def put_in_place(self, entry: Entry, change: journal.Change | Replacement) -> None:
@@ -235,14 +274,17 @@ class Session:
             sums = whole.astype("<u4", copy=False)
             write_all(self.files.named(entry.sum_file), sums, 4 * change.first)
         if self.durable:
-            os.fdatasync(self.files.descriptor(entry))
-            self.folder.sync_file(entry.sum_file)
+            self._flush_rows(entry)
+
+    def _flush_rows(self, entry: Entry) -> None:
+        os.fdatasync(self.files.descriptor(entry))
+        self.folder.sync_file(entry.sum_file)
 
     def finish(self, state: State) -> None:
         """Strike out the journal: the rows of the last commit are in place."""
-        journal.strike_out(self.files.named(journal.NAME))
-        self._settled = state.commit
-        self._unwritten.clear()
+        journal.strike_out(self.files.named(journal.NAME), durable=self.durable)
+        self._settled = _number(state)
+        self._unwritten = {}
 
     def forget(self, entry: Entry) -> None:
         """Let go of what is kept of an array that is gone; for who holds mutex and lock."""
@@ -277,23 +319,36 @@ class Session:
                 self.files.close_unlinked()
             finally:
                 self.mutex.release()
-        if state.journal is not None and self._settled != state.commit:
-            self._settle_for_reading(state)
+        pending = state.journal is not None and self._settled != _number(state)
+        self._unwritten = self._settled_for_reading(state) if pending else {}
         self._seen = state
 
-    def _settle_for_reading(self, state: State) -> None:
-        if journal.is_struck_out(self.folder):
-            self._settled = state.commit
-            return
+    def _settled_for_reading(self, state: State) -> dict[str, journal.Change]:
+        """Have the rows of the last commit in place; give those that are not.
+
+        Nobody is waited for: neither a writer, who may have been stopped, nor other readers
+        who keep writers out, as the caller may do itself.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while not journal.is_struck_out(self.folder):
+            if self._settled_by_itself():
+                return {}
+            if time.monotonic() > deadline or not SharedLock(self.folder).would_wait():
+                changes = journal.read_beside(self.folder, state.commit, state.journal or 0)
+                return {change.id: change for change in changes}
+            time.sleep(_PAUSE)
+        self._settled = _number(state)
+        return {}
+
+    def _settled_by_itself(self) -> bool:
+        """Put the rows in place if nobody holds the lock, and the store can be written."""
         with contextlib.suppress(OSError):  # nothing can be written here, or the disk fails
             if not self.read_only:
-                with self.mutex, self.lock:
-                    self.settle(self.history.refresh())
-                return
-        with SharedLock(self.folder):  # read what should be there
-            state = self.history.refresh()
-            changes = journal.read(self.folder, state.commit, state.journal or 0)
-            self._unwritten = {change.id: change for change in changes}
+                with Chance(self, opens=True) as taken:
+                    if taken:
+                        self.settle(self.history.refresh())
+                        return True
+        return False
 
     def _is_untouched(self, name: str, entry: Entry) -> bool:
         now = self.arrays().get(name)
@@ -319,6 +374,11 @@ class Session:
         _make_room(self._lazies)
         self._lazies[name] = entry, lazy
         return lazy
+
+
+def _number(state: State) -> tuple[str, int]:
+    """Identify a commit: the numbers begin again in a store that was emptied."""
+    return state.token, state.commit
 
 
 def _make_room(kept: dict[str, T]) -> None:

@@ -1,0 +1,197 @@
+"""A loss of power on a file system: ``python -m support.lost_power``, for who may mount one.
+
+The tests have a device that loses whatever it may, everywhere; this is the proof that a real file
+system keeps what they say. A store is changed on ext4 on a loop device. What the file behind the
+device holds, when a call has returned or while one goes on, is what a loss of power leaves: it is
+copied, mounted, and opened.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from numpack import NotAStoreError, NumPack
+from support.operations import nothing, state_of
+from support.power_kinds import KINDS, PATH
+
+SIZE = 24 << 20
+FEW = "create,save over,append across blocks,replace,drop,mode w,upgrade,fold,sync".split(",")
+MOMENTS = 1, 40  # at which a writer is stopped, for each kind: in CI, and in `make crash`
+OPTIONS = "commit=300"  # nothing is written but what is flushed
+
+
+def mount(image: Path, where: Path) -> None:
+    where.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", f"loop,{OPTIONS}", image, where], check=True)
+
+
+def unmount(where: Path) -> None:
+    subprocess.run(["umount", where], check=True)
+
+
+def seen(path: str) -> Any:
+    try:
+        with NumPack(path, mode="r") as store:
+            if not store.verify():
+                raise AssertionError(str(store.verify()))
+            return state_of(store)
+    except NotAStoreError:
+        return None
+
+
+def write(name: str, told: int) -> None:
+    """Go through a kind of change; tell what the store holds after each."""
+    for _ in KINDS[name].run():
+        os.write(told, pickle.dumps(seen(PATH)).ljust(1 << 16, b"."))
+
+
+class Trial:
+    """A kind of change on a file system of its own."""
+
+    def __init__(self, name: str, work: Path) -> None:
+        self._name, self._kind = name, KINDS[name]
+        self._work, self._image, self._disk = work, work / "image", work / "disk"
+        self.losses = 0
+
+    def run(self, seconds: float | None) -> float:
+        """Lose power each time that a call has returned, or once after some seconds.
+
+        Returns
+        -------
+        float
+            The seconds that all of it took.
+        """
+        with open(self._image, "wb") as file:
+            file.truncate(SIZE)
+        subprocess.run(["mkfs.ext4", "-q", "-F", self._image], check=True)
+        mount(self._image, self._disk)
+        try:
+            path = self._disk / PATH
+            if self._kind.build is not nothing:
+                path.parent.mkdir(parents=True)
+                self._kind.build(str(path))
+                os.sync()
+            before = seen(str(path))
+            start = time.monotonic()
+            self._strike(before, seconds)
+            return time.monotonic() - start
+        finally:
+            unmount(self._disk)
+
+    def _strike(self, state: Any, seconds: float | None) -> None:
+        reader, told = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.chdir(self._disk)
+            if seconds is None:
+                stop_after_each(told, self._name)
+            write(self._name, told)
+            os._exit(0)
+        os.close(told)
+        try:
+            with open(reader, "rb") as pipe:
+                if seconds is None:
+                    while os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]):
+                        state = pickle.loads(pipe.read(1 << 16))
+                        self._look([state])
+                        os.kill(pid, signal.SIGCONT)
+                    return
+                time.sleep(seconds)
+                os.kill(pid, signal.SIGSTOP)
+                copy = self._copied()
+                os.kill(pid, signal.SIGCONT)
+                states = [state]
+                while record := pipe.read(1 << 16):
+                    states.append(pickle.loads(record))
+                self._look(states, copy)
+                os.waitpid(pid, 0)
+        finally:
+            with_no_child(pid)
+
+    def _copied(self) -> Path:
+        copy = self._work / "lost"
+        subprocess.run(["cp", "--sparse=always", self._image, copy], check=True)
+        return copy
+
+    def _look(self, allowed: list[Any], copy: Path | None = None) -> None:
+        copy = copy or self._copied()
+        where = self._work / "found"
+        mount(copy, where)
+        try:
+            found = seen(str(where / PATH))
+            if found not in allowed:
+                raise AssertionError(f"{self._name}: {found} is none of {allowed}")
+            with NumPack(where / PATH, upgrade=True) as store:
+                if found is not None and state_of(store) != found:
+                    raise AssertionError(f"{self._name}: a writer sees something else")
+                if not store.verify():
+                    raise AssertionError(f"{self._name}: {store.verify()}")
+        finally:
+            unmount(where)
+        self.losses += 1
+
+
+def stop_after_each(told: int, name: str) -> None:
+    for _ in KINDS[name].run():
+        os.write(told, pickle.dumps(seen(PATH)).ljust(1 << 16, b"."))
+        os.kill(os.getpid(), signal.SIGSTOP)
+    os._exit(0)
+
+
+def with_no_child(pid: int) -> None:
+    """End the child, if it is there still."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+def main() -> None:
+    """Try all kinds on a file system that nobody else sees."""
+    if sys.argv[1:2] == ["mounted"]:
+        dice, losses = random.Random(3), 0
+        thorough = "CRASH" in os.environ
+        names = [name for name, kind in KINDS.items() if not kind.mixed]
+        for name in names if thorough else FEW:
+            trial = Trial(name, Path.cwd())
+            took = trial.run(None)
+            for _ in range(MOMENTS[thorough]):
+                if KINDS[name].at_once:
+                    trial.run(dice.random() * min(took, 0.3))
+            losses += trial.losses
+        sys.stdout.write(f"{losses} losses of power on ext4, nothing was lost\n")
+        return
+    folder = tempfile.mkdtemp()
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    probe = (
+        f"cd {folder} && truncate -s 9M probe && mkfs.ext4 -q -F probe && mkdir disk && "
+        "mount -o loop probe disk && umount disk || exit 77; "
+        f"exec {sys.executable} -W error -W ignore:.*fork -m support.lost_power mounted"
+    )
+    try:
+        done = subprocess.run(["unshare", "-m", "sh", "-c", probe], env=env, check=False)
+    except FileNotFoundError:
+        done = None
+    shutil.rmtree(folder)
+    if done is None or done.returncode == 77 or (done.returncode == 1 and os.geteuid()):
+        sys.stdout.write(
+            "NOT CHECKED: a loss of power on ext4 takes root, unshare(1), mkfs.ext4 and a loop "
+            "device\n"
+        )
+        return
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
