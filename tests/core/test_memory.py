@@ -113,7 +113,7 @@ for given in (base[::2], base.reshape(2, -1)[:, ::2], base.reshape(2, -1).view("
     npk.save({"x": given})
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 12 << 20, peak
+    assert peak < 18 << 20, peak  # two parts of 8 MiB, of 24 or 48
     assert np.array_equal(npk.load("x"), given)
 print("done")
 """
