@@ -263,8 +263,8 @@ def _can_open(origin: Origin) -> bool:
 def _open_again(origin: Origin) -> int | None:
     """Open the very file of `origin`: by its name, else by a descriptor still open to it.
 
-    Mappings keep a descriptor, Python's `mmap` too, so that a file which was renamed or
-    unlinked since is found as well.
+    Python's mappings keep a descriptor, and so do the last of this package's, so that most
+    files which were renamed or unlinked since are found as well.
     """
     for name in itertools.chain([origin.path], _open_descriptors()):
         try:

@@ -150,17 +150,34 @@ cdef class Opened:
 def close_apart(int descriptor) -> None:
     """Close a file on a thread of its own: the last one of a large file that has no name.
 
-    To give its pages back takes a third of the time in which they were written.
+    To give its pages back takes a third of the time in which they were written. Only one such
+    thread runs at a time, so that no more room than that of one file is waited for.
     """
     cdef pthread_t thread
-    if pthread_create(&thread, NULL, close_and_end, <void *><uintptr_t>descriptor):
+    if not numpack_begin_closing():
         close(descriptor)
+    elif pthread_create(&thread, NULL, close_and_end, <void *><uintptr_t>descriptor):
+        close(descriptor)
+        numpack_end_closing()
     else:
         pthread_detach(thread)
 
 
+cdef extern from *:
+    """
+    static int numpack_is_closing = 0;
+    #define numpack_begin_closing() \\
+        (!__atomic_exchange_n(&numpack_is_closing, 1, __ATOMIC_ACQ_REL))
+    #define numpack_end_closing() \\
+        __atomic_store_n(&numpack_is_closing, 0, __ATOMIC_RELEASE)
+    """
+    bint numpack_begin_closing() noexcept nogil
+    void numpack_end_closing() noexcept nogil
+
+
 cdef void *close_and_end(void *descriptor) noexcept nogil:
     close(<int><uintptr_t>descriptor)
+    numpack_end_closing()
     return NULL
 
 

@@ -48,7 +48,8 @@ class LazyArray(NDArrayOperatorsMixin):
     Indexing, `reshape` and `T` give read-only ndarrays over the mapping, operators give
     new ndarrays; in-place operators leave the store alone and rebind the name to a new
     ndarray. Every framework takes it by `numpack.share`, its DLPack methods or
-    `numpy.asarray`, without a copy.
+    `numpy.asarray`, without a copy. What a framework writes to such a view all the same stays
+    in that view: neither the file nor what is taken of the array later is changed.
 
     Pickling it costs a few hundred bytes, of a range of `rows` too: the other process maps
     the same file. If that has been dropped or saved anew it is found as long as this process

@@ -313,8 +313,7 @@ class Session:
         for name, (entry, _) in list(self._lazies.items()):
             if arrays.get(name) is not entry:
                 self._lazies.pop(name, None)
-        is_other = self._seen is None or self._seen.arrays is not arrays  # some may be gone
-        if is_other and self.mutex.acquire(blocking=False):
+        if self.mutex.acquire(blocking=False):  # else whoever writes now closes them
             try:
                 self.files.close_unlinked()
             finally:

@@ -28,7 +28,7 @@ Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
 _NO_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _SHOWN = 100  # damaged blocks that a report prints
-_AT_ONCE = 64 * BLOCK  # summed at a time, so that progress can be told
+_AT_ONCE = 16 * BLOCK  # summed at a time, so that progress can be told
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,148 @@
+"""What somebody writes to memory that a store handed out is nothing that the store reads."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.memory import address, is_private_copy_on_write
+
+from numpack import NumPack, share
+
+SHAPES = [(8, 4), (64, 1024), (20, 20_000)]
+
+
+@pytest.fixture
+def store():
+    with NumPack("s.npk") as opened:
+        yield opened
+
+
+def overwrite(view: np.ndarray) -> None:
+    """Write to an array as a framework does, which NumPy knows nothing of."""
+    contiguous = view if view.flags.c_contiguous else view[:1]
+    ctypes.memset(address(contiguous), 0xFF, contiguous.nbytes)
+
+
+HANDED_OUT = {
+    "asarray": np.asarray,
+    "row": lambda lazy: lazy[0],
+    "rows": lambda lazy: lazy[1:3],
+    "iteration": lambda lazy: next(iter(lazy)),
+    "reshape": lambda lazy: lazy.reshape(-1),
+    "T": lambda lazy: lazy.T.T,
+    "DLPack": np.from_dlpack,
+    "share": lambda lazy: share(lazy, "numpy"),
+    "buffer": lambda lazy: np.asarray(memoryview(np.asarray(lazy))),
+    "column": lambda lazy: lazy[:, :2].T,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("how", HANDED_OUT)
+def test_a_write_past_numpy_changes_nothing_that_is_read_later(store, how, shape):
+    store.save({"x": np.full(shape, 7, "f4")})
+    lazy = store.load("x", lazy=True)
+    held = []
+    for _ in range(3):
+        view = HANDED_OUT[how](lazy)
+        assert (view == 7).all()
+        overwrite(view)
+        held.append(view)
+        for other in (lazy, store.load("x", lazy=True)):
+            for again, hand_out in HANDED_OUT.items():
+                assert (hand_out(other) == 7).all(), again
+        assert (lazy + 0 == 7).all()
+    assert (store.load("x") == 7).all()
+    assert (store.getitem("x", [0, 2]) == 7).all()
+    assert all((rows == 7).all() for rows in store.stream_load("x", 3))
+    assert store.verify()
+    store.clone("x", "y")
+    store.drop("x", [3])
+    assert (store.load("x") == 7).all()
+    store.update("x")
+    assert (store.load("x") == 7).all()
+    assert (store.load("y") == 7).all()
+
+
+def test_pages_of_a_large_array_are_mapped_again(store):
+    store.save({"x": np.full((17, 1 << 20), 7, "f4")})  # more than is worth asking for
+    lazy = store.load("x", lazy=True)
+    for _ in range(2):
+        overwrite(np.asarray(lazy)[:1])
+        assert (np.asarray(lazy)[0] == 7).all()
+        assert (lazy[0] == 7).all()
+
+
+def test_a_replace_shows_in_what_is_handed_out_after_a_write(store):
+    for shape in SHAPES:
+        store.save({"x": np.full(shape, 7, "f4")})
+        lazy = store.load("x", lazy=True)
+        overwrite(lazy[0])
+        with NumPack("s.npk") as other:
+            other.replace({"x": np.full(shape, 9, "f4")}, slice(None))
+        assert (np.asarray(lazy) == 9).all()
+        assert (lazy[1] == 9).all()  # of the page that was written to
+        assert (store.getitem("x", [0, 1]) == 9).all()
+
+
+def test_what_is_handed_out_shares_the_pages_of_the_file(store):
+    store.save({"x": np.arange(4096.0).reshape(64, 64)})
+    lazy = store.load("x", lazy=True)
+    array = np.asarray(lazy)
+    assert is_private_copy_on_write(address(array))
+    assert address(np.asarray(lazy)) == address(array)
+    assert address(lazy[3]) == address(array[3])
+    overwrite(lazy[3])
+    assert address(np.asarray(lazy)) != address(array)
+
+
+@pytest.mark.parametrize("others", [0, 40])  # whose descriptors take the place of this one's
+def test_a_file_without_a_name_is_handed_out_and_copied_at_the_worst(store, others):
+    rows = np.arange(12.0).reshape(6, 2)
+    store.save({f"n{number}": rows for number in range(others)} | {"x": rows})
+    lazy = store.load("x", lazy=True)
+    held = [store.load(f"n{number}", lazy=True) for number in range(others)]
+    store.drop("x")
+    assert np.array_equal(np.array(lazy, copy=False), rows)  # without a copy
+    overwrite(np.asarray(lazy))
+    view = np.asarray(lazy)
+    assert np.array_equal(view, rows)
+    assert not view.flags.writeable
+    assert np.array_equal(lazy[1], rows[1])
+    assert np.array_equal(np.from_dlpack(lazy), rows)
+    assert len(held) == others
+
+
+def test_lazy_arrays_take_no_descriptors_of_their_own(store):
+    store.save({f"x{number}": np.full((4, 2), number) for number in range(100)})
+    before = len(os.listdir("/dev/fd"))
+    lazies = {name: store.load(name, lazy=True) for name in store}
+    assert len(os.listdir("/dev/fd")) - before <= 16
+    arrays = {name: np.asarray(lazy) for name, lazy in lazies.items()}
+    assert len(os.listdir("/dev/fd")) - before <= 16
+    for file in Path("s.npk/data").iterdir():
+        file.unlink()
+    for number in range(100):
+        assert (lazies[f"x{number}"] == number).all()
+        assert (arrays[f"x{number}"] == number).all()
+        assert (np.asarray(lazies[f"x{number}"]) == number).all()
+
+
+def test_the_cache_keeps_as_many_as_it_says(store):
+    store.save({f"x{number:03}": np.zeros((4, 2)) for number in range(100)})
+    names = list(store)
+    for name in names[:64]:
+        store.load(name, lazy=True)
+    made = store.get_io_stats()["mappings"]
+    for name in names[:64]:
+        store.load(name, lazy=True)
+    assert store.get_io_stats()["mappings"] == made
+    for name in names[64:]:
+        store.load(name, lazy=True)
+    for name in names[36:]:
+        store.load(name, lazy=True)
+    assert store.get_io_stats()["mappings"] == made + 36
