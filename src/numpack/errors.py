@@ -88,6 +88,28 @@ class CorruptStoreError(StoreError):
     """A file of the store is damaged or missing."""
 
 
+class MissingFileError(CorruptStoreError, FileNotFoundError):
+    """A file of the store is missing.
+
+    Attributes
+    ----------
+    file : str
+        Its path.
+    """
+
+    def __init__(self, message: str = "", *, file: str = "") -> None:
+        super().__init__(message)
+        self.file = file
+
+
+class StorePermissionError(StoreError, PermissionError):
+    """The operating system does not permit this user to read or to write the store."""
+
+
+class StoreMemoryError(StoreError, MemoryError):
+    """An array of the store does not fit in memory."""
+
+
 class StoreClosedError(NumpackError, RuntimeError):
     """The store is not open."""
 

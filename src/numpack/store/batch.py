@@ -224,7 +224,7 @@ class _View:
     """A writable mapping of a data file, and a lock on it that tells that it is used."""
 
     def __init__(self, session: Session, entry: Entry) -> None:
-        self._file = session.folder.open(entry.data_file, os.O_RDWR)
+        self._file = data.open_grown(session.folder, entry).detach()
         fcntl.flock(self._file, fcntl.LOCK_SH)
         self._memory = np.empty(0, np.uint8)
         if entry.nbytes:

@@ -9,6 +9,7 @@ import numpy as np
 from .._policy import wrong_type
 from ..errors import InvalidValueError, NotFoundError
 from ..io import share
+from .dtype_codes import Unusable, unusable
 from .lazy import LazyArray
 from .schema import storable_dtype
 
@@ -57,6 +58,8 @@ def entry_of(arrays: Mapping[str, Entry], name: str) -> Entry:
         known = ", ".join(map(repr, arrays)) or "none yet"
         msg = f"no array is called {name!r}; the arrays are: {known}"
         raise NotFoundError(msg)
+    if type(entry.code) is Unusable:
+        raise unusable(entry.code)
     return entry
 
 

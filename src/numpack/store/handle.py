@@ -109,7 +109,7 @@ class Handle:
             raise StoreError(f"the log of the store {self.path} cannot be written")
         if old.is_old(session.folder):  # who upgraded it died before he had cleaned up
             old.remove_old(session.folder)
-        folder.sweep(session.folder, {entry.id for entry in state.arrays.values()})
+        folder.sweep(session.folder, state)
         self._swept = True
 
     def _found(self) -> tuple[Folder, bool]:

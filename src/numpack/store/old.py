@@ -18,6 +18,8 @@ from .schema import encode_dtype
 from .state import Entry, State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .files import Folder
     from .legacy import OldArray
 
@@ -102,6 +104,7 @@ def take_over(source: Folder, *, keep: bool) -> bool:
         arrays = legacy.read(Path(source.path))
         state = folder.fresh_state()
         folder.make_data_folder(source)
+        _clear_second_names(source, arrays.values())
         for number, old in enumerate(arrays.values() if keep else ()):
             state.arrays[old.name] = _adopt(source, old, state.new_id(ahead=number))
         source.sync("data")  # the names of all that the log will name, on the device first
@@ -135,6 +138,18 @@ def _entry(old: OldArray) -> Entry:
         dropped=len(old.dropped),
         old_file=old.file,
     )
+
+
+def _clear_second_names(source: Folder, arrays: Iterable[OldArray]) -> None:
+    """Remove the second names that an interrupted upgrade gave the data files.
+
+    Their token is of no log, so they are told by the files that they are names of.
+    """
+    old = {source.identity(each.file) for each in arrays}
+    for name in source.names("data"):
+        if name.endswith(".bin") and source.identity(f"data/{name}") in old:
+            for ending in (".bin", ".sum", ".del"):
+                source.unlink(f"data/{name.removesuffix('.bin')}{ending}")
 
 
 def _adopt(source: Folder, old: OldArray, identifier: str) -> Entry:

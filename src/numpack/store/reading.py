@@ -269,7 +269,7 @@ class Reading(Mapping[str, "Array"]):
             "arrays": {
                 name: {
                     "shape": entry.shape,
-                    "dtype": str(entry.dtype),
+                    "dtype": entry.dtype_name,
                     "size_bytes": entry.kept_nbytes,
                     "last_modified": entry.modified,
                     "data_file": entry.data_file,
@@ -312,7 +312,9 @@ class Reading(Mapping[str, "Array"]):
             if entry.writable and not session.read_only:
                 with self._handle.writing():
                     sum_abandoned(session, name)
-        told = Told(progress, sum(entry.nbytes for entry in arrays.values()))
+        told = Told(
+            progress, sum(each.nbytes for each in arrays.values() if not each.is_unusable)
+        )
         report = Report()
         of_log(session, report)
         for name in arrays:

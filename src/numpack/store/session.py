@@ -7,7 +7,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..errors import CorruptStoreError, InvalidValueError, StoreError
+from ..errors import (
+    CorruptStoreError,
+    InvalidValueError,
+    MissingFileError,
+    StoreError,
+)
 from . import data, dropped, journal, room
 from ._lock import Lock, SharedLock
 from ._sums import BLOCK
@@ -192,13 +197,13 @@ class Session:
             entry = entry_of(self.arrays(), name)
             try:
                 return use(name, entry)
-            except FileNotFoundError as error:
+            except MissingFileError as error:
                 if self.is_old:
                     msg = f"{self.folder.path} was upgraded meanwhile; open it again"
                     raise StoreError(msg) from None
                 msg = (
-                    f"the file {self.folder.path}/{error.filename} of the array {name!r} is "
-                    "missing; restore it from a backup"
+                    f"the file {error.file} of the array {name!r} is missing; restore it from "
+                    "a backup"
                 )
                 raise CorruptStoreError(msg) from None
 
@@ -216,7 +221,7 @@ class Session:
         For who holds mutex and lock.
         """
         if state.journal is not None and self._settled != state.commit:
-            for change in journal.read(self.folder, state.commit, state.journal):
+            for change in journal.read(self.folder, state):
                 entry = next(e for e in state.arrays.values() if e.id == change.id)
                 self.put_in_place(entry, change)
             self.finish(state)
@@ -287,7 +292,7 @@ class Session:
                 return
         with SharedLock(self.folder):  # read what should be there
             state = self.history.refresh()
-            changes = journal.read(self.folder, state.commit, state.journal or 0)
+            changes = journal.read(self.folder, state) if state.journal is not None else []
             self._unwritten = {change.id: change for change in changes}
 
     def _is_untouched(self, name: str, entry: Entry) -> bool:

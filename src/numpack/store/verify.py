@@ -12,8 +12,9 @@ from .._memory import aligned_empty
 from ..errors import CorruptStoreError, StoreError
 from . import data, dropped
 from ._lock import SharedLock
-from ._sums import BLOCK, read_into, sum_blocks
+from ._sums import BLOCK, sum_blocks
 from .checks import entry_of
+from .dtype_codes import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
 _AT_ONCE = 64 * BLOCK  # summed at a time, so that progress can be told
+_LOST_BLOCKS = 1000  # behind the end of a file that was cut; further ones are not listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,9 @@ def of_array(
     entry = session.arrays().get(name)
     if entry is None:  # dropped meanwhile
         return
+    if entry.is_unusable:
+        report.damaged.append(Damage(name, -1, range(0), str(unusable(entry.code))))
+        return
     damaged = _damaged(session, name, entry, progress)
     if damaged:
         with SharedLock(session.folder):
@@ -162,21 +167,25 @@ def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> l
         if entry.dropped and not session.is_old:
             dropped.read(session.folder, entry)  # what is on the disk, not what is known
         found = _found_sums(session, entry, progress)
-    except OSError as error:
-        what = str(error) if error.strerror is None else f"{error.filename}: {error.strerror}"
-        return [Damage(name, -1, every, what)]
+        needed = data.read_sums(session.folder, entry)
+    except CorruptStoreError as error:
+        return [Damage(name, -1, every, str(error))]
     if entry.writable or session.is_old:
         return []
-    needed = data.read_sums(session.folder, entry)
     change = session.unwritten(entry)
     if change is not None:
         needed[change.first : change.first + len(change.sums)] = change.sums
     blocks = -(-entry.nbytes // BLOCK)
-    return [
+    looked_at = min(blocks, len(found) + _LOST_BLOCKS)
+    damaged = [
         Damage(name, block, _rows_in(session, entry, block), what)
-        for block in range(blocks)
+        for block in range(looked_at)
         if (what := _flaw(block, found, needed, entry))
     ]
+    if looked_at < blocks:
+        what = f"blocks {looked_at:,} to {blocks - 1:,}: the file was cut"
+        damaged.append(Damage(name, -1, every, what))
+    return damaged
 
 
 def _flaw(block: int, found: Sums, needed: Sums, entry: Entry) -> str:
@@ -199,7 +208,7 @@ def _found_sums(session: Session, entry: Entry, progress: Progress) -> Sums:
     try:
         for start in range(0, entry.nbytes, _AT_ONCE):
             part = buffer[: entry.nbytes - start]
-            count = read_into(descriptor, part, start, data.threads())
+            count = data.read_part(session.folder, entry.data_file, descriptor, part, start)
             whole, tail = sum_blocks(part[:count], data.threads())
             sums += whole
             if count < len(part):
