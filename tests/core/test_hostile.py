@@ -457,6 +457,7 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
 
     refused = [(Folder, "open", lambda: store.load("x")), (Folder, "open", store.verify)]
     monkeypatch.setattr("numpack.store.files.open_at", refuse)
+    monkeypatch.setattr("numpack.store.files.Opened", refuse)
     monkeypatch.setattr("numpack.store.log_reader.open_ends", refuse)
     refused.append((None, "", lambda: NumPack(STORE, mode="r").open()))
     for _, _, call in refused:

@@ -59,7 +59,7 @@ def header(record: Any) -> tuple[str, float]:
     if type(record) is not dict or type(record.get("format")) is not str:
         raise InvalidRecordError("it is no object with a format")
     version = record.get("version")
-    if type(version) is not int and not (type(version) is float and version > 1):
+    if type(version) is not int and not (type(version) is float and 1 < version < math.inf):
         raise InvalidRecordError(f"its version is {brief(version)}, not an integer")
     if version < 1:
         raise InvalidRecordError(f"its version is {brief(version)}, not 1 or more")
