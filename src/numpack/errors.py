@@ -171,6 +171,28 @@ class LockTimeoutError(LockError, TimeoutError):
     """Somebody else has held the store's lock for longer than ``lock_timeout``."""
 
 
+class MissingFileError(CorruptStoreError, FileNotFoundError):
+    """A file of the store is missing.
+
+    Attributes
+    ----------
+    file : str
+        Its path.
+    """
+
+    def __init__(self, message: str = "", *, file: str = "") -> None:
+        super().__init__(message)
+        self.file = file
+
+
+class StorePermissionError(StoreError, PermissionError):
+    """The operating system does not permit this user to read or to write the store."""
+
+
+class StoreMemoryError(StoreError, MemoryError):
+    """An array of the store does not fit in memory."""
+
+
 class StoreClosedError(NumpackError, RuntimeError):
     """The store is not open."""
 

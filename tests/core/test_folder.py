@@ -450,9 +450,12 @@ def test_drop_if_exists_gives_a_damaged_log_up(saved):
 def test_the_first_write_of_a_handle_sweeps_what_dead_writers_left(saved):
     with NumPack(FOLDER) as store:
         live = set(files_of(store).values())
-        orphan = DATA / "00000099-0123abcd.bin"
+        token = json.loads(LOG.read_bytes().splitlines()[1])["store"]
+        orphan = DATA / f"00000099-{token}.bin"
         orphan.write_bytes(b"orphan")
-        others = {DATA / name for name in ("notes.txt", "1-2.bin", "00000001-0123abcd.bin.bak")}
+        another = f"00000099-{int(token, 16) ^ 1:08x}.bin"  # of another store, say
+        names = ("notes.txt", "1-2.bin", f"00000001-{token}.bin.bak", another)
+        others = {DATA / name for name in names}
         for other in others:
             other.write_text("mine")
         assert np.array_equal(store.load("x"), ROWS)

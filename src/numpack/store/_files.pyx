@@ -6,14 +6,15 @@ import os
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EINTR, EMFILE, ENFILE, errno
+from libc.errno cimport EINTR, ELOOP, EMFILE, ENFILE, errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
-from posix.fcntl cimport O_CLOEXEC, O_RDONLY
-from posix.stat cimport fstat, struct_stat
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY
+from posix.stat cimport S_ISREG, fstat, struct_stat
 from posix.unistd cimport close, pread
 
 cdef extern from "<fcntl.h>" nogil:
     int openat(int folder, const char *name, int flags, ...)
+    int O_DIRECTORY, O_NOFOLLOW, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
@@ -55,14 +56,82 @@ cdef extern from *:
     int numpack_size_and_names(int descriptor, int64_t *size, uint64_t *names) nogil
 
 
+cdef int open_regular(int folder, const char *name, int flags, int64_t *size) noexcept nogil:
+    """Open a regular file of a folder: -1 and ELOOP if a link, a FIFO or a device is there.
+
+    A FIFO is not waited for. On a regular file, O_NONBLOCK has no effect.
+    """
+    cdef struct_stat status
+    cdef int descriptor = openat(folder, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
+    if descriptor < 0:
+        return -1
+    if fstat(descriptor, &status) == 0:
+        if S_ISREG(status.st_mode):
+            size[0] = status.st_size
+            return descriptor
+        errno_set(ELOOP)
+    close_quietly(descriptor)
+    return -1
+
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <unistd.h>
+    static inline void errno_set(int value) { errno = value; }
+    static inline void close_quietly(int descriptor)
+    {
+        int kept = errno;
+        close(descriptor);
+        errno = kept;
+    }
+    """
+    void errno_set(int value) noexcept nogil
+    void close_quietly(int descriptor) noexcept nogil
+
+
+cdef class Directory:
+    """The descriptor of a folder, closed when the last reference is gone.
+
+    Parameters
+    ----------
+    path : str
+    parent : int, optional
+        Descriptor of the folder that it is in, in which case no link is followed.
+    """
+
+    cdef readonly int descriptor
+
+    def __cinit__(self, str path, int parent=AT_FDCWD):
+        cdef bytes encoded = os.fsencode(path)
+        cdef int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
+        self.descriptor = -1
+        if b"\0" in encoded:
+            raise ValueError("embedded null byte")
+        if parent != AT_FDCWD:
+            flags |= O_NOFOLLOW
+        self.descriptor = openat(parent, encoded, flags)
+        if self.descriptor < 0:
+            raise OSError(errno, os.strerror(errno), path)
+
+    def __dealloc__(self):
+        if self.descriptor >= 0:
+            close(self.descriptor)
+
+
 def open_at(int folder, str name, int flags) -> int:
-    """Open a file of a folder; one that is made may be read and written by all."""
+    """Open a regular file of a folder; one that is made may be read and written by all.
+
+    Neither links are followed nor FIFOs waited for. The error for what is no regular file
+    has the number ELOOP, as it has for a link, unless the system has another: EISDIR, ENXIO.
+    """
     cdef bytes path = name.encode()
     cdef const char *where = path
+    cdef int64_t size
     cdef int descriptor, tries = 0
     while True:
         with nogil:
-            descriptor = openat(folder, where, flags | O_CLOEXEC, 0o666)
+            descriptor = open_regular(folder, where, flags, &size)
         if descriptor >= 0:
             return descriptor
         if errno == EINTR:
@@ -147,6 +216,14 @@ cdef class Opened:
             close(descriptor)
 
 
+def size_of(int descriptor) -> int:
+    """Return the size of an open file."""
+    cdef struct_stat status
+    if fstat(descriptor, &status) < 0:
+        raise OSError(errno, os.strerror(errno))
+    return status.st_size
+
+
 def close_apart(int descriptor) -> None:
     """Close a file on a thread of its own: the last one of a large file that has no name.
 
@@ -201,7 +278,7 @@ def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
     cdef struct_stat ours, named
     if fstat(descriptor, &ours) < 0:
         raise OSError(errno, os.strerror(errno))
-    if fstatat(folder, name, &named, 0) < 0:
+    if fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) < 0:
         return -1
     if ours.st_ino != named.st_ino or ours.st_dev != named.st_dev:
         return -1
@@ -209,7 +286,7 @@ def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
 
 
 def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
-    """Open a file of a folder and read what stands at its beginning, then at its end.
+    """Open a regular file of a folder and read what stands at its beginning, then at its end.
 
     Returns
     -------
@@ -217,10 +294,10 @@ def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) ->
         Descriptor; up to `first` bytes; the size after they were read; up to `last` bytes.
     """
     cdef struct_stat status
-    cdef int descriptor = openat(folder, name, flags | O_CLOEXEC), tries = 0
     cdef int64_t size
+    cdef int descriptor = open_regular(folder, name, flags, &size), tries = 0
     if descriptor < 0 and made_room(&tries):
-        descriptor = openat(folder, name, flags | O_CLOEXEC)
+        descriptor = open_regular(folder, name, flags, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
     try:
@@ -248,9 +325,10 @@ def read_small(int folder, bytes name, size_t limit) -> bytes:
 
     The GIL is not released.
     """
-    cdef int descriptor = openat(folder, name, O_RDONLY | O_CLOEXEC), tries = 0
+    cdef int64_t size
+    cdef int descriptor = open_regular(folder, name, O_RDONLY, &size), tries = 0
     if descriptor < 0 and made_room(&tries):
-        descriptor = openat(folder, name, O_RDONLY | O_CLOEXEC)
+        descriptor = open_regular(folder, name, O_RDONLY, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
     content = PyBytes_FromStringAndSize(NULL, limit)

@@ -331,7 +331,7 @@ def _count(session: Session, length: int, nbytes: int = 0) -> bool:
 def _unlink(session: Session, entries: Iterable[Entry]) -> None:
     for entry in entries:
         session.forget(entry)  # or the room of its files would not be free
-        is_large = entry.nbytes > _LARGE
+        is_large = not entry.is_unusable and entry.nbytes > _LARGE
         unlink = session.folder.unlink_large if is_large else session.folder.unlink
         unlink(entry.data_file)
         session.folder.unlink(entry.sum_file)  # one of an append that died too

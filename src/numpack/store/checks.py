@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InvalidValueError, NumpackError
 from ..io import share
+from .dtype_codes import Unusable, unusable
 from .indexing import Selection
 from .lazy import LazyArray
 from .naming import exact_name, missing, quoted
@@ -72,6 +73,8 @@ def entry_of(arrays: Mapping[str, Entry], name: str) -> Entry:
         if type(name) is str or plain not in arrays:
             raise missing(plain, arrays)
         entry = arrays[plain]
+    if type(entry.code) is Unusable:
+        raise unusable(entry.code)
     return entry
 
 

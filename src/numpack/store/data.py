@@ -14,8 +14,9 @@ from .._mapping import map_open
 from .._memory import aligned_empty, plain
 from .._pages import reading_takes_room
 from ..errors import CorruptStoreError
+from ._files import size_of
 from ._sums import BLOCK, read_into, write_summed
-from .files import read_between, write_all
+from .files import failure, read_between, too_large, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,8 +51,7 @@ def new_files(folder: Folder, entry: Entry) -> Iterator[int]:
     A file of that name can only be left over from a writer that died: it is unlinked, not
     truncated, because no file that someone may have mapped ever is.
     """
-    folder.unlink(entry.data_file)
-    descriptor = folder.open(entry.data_file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    descriptor = folder.new(entry.data_file)
     try:
         try:
             yield descriptor
@@ -63,13 +63,10 @@ def new_files(folder: Folder, entry: Entry) -> Iterator[int]:
         raise
 
 
-def open_grown(folder: Folder, entry: Entry) -> Opened:
-    """Open a data file to write to it; its committed bytes must be there."""
-    try:
-        file = folder.opened(entry.data_file, os.O_RDWR)
-    except FileNotFoundError:
-        raise missing(folder, entry) from None
-    if os.fstat(file.descriptor).st_size < entry.nbytes:
+def open_grown(folder: Folder, entry: Entry, flags: int = os.O_RDWR) -> Opened:
+    """Open a data file, to write to it by default; its committed bytes must be there."""
+    file = folder.opened(entry.data_file, flags)
+    if size_of(file.descriptor) < entry.nbytes:
         raise too_short(folder, entry)
     return file
 
@@ -160,18 +157,16 @@ def sums_in(content: bytes, entry: Entry) -> Array:
 
 def read(folder: Folder, entry: Entry, progress: Progress = no_progress) -> Array:
     """Read the stored rows into independent, writable, 64-byte-aligned memory."""
-    array = aligned_empty(entry.stored, entry.dtype)
-    memory = as_bytes(array)
-    descriptor = folder.open(entry.data_file)
-    try:
+    dtype = entry.dtype
+    with open_grown(folder, entry, os.O_RDONLY) as descriptor:
+        array = _room(folder, entry, dtype)
+        memory = as_bytes(array)
         for start in range(0, len(memory), _CHUNK_BYTES):
             part = memory[start : start + _CHUNK_BYTES]
-            count = read_into(descriptor, part, start, threads())
+            count = read_part(folder, entry.data_file, descriptor, part, start)
             if count < len(part):
                 raise too_short(folder, entry)
             progress(count)
-    finally:
-        os.close(descriptor)
     return array
 
 
@@ -179,6 +174,23 @@ def read_whole(descriptor: int, buffer: Array, offset: int) -> None:
     """Fill a buffer from a file that holds as many bytes."""
     if read_into(descriptor, buffer, offset, 1) < len(buffer):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def _room(folder: Folder, entry: Entry, dtype: DType) -> Array:
+    try:
+        return aligned_empty(entry.stored, dtype)
+    except (MemoryError, ValueError):
+        raise too_large(f"{folder.path}/{entry.data_file}", entry.nbytes) from None
+
+
+def read_part(folder: Folder, name: str, descriptor: int, part: Array, start: int) -> int:
+    """Read a part of a file on several threads; fewer bytes are only read where it ends."""
+    try:
+        return read_into(descriptor, part, start, threads())
+    except OSError as error:
+        if error.errno is None:  # raised by a signal handler, say
+            raise
+        raise failure(f"{folder.path}/{name}", error, name) from error
 
 
 def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
@@ -192,7 +204,7 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     str
         The path of the file.
     """
-    name = entry.data_file
+    name, dtype, nbytes = entry.data_file, entry.dtype, entry.nbytes
     path = f"{folder.path}/{name}"
     file = folder.opened(name)
     if entry.nbytes and reading_takes_room(file.descriptor, entry.nbytes):
@@ -201,10 +213,12 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
         array.flags.writeable = False
         return array, path
     try:
-        memory = map_open(file, path, entry.nbytes, readable=True)
+        memory = map_open(file, path, nbytes, readable=True)
     except ValueError:  # what is said of a file that is shorter
         raise too_short(folder, entry) from None
-    return shaped(memory, entry.dtype, entry.stored), path
+    except OSError as error:
+        raise failure(path, error, name) from error
+    return shaped(memory, dtype, entry.stored), path
 
 
 def shaped(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
@@ -241,13 +255,6 @@ def little_endian(array: Array, dtype: DType) -> Array:
     fresh = aligned_empty(array.shape, dtype)
     np.copyto(fresh, array, casting="equiv")
     return fresh
-
-
-def missing(folder: Folder, entry: Entry) -> CorruptStoreError:
-    """Make the error for a data file that is gone."""
-    return CorruptStoreError(
-        f"the data file {folder.path}/{entry.data_file} is missing; restore it from a backup"
-    )
 
 
 def missing_sums(folder: Folder, entry: Entry) -> CorruptStoreError:

@@ -15,8 +15,9 @@ import numpy as np
 from ..errors import CorruptStoreError
 from . import data
 from ._dropped import copy_kept, find_stored, merge
-from ._sums import crc32, read_into
-from .files import write_all
+from ._files import size_of
+from ._sums import crc32
+from .files import has_hole, too_large, write_all
 
 if TYPE_CHECKING:
     from .._memory import Array
@@ -190,22 +191,32 @@ def read(folder: Folder, entry: Entry) -> Dropped:
     ------
     CorruptStoreError
         It is cut or damaged.
-    FileNotFoundError
+    MissingFileError
         It is missing.
     """
-    path = f"{folder.path}/{entry.dropped_file}"
+    path, needed = f"{folder.path}/{entry.dropped_file}", _ITEM * entry.dropped
     descriptor = folder.open(entry.dropped_file)
     try:
-        length = min(_ITEM * entry.dropped, os.fstat(descriptor).st_size)
-        rows = np.empty(length // _ITEM, "<i8")
-        length = read_into(descriptor, rows, 0, data.threads())
+        size = size_of(descriptor)
+        if size < needed:
+            raise _damaged(path, f"it has {size:,} bytes of {needed:,}")
+        if has_hole(descriptor, 0, needed):  # no number but one is 0
+            raise _damaged(path, "it has holes where numbers should be")
+        rows = np.empty(entry.dropped, "<i8")
+        length = data.read_part(folder, entry.dropped_file, descriptor, rows, 0)
+    except (MemoryError, ValueError):
+        raise too_large(path, needed) from None
     finally:
         os.close(descriptor)
-    if length < _ITEM * entry.dropped:
-        raise _damaged(path, f"it has {length:,} bytes of {_ITEM * entry.dropped:,}")
+    if length < needed:
+        raise _damaged(path, f"it has {length:,} bytes of {needed:,}")
     if crc32(rows) != entry.dropped_crc:
         raise _damaged(path, "its checksum is wrong")
     rows.sort()
+    if len(rows) and (rows[0] < 0 or rows[-1] >= entry.stored[0]):
+        raise _damaged(path, f"it has rows that are none of {entry.stored[0]:,}")
+    if (rows[1:] == rows[:-1]).any():
+        raise _damaged(path, "it has a row twice")
     return Dropped(rows.astype(np.int64, copy=False), entry.stored[0])
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import (
     CorruptStoreError,
@@ -16,24 +16,23 @@ from ..errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from . import legacy, log
+from . import legacy, log, records
 from ._files import read_small
 from ._lock import LOCK, Lock
-from .files import Folder, write_all
+from .dtype_codes import InvalidRecordError, brief
+from .files import DATA, Folder, failure, write_all
 from .log_reader import NAME as LOG
 from .state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 HEADER = "numpack.json"
 _NAME, _HEADER_LIMIT = HEADER.encode(), 1 << 16
-DATA = "data"
 FORMAT, VERSION = "numpack", 1
 
 _UNFINISHED = frozenset({LOCK, DATA, LOG, log.BESIDE, f"{HEADER}.new"})
-_DATA_FILE = re.compile(r"([0-9]{8,}-[0-9a-f]{8})\.(bin|sum|del)")
+_DATA_FILE = re.compile(r"([0-9]{8,19}-([0-9a-f]{8}))\.(?:bin|sum|del)", re.ASCII)
 _HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
 
 
@@ -43,6 +42,8 @@ def opened(path: str, lock_timeout: float | None = None) -> Folder | None:
         folder = Folder(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise failure(path, error) from error
     folder.lock_timeout = lock_timeout
     return folder
 
@@ -74,12 +75,16 @@ def created(
         folder.lock_timeout = lock_timeout
     except StoreError:
         found = opened(os.fspath(path), lock_timeout)
-        if found is None or exclusive or not is_store(found):
+        if found is None or not is_store(found):
             raise
+        if exclusive:
+            raise exists(os.fspath(path)) from None
         return found  # it was created meanwhile
     except (FileExistsError, NotADirectoryError) as error:
         msg = f"no store can be made at {path}: {error.strerror}; choose another path"
         raise NotAStoreError(msg) from error
+    except OSError as error:
+        raise failure(os.fspath(path), error) from error
     with Lock(folder):
         if not is_store(folder):
             _check_creatable(path)
@@ -111,8 +116,10 @@ def empty(folder: Folder, *, durable: bool) -> None:
     with Lock(folder):
         if durable:
             flush_names(folder)
+        with contextlib.suppress(OSError):  # of a damaged log nothing is known
+            _drop_all(folder, durable=durable)
         log.write_new(folder, fresh_state(), durable=durable)
-        sweep(folder, ())
+        folder.make_data()
 
 
 def flush_names(folder: Folder) -> None:
@@ -144,36 +151,46 @@ def _is_flushed(path: str, device: int) -> bool:
         os.close(descriptor)
 
 
-def sweep(folder: Folder, live: Iterable[str]) -> None:
-    """Remove the files of arrays that no commit names: those of writers that died.
+def _drop_all(folder: Folder, *, durable: bool) -> None:
+    """Drop all arrays under the old token, which names the files to remove."""
+    history = log.Log(folder, writable=True, durable=durable)
+    try:
+        if history.state.arrays:
+            history.commit(drop=list(history.state.arrays))
+            if durable:
+                history.sync()
+        sweep(folder, history.state)
+    finally:
+        history.close()
+
+
+def sweep(folder: Folder, state: State) -> None:
+    """Remove the files of arrays that no commit names: those of writers that were killed.
+
+    Only regular files are removed whose names carry the store's own token: what else is there,
+    perhaps another store's, is not this one's.
 
     Parameters
     ----------
     folder : Folder
-    live : iterable of str
-        The ids of the arrays there are.
+    state : State
+        Of now.
     """
-    make_data_folder(folder)  # some tools copy no empty folders
+    folder.make_data()  # some tools copy no empty folders
     folder.unlink(log.BESIDE)
-    live = set(live)
+    live = {entry.id for entry in state.arrays.values()}
     for name in folder.names(DATA):
         match = _DATA_FILE.fullmatch(name)
-        if match and match[1] not in live:
+        if match and match[2] == state.token and match[1] not in live:
             folder.unlink(f"{DATA}/{name}")
-
-
-def make_data_folder(folder: Folder) -> None:
-    """Make the folder of the data files, if it is missing."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(DATA, dir_fd=folder.descriptor)
 
 
 def create(folder: Folder, state: State, *, durable: bool) -> None:
     """Create a store; it is one from the moment that its header has its name."""
-    make_data_folder(folder)
+    folder.make_data()
     log.write_new(folder, state, durable=durable)
     beside = f"{HEADER}.new"
-    descriptor = folder.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    descriptor = folder.new(beside)
     try:
         write_all(descriptor, _HEADER, 0)
         if durable:
@@ -196,25 +213,25 @@ def is_store(folder: Folder) -> bool:
         text = read_small(folder.descriptor, _NAME, _HEADER_LIMIT)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise failure(f"{folder.path}/{HEADER}", error, HEADER) from error
     if text == _HEADER:
         return True
     try:
-        header: Any = json.loads(text)
-        name, version = header["format"], int(header["version"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        name, version = FORMAT, 0
-    if name != FORMAT:
-        msg = f"{folder.path} is a store of the format {name!r}, not {FORMAT!r}"
-        raise NotAStoreError(msg)
-    if version < 1:
+        name, version = records.header(json.loads(text))
+    except (ValueError, RecursionError, MemoryError) as error:
+        why = str(error) if isinstance(error, InvalidRecordError) else "it is no JSON object"
         msg = (
-            f"the header {folder.path}/{HEADER} is damaged; it should read "
+            f"the header {folder.path}/{HEADER} is damaged: {why}; it should read "
             f"{_HEADER.decode().strip()}; the arrays in {LOG} and {DATA}/ are not affected"
         )
-        raise CorruptStoreError(msg)
+        raise CorruptStoreError(msg) from None
+    if name != FORMAT:
+        msg = f"{folder.path} is a store of the format {brief(name)}, not {FORMAT!r}"
+        raise NotAStoreError(msg)
     if version > VERSION:
         msg = (
-            f"{folder.path} has format version {version}, and this numpack reads up to "
+            f"{folder.path} has format version {brief(version)}, and this numpack reads up to "
             f"{VERSION}; upgrade numpack"
         )
         raise NewerFormatError(msg)
@@ -232,12 +249,17 @@ def _check_creatable(path: Path) -> None:
     if legacy.METADATA in names:
         msg = f"{path} is a folder of NumPack 0.x"
         raise NotAStoreError(msg)
-    if names - _UNFINISHED or (DATA in names and not (path / DATA).is_dir()):
+    if names - _UNFINISHED or (DATA in names and not _is_folder(path / DATA)):
         msg = f"{path} is no numpack store and not empty; choose another path"
         raise NotAStoreError(msg)
     if (DATA in names and any((path / DATA).iterdir())) or _is_log_in_use(path, names):
         msg = f"the store {path} is damaged: {HEADER} is missing; restore it from a backup"
         raise CorruptStoreError(msg)
+
+
+def _is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder itself, and no link to one."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _is_log_in_use(path: Path, names: set[str]) -> bool:

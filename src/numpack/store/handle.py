@@ -136,7 +136,7 @@ class Handle:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
         old.remove_old(session.folder)  # an upgrade was interrupted before it had done so
-        folder.sweep(session.folder, {entry.id for entry in state.arrays.values()})
+        folder.sweep(session.folder, state)
         self._swept = state.token
 
     def _found(self) -> tuple[Folder, bool]:

@@ -139,7 +139,7 @@ class _View:
         self.name = name
         self._id = entry.id
         self._noted: tuple[bytes, int] | None = None
-        self._file = session.folder.open(entry.data_file, os.O_RDWR)
+        self._file = data.open_grown(session.folder, entry).detach()
         fcntl.flock(self._file, fcntl.LOCK_SH)
         self._memory = np.empty(0, np.uint8)
         if entry.nbytes:

@@ -15,8 +15,11 @@ import numpy as np
 
 from ..errors import CorruptStoreError
 from . import data
+from ._files import size_of
 from ._sums import crc32
-from .files import write_all
+from .dtype_codes import InvalidRecordError
+from .files import is_sparse, read_between, too_large, write_all
+from .records import commit_of, journal_head
 from .state import decode, encode
 
 if TYPE_CHECKING:
@@ -25,11 +28,15 @@ if TYPE_CHECKING:
     from .._memory import Array
     from .dropped import Numbers
     from .files import Folder
+    from .records import ChangeHead
     from .replacing import Replacement
+    from .state import State
 
 NAME = "journal"
 
 _KEPT_BYTES = 64 * 1024  # a struck-out record up to this length keeps its room on the disk
+_HEAD_BYTES = 4096  # in which most first lines end
+_LONGEST_HEAD = 1 << 28  # of some million arrays
 _WHOLE, _STRUCK = b"{", b"\n"
 
 
@@ -110,33 +117,29 @@ def write(
     return crc
 
 
-def read(folder: Folder, commit: int, crc: int) -> list[Change]:
-    """Read the record of a commit; nothing if it was struck out, or if a later one was begun.
+def read(folder: Folder, state: State) -> list[Change]:
+    """Read the record of the last commit; nothing if it was struck out, or another was begun.
 
     Raises
     ------
     CorruptStoreError
         The record is damaged, and so may be the rows that it was to replace.
     """
-    content = _content(folder)
-    if content[:1] == _STRUCK:
-        return []
-    head, newline, _ = content.partition(b"\n")
     try:
-        record = decode(head + newline)
-        if record["commit"] != commit:
-            return []
-        changes, end = _changes(content, len(head) + 1, record["arrays"])
-        if crc32(content[:end]) != crc:
-            raise ValueError("its checksum is wrong")  # noqa: TRY301
-    except (ValueError, KeyError, TypeError) as error:
+        descriptor = folder.open(NAME)
+        try:
+            return _changes(descriptor, state)
+        finally:
+            os.close(descriptor)
+    except (ValueError, FileNotFoundError) as error:
         msg = (
             f"the journal {folder.path}/{NAME} is damaged ({error}): rows of the last "
             "replace may be written or not; restore the store from a backup, or make the "
             "journal a single line end to go on with the rows as they are"
         )
         raise CorruptStoreError(msg) from error
-    return changes
+    except MemoryError:
+        raise too_large(f"{folder.path}/{NAME}", folder.size(NAME)) from None
 
 
 def strike_out(descriptor: int, *, durable: bool = False) -> None:
@@ -148,25 +151,32 @@ def strike_out(descriptor: int, *, durable: bool = False) -> None:
         os.ftruncate(descriptor, 1)
 
 
-def read_beside(folder: Folder, commit: int, crc: int) -> list[Change]:
-    """Read the record of a commit as `read` does, without keeping writers out.
+def read_beside(folder: Folder, state: State) -> list[Change]:
+    """Read the record of the last commit as `read` does, without keeping writers out.
 
     What seems damaged was only read while it was being written, if it has changed since.
     """
     while True:
-        before = _content(folder)
+        before = _glance(folder)
         try:
-            return read(folder, commit, crc)
+            return read(folder, state)
         except CorruptStoreError:
-            if _content(folder) == before:
+            if _glance(folder) == before:
                 raise
 
 
-def _content(folder: Folder) -> bytes:
+def _glance(folder: Folder) -> tuple[Any, ...]:
+    """Return what shows whether the record is another than a moment ago."""
     try:
-        return folder.read(NAME)
+        descriptor = folder.open(NAME)
     except FileNotFoundError:
-        return b""
+        return ()
+    try:
+        status = os.fstat(descriptor)
+        head = read_between(descriptor, 0, _HEAD_BYTES)
+        return status.st_ino, status.st_size, status.st_mtime_ns, head
+    finally:
+        os.close(descriptor)
 
 
 def is_struck_out(folder: Folder) -> bool:
@@ -187,15 +197,56 @@ def patched(array: Array, change: Change) -> None:
     memory[change.rows] = change.fresh.reshape(-1, change.width)
 
 
-def _changes(content: bytes, at: int, arrays: list[dict[str, Any]]) -> tuple[list[Change], int]:
-    changes = []
-    for each in arrays:
-        parts = []
-        counts = (each["rows"], each["rows"] * each["width"], each["sums"])
-        for dtype, count in zip(("<i8", "u1", "<u4"), counts, strict=True):
-            part = np.frombuffer(content, dtype, count, at)
-            parts.append(part.astype(part.dtype.newbyteorder("=")))
-            at += part.nbytes
-        rows, fresh, sums = parts
-        changes.append(Change(each["id"], each["width"], rows, fresh, each["first"], sums))
-    return changes, at
+def _changes(descriptor: int, state: State) -> list[Change]:
+    """Read a record: its first line, and of the rest no more than that accounts for."""
+    if os.pread(descriptor, 1, 0) == _STRUCK:
+        return []
+    if is_sparse(descriptor):
+        raise InvalidRecordError("next to nothing of it is on the disk")
+    line = _head(descriptor)
+    record = decode(line)
+    if commit_of(record) != state.commit:
+        return []
+    heads = journal_head(record, state)
+    end = len(line) + sum(head.nbytes for head in heads)
+    if end > size_of(descriptor):
+        raise InvalidRecordError(f"it should have {end:,} bytes")
+    content = read_between(descriptor, 0, end)
+    if len(content) < end or crc32(content) != state.journal:
+        raise InvalidRecordError("its checksum is wrong")
+    at, changes = len(line), []
+    for head in heads:
+        changes.append(_change(content, at, head))
+        at += head.nbytes
+    return changes
+
+
+def _head(descriptor: int) -> bytes:
+    """Read the first line."""
+    size, length = size_of(descriptor), _HEAD_BYTES
+    while True:
+        content = read_between(descriptor, 0, min(length, size))
+        end = content.find(b"\n") + 1
+        if end:
+            return content[:end]
+        if length >= size or length > _LONGEST_HEAD:
+            raise InvalidRecordError("its first line has no end")
+        length *= 16
+
+
+def _change(content: bytes, at: int, head: ChangeHead) -> Change:
+    """Read the rows of one array, each of which is there, and comes once."""
+    entry = head.entry
+    parts = []
+    counts = (head.rows, head.rows * entry.row_nbytes, head.sums)
+    for dtype, count in zip(("<i8", "u1", "<u4"), counts, strict=True):
+        part = np.frombuffer(content, dtype, count, at)
+        parts.append(part.astype(part.dtype.newbyteorder("=")))
+        at += part.nbytes
+    rows, fresh, sums = parts
+    sorted_rows = np.sort(rows)
+    if sorted_rows[0] < 0 or sorted_rows[-1] >= entry.stored[0]:
+        raise InvalidRecordError(f"it has rows that {entry.id} does not have")
+    if (sorted_rows[1:] == sorted_rows[:-1]).any():
+        raise InvalidRecordError(f"it has a row of {entry.id} twice")
+    return Change(entry.id, entry.row_nbytes, rows, fresh, head.first, sums)

@@ -22,6 +22,7 @@ from ..errors import StoreClosedError
 from ._files import has_changed, is_current
 from .files import write_all
 from .log_reader import NAME, LogReader, View
+from .records import after
 from .state import Entry, Record, State, checked, encode
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class Log:
         with self._lock:
             view = self._now()
             write_line(view, data, durable=self._durable)
-            end, state = view.end + len(data), view.state.after((line,))
+            end, state = view.end + len(data), after(view.state, (line,))
             self._view = view._replace(end=end, torn=False, state=state)
             self._snapshot_if_due(self._view)
         is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY
@@ -280,7 +281,7 @@ def write_new(folder: Folder, state: State, *, durable: bool) -> None:
     A log that takes the place of another has to be on the device first (`durable`): else a
     loss of power could take what was safe already.
     """
-    descriptor = folder.open(BESIDE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    descriptor = folder.new(BESIDE, like=NAME)
     try:
         try:
             data = checked(_MARK % state.commit) + encode(state.snapshot())

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from ..errors import CorruptStoreError
-from ._files import open_ends
-from .files import read_between, removed
+from ..errors import CorruptStoreError, StoreError
+from ._files import open_ends, size_of
+from .files import failure, has_hole, read_between, removed
 from .naming import listed
-from .state import State, decode, decode_all
+from .records import after, mark, snapshot
+from .state import State, decode, decode_all, has_duplicates
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .files import Folder
 
 NAME = "commits.log"
@@ -21,9 +25,13 @@ MARK_LENGTH = 64
 
 _NAME = NAME.encode()
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 _SNAPSHOT = b'\n{"store":'  # so begins a snapshot, and nothing else: JSON escapes line ends
 _WINDOW_BYTES = 16 * 1024  # read from the end of the log when it is opened
+_REAL_BYTES = 1 << 20  # of which more are only read if all of them are on the disk
+_SEARCHED_BYTES = 1 << 30  # for a snapshot; behind it stand few commits
+_BATCH_BYTES = 1 << 18  # of lines that are read at once
+_EMPTY_LINES = 1000  # left by folds that were interrupted
+_REPORTED = 1000  # damaged lines
 
 _Opened = tuple[int, bytes, int, bytes]  # what `open_ends` gives
 
@@ -60,19 +68,34 @@ class LogReader:
         return self._flags == os.O_RDWR
 
     def opened(self) -> View:
-        """Open the log and read it from its last snapshot."""
+        """Open the log and read it from its last snapshot.
+
+        Raises
+        ------
+        CorruptStoreError
+            The log is damaged, missing, or no regular file.
+        StoreError
+            It cannot be opened or read; its `errno` says why.
+        """
+        path = f"{self._folder.path}/{NAME}"
         try:
             opened = self._open()
-        except IsADirectoryError as error:
-            self._damaged(f"it is no file ({error.strerror})", State())
         except OSError as error:
             if self._folder.is_removed():
                 raise removed(self._folder.path) from None
-            missing = isinstance(error, FileNotFoundError)
-            what = "it is missing" if missing else f"it cannot be opened ({error.strerror})"
-            self._damaged(what, State())
+            found = failure(path, error)
+            if isinstance(found, CorruptStoreError):
+                missing = isinstance(found, FileNotFoundError)
+                self._damaged("it is missing" if missing else "it is no regular file", State())
+            raise found from error
         try:
             return self._read(*opened)
+        except StoreError:
+            os.close(opened[0])
+            raise
+        except OSError as error:
+            os.close(opened[0])
+            raise failure(path, error) from error
         except BaseException:
             os.close(opened[0])
             raise
@@ -87,30 +110,25 @@ class LogReader:
         self._flags = os.O_RDONLY
         return open_ends(folder, _NAME, self._flags, *sizes)
 
-    def _read(self, descriptor: int, mark: bytes, size: int, data: bytes) -> View:
+    def _read(self, descriptor: int, first_line: bytes, size: int, data: bytes) -> View:
         """Read the lines from the last snapshot on.
 
         Parameters
         ----------
         descriptor : int
-        mark : bytes
-            The first line, read before anything else: commits may be made meanwhile.
+        first_line : bytes
+            The mark, read before anything else: commits may be made meanwhile.
         size : int
         data : bytes
             What stands at the end.
         """
-        start = size - len(data)
-        while start and _SNAPSHOT not in data:
-            start = max(0, size - 4 * len(data))
-            data = read_between(descriptor, start, size)
+        start, at, data = self._found(descriptor, size, data)
         if not data:
             self._damaged("it is empty", State())
-        whole = data.rfind(b"\n") + 1
-        at = data.rfind(_SNAPSHOT, 0, whole) + 1
         first = data[at : data.find(b"\n", at) + 1]
-        commits, state = self._begun(mark, first, start + at)
-        snapshot = start + at + len(first)
-        view = View(descriptor, snapshot, False, snapshot, len(first), state)
+        commits, state = self._begun(first_line, first, start + at)
+        end = start + at + len(first)
+        view = View(descriptor, end, False, end, len(first), state)
         rest = data[at + len(first) :]
         view = self._with(view, rest) if rest else view
         if view.state.commit < commits:
@@ -118,46 +136,82 @@ class LogReader:
             self._damaged(what, view.state)
         return view
 
+    def _found(self, descriptor: int, size: int, data: bytes) -> tuple[int, int, bytes]:
+        """Search for the last whole snapshot, backwards from the end.
+
+        Returns
+        -------
+        tuple
+            Where the bytes begin that were read; where in them the snapshot does; the bytes.
+        """
+        while True:
+            start = size - len(data)
+            whole = data.rfind(b"\n") + 1
+            at = data.rfind(_SNAPSHOT, 0, whole) + 1
+            if at or start <= 0:
+                return start, at, data
+            start = max(0, size - 4 * len(data))
+            if size - start > _SEARCHED_BYTES:
+                self._damaged(f"its last {_SEARCHED_BYTES:,} bytes hold no snapshot", State())
+            if size - start > _REAL_BYTES and has_hole(descriptor, start, size):
+                self._damaged("it has holes where lines should be", State())
+            data = read_between(descriptor, start, size)
+            size = start + len(data)  # less if it was cut meanwhile
+
     def read_on(self, view: View) -> View:
         """Read the whole lines behind what was read already."""
-        size = os.fstat(view.descriptor).st_size
+        size = size_of(view.descriptor)
         if size < view.end:
             self._damaged(f"it was cut to {size:,} of {view.end:,} bytes", view.state)
+        if size - view.end > _REAL_BYTES and has_hole(view.descriptor, view.end, size):
+            self._damaged("it has holes where lines should be", view.state)
         return self._with(view, read_between(view.descriptor, view.end, size))
 
     def _with(self, view: View, data: bytes) -> View:
         """Give the view after the whole lines of `data`."""
-        state, end, snapshot, length = view.state, view.end, view.snapshot, view.snapshot_length
         whole = data.rfind(b"\n") + 1
-        lines = data[:whole].splitlines(keepends=True)
+        if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:
+            self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", view.state)
+        for batch in _batches(data, whole):
+            view = self._with_lines(view, batch.splitlines(keepends=True))
+        return view._replace(torn=True) if whole < len(data) else view
+
+    def _with_lines(self, view: View, lines: list[bytes]) -> View:
+        state, end, last, length = view.state, view.end, view.snapshot, view.snapshot_length
+        told = [line for line in lines if line != b"\n"]
         try:
-            state = state.after(decode_all([line for line in lines if line != b"\n"]))
-        except _UNREADABLE:
-            self._find_damage(state, end, lines)
+            state = after(state, decode_all(told))
+        except ValueError as error:
+            self._find_damage(state, end, lines, error)
         for line in lines:
             end += len(line)
             if line.startswith(_SNAPSHOT[1:]):
-                snapshot, length = end, len(line)
-        return View(view.descriptor, end, whole < len(data), snapshot, length, state)
+                last, length = end, len(line)
+        return View(view.descriptor, end, False, last, length, state)
 
-    def _find_damage(self, state: State, at: int, lines: list[bytes]) -> NoReturn:
-        state = state._replace(arrays=state.arrays.copy())  # which is not in place yet
+    def _find_damage(
+        self, state: State, at: int, lines: list[bytes], error: ValueError
+    ) -> NoReturn:
+        """Raise the error for the first of some lines that is damaged."""
+        number, reached = getattr(error, "reached", (0, None))
+        if reached is None:  # none of them was taken over yet
+            reached, number, error = _first_unreadable(state, lines, error)
+        told = (line for line in lines if line != b"\n")
+        wrong = next(itertools.islice(told, number, None), b"")
         for line in lines:
-            try:
-                state = state if line == b"\n" else state.after((decode(line),))
-            except _UNREADABLE as error:
-                self._damaged(f"the line at byte {at:,} cannot be read ({error})", state)
+            if line is wrong:
+                break
             at += len(line)
-        raise AssertionError
+        self._damaged(f"the line at byte {at:,} cannot be read ({error})", reached)
 
-    def _begun(self, mark: bytes, snapshot: bytes, at: int) -> tuple[int, State]:
+    def _begun(self, first: bytes, line: bytes, at: int) -> tuple[int, State]:
         """Read the mark and a snapshot: how many commits there were, and the state."""
-        with contextlib.suppress(*_UNREADABLE):
-            begun, line = decode_all((mark, snapshot))
-            return begun["commits"], State.of_snapshot(line)
+        with contextlib.suppress(ValueError):
+            begun, record = decode_all((first, line))
+            return mark(begun), snapshot(record)
         try:  # a mark that is being written, or is damaged, says nothing
-            return 0, State.of_snapshot(decode(snapshot))
-        except _UNREADABLE as error:
+            return 0, snapshot(decode(line))
+        except ValueError as error:
             self._damaged(f"the line at byte {at:,} cannot be read ({error})", State())
 
     def _damaged(self, what: str, state: State) -> NoReturn:
@@ -171,13 +225,54 @@ class LogReader:
 
     def damage(self, view: View) -> list[str]:
         """Check every line, those before the last snapshot too; tell what is wrong."""
-        data, at, found = read_between(view.descriptor, 0, view.end), 0, []
-        for line in data.splitlines(keepends=True):
+        where = f"{self._folder.path}/{NAME}"
+        if has_hole(view.descriptor, 0, view.end):
+            return [f"{where} has holes where lines should be"]
+        found: list[str] = []
+        at, rest = 0, b""
+        while at + len(rest) < view.end and len(found) < _REPORTED:
+            begin = at + len(rest)
+            part = read_between(view.descriptor, begin, min(begin + _BATCH_BYTES, view.end))
+            if not part:
+                break
+            data = rest + part
+            whole = data.rfind(b"\n") + 1
+            for line in data[:whole].splitlines(keepends=True):
+                if line != b"\n" and (what := _flaw(line)):
+                    found.append(f"the line at byte {at:,} of {where} is damaged ({what})")
+                at += len(line)
+            rest = data[whole:]
+        return found[:_REPORTED]
+
+
+def _first_unreadable(
+    state: State, lines: list[bytes], error: ValueError
+) -> tuple[State, int, ValueError]:
+    """Find the first line that cannot be read by itself; take over those before it."""
+    number, state = 0, state._replace(arrays=state.arrays.copy())
+    for line in lines:
+        if line != b"\n":
             try:
-                if line != b"\n":  # left by who died when he was about to fold the log
-                    decode(line)
-            except _UNREADABLE as error:
-                where = f"{self._folder.path}/{NAME}"
-                found.append(f"the line at byte {at:,} of {where} is damaged ({error})")
-            at += len(line)
-        return found
+                state = after(state, (decode(line),))
+            except ValueError as found:
+                return state, number, found
+            number += 1
+    return state, 0, error  # they can be read one by one only
+
+
+def _flaw(line: bytes) -> str:
+    """Tell what is wrong with a line by itself; nothing if it can be read."""
+    try:
+        decode(line)
+        return "a member occurs twice" if has_duplicates(line) else ""
+    except ValueError as error:
+        return str(error)
+
+
+def _batches(data: bytes, whole: int) -> Iterator[bytes]:
+    """Divide whole lines, so that the memory for them does not depend on their number."""
+    start = 0
+    while start < whole:
+        stop = data.find(b"\n", start + _BATCH_BYTES, whole) + 1 or whole
+        yield data[start:stop]
+        start = stop

@@ -272,7 +272,8 @@ class NumPack(Writing):
         are kept: the next block, `sync` or `close` tries again. An array that others have
         changed since the batch loaded or saved it is never overwritten (`ConflictError`).
         `append`, `replace`, `update` and `drop` in the block write what was changed first;
-        an array that was loaded before them is then the caller's own, and later changes to it are not written.
+        an array that was loaded before them is then the caller's own, and later changes to it
+        are not written.
 
         Parameters
         ----------

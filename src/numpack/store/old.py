@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CorruptStoreError, StoreError
+from ..errors import StoreError
 from . import data, dropped, folder, legacy
 from ._lock import Lock
 from ._sums import sum_blocks
@@ -113,8 +113,8 @@ def take_over(source: Folder, *, keep: bool) -> bool:
             msg = f"{source.path} has an array without a name, which no store can hold"
             raise StoreError(msg)
         state = folder.fresh_state()
-        folder.make_data_folder(source)
-        _check_data_folder(source)
+        source.make_data()
+        _clear_second_names(source, arrays.values())
         for number, old in enumerate(arrays.values() if keep else ()):
             state.arrays[old.name] = _adopt(source, old, state.new_id(ahead=number))
         _record(source, arrays.values())
@@ -194,18 +194,6 @@ def _identity(source: Folder, name: str) -> list[int]:
     return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
-def _check_data_folder(source: Folder) -> None:
-    """Make sure that ``data`` is a folder of the store's own, and no link to another."""
-    try:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open("data", flags, dir_fd=source.descriptor))
-    except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise
-        msg = f"{source.path}/data is no folder but a file or a link; remove it"
-        raise CorruptStoreError(msg) from None
-
-
 def refuse_to_write(path: str) -> str:
     """Say why a folder of NumPack 0.x cannot be written."""
     return (
@@ -223,6 +211,18 @@ def _entry(old: OldArray) -> Entry:
         dropped=len(old.dropped),
         old_file=old.file,
     )
+
+
+def _clear_second_names(source: Folder, arrays: Iterable[OldArray]) -> None:
+    """Remove the second names that an interrupted upgrade gave the data files.
+
+    Their token is of no log, so they are told by the files that they are names of.
+    """
+    old = {source.identity(each.file) for each in arrays}
+    for name in source.names("data"):
+        if name.endswith(".bin") and source.identity(f"data/{name}") in old:
+            for ending in (".bin", ".sum", ".del"):
+                source.unlink(f"data/{name.removesuffix('.bin')}{ending}")
 
 
 def _adopt(source: Folder, old: OldArray, identifier: str) -> Entry:

@@ -145,7 +145,10 @@ class OpenFiles:
         whole = entry.nbytes // BLOCK
         content = b""
         if whole:
-            content = os.pread(self.named(entry.sum_file), 4 * whole, 0)
+            file = self.named(entry.sum_file)
+            if os.fstat(file).st_size < 4 * whole:
+                raise data.missing_sums(self._folder, entry)
+            content = os.pread(file, 4 * whole, 0)
             if len(content) < 4 * whole:
                 raise data.missing_sums(self._folder, entry)
         return data.sums_in(content, entry)

@@ -286,12 +286,11 @@ class Reading(Mapping[str, "Array"]):
             ``total_arrays``.
         """
         arrays = dict(self._arrays())
-        dtypes = {dtype: str(dtype) for dtype in {entry.dtype for entry in arrays.values()}}
         return {
             "arrays": {
                 name: {
                     "shape": entry.shape,
-                    "dtype": dtypes[entry.dtype],
+                    "dtype": entry.dtype_name,
                     "size_bytes": entry.kept_nbytes,
                     "last_modified": entry.modified,
                     "data_file": entry.data_file,
@@ -334,7 +333,9 @@ class Reading(Mapping[str, "Array"]):
             if entry.writable and not session.read_only:
                 with contextlib.suppress(OSError), self._handle.writing() as writing:
                     sum_abandoned(writing, name)
-        told = Told(progress, sum(entry.nbytes for entry in arrays.values()))
+        told = Told(
+            progress, sum(each.nbytes for each in arrays.values() if not each.is_unusable)
+        )
         report = Report()
         of_log(session, report)
         for name in arrays:

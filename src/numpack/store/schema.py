@@ -10,12 +10,15 @@ import numpy as np
 from .. import _dtypes
 from .._memory import hides_values
 from .._policy import describe
-from ..errors import UnsupportedError
+from ..errors import CorruptStoreError, UnsupportedError
+from .dtype_codes import brief, itemsize
 
 if TYPE_CHECKING:
     from .._dtypes import DType
 
 _PLAIN = frozenset("?bhilqBHILQefdFD")  # nothing stands in the way of these
+_KNOWN_DTYPES = 4096  # that are remembered
+
 DTYPES: dict[str, DType] = {}  # of the codes that are strings, as nearly all are
 
 
@@ -45,6 +48,10 @@ def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
         if leaf.isbuiltin == 2 and _dtypes.of_numpy(leaf) is None:
             _refuse(array, "its dtype is none that the format names", "store array.view('u1')")
     stored: DType = array.dtype.newbyteorder("<")
+    try:
+        itemsize(encode_dtype(stored))
+    except (ValueError, RecursionError) as error:  # nested more deeply than is read again
+        _refuse(array, f"no reader takes its dtype: {error}", "store its fields one by one")
     return stored
 
 
@@ -71,15 +78,45 @@ def encode_dtype(dtype: DType) -> Any:
 
 
 def decode_dtype(code: Any) -> DType:
-    """Read what `encode_dtype` gave."""
+    """Read what `encode_dtype` gave.
+
+    Raises
+    ------
+    CorruptStoreError
+        NumPy refuses it, though `dtype_codes.itemsize` did not.
+    MissingDependencyError
+        It is one of ml_dtypes, which is not installed.
+    """
+    size = itemsize(code)
+    try:
+        found = _decode(code)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
+        raise _unreadable(code, str(error)) from error
+    if found.itemsize != size:
+        raise _unreadable(code, f"it takes {found.itemsize:,} bytes and not {size:,}")
+    if type(code) is str:
+        if len(DTYPES) > _KNOWN_DTYPES:
+            DTYPES.clear()
+        DTYPES[code] = found
+    return found
+
+
+def _decode(code: Any) -> DType:
     if isinstance(code, dict):
-        fields: Any = {**code, "formats": [decode_dtype(each) for each in code["formats"]]}
+        fields: Any = {**code, "formats": [_decode(each) for each in code["formats"]]}
         struct: DType = np.dtype(fields)
         return struct
     if isinstance(code, list):
-        return np.dtype((decode_dtype(code[0]), tuple(code[1])))
-    found = DTYPES[code] = _dtypes.of_extension(code) or np.dtype(code)
-    return found
+        return np.dtype((_decode(code[0]), tuple(code[1])))
+    return _dtypes.of_extension(code) or np.dtype(code)
+
+
+def _unreadable(code: Any, why: str) -> CorruptStoreError:
+    msg = (
+        f"the log has a dtype, {brief(code)}, of which NumPy makes none: {why}; restore the "
+        "store from a backup"
+    )
+    return CorruptStoreError(msg)
 
 
 def _refuse(array: np.ndarray[Any, Any], why: str, fix: str) -> None:

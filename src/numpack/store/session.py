@@ -8,7 +8,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..errors import CorruptStoreError, InvalidValueError, StoreError
+from ..errors import (
+    CorruptStoreError,
+    InvalidValueError,
+    MissingFileError,
+    StoreError,
+)
 from . import data, dropped, journal, room
 from ._lock import Chance, Lock, SharedLock
 from ._sums import BLOCK
@@ -235,13 +240,13 @@ class Session:
             entry = entry_of(self.arrays(), name)
             try:
                 return use(name, entry)
-            except FileNotFoundError as error:
+            except MissingFileError as error:
                 if self.is_old:
                     msg = f"{self.folder.path} was upgraded meanwhile; open it again"
                     raise StoreError(msg) from None
                 msg = (
-                    f"the file {self.folder.path}/{error.filename} of the array {name!r} is "
-                    "missing; restore it from a backup"
+                    f"the file {error.file} of the array {name!r} is missing; restore it from "
+                    "a backup"
                 )
                 raise CorruptStoreError(msg) from None
 
@@ -259,7 +264,7 @@ class Session:
         For who holds mutex and lock. All of it is flushed: who died may have promised that.
         """
         if state.journal is not None and self._settled != _number(state):
-            for change in journal.read(self.folder, state.commit, state.journal):
+            for change in journal.read(self.folder, state):
                 entry = next(e for e in state.arrays.values() if e.id == change.id)
                 self.put_in_place(entry, change)
                 self._flush_rows(entry)
@@ -333,7 +338,7 @@ class Session:
             if self._settled_by_itself():
                 return {}
             if time.monotonic() > deadline or not SharedLock(self.folder).would_wait():
-                changes = journal.read_beside(self.folder, state.commit, state.journal or 0)
+                changes = journal.read_beside(self.folder, state)
                 return {change.id: change for change in changes}
             time.sleep(_PAUSE)
         self._settled = _number(state)

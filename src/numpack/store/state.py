@@ -7,6 +7,8 @@ import math
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import CorruptStoreError
+from .dtype_codes import InvalidRecordError, Unusable, is_extension, itemsize, unusable
 from .schema import DTYPES, decode_dtype
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 _format = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_parse = json.JSONDecoder().raw_decode  # json.loads spends more on preparing than on parsing
 _CHECK = b',"crc32":"'
 CHECK_LENGTH = len(_CHECK) + 8 + len('"}\n')
 
@@ -61,17 +62,36 @@ class Entry(NamedTuple):
     old_file: str = ""
 
     @property
+    def is_unusable(self) -> bool:
+        """Whether what the log says of it makes no sense, so that it can only be dropped."""
+        return type(self.code) is Unusable
+
+    @property
     def dtype(self) -> DType:
         """The dtype; needs ml_dtypes for bfloat16 and narrower floats."""
         code = self.code
+        if type(code) is Unusable:
+            raise unusable(code)
         if type(code) is str and (known := DTYPES.get(code)) is not None:
             return known
         return decode_dtype(code)
 
     @property
+    def dtype_name(self) -> str:
+        """The dtype as NumPy prints it; does not need ml_dtypes."""
+        return self.code if is_extension(self.code) else str(self.dtype)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element; does not need ml_dtypes."""
+        return itemsize(self.code)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array: without the rows that were dropped."""
         if not self.dropped:
+            if not self.stored and type(self.code) is Unusable:
+                raise unusable(self.code)
             return self.stored
         return (self.stored[0] - self.dropped, *self.stored[1:])
 
@@ -93,20 +113,23 @@ class Entry(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes that the stored rows take in the data file."""
-        return math.prod(self.stored) * self.dtype.itemsize
+        return math.prod(self.stored) * itemsize(self.code)
 
     @property
     def kept_nbytes(self) -> int:
         """Bytes of the rows that were not dropped."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return math.prod(self.shape) * itemsize(self.code)
 
     @property
     def row_nbytes(self) -> int:
         """Bytes of one row."""
-        return math.prod(self.stored[1:]) * self.dtype.itemsize
+        return math.prod(self.stored[1:]) * itemsize(self.code)
 
     def record(self) -> Record:
         """Give what the log keeps; what has its usual value is left out."""
+        if type(self.code) is Unusable:
+            told = self.code.record
+            return {key: told[key] for key in told if key != "modified_us"}
         record: Record = {
             "id": self.id,
             "dtype": self.code,
@@ -120,37 +143,6 @@ class Entry(NamedTuple):
         if self.writable:
             record["writable"] = True
         return record
-
-    @classmethod
-    def of(cls, record: Record, modified: int) -> Entry:
-        """Read what the log keeps."""
-        return cls(
-            record["id"],
-            record["dtype"],
-            tuple(record["shape"]),
-            modified,
-            record["tail"],
-            record.get("dropped", 0),
-            record.get("dropped_crc32", 0),
-            record.get("revision", 0),
-            record.get("writable", False),
-        )
-
-    def changed(self, fields: Record, modified: int) -> Entry:
-        """Give the entry after a commit that sets some fields."""
-        get = fields.get
-        stored = (fields["rows"], *self.stored[1:]) if "rows" in fields else self.stored
-        return Entry(
-            self.id,
-            self.code,
-            stored,
-            modified,
-            get("tail", self.tail),
-            get("dropped", self.dropped),
-            get("dropped_crc32", self.dropped_crc),
-            get("revision", self.revision),
-            get("writable", self.writable),
-        )
 
 
 class State(NamedTuple):
@@ -194,78 +186,13 @@ class State(NamedTuple):
         }
         return line
 
-    @classmethod
-    def of_snapshot(cls, line: Record) -> State:
-        """Read a snapshot line."""
-        arrays = {
-            name: Entry.of(record, record["modified_us"])
-            for name, record in line["arrays"].items()
-        }
-        return cls(line["store"], line["commit"], line["next_id"], arrays, line.get("journal"))
-
-    def after(self, lines: Sequence[Record]) -> State:
-        """Return the state after some commits.
-
-        `arrays` is changed in place, when all lines have been read: copying the names for
-        each commit would cost in proportion to their number. Other threads look names up in
-        it, and copy it as a whole where they iterate over it.
-        """
-        step = _Step(self)
-        for line in lines:
-            is_commit = "time_us" in line  # a snapshot says what is known already
-            if line["commit"] != step.commit + is_commit:
-                msg = f"commit {line['commit']} follows commit {step.commit}"
-                raise ValueError(msg)
-            if is_commit:
-                step.read(line)
-        for name in step.gone:
-            del self.arrays[name]
-        self.arrays.update(step.fresh)
-        return State(self.token, step.commit, step.next_id, self.arrays, step.journal)
-
-
-class _Step:
-    """What some commits change of a state."""
-
-    def __init__(self, state: State) -> None:
-        self._arrays = state.arrays
-        self.commit, self.next_id, self.journal = state.commit, state.next_id, state.journal
-        self.gone: set[str] = set()  # of the names in the state
-        self.fresh: dict[str, Entry] = {}  # entries that are new or changed
-
-    def read(self, line: Record) -> None:
-        """Take one more commit over."""
-        time = line["time_us"]
-        changes = {
-            name: self._entry(name).changed(fields, time)
-            for name, fields in line.get("set", {}).items()
-        }
-        for name, record in line.get("put", {}).items():
-            changes[name] = Entry.of(record, time)
-            self.next_id = max(self.next_id, int(record["id"].partition("-")[0]) + 1)
-        for name in line.get("drop", ()):
-            self._drop(name)
-        self.fresh.update(changes)
-        self.commit, self.journal = line["commit"], line.get("journal")
-
-    def _entry(self, name: str) -> Entry:
-        found = self.fresh.get(name)
-        if found is None:
-            if name in self.gone:
-                raise KeyError(name)
-            found = self._arrays[name]
-        return found
-
-    def _drop(self, name: str) -> None:
-        self._entry(name)
-        self.fresh.pop(name, None)
-        if name in self._arrays:
-            self.gone.add(name)
-
 
 def encode(line: Mapping[str, Any]) -> bytes:
     """Write a line of the log, with its checksum."""
-    text = _format(line)[:-1]
+    try:
+        text = _format(line)[:-1]
+    except RecursionError:  # of what a log tells of an array that cannot be used
+        raise CorruptStoreError("the log is damaged: it is nested too deeply") from None
     return checked(text.encode("utf-8", "surrogatepass"))  # a name may be any str
 
 
@@ -286,12 +213,40 @@ def decode(line: bytes) -> Record:
 
 
 def decode_all(lines: Sequence[bytes]) -> list[Record]:
-    """Read lines of the log, at once: that takes a fraction of the time."""
+    """Read lines of the log, at once: that takes a fraction of the time.
+
+    What they claim is not checked, but for their checksums: `records` does that.
+    """
     for line in lines:
         end = len(line) - CHECK_LENGTH
         if line[end:] != _CHECK + b'%08x"}\n' % zlib.crc32(line[:end]):
-            msg = "its checksum is wrong"
-            raise ValueError(msg)
+            raise InvalidRecordError("its checksum is wrong")
     text = b"".join((b"[", b",".join(lines), b"]")).decode("utf-8", "surrogatepass")
-    decoded: list[Record] = _parse(text)[0]
-    return decoded
+    try:
+        decoded, end = _parse(text)
+    except (RecursionError, MemoryError):
+        raise InvalidRecordError("it is nested too deeply, or too long") from None
+    if end != len(text) or len(decoded) != len(lines):
+        raise InvalidRecordError("it is no single object")
+    records: list[Record] = decoded
+    return records
+
+
+def has_duplicates(line: bytes) -> bool:
+    """Return whether a member occurs twice in an object of a line that was read."""
+    found = False
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal found
+        found = found or len(dict(pairs)) != len(pairs)
+
+    json.loads(line.decode("utf-8", "surrogatepass"), object_pairs_hook=check)
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise InvalidRecordError(f"{constant} is no number of JSON")
+
+
+# json.loads spends more on preparing than on parsing
+_parse = json.JSONDecoder(parse_constant=_refuse).raw_decode

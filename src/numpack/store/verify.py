@@ -13,8 +13,9 @@ from .._memory import aligned_empty
 from ..errors import CorruptStoreError, StoreError
 from . import data, dropped
 from ._lock import SharedLock
-from ._sums import BLOCK, read_into, sum_blocks
+from ._sums import BLOCK, sum_blocks
 from .checks import entry_of
+from .dtype_codes import unusable
 from .naming import listed
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
-_NO_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _SHOWN = 100  # damaged blocks that a report prints
 _AT_ONCE = 16 * BLOCK  # summed at a time, so that progress can be told
+_LOST_BLOCKS = 1000  # behind the end of a file that was cut; further ones are not listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,10 @@ def of_array(
     entry = session.arrays().get(name)
     if entry is None:  # dropped meanwhile
         return
-    if _looks_damaged(session, name, entry, progress):
+    if entry.is_unusable:
+        report.damaged.append(Damage(name, -1, range(0), str(unusable(entry.code))))
+        return
+    if _damaged(session, name, entry, progress):
         with SharedLock(session.folder):
             entry = session.arrays().get(name)
             if entry is None:
@@ -172,37 +176,34 @@ def of_log(session: Session, report: Report) -> None:
     report.damaged += [Damage("", -1, range(0), what) for what in found]
 
 
-def _looks_damaged(session: Session, name: str, entry: Entry, progress: Progress) -> bool:
-    """Check the blocks of an array that others may be changing or removing meanwhile."""
-    try:
-        return bool(_damaged(session, name, entry, progress))
-    except FileNotFoundError:
-        return True
-
-
 def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> list[Damage]:
     every = range(entry.shape[0] if entry.shape else 0)
     try:
         if entry.dropped and not session.is_old:
             dropped.read(session.folder, entry)  # what is on the disk, not what is known
         found = _found_sums(session, entry, progress)
-    except OSError as error:
-        if error.errno in _NO_DAMAGE:
+        needed = data.read_sums(session.folder, entry)
+    except StoreError as error:
+        is_damage = isinstance(error, CorruptStoreError)
+        if not is_damage and getattr(error, "errno", None) != errno.EIO:
             raise
-        what = str(error) if error.strerror is None else f"{error.filename}: {error.strerror}"
-        return [Damage(name, -1, every, what)]
+        return [Damage(name, -1, every, str(error))]
     if entry.writable or session.is_old:
         return []
-    needed = data.read_sums(session.folder, entry)
     change = session.unwritten(entry)
     if change is not None:
         needed[change.first : change.first + len(change.sums)] = change.sums
     blocks = -(-entry.nbytes // BLOCK)
-    return [
+    looked_at = min(blocks, len(found) + _LOST_BLOCKS)
+    damaged = [
         Damage(name, block, _rows_in(session, entry, block), what)
-        for block in range(blocks)
+        for block in range(looked_at)
         if (what := _flaw(block, found, needed, entry))
     ]
+    if looked_at < blocks:
+        what = f"blocks {looked_at:,} to {blocks - 1:,}: the file was cut"
+        damaged.append(Damage(name, -1, every, what))
+    return damaged
 
 
 def _flaw(block: int, found: Sums, needed: Sums, entry: Entry) -> str:
@@ -225,7 +226,7 @@ def _found_sums(session: Session, entry: Entry, progress: Progress) -> Sums:
     try:
         for start in range(0, entry.nbytes, _AT_ONCE):
             part = buffer[: entry.nbytes - start]
-            count = read_into(descriptor, part, start, data.threads())
+            count = data.read_part(session.folder, entry.data_file, descriptor, part, start)
             whole, tail = sum_blocks(part[:count], data.threads())
             sums += whole
             if count < len(part):
