@@ -1,7 +1,7 @@
 """Every kind of change under ``durability="power"``, as a run that is recorded.
 
-Run as ``python -m support.power_kinds KIND EVENTS STATES`` with the library of `power_loss.built`
-in ``LD_PRELOAD``.
+Run as ``python -m support.power_kinds KIND EVENTS STATES`` with the library of
+`power_loss.built` in ``LD_PRELOAD``.
 """
 
 from __future__ import annotations
