@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .trees import contains
 from .kinds import ObjectsError, check_nesting, items, kind_of, prepared
+from .trees import contains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
