@@ -542,6 +542,10 @@ ELSEWHERE = (
     *("frame.iloc", "array.cast(...)", "column.cast(...)", "array.flatten()", "jnp.float32"),
     *("tf.float32", "torch.float32", "numpy.array(x)", "array.view('V{}')", "in the model"),
     *("pass pyarrow.table(x)", "x.data and its indices", "numpack.NumPack", "of its own:"),
+    *("materialize(", "view(torch.uint8)", ".dt.tz_convert", "pa.concat_arrays([array])"),
+    *("array.storage", "MaskedArray of each", "astimezone(", "astype('c16')", "astype(str)"),
+    *("pa.decimal128(", "to_pylist()]", "array.field(0)", "len(array)", "copy it yourself"),
+    *("round them yourself",),
     *("share(x, 'numpy')", "with astype", "array[:, i]"),
 )
 

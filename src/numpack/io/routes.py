@@ -205,7 +205,11 @@ def _selected(x: Any, source: Framework, leaving: dict[str, Any]) -> Any:
     select = getattr(source.module(), "select_column", None)
     if select is None or leaving.get("column") is None:
         return x
-    return select(x, leaving.pop("column"))
+    found = select(x, leaving["column"])
+    if found is None:  # it is converted at each request, which only the whole object tells
+        return x
+    del leaving["column"]
+    return found
 
 
 def _refuse_lost_zone(

@@ -125,9 +125,10 @@ def _arriving(columns: Columns) -> Plan[Columns]:
     return over(columns, LABEL, lambda found: found)
 
 
-def select_column(obj: Any, column: str | int) -> pa.Array | pa.ChunkedArray:
-    """Select a column of a table of any library, by name or by position."""
-    return select(as_table(obj), column)
+def select_column(obj: Any, column: str | int) -> pa.Array | pa.ChunkedArray | None:
+    """Select a column of a table; ``None`` of one that is converted at each request."""
+    table = as_table(obj)
+    return None if _converts(obj, table) else select(table, column)
 
 
 def zone(obj: Any) -> str | None:
