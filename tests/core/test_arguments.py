@@ -167,7 +167,7 @@ def test_the_current_folder_and_long_names(store):
     with NumPack(".") as opened:
         opened.save({"x": ROWS})
     assert Path("numpack.json").exists()
-    with pytest.raises(NumpackError, match="cannot be opened|no store can be made"):
+    with pytest.raises(NumpackError, match="File name too long"):
         NumPack("n" * 300).open()
 
 
