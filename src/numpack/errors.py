@@ -115,10 +115,6 @@ class StoreExistsError(NotAStoreError, FileExistsError):
     """There is a store at a path where none may exist, as ``mode="x"`` asks for."""
 
 
-class StoreAccessError(StoreError, PermissionError):
-    """The operating system denies access to a store."""
-
-
 class ConflictError(StoreError):
     """Arrays were changed in a batch, and by somebody else meanwhile.
 

@@ -17,7 +17,6 @@ from support.memory import address, file_position, shares_pages
 
 from numpack import (
     CopyWarning,
-    CorruptStoreError,
     LazyArray,
     NumPack,
     UnsupportedError,

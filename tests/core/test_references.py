@@ -1,4 +1,4 @@
-"""Pickles: small, of the same rows or refused with the reason; tokens that change with values."""
+"""Pickles: small, of the same rows or refused with the reason; tokens change with values."""
 
 from __future__ import annotations
 

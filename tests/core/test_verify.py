@@ -331,3 +331,35 @@ def test_checksums_stay_right_after_any_changes(tmp_path_factory, width, steps):
     with NumPack(path) as other:
         assert other.verify().ok
         assert np.array_equal(other.load("x", verify=True), model)
+
+
+def test_a_report_beside_writers_is_of_a_consistent_state():
+    import threading
+
+    rows, done, errors = np.ones((2000, 64)), threading.Event(), []
+    with NumPack("s.npk") as writer, NumPack("s.npk", mode="r") as reader:
+        writer.save({"x": rows})
+
+        def write():
+            try:
+                while not done.is_set():
+                    writer.append({"x": rows[:300]})
+                    writer.replace({"x": rows[:300]}, slice(0, 300))
+                    writer.drop("x", slice(0, 600, 2))
+                    writer.update("x")
+                    writer.save({"y": rows, "x": rows})
+                    writer.drop("y")
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            for _ in range(10):
+                report = reader.verify()
+                assert report.ok, str(report)
+                assert reader.load("x", verify=True).all()
+        finally:
+            done.set()
+            thread.join()
+        assert not errors

@@ -14,10 +14,10 @@ from ..errors import (
     InvalidValueError,
     MovedError,
     NotAStoreError,
-    StoreAccessError,
     StoreClosedError,
     StoreError,
     StoreNotFoundError,
+    StorePermissionError,
 )
 from .batch import Batch
 from .flush import flush_store
@@ -364,10 +364,10 @@ def _path_of(filename: Any) -> str:
 
 def _cannot_open(path: str, error: OSError) -> StoreError:
     """Return the error for a folder that the operating system does not open."""
-    kind = StoreAccessError if isinstance(error, PermissionError) else StoreError
+    kind = StorePermissionError if isinstance(error, PermissionError) else StoreError
     what = error.strerror or str(error)
     where = "" if error.filename in (None, path) else f" ({error.filename})"
-    is_denied = kind is StoreAccessError
+    is_denied = kind is StorePermissionError
     fix = "get read and search permission on it" if is_denied else "choose another path"
     found = kind(f"the store {path} cannot be opened: {what}{where}; {fix}")
     found.errno = error.errno
@@ -402,7 +402,7 @@ def _opened_as(
         return store
     try:
         store.open()
-    except StoreAccessError as error:
+    except StorePermissionError as error:
         raise _moved(path, "permission", str(error)) from error
     except NotAStoreError as error:
         raise _moved(path, "missing", str(error)) from error

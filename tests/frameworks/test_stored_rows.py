@@ -1,0 +1,44 @@
+"""Rows of stored arrays picked by other libraries' indexes, and lazy arrays given to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from numpack import InvalidIndexError, NumPack
+
+ROWS = np.arange(12.0).reshape(6, 2)
+
+
+@pytest.fixture
+def store():
+    with NumPack("s.npk") as opened:
+        opened.save({"x": ROWS, "one": ROWS[:, 0].copy(), "flags": ROWS[:, 0] > 4})
+        yield opened
+
+
+@pytest.mark.parametrize("name", ["torch", "pandas", "pyarrow", "polars"])
+def test_indexes_of_other_libraries_pick_rows(store, name):
+    library = pytest.importorskip(name)
+    make = {"torch": "tensor", "pandas": "Series", "pyarrow": "array", "polars": "Series"}[name]
+    lazy = store.load("x", lazy=True)
+    for values in ([0, 5, 2], [-1, 1], [True, False, True, False, False, True]):
+        index = getattr(library, make)(values)
+        assert np.array_equal(store.getitem("x", index), ROWS[np.array(values)])
+        assert np.array_equal(lazy[index], ROWS[np.array(values)])
+    for wrong in ([0.5], [True, False]):
+        with pytest.raises((InvalidIndexError, IndexError)):
+            store.getitem("x", getattr(library, make)(wrong))
+    store.replace({"x": -ROWS[:2]}, getattr(library, make)([4, 5]))
+    store.drop("x", getattr(library, make)([0, 1, 2, 3]))
+    assert np.array_equal(store["x"], -ROWS[:2])
+
+
+def test_polars_takes_lazy_arrays(store):
+    polars = pytest.importorskip("polars")
+    for name in store:
+        lazy = store.load(name, lazy=True)
+        assert polars.Series(name, lazy).to_list() == np.asarray(lazy).tolist()
+        store.drop(name, [1, 3])
+        lazy = store.load(name, lazy=True)
+        assert polars.Series(name, lazy).to_list() == np.asarray(lazy).tolist()
