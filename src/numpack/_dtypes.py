@@ -27,10 +27,8 @@ class Row(NamedTuple):
     ----------
     numpy : str
         ``dtype.name``, in NumPy or in ml_dtypes.
-    code : int or None
-        DLPack's type code; None for a dtype that is stored and not exchanged.
-    bits : int
-        The width. Below 8 it means one value a byte (padded).
+    code, bits : int
+        DLPack's type code and width. `bits` below 8 means one value a byte (padded).
     torch : str or None
         The attribute of `torch`.
     arrow : str or None
@@ -40,7 +38,7 @@ class Row(NamedTuple):
     """
 
     numpy: str
-    code: int | None
+    code: int
     bits: int
     torch: str | None = None
     arrow: str | None = None
@@ -112,13 +110,18 @@ ROWS: tuple[Row, ...] = (
     Row("uint2", _UINT, 2, extension=True),
     Row("int1", _INT, 1, extension=True),
     Row("uint1", _UINT, 1, extension=True),
-    Row("complex32", None, 32, extension=True),
-    Row("bcomplex32", None, 32, extension=True),
+)
+
+# Stored under their names and exchanged with nobody: no other framework has both of them.
+_ALSO_STORED: tuple[Row, ...] = (
+    Row("complex32", _COMPLEX, 32, extension=True),
+    Row("bcomplex32", _COMPLEX, 32, extension=True),
 )
 
 _BY_NUMPY = {row.numpy: row for row in ROWS}
+_STORED = {row.numpy: row for row in (*ROWS, *_ALSO_STORED)}
 _BY_TORCH = {row.torch: row for row in ROWS if row.torch}
-_BY_DLPACK = {(row.code, row.bits): row for row in ROWS if row.code is not None}
+_BY_DLPACK = {(row.code, row.bits): row for row in ROWS}
 _BY_DTYPE: dict[DType, Row] = {}  # those asked for, because NumPy makes up a name each time
 
 
@@ -138,6 +141,12 @@ def of_numpy(dtype: DType) -> Row | None:
     return row
 
 
+def is_storable(dtype: DType) -> bool:
+    """Check whether a dtype is one of ml_dtypes that a store can name."""
+    row = _STORED.get(dtype.name)
+    return row is not None and row.extension and is_extension(dtype)
+
+
 def of_torch(name: str) -> Row | None:
     """Find the row of a torch dtype by its name without ``torch.``."""
     return _BY_TORCH.get(name)
@@ -150,7 +159,7 @@ def of_dlpack(code: int, bits: int) -> Row | None:
 
 def of_extension(name: str) -> DType | None:
     """Find an ml_dtypes dtype by its name; ``None`` if the table has no such name."""
-    row = _BY_NUMPY.get(name)
+    row = _STORED.get(name)
     return row.dtype if row is not None and row.extension else None
 
 

@@ -131,7 +131,7 @@ cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1:
     found = _extension_names.get(kind, False)
     if found is False:
         row = _dtypes.of_numpy(array.dtype)
-        found = None if row is None or row.code is None else (row.code, row.bits)
+        found = None if row is None else (row.code, row.bits)
         _extension_names[kind] = found
     if found is None:
         return False

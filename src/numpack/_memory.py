@@ -120,7 +120,7 @@ def _masks_something(mask: Any) -> bool:
 
 
 def plain(array: Array) -> Array:
-    """View as a base-class array that keeps `array` alive and whose strides are those of memory.
+    """View as a base-class array that keeps `array` alive, with strides that mean something.
 
     The stride of an axis of length 1, and every stride of an array without elements, is
     never used to reach an element, so NumPy lets it be anything; other frameworks refuse
@@ -130,7 +130,7 @@ def plain(array: Array) -> Array:
 
 
 def keeping(array: Array, given: object) -> Array:
-    """View an array of base class, or of `numpy.ma`, as one that keeps `given` alive as well."""
+    """View an array, of the base class or of `numpy.ma`, that keeps `given` alive too."""
     if not is_masked_array(array):
         return base_view(array, given)
     return np.ma.MaskedArray(base_view(array, given), mask=np.ma.getmask(array), copy=False)

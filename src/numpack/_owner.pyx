@@ -69,7 +69,7 @@ def base_view(cnp.ndarray array not None, given=None):
     cdef cnp.npy_intp strides[NPY_MAXDIMS]
     cdef int ndim = cnp.PyArray_NDIM(array)
     if cnp.PyArray_SIZE(array) == 0:
-        return _empty(array)
+        return _empty(array) if given is None else array
     if _normalize(array, strides) and given is None and _is_anchored(array):
         return array
     return _view(array, ndim, cnp.PyArray_DIMS(array), strides, given)

@@ -43,6 +43,7 @@ _CTYPES = tuple(
     if kind.__module__ == "_ctypes" and kind.__name__ != "_CData"
 )
 _POINTERS = frozenset("PzZXO&")
+_NATIVE = frozenset("?bBhHiIlLqQefd")  # one letter that `struct` and NumPy read alike
 
 
 def from_numpy(array: Array) -> Plan[memoryview]:
@@ -100,7 +101,10 @@ def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Arra
 
 def _gathered(view: Any) -> Plan[Array]:
     """Plan to copy elements that are reached through pointers, which NumPy would not follow."""
-    dtype, shape = _known_dtype(view) or _read(view).dtype, view.shape
+    if view.format.lstrip("@") not in _NATIVE:
+        why, fix = "its rows are reached through pointers", "pass the bytes: x.tobytes()"
+        refuse("from buffer", _given(view), why, fix)
+    dtype, shape = np.dtype(view.format.lstrip("@")), view.shape
 
     def gather() -> Array:
         fresh = aligned_empty(shape, dtype)

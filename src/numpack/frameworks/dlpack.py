@@ -292,7 +292,7 @@ def _row(array: Array) -> Row:
     refuse_mask(array, LABEL)
     values = array if type(array) is np.ndarray else plain(array)
     row = _dtypes.of_numpy(values.dtype)
-    if row is None or row.code is None:
+    if row is None:
         refuse(
             "to DLPack",
             describe(array),

@@ -8,7 +8,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from .._foreign import OWN, translate
-from .._memory import aligned_copy, alignment_obstacle, foreseen
+from .._memory import aligned_copy, alignment_obstacle, foreseen, plain
 from .._policy import Obstacle, Plan, Route, Step, carry_out, check_copy, refuse, wrong_type
 from .._quick import sharing
 from ..errors import UnsupportedError, WrongTypeError, ZeroCopyError
@@ -290,7 +290,9 @@ def _computed(first: Plan[Any], then: Plan[Any], arrive: Callable[[Any], Any]) -
 def _second(first: Plan[Any], sink: Framework, arriving: dict[str, Any]) -> Plan[Any]:
     """Plan the way on from what a plan will result in."""
     array = foreseen(first)
-    if array.dtype.kind in "mM" or not _CASTS.isdisjoint(arriving):  # the values may decide
+    if plain(array).dtype.kind in "mM" or not _CASTS.isdisjoint(
+        arriving
+    ):  # the values may decide
         array = foreseen(first, exactly=True)
     return _onward(array, first, sink, arriving)
 
@@ -304,8 +306,10 @@ def _onward(
     that reason is mended by moving it, and is no second copy that a user could avoid.
     """
     plan = _arrive(array, first, sink, arriving)
+    if first.obstacle is None or plan.obstacle is None:
+        return plan
     settled = array.flags.c_contiguous and alignment_obstacle(array) is None
-    if first.obstacle is None or plan.obstacle is None or settled or array.dtype.hasobject:
+    if settled or array.dtype.hasobject:
         return plan
     moved = _arrive(aligned_copy(array), first, sink, arriving)
     return plan if moved.obstacle is not None else moved

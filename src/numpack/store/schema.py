@@ -45,7 +45,7 @@ def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
         if leaf.type in (np.longdouble, np.clongdouble):
             why = "long doubles differ from one machine to the next"
             _refuse(array, why, "round it yourself with astype(np.float64)")
-        if leaf.isbuiltin == 2 and _dtypes.of_numpy(leaf) is None:
+        if leaf.isbuiltin == 2 and not _dtypes.is_storable(leaf):
             _refuse(array, "its dtype is none that the format names", "store array.view('u1')")
     stored: DType = array.dtype.newbyteorder("<")
     try:

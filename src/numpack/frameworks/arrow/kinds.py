@@ -1,7 +1,7 @@
 """Of what kind Python objects are, which of them are missing, and how deep they are nested.
 
-Arrow has one type for all values of a column. So objects are sorted into kinds that are narrower
-than Python's types: a `datetime` with a zone is another kind than one without, `bool` is no `int`.
+Arrow has one type for all values of a column. So objects are sorted into kinds narrower than
+Python's types: a `datetime` with a zone is another kind than one without, `bool` is no `int`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class ObjectsError(ValueError):
     """
 
     def __init__(
-        self, reason: str, fix: str = "make strings of them first: array.astype(str)"
+        self,
+        reason: str,
+        fix: str = "make strings of them: np.array([str(x) for x in array.flat])",
     ) -> None:
         super().__init__(reason)
         self.reason = reason

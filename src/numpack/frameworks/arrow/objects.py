@@ -85,7 +85,7 @@ class Builder:
             return self._typed(array)
         except UnsupportedError as error:
             raise ObjectsError(
-                error.reason, "make strings of them first: array.astype(str)"
+                error.reason, "make strings of them: np.array([str(x) for x in array.flat])"
             ) from error
 
     def _lists(self, values: list[Any]) -> pa.Array:
@@ -218,7 +218,7 @@ def _zoned_datetimes(values: list[Any]) -> pa.Array:
     zones = {_zone_of(value) for value in present}
     if len(zones) > 1:
         reason = f"they are in several zones: {', '.join(sorted(zones))}"
-        fix = "bring them to one: [x.astimezone(datetime.timezone.utc) for x in array]"
+        fix = "bring them to one: np.array([x.astimezone(datetime.UTC) for x in array], object)"
         raise ObjectsError(reason, fix)
     zone = zones.pop()
     return _times(list(map(_since_epoch, values)), lambda unit: pa.timestamp(unit, zone))
@@ -226,7 +226,7 @@ def _zoned_datetimes(values: list[Any]) -> pa.Array:
 
 def _zone_of(value: Any) -> str:
     """Name the zone of a datetime as Arrow does; refuse one that the name does not tell."""
-    fix = "bring it to UTC: [x.astimezone(datetime.timezone.utc) for x in array]"
+    fix = "bring it to UTC: np.array([x.astimezone(datetime.UTC) for x in array], object)"
     try:
         name: str = pa.lib.tzinfo_to_string(value.tzinfo)
         same = value.astimezone(pa.lib.string_to_tzinfo(name)).utcoffset() == value.utcoffset()

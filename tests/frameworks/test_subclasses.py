@@ -1,0 +1,201 @@
+"""Subclasses of ndarray and of torch's tensors, in every framework: kept alive, no code run."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from support.subclasses import Hooked, Masked, Owned, of_class, owned
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+from numpack import UnsupportedError, ZeroCopyArray, explain, share
+from numpack.io import from_dlpack, to_dlpack
+
+TARGETS = ("torch", "arrow", "polars", "pandas", "jax", "tensorflow", "onnxruntime", "xarray")
+MASKED = ("arrow", "polars", "pandas", "duckdb")  # those that have masks
+
+pytestmark = pytest.mark.filterwarnings("ignore::numpack.CopyWarning")
+
+ROUTES = {
+    **{target: lambda a, target=target: share(a, target) for target in (*TARGETS, "duckdb")},
+    "to_dlpack": lambda a: torch.from_dlpack(to_dlpack(a)),
+    "wrapper": lambda a: ZeroCopyArray(a).to_torch(),
+    "wrapper to Arrow": lambda a: ZeroCopyArray(a).to_arrow(),
+    "tensors": lambda a: share(a, "arrow", layout="tensor"),
+    "back again": lambda a: share(share(a, "torch"), "numpy")[:, 1:],
+    "twice": lambda a: share(share(share(a, "arrow"), "numpy"), "polars"),
+}
+
+
+@pytest.mark.parametrize("kind", [Owned, np.ndarray], ids=["subclass", "plain"])
+@pytest.mark.parametrize("route", ROUTES)
+def test_result_keeps_the_very_array_alive(route, kind):
+    for shape in ((1, 16), (4, 16)):
+        gone: list[str] = []
+        array = owned(gone, shape, kind)
+        result = ROUTES[route](array)
+        del array
+        gc.collect()
+        assert not gone
+        del result
+        gc.collect()
+        share(np.arange(64.0, dtype="f4"), "torch")  # TensorFlow drops what it has later
+        if route != "tensorflow":
+            assert gone
+
+
+SOURCES = {
+    "tensor": lambda a: torch.from_numpy(a).view(4),
+    "parameter": lambda a: torch.nn.Parameter(torch.from_numpy(a)),
+    "subclass": lambda a: torch.from_numpy(a).as_subclass(type("Sub", (torch.Tensor,), {})),
+    "bfloat16": lambda a: torch.from_numpy(a).view(torch.bfloat16),
+    "Arrow": pa.array,
+    "memoryview": memoryview,
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_array_keeps_what_was_given_alive(source):
+    for _ in range(3):
+        gone: list[str] = []
+        given = SOURCES[source](np.arange(4.0, dtype="f4"))
+        weakref.finalize(given, gone.append, "gone")
+        result = share(given, "numpy", copy=False)
+        del given
+        gc.collect()
+        assert not gone
+        del result
+        gc.collect()
+        assert gone
+
+
+@pytest.mark.parametrize("dtype", ["f4", "?", "M8[D]", "M8[ns]", "U2", "S2", "O", "c8"])
+def test_no_code_of_a_subclass_runs(dtype):
+    array = of_class(np.zeros(2, dtype), Hooked)
+    for target in (*TARGETS, "duckdb", "nanoarrow", "arro3", "dlpack"):
+        for copy in (None, True):
+            if explain(array, target).supported:
+                share(array, target, copy=copy)
+                continue
+            with pytest.raises(UnsupportedError):
+                share(array, target, copy=copy)
+
+
+def test_masks_that_are_not_of_numpy_ma_are_refused():
+    array = Masked(np.array([1.0, -999.0, 3.0], "f4"), [False, True, False])
+    for target in (*TARGETS, "duckdb", "dlpack"):
+        route = explain(array, target)
+        assert not route.supported
+        with pytest.raises(UnsupportedError) as caught:
+            share(array, target)
+        assert caught.value.fix == route.fix
+    fixed = np.ma.array(np.asarray(array), mask=array.mask)
+    assert share(fixed, "arrow").to_pylist() == [1, None, 3]
+    assert share(array.filled(0), "torch").tolist() == [1, 0, 3]
+    inner = np.empty(1, object)
+    inner[0] = array
+    with pytest.raises(UnsupportedError, match="not of numpy.ma"):
+        share(inner, "arrow")
+
+
+# torch ------------------------------------------------------------------------------------
+
+
+class Raising(torch.Tensor):
+    """Whatever is called with it raises."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        raise RuntimeError("a hook has run")
+
+
+def test_default_device_changes_nothing():
+    conjugate = torch.tensor([1 + 2j, 3 - 1j]).conj()
+    negative = conjugate.imag
+    plain, narrow = torch.arange(3.0), torch.ones(3, dtype=torch.bfloat16)
+    array = np.arange(3.0)
+
+    def check() -> None:
+        assert share(conjugate, "numpy", copy=True).tolist() == [1 - 2j, 3 + 1j]
+        assert share(negative, "numpy", copy=True).tolist() == [-2, 1]
+        assert share(plain, "numpy", copy=False).tolist() == [0, 1, 2]
+        assert share(narrow, "numpy", copy=True).tolist() == [1, 1, 1]
+        for given in (array, array[::-1], np.broadcast_to(array, (2, 3))):
+            tensor = share(given, "torch", copy=True)
+            assert tensor.device.type == "cpu"
+            assert tensor.tolist() == given.tolist()
+        assert share(array, "torch").data_ptr() == array.ctypes.data
+
+    with torch.device("meta"):
+        check()
+    torch.set_default_device("meta")
+    torch.set_default_dtype(torch.float64)
+    try:
+        check()
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    with torch.inference_mode():
+        check()
+        assert share(torch.arange(3.0), "numpy").tolist() == [0, 1, 2]
+
+
+def test_fake_mode_makes_no_tensor_without_values():
+    array, tensor = np.arange(3.0), torch.arange(3.0)
+    with FakeTensorMode():
+        for given in (array, array[::-1]):
+            made = share(given, "torch", copy=None)
+            assert type(made) is torch.Tensor
+            assert share(made, "numpy", copy=True).tolist() == given.tolist()
+        assert share(tensor, "numpy", copy=True).tolist() == [0, 1, 2]
+
+
+def test_hooks_of_tensors_do_not_run():
+    tensor = torch.arange(3.0).as_subclass(Raising)
+    array = share(tensor, "numpy", copy=False)
+    assert array.tolist() == [0, 1, 2]
+    assert explain(tensor, "arrow").shares_memory
+
+
+@pytest.mark.parametrize("kind", [UninitializedParameter, UninitializedBuffer])
+def test_what_has_no_values_yet_is_refused(kind):
+    tensor = kind(requires_grad=False) if kind is UninitializedParameter else kind()
+    assert not explain(tensor, "numpy").supported
+    with pytest.raises(UnsupportedError, match=r"tensor\.materialize\(shape\)"):
+        share(tensor, "numpy")
+    tensor.materialize((2,))
+    assert share(tensor, "numpy").shape == (2,)
+
+
+def test_functional_tensors_are_refused():
+    tensor = torch._to_functional_tensor(torch.arange(3.0))
+    for call in (lambda: share(tensor, "numpy"), lambda: from_dlpack(tensor)):
+        with pytest.raises(UnsupportedError, match="functional"):
+            call()
+
+
+NARROW = ("uint1", "uint4", "int4", "bits8", "bits16", "bits1x8", "float4_e2m1fn_x2")
+
+
+@pytest.mark.parametrize("name", [*NARROW, "complex32"])
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
+def test_fix_for_a_dtype_that_numpy_lacks_works(name):
+    tensor = torch.zeros(2, dtype=torch.uint8).repeat(4).view(getattr(torch, name))
+    with pytest.raises(UnsupportedError) as caught:
+        share(tensor, "numpy")
+    fixed = eval(caught.value.fix.partition(": ")[2], {"tensor": tensor, "torch": torch})
+    assert share(fixed, "numpy").size
+    if name == "complex32":
+        assert fixed.dtype == torch.complex64
+
+
+def test_stride_of_an_axis_of_length_one_is_the_same_each_time():
+    whole = torch.arange(3.0)
+    odd = whole.as_strided((1, 3), (7, 1))
+    found = {share(each, "numpy").strides for each in (odd, odd, odd.as_subclass(Raising))}
+    assert found == {(12, 4)}
