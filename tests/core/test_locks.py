@@ -519,9 +519,7 @@ os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
 def no_flock(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flock")
     code = "#include <errno.h>\n#include <stdlib.h>\n"
-    code += (
-        'int flock(int f, int o) { errno = atoi(getenv("E")); return -1 | (f & o & 0); }\n'
-    )
+    code += 'int flock(int f, int o) { errno = atoi(getenv("E")); return -1 | (f & o & 0); }\n'
     (folder / "f.c").write_text(code)
     library = folder / "f.so"
     compiler = os.environ.get("CC", "cc").split()

@@ -148,7 +148,8 @@ class _Step:
             _check_members(line, {"commit", "time_us"}, _IN_COMMIT)
         commit, time = line.get("commit"), _natural(line, "time_us")
         if type(commit) is not int or commit != self.state.commit + 1:
-            raise InvalidRecordError(f"commit {brief(commit)} follows commit {self.state.commit:,}")
+            before = f"commit {self.state.commit:,}"
+            raise InvalidRecordError(f"commit {brief(commit)} follows {before}")
         journal = _u32(line, "journal") if "journal" in line else None
         following = self.state._replace(commit=commit, journal=journal)
         changes = {
