@@ -1,10 +1,10 @@
 """A loss of power on a file system: ``python -m support.lost_power``, for who may mount one.
 
 The tests have a device that loses whatever it may, everywhere; this is the proof that a real
-The tests have a device that loses whatever it may, everywhere; this is the proof that a real
 file system keeps what they say. A store is changed on ext4 on a loop device. What the file
 behind the device holds, when a call has returned or while one goes on, is what a loss of power
 leaves: it is copied, mounted, and opened.
+"""
 
 from __future__ import annotations
 

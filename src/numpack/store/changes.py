@@ -312,7 +312,7 @@ def _kept(session: Session, entry: Entry) -> _Content:
 
 def _commit(session: Session, **what: Any) -> None:
     if session.durable:
-        session.folder.sync_file("data")  # the names of what the commit will name
+        session.folder.sync_data()  # the names of what the commit will name
     _count(session, session.log.commit(**what))
     if session.durable:
         session.note_flushed()

@@ -187,13 +187,14 @@ class Folder:
             raise failure(f"{self.path}/{DATA}", error, DATA) from error
         self._opened_data()
 
-    def sync(self, *subfolders: str) -> None:
-        """Flush the names of files to the device, of this folder and of some below it."""
+    def sync(self) -> None:
+        """Flush the names of the files in the folder itself to the device."""
         os.fsync(self.descriptor)
-        for _ in subfolders:
-            with contextlib.suppress(FileNotFoundError):
-                held = self._opened_data()
-                os.fsync(held.descriptor)
+
+    def sync_data(self) -> None:
+        """Flush the names of the data files to the device, if there is a folder of them."""
+        with contextlib.suppress(FileNotFoundError):
+            os.fsync(self._opened_data().descriptor)
 
     def sync_file(self, name: str) -> None:
         """Flush one file to the device, if it is there."""

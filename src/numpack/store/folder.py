@@ -129,7 +129,8 @@ def flush_names(folder: Folder) -> None:
     system, and those that may not be read, are left to who made them.
     """
     folder.sync_file(HEADER)
-    folder.sync(DATA)
+    folder.sync_data()
+    folder.sync()
     above = os.path.dirname(os.path.realpath(folder.path))  # noqa: PTH120 -- as text
     device = os.fstat(folder.descriptor).st_dev
     while _is_flushed(above, device) and above != os.path.dirname(above):  # noqa: PTH120

@@ -118,7 +118,8 @@ def take_over(source: Folder, *, keep: bool) -> bool:
         for number, old in enumerate(arrays.values() if keep else ()):
             state.arrays[old.name] = _adopt(source, old, state.new_id(ahead=number))
         _record(source, arrays.values())
-        source.sync("data")  # the names of all that the log will name, on the device first
+        source.sync_data()  # the names of all that the log will name, on the device first
+        source.sync()
         folder.create(source, state._replace(next_id=len(state.arrays) + 1), durable=True)
         remove_old(source)
         return True
