@@ -20,7 +20,6 @@ from support.hostile import BLOCK, CALLS, CHANGES, ID, TOKEN, entry, line, raw_e
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StoreMemoryError, StorePermissionError
 from numpack.store import dtype_codes, records, schema, session
-from numpack.store.files import Folder
 from numpack.store.state import State
 
 DATA = f"data/{ID}.bin"
