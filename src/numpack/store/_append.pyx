@@ -17,7 +17,6 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport EINTR, ENOMEM
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from posix.stat cimport fstat, struct_stat
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport ftruncate
 
@@ -37,6 +36,13 @@ cdef extern from "_bounce.h" nogil:
     int numpack_begin_bounce(numpack_bounce *, int)
     unsigned char *numpack_next_piece(numpack_bounce *, size_t *)
     void numpack_end_bounce(numpack_bounce *)
+
+cdef extern from "_status.h" nogil:
+    ctypedef struct numpack_status:
+        int64_t size
+        uint64_t names
+
+    int numpack_look(int descriptor, const char *name, numpack_status *found)
 
 # To call a named tuple's class costs three times as much.
 cdef extern from *:
@@ -170,8 +176,8 @@ def drop_and_commit(view, name, bytes key, int file, numbers):
 
 cdef bint is_named(int file, int64_t size) noexcept:
     """Tell whether an open file has one name still, and all bytes that were committed."""
-    cdef struct_stat status
-    return fstat(file, &status) == 0 and status.st_nlink == 1 and status.st_size >= size
+    cdef numpack_status status
+    return numpack_look(file, b"", &status) == 0 and status.names == 1 and status.size >= size
 
 
 cdef tuple state_of(view):

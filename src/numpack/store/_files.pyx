@@ -9,51 +9,24 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, ELOOP, EMFILE, ENFILE, errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY
-from posix.stat cimport S_ISREG, fstat, struct_stat
 from posix.unistd cimport close, pread
 
 cdef extern from "<fcntl.h>" nogil:
     int openat(int folder, const char *name, int flags, ...)
-    int O_DIRECTORY, O_NOFOLLOW, AT_FDCWD, AT_SYMLINK_NOFOLLOW
+    int O_DIRECTORY, O_NOFOLLOW, AT_FDCWD
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
     int pthread_create(pthread_t *, void *, void *(*)(void *) noexcept nogil, void *)
     int pthread_detach(pthread_t)
 
-cdef extern from "<sys/stat.h>" nogil:
-    int fstatat(int folder, const char *name, struct_stat *status, int flags)
+cdef extern from "_status.h" nogil:
+    ctypedef struct numpack_status:
+        int64_t size
+        uint64_t names, device, inode
+        bint is_regular
 
-# Who asks for the time of the last change as well makes the next write keep it to the nanosecond
-# (Linux 6.13), which costs more than the write of a line. So the times are not asked for.
-cdef extern from *:
-    """
-    #include <fcntl.h>
-    #include <stdint.h>
-    #include <sys/stat.h>
-    static inline int
-    numpack_size_and_names(int descriptor, int64_t *size, uint64_t *names)
-    {
-    #if defined(__linux__) && defined(STATX_SIZE)
-        struct statx told;
-        const unsigned asked = STATX_SIZE | STATX_NLINK;
-        if (!statx(descriptor, "", AT_EMPTY_PATH, asked, &told) &&
-            (told.stx_mask & asked) == asked) {
-            *size = (int64_t)told.stx_size;
-            *names = told.stx_nlink;
-            return 0;
-        } /* an old kernel, or a sandbox, has no such call */
-    #endif
-        struct stat status;
-        if (fstat(descriptor, &status) < 0) {
-            return -1;
-        }
-        *size = (int64_t)status.st_size;
-        *names = status.st_nlink;
-        return 0;
-    }
-    """
-    int numpack_size_and_names(int descriptor, int64_t *size, uint64_t *names) nogil
+    int numpack_look(int descriptor, const char *name, numpack_status *found)
 
 
 cdef int open_regular(int folder, const char *name, int flags, int64_t *size) noexcept nogil:
@@ -61,13 +34,13 @@ cdef int open_regular(int folder, const char *name, int flags, int64_t *size) no
 
     A FIFO is not waited for. On a regular file, O_NONBLOCK has no effect.
     """
-    cdef struct_stat status
+    cdef numpack_status status
     cdef int descriptor = openat(folder, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
     if descriptor < 0:
         return -1
-    if fstat(descriptor, &status) == 0:
-        if S_ISREG(status.st_mode):
-            size[0] = status.st_size
+    if numpack_look(descriptor, b"", &status) == 0:
+        if status.is_regular:
+            size[0] = status.size
             return descriptor
         errno_set(ELOOP)
     close_quietly(descriptor)
@@ -218,10 +191,10 @@ cdef class Opened:
 
 def size_of(int descriptor) -> int:
     """Return the size of an open file."""
-    cdef struct_stat status
-    if fstat(descriptor, &status) < 0:
+    cdef numpack_status status
+    if numpack_look(descriptor, b"", &status) < 0:
         raise OSError(errno, os.strerror(errno))
-    return status.st_size
+    return status.size
 
 
 def close_apart(int descriptor) -> None:
@@ -260,11 +233,22 @@ cdef void *close_and_end(void *descriptor) noexcept nogil:
 
 def has_changed(int descriptor, int64_t size) -> bool:
     """Tell whether a file has another size, or other than one name: one call of statx."""
-    cdef int64_t found
-    cdef uint64_t names
-    if numpack_size_and_names(descriptor, &found, &names) < 0:
+    cdef numpack_status status
+    if numpack_look(descriptor, b"", &status) < 0:
         raise OSError(errno, os.strerror(errno))
-    return found != size or names != 1
+    return status.size != size or status.names != 1
+
+
+def has_name(int descriptor, int folder, bytes name) -> bool:
+    """Return whether an open file is the one that has a name in a folder."""
+    cdef numpack_status ours, named
+    if numpack_look(descriptor, b"", &ours) < 0:
+        raise OSError(errno, os.strerror(errno))
+    return numpack_look(folder, name, &named) == 0 and is_same(&ours, &named)
+
+
+cdef bint is_same(const numpack_status *one, const numpack_status *other) noexcept:
+    return one.inode == other.inode and one.device == other.device
 
 
 def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
@@ -275,14 +259,12 @@ def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
     int
         -1 if another file, or none, has the name; else whether the size is the same.
     """
-    cdef struct_stat ours, named
-    if fstat(descriptor, &ours) < 0:
+    cdef numpack_status ours, named
+    if numpack_look(descriptor, b"", &ours) < 0:
         raise OSError(errno, os.strerror(errno))
-    if fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) < 0:
+    if numpack_look(folder, name, &named) < 0 or not is_same(&ours, &named):
         return -1
-    if ours.st_ino != named.st_ino or ours.st_dev != named.st_dev:
-        return -1
-    return ours.st_size == size
+    return ours.size == size
 
 
 def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
@@ -293,7 +275,7 @@ def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) ->
     tuple
         Descriptor; up to `first` bytes; the size after they were read; up to `last` bytes.
     """
-    cdef struct_stat status
+    cdef numpack_status status
     cdef int64_t size
     cdef int descriptor = open_regular(folder, name, flags, &size), tries = 0
     if descriptor < 0 and made_room(&tries):
@@ -302,14 +284,14 @@ def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) ->
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
     try:
         head = read_at(descriptor, name, 0, first)
-        if fstat(descriptor, &status) < 0:
+        if numpack_look(descriptor, b"", &status) < 0:
             raise OSError(errno, os.strerror(errno))
-        size = min(last, status.st_size)
-        tail = read_at(descriptor, name, status.st_size - size, size)
+        size = min(last, status.size)
+        tail = read_at(descriptor, name, status.size - size, size)
     except BaseException:
         close(descriptor)
         raise
-    return descriptor, head, status.st_size, tail
+    return descriptor, head, status.size, tail
 
 
 cdef bytes read_at(int descriptor, bytes name, int64_t offset, Py_ssize_t size):

@@ -161,8 +161,13 @@ def _without(
 ) -> tuple[Numbers, Dropped]:
     """Give the numbers in the data file of rows to drop, and all that are dropped then."""
     count = _rows_kept(name, entry)
-    rows = selected(name, indexes, count)
     gone = session.dropped_rows(entry) or Dropped(NO_ROWS, count)
+    if type(indexes) is np.ndarray and indexes.dtype == np.int64 and indexes.ndim == 1:
+        numbers = indexes.copy()
+        numbers.sort()
+        with contextlib.suppress(ValueError):  # some are told twice, or from the end, say
+            return gone.and_more(numbers)
+    rows = selected(name, indexes, count)
     numbers = rows.numbers()
     if not rows.rises:
         numbers = np.sort(numbers)

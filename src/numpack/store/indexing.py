@@ -86,14 +86,15 @@ class Selection:
         As `rows_of`.
     """
 
-    __slots__ = ("_length", "_rows", "count")
+    __slots__ = ("_is_checked", "_length", "_rows", "count")
 
     def __init__(self, indexes: Any, count: int, *, private: bool = False) -> None:
         rows: range | Rows = _range(rows_of(indexes, count), count)
-        if private and isinstance(rows, np.ndarray):
-            rows = rows.copy() if rows.dtype.kind == "b" else _checked(rows.copy(), count)
-        self._rows, self.count = rows, count
         is_mask = isinstance(rows, np.ndarray) and rows.dtype.kind == "b"
+        self._is_checked = private and isinstance(rows, np.ndarray) and not is_mask
+        if private and isinstance(rows, np.ndarray):
+            rows = rows.copy() if is_mask else _checked(rows.copy(), count)
+        self._rows, self.count = rows, count
         self._length = int(np.count_nonzero(np.asarray(rows))) if is_mask else len(rows)
 
     def __len__(self) -> int:
@@ -119,6 +120,8 @@ class Selection:
 
     def numbers(self) -> Numbers:
         """Return the numbers of all rows, from 0 to the number of rows less 1."""
+        if self._is_checked and isinstance(self._rows, np.ndarray):
+            return self._rows
         blocks = list(self.blocks(max(1, len(self._rows))))
         return blocks[0] if blocks else np.empty(0, np.int64)
 
@@ -136,7 +139,7 @@ class Selection:
             if isinstance(part, range):
                 yield np.arange(part.start, part.stop, part.step, dtype=np.int64)
             elif part.dtype.kind != "b":
-                yield _checked(part, self.count)
+                yield part if self._is_checked else _checked(part, self.count)
             elif len(found := np.flatnonzero(part)):
                 found += start
                 yield found
@@ -207,7 +210,7 @@ def int64_of(numbers: Rows, count: int) -> Numbers:
 def _checked(numbers: Rows, count: int) -> Numbers:
     """Convert row numbers to int64 and count all of them from the start."""
     rows = int64_of(numbers, count)
-    if not len(rows) or (rows.min() >= 0 and rows.max() < count):
+    if not len(rows) or rows.view(np.uint64).max() < count:  # negative ones are huge so
         return rows
     wrong = (rows < -count) | (rows >= count)
     if wrong.any():

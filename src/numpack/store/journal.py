@@ -145,7 +145,7 @@ def read(folder: Folder, state: State) -> list[Change]:
 def strike_out(descriptor: int, *, durable: bool = False) -> None:
     """Mark the record as done with."""
     os.pwrite(descriptor, _STRUCK, 0)
-    if os.fstat(descriptor).st_size > _KEPT_BYTES:
+    if size_of(descriptor) > _KEPT_BYTES:
         if durable:
             os.fdatasync(descriptor)
         os.ftruncate(descriptor, 1)

@@ -22,7 +22,6 @@ from ..errors import StoreClosedError
 from ._files import has_changed, is_current
 from .files import write_all
 from .log_reader import NAME, LogReader, View
-from .records import after
 from .state import Entry, Record, State, checked, encode
 
 if TYPE_CHECKING:
@@ -174,10 +173,11 @@ class Log:
         OSError
             The line could not be written; nothing has happened.
         """
-        state = self._now().state
-        line: Record = {"commit": state.commit + 1, "time_us": now_us()}
+        state, time_us = self._now().state, now_us()
+        line: Record = {"commit": state.commit + 1, "time_us": time_us}
+        drop = list(drop)
         if drop:
-            line["drop"] = list(drop)
+            line["drop"] = drop
         if put:
             line["put"] = {name: entry.record() for name, entry in put.items()}
         if changes:
@@ -188,7 +188,8 @@ class Log:
         with self._lock:
             view = self._now()
             write_line(view, data, durable=self._durable)
-            end, state = view.end + len(data), after(view.state, (line,))
+            state = view.state.after(time_us, put or {}, changes or {}, drop, journal)
+            end = view.end + len(data)
             self._view = view._replace(end=end, torn=False, state=state)
             self._snapshot_if_due(self._view)
         is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY

@@ -18,6 +18,7 @@ from .._pages import (
     reading_takes_room,
 )
 from . import data
+from ._files import has_name, size_of
 from ._rows import pwrite_rows, scatter
 from ._sums import BLOCK
 
@@ -133,11 +134,7 @@ class OpenFiles:
         found = self._files.get(key)
         if found is None:
             return
-        try:
-            named = os.stat(name, dir_fd=self._folder.descriptor, follow_symlinks=False)
-        except FileNotFoundError:
-            named = None
-        if named is None or not os.path.samestat(named, os.fstat(found.file.descriptor)):
+        if not has_name(found.file.descriptor, self._folder.descriptor, name.encode()):
             self._close(key)
 
     def sums(self, entry: Entry) -> Array:
@@ -146,7 +143,7 @@ class OpenFiles:
         content = b""
         if whole:
             file = self.named(entry.sum_file)
-            if os.fstat(file).st_size < 4 * whole:
+            if size_of(file) < 4 * whole:
                 raise data.missing_sums(self._folder, entry)
             content = os.pread(file, 4 * whole, 0)
             if len(content) < 4 * whole:
@@ -157,7 +154,7 @@ class OpenFiles:
         """Give the committed bytes of a data file, mapped; for reading only."""
         descriptor, nbytes = self.descriptor(entry), entry.nbytes
         memory = self._files[entry.id].memory
-        if os.fstat(descriptor).st_size < nbytes:  # to touch its pages would end the process
+        if size_of(descriptor) < nbytes:  # to touch its pages would end the process
             raise data.too_short(self._folder, entry)
         if len(memory) < nbytes:
             if reading_takes_room(descriptor, nbytes):

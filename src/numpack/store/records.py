@@ -304,23 +304,11 @@ def _changed(name: str, before: Entry | None, fields: Any, commit: int, time: in
         raise InvalidRecordError(f"there is no array {brief(name)} to change")
     if type(fields) is not dict or not fields.keys() <= _IN_SET:
         _check_members(fields, set(), _IN_SET)
-    get, stored = fields.get, before.stored
     if "rows" in fields:
-        rows = fields["rows"]
+        rows, stored = fields["rows"], before.stored
         if not stored or type(rows) is not int or rows < stored[0]:
             raise InvalidRecordError(f"{brief(name)} has {brief(rows)} rows, fewer than before")
-        stored = (rows, *stored[1:])
-    made = Entry(
-        before.id,
-        before.code,
-        stored,
-        time,
-        get("tail", before.tail),
-        get("dropped", before.dropped),
-        get("dropped_crc32", before.dropped_crc),
-        get("revision", before.revision),
-        get("writable", before.writable),
-    )
+    made = before.changed(fields, time)
     _check_numbers(made, commit)
     if made.dropped < before.dropped:
         raise InvalidRecordError(f"{brief(name)} has fewer dropped rows than before")

@@ -67,6 +67,10 @@ class Replacement:
         self._rows, self._chosen = _last_of_each(rows)
         self.count = len(self._rows)
         self._size = max(1, min(AT_ONCE, BLOCK // self.width))
+        self._all: Numbers | None = None  # in the data file, if they are few
+        self._fresh: Array | None = None  # what they become, once it has been copied
+        if self.count <= self._size:
+            self._all = self._stored(self._rows.numbers())
         least, most = self._bounds()
         self.first = least * self.width // BLOCK
         self._stop = -(-(most + 1) * self.width // BLOCK)
@@ -96,10 +100,15 @@ class Replacement:
             patch_sums(self._sums, memory, rows, self.width, fresh)
             yield fresh
             done += len(rows)
+            if rows is self._all:
+                self._fresh = fresh
         yield self.sums.astype("<u4", copy=False)
 
     def blocks(self) -> Iterator[tuple[Numbers, Array]]:
-        """Iterate over row numbers and new rows, which the journal has from now on."""
+        """Iterate over row numbers and new rows; many are read from the journal again."""
+        if self._all is not None and self._fresh is not None:
+            yield self._all, self._fresh
+            return
         size = self._size * self.width
         buffer = np.empty(min(size, self.nbytes), np.uint8)
         offset = self.offset + _ROW_NUMBER * self.count
@@ -111,8 +120,14 @@ class Replacement:
 
     def _numbers(self) -> Iterator[Numbers]:
         """Iterate over the numbers of the rows in the data file."""
+        if self._all is not None:
+            yield self._all
+            return
         for rows in self._rows.blocks(self._size):
-            yield rows if self._dropped is None else self._dropped.stored(rows)
+            yield self._stored(rows)
+
+    def _stored(self, rows: Numbers) -> Numbers:
+        return rows if self._dropped is None else self._dropped.stored(rows)
 
     def _bounds(self) -> tuple[int, int]:
         bounds = [(int(rows.min()), int(rows.max())) for rows in self._numbers()]
@@ -139,7 +154,8 @@ def _last_of_each(rows: Selection) -> tuple[Selection, Numbers | None]:
     if rows.is_unique:
         return rows, None
     numbers = rows.numbers()
+    ordered = np.sort(numbers)
+    if (ordered[1:] != ordered[:-1]).all():
+        return rows, None
     unique, last = np.unique(numbers[::-1], return_index=True)
-    if len(unique) == len(numbers):
-        return Selection(numbers, rows.count), None
     return Selection(unique, rows.count), len(numbers) - 1 - last

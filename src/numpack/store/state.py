@@ -12,7 +12,7 @@ from .dtype_codes import InvalidRecordError, Unusable, is_extension, itemsize, u
 from .schema import DTYPES, decode_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .._dtypes import DType
 
@@ -125,6 +125,23 @@ class Entry(NamedTuple):
         """Bytes of one row."""
         return math.prod(self.stored[1:]) * itemsize(self.code)
 
+    def changed(self, fields: Record, time: int) -> Entry:
+        """Return the array after a commit that sets some fields, which are not checked."""
+        get, stored = fields.get, self.stored
+        if "rows" in fields:
+            stored = (fields["rows"], *stored[1:])
+        return Entry(
+            self.id,
+            self.code,
+            stored,
+            time,
+            get("tail", self.tail),
+            get("dropped", self.dropped),
+            get("dropped_crc32", self.dropped_crc),
+            get("revision", self.revision),
+            get("writable", self.writable),
+        )
+
     def record(self) -> Record:
         """Give what the log keeps; what has its usual value is left out."""
         if type(self.code) is Unusable:
@@ -174,6 +191,28 @@ class State(NamedTuple):
     def new_id(self, ahead: int = 0) -> str:
         """Give the id of the next data file, or of one `ahead` of it."""
         return f"{self.next_id + ahead:08d}-{self.token}"
+
+    def after(
+        self,
+        time: int,
+        put: Mapping[str, Entry],
+        changes: Mapping[str, Record],
+        drop: Iterable[str],
+        journal: int | None,
+    ) -> State:
+        """Return the state after a commit of this process; `arrays` is changed in place.
+
+        What is read from a log, and so has to be checked, is taken over by `records.after`.
+        """
+        arrays, next_id = self.arrays, self.next_id
+        fresh = {name: arrays[name].changed(fields, time) for name, fields in changes.items()}
+        for name, entry in put.items():
+            fresh[name] = entry._replace(modified=time)
+            next_id = max(next_id, int(entry.id.partition("-")[0]) + 1)
+        for name in drop:
+            del arrays[name]
+        arrays.update(fresh)
+        return State(self.token, self.commit + 1, next_id, arrays, journal)
 
     def snapshot(self) -> Record:
         """Give the line of a log that says it all."""
