@@ -1,7 +1,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .state import Entry
+from .log import Log
+from .log_reader import View
+from .state import Entry, Following
 
 def entries_of(
     arrays: Mapping[str, Any],
@@ -10,3 +12,5 @@ def entries_of(
     entry_class: type[Entry],
     otherwise: Callable[[str, Any], Entry],
 ) -> dict[str, Entry]: ...
+def follow(following: Following) -> None: ...
+def install(log: Log, view: View, following: Following) -> None: ...

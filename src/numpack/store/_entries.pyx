@@ -1,6 +1,7 @@
 # cython: language_level=3
-"""The arrays of a snapshot that are as most are, checked natively: opening a store does it.
+"""The dictionary of a store's arrays: made of a snapshot, and changed by commits.
 
+The arrays of a snapshot that are as most are get checked here, because opening a store does it.
 What is checked is what `records.entry` checks. All else is left to that.
 """
 
@@ -101,3 +102,30 @@ cdef long long bytes_of(list shape, size) except -1:
             return 0
         total *= count
     return total
+
+
+def follow(following) -> None:
+    """Bring the arrays of a state up to date with the commits that it follows.
+
+    No Python code runs meanwhile: no other thread sees a part of a commit, and no signal
+    handler can come between two of its steps.
+
+    Parameters
+    ----------
+    following : Following
+    """
+    change((<tuple>following)[0], (<tuple>following)[1], (<tuple>following)[2])
+
+
+def install(log, view, following) -> None:
+    """Do as `follow`, and make a view the one of a log, at once."""
+    change((<tuple>following)[0], (<tuple>following)[1], (<tuple>following)[2])
+    log._view = view
+
+
+cdef int change(tuple state, list gone, dict fresh) except -1:
+    cdef dict arrays = state[3]
+    for name in gone:
+        del arrays[name]
+    arrays.update(fresh)
+    return 0

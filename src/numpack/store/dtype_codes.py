@@ -34,8 +34,6 @@ SIZES = dict(_FIXED)  # of the codes that are strings, as nearly all are
 class InvalidRecordError(ValueError):
     """Something that a file of the store claims cannot be true."""
 
-    reached: Any = (0, None)  # of lines of a log: how many were right, and what they tell
-
 
 class Unusable(NamedTuple):
     """In the place of a code: why an array cannot be used, and what the log says of it."""

@@ -288,8 +288,15 @@ def failure(path: str, error: OSError, name: str | None = None) -> StoreError:
     -------
     StoreError
         With the `errno` of the system's. It is damage only if a file is missing, or is none.
+
+    Raises
+    ------
+    OSError
+        `error` itself, if it is not the system's.
     """
     number = error.errno
+    if number is None:  # not the system's: a signal handler may raise a `TimeoutError`, say
+        raise error
     made: StoreError
     if number == errno.ENOENT:
         made = MissingFileError(

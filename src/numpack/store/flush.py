@@ -55,7 +55,7 @@ class Flushed:
         if self._commit == (state.token, state.commit):
             return
         known = self._arrays
-        changed = [e for name, e in state.arrays.items() if known.get(name) is not e]
+        changed = [e for name, e in list(state.arrays.items()) if known.get(name) is not e]
         flush_store(session, changed)
         self.note(session)
 

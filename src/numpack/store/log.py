@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreClosedError
+from ._entries import install
 from ._files import has_changed, is_current
 from .files import write_all
 from .log_reader import NAME, LogReader, View
@@ -139,7 +140,7 @@ class Log:
                 self.openings += 1
                 os.close(view.descriptor)
             elif not current:
-                self._view = self._reader.read_on(view)
+                install(self, *self._reader.read_on(view))
             return self._now().state
 
     def commit(
@@ -188,10 +189,11 @@ class Log:
         with self._lock:
             view = self._now()
             write_line(view, data, durable=self._durable)
-            state = view.state.after(time_us, put or {}, changes or {}, drop, journal)
+            following = view.state.after(time_us, put or {}, changes or {}, drop, journal)
             end = view.end + len(data)
-            self._view = view._replace(end=end, torn=False, state=state)
-            self._snapshot_if_due(self._view)
+            view = view._replace(end=end, torn=False, state=following.state)
+            install(self, view, following)
+            self._snapshot_if_due(view)
         is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY
         if is_short and not changes and not self._durable:
             self.conclude()  # as cheap as the line: who opens the store is spared reading it

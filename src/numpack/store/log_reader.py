@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ..errors import CorruptStoreError, StoreError
+from ._entries import follow
 from ._files import open_ends, size_of
 from .files import failure, has_hole, read_between, removed
 from .naming import listed
-from .records import after, mark, snapshot
-from .state import State, decode, decode_all, has_duplicates
+from .records import Step, mark, snapshot
+from .state import Following, State, decode, decode_all, has_duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +130,9 @@ class LogReader:
         end = start + at + len(first)
         view = View(descriptor, end, False, end, len(first), state)
         rest = data[at + len(first) :]
-        view = self._with(view, rest) if rest else view
+        if rest:
+            view, following = self._with(view, rest)
+            follow(following)
         if view.state.commit < commits:
             what = f"commits up to {commits} were made, and it ends with {view.state.commit}"
             self._damaged(what, view.state)
@@ -158,8 +160,8 @@ class LogReader:
             data = read_between(descriptor, start, size)
             size = start + len(data)  # less if it was cut meanwhile
 
-    def read_on(self, view: View) -> View:
-        """Read the whole lines behind what was read already."""
+    def read_on(self, view: View) -> tuple[View, Following]:
+        """Read the whole lines behind what was read already; the state stays as it is."""
         size = size_of(view.descriptor)
         if size < view.end:
             self._damaged(f"it was cut to {size:,} of {view.end:,} bytes", view.state)
@@ -167,42 +169,58 @@ class LogReader:
             self._damaged("it has holes where lines should be", view.state)
         return self._with(view, read_between(view.descriptor, view.end, size))
 
-    def _with(self, view: View, data: bytes) -> View:
-        """Give the view after the whole lines of `data`."""
+    def _with(self, view: View, data: bytes) -> tuple[View, Following]:
+        """Return the view after the whole lines of `data`."""
         whole = data.rfind(b"\n") + 1
         if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:
             self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", view.state)
+        step = Step(view.state)
+        end, last, length = view.end, view.snapshot, view.snapshot_length
         for batch in _batches(data, whole):
-            view = self._with_lines(view, batch.splitlines(keepends=True))
-        return view._replace(torn=True) if whole < len(data) else view
+            lines = batch.splitlines(keepends=True)
+            self._read_lines(step, end, lines)
+            for line in lines:
+                end += len(line)
+                if line.startswith(_SNAPSHOT[1:]):
+                    last, length = end, len(line)
+        following = step.following()
+        torn = whole < len(data)
+        return View(view.descriptor, end, torn, last, length, following.state), following
 
-    def _with_lines(self, view: View, lines: list[bytes]) -> View:
-        state, end, last, length = view.state, view.end, view.snapshot, view.snapshot_length
+    def _read_lines(self, step: Step, at: int, lines: list[bytes]) -> None:
+        """Read lines that begin at byte `at`; all at once takes a fraction of the time."""
         told = [line for line in lines if line != b"\n"]
         try:
-            state = after(state, decode_all(told))
+            records = decode_all(told)
         except ValueError as error:
-            self._find_damage(state, end, lines, error)
-        for line in lines:
-            end += len(line)
-            if line.startswith(_SNAPSHOT[1:]):
-                last, length = end, len(line)
-        return View(view.descriptor, end, False, last, length, state)
+            self._find_damage(step, at, lines, error)
+        for number, record in enumerate(records):
+            try:
+                step.read(record)
+            except ValueError as error:
+                self._damaged_line(step, at, lines, told[number], error)
 
     def _find_damage(
-        self, state: State, at: int, lines: list[bytes], error: ValueError
+        self, step: Step, at: int, lines: list[bytes], error: ValueError
     ) -> NoReturn:
-        """Raise the error for the first of some lines that is damaged."""
-        number, reached = getattr(error, "reached", (0, None))
-        if reached is None:  # none of them was taken over yet
-            reached, number, error = _first_unreadable(state, lines, error)
-        told = (line for line in lines if line != b"\n")
-        wrong = next(itertools.islice(told, number, None), b"")
+        """Raise the error for the first of some lines that cannot be read by itself."""
+        for line in lines:
+            if line != b"\n":
+                try:
+                    step.read(decode(line))
+                except ValueError as found:
+                    self._damaged_line(step, at, lines, line, found)
+        self._damaged_line(step, at, lines, lines[0], error)
+
+    def _damaged_line(
+        self, step: Step, at: int, lines: list[bytes], wrong: bytes, error: ValueError
+    ) -> NoReturn:
         for line in lines:
             if line is wrong:
                 break
             at += len(line)
-        self._damaged(f"the line at byte {at:,} cannot be read ({error})", reached)
+        what = f"the line at byte {at:,} cannot be read ({error})"
+        self._damaged(what, step.state, step.names())
 
     def _begun(self, first: bytes, line: bytes, at: int) -> tuple[int, State]:
         """Read the mark and a snapshot: how many commits there were, and the state."""
@@ -214,8 +232,8 @@ class LogReader:
         except ValueError as error:
             self._damaged(f"the line at byte {at:,} cannot be read ({error})", State())
 
-    def _damaged(self, what: str, state: State) -> NoReturn:
-        readable = listed(state.arrays)
+    def _damaged(self, what: str, state: State, names: list[str] | None = None) -> NoReturn:
+        readable = listed(state.arrays if names is None else names)
         msg = (
             f"the log {self._folder.path}/{NAME} is damaged: {what}; up to commit "
             f"{state.commit} it names these arrays: {readable}; restore it from a backup, and "
@@ -243,21 +261,6 @@ class LogReader:
                 at += len(line)
             rest = data[whole:]
         return found[:_REPORTED]
-
-
-def _first_unreadable(
-    state: State, lines: list[bytes], error: ValueError
-) -> tuple[State, int, ValueError]:
-    """Find the first line that cannot be read by itself; take over those before it."""
-    number, state = 0, state._replace(arrays=state.arrays.copy())
-    for line in lines:
-        if line != b"\n":
-            try:
-                state = after(state, (decode(line),))
-            except ValueError as found:
-                return state, number, found
-            number += 1
-    return state, 0, error  # they can be read one by one only
 
 
 def _flaw(line: bytes) -> str:

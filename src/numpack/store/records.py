@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._entries import entries_of
 from .dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
-from .state import Entry, Record, State
+from .state import Entry, Following, Record, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,36 +96,8 @@ def snapshot(line: Any) -> State:
     return State(token, commit, next_id, entries, journal)
 
 
-def after(state: State, lines: Sequence[Any]) -> State:
-    """Return the state after some lines of the log.
-
-    `state.arrays` is changed in place when all lines have been read: copying the names for
-    each commit would cost in proportion to their number. Other threads look names up in it,
-    and copy it as a whole where they iterate over it.
-
-    Raises
-    ------
-    InvalidRecordError
-        `reached` tells how many lines were right, and the state after them; `state` is as it
-        was.
-    """
-    step = _Step(state)
-    number = 0
-    try:
-        for line in lines:
-            if type(line) is dict and "time_us" in line:
-                step.read(line)
-            else:
-                _check_repeated(step.state, line)
-            number += 1
-    except InvalidRecordError as error:
-        error.reached = number, step.result(state.arrays.copy())
-        raise
-    return step.result(state.arrays)
-
-
-class _Step:
-    """What some commits change of a state.
+class Step:
+    """Reads commits of a log that follow a state, which stays as it is.
 
     Parameters
     ----------
@@ -142,8 +114,20 @@ class _Step:
         self._gone: set[str] = set()  # names of the arrays before
         self._fresh: dict[str, Entry] = {}  # entries that are new or changed
 
-    def read(self, line: Record) -> None:
-        """Take one more commit over, if all of it is right."""
+    def read(self, line: Any) -> None:
+        """Read one more line.
+
+        Raises
+        ------
+        InvalidRecordError
+            It is wrong, and nothing of it was taken over.
+        """
+        if type(line) is dict and "time_us" in line:
+            self._read_commit(line)
+        else:
+            _check_repeated(self.state, line)
+
+    def _read_commit(self, line: Record) -> None:
         if not line.keys() <= _IN_COMMIT:
             _check_members(line, {"commit", "time_us"}, _IN_COMMIT)
         commit, time = line.get("commit"), _natural(line, "time_us")
@@ -166,12 +150,13 @@ class _Step:
         self._fresh.update(changes)
         self.state = following
 
-    def result(self, arrays: dict[str, Entry]) -> State:
-        """Return the state after them; `arrays`, as they were before, is brought up to date."""
-        for name in self._gone:
-            del arrays[name]
-        arrays.update(self._fresh)
-        return self.state._replace(arrays=arrays)
+    def following(self) -> Following:
+        """Return the state after what was read, and what that changes of its arrays."""
+        return Following(self.state, list(self._gone), self._fresh)
+
+    def names(self) -> list[str]:
+        """Return the names of the arrays after what was read."""
+        return [*({*self.state.arrays} - self._gone | {*self._fresh})]
 
     def _entry(self, name: str) -> Entry | None:
         found = self._fresh.get(name)
@@ -196,7 +181,7 @@ def journal_head(record: Any, state: State) -> list[ChangeHead]:
     _check_members(record, {"commit", "arrays"}, {"commit", "arrays", "crc32"})
     if type(record["arrays"]) is not list:
         raise InvalidRecordError(f"the arrays are {brief(record['arrays'])}, not a list")
-    known = {entry.id: entry for entry in state.arrays.values() if not entry.is_unusable}
+    known = {entry.id: entry for entry in list(state.arrays.values()) if not entry.is_unusable}
     heads = []
     for each in record["arrays"]:
         _check_members(each, _IN_CHANGE, _IN_CHANGE)

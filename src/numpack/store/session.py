@@ -265,7 +265,7 @@ class Session:
         """
         if state.journal is not None and self._settled != _number(state):
             for change in journal.read(self.folder, state):
-                entry = next(e for e in state.arrays.values() if e.id == change.id)
+                entry = next(e for e in list(state.arrays.values()) if e.id == change.id)
                 self.put_in_place(entry, change)
                 self._flush_rows(entry)
             self.finish(state)

@@ -199,20 +199,18 @@ class State(NamedTuple):
         changes: Mapping[str, Record],
         drop: Iterable[str],
         journal: int | None,
-    ) -> State:
-        """Return the state after a commit of this process; `arrays` is changed in place.
+    ) -> Following:
+        """Return the state after a commit of this process.
 
-        What is read from a log, and so has to be checked, is taken over by `records.after`.
+        What is read from a log, and so has to be checked, is taken over by `records.Step`.
         """
         arrays, next_id = self.arrays, self.next_id
         fresh = {name: arrays[name].changed(fields, time) for name, fields in changes.items()}
         for name, entry in put.items():
             fresh[name] = entry._replace(modified=time)
             next_id = max(next_id, int(entry.id.partition("-")[0]) + 1)
-        for name in drop:
-            del arrays[name]
-        arrays.update(fresh)
-        return State(self.token, self.commit + 1, next_id, arrays, journal)
+        state = State(self.token, self.commit + 1, next_id, arrays, journal)
+        return Following(state, list(drop), fresh)
 
     def snapshot(self) -> Record:
         """Give the line of a log that says it all."""
@@ -221,9 +219,29 @@ class State(NamedTuple):
             line["journal"] = self.journal
         line["arrays"] = {
             name: {**entry.record(), "modified_us": entry.modified}
-            for name, entry in self.arrays.items()
+            for name, entry in list(self.arrays.items())
         }
         return line
+
+
+class Following(NamedTuple):
+    """A state after some commits, whose dictionary of arrays has yet to follow them.
+
+    Copying the dictionary for each commit would cost in proportion to the number of arrays.
+    So it is changed in place, by `_entries.follow`, when the commits are known to be right.
+
+    Attributes
+    ----------
+    state : State
+    gone : list of str
+        Names to remove from its arrays.
+    fresh : dict of str to Entry
+        Arrays that are new or changed.
+    """
+
+    state: State
+    gone: list[str]
+    fresh: dict[str, Entry]
 
 
 def encode(line: Mapping[str, Any]) -> bytes:
