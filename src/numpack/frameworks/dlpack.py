@@ -297,7 +297,7 @@ def _row(array: Array) -> Row:
             "to DLPack",
             describe(array),
             "DLPack has no name for this dtype",
-            objects_fix(array) or _way_out(array.dtype),
+            objects_fix(values) or _way_out(values.dtype),
         )
     return row
 
