@@ -35,7 +35,7 @@ from numpack._exchange cimport (
     view_or_none,
 )
 from numpack._export cimport capsule_or_none, managed_tensor, unwatch
-from numpack._owner cimport flat
+from numpack._owner cimport flat, view_kept
 
 
 cdef extern from "Python.h":
@@ -282,7 +282,7 @@ cdef object _take_kept(_Door door, obj):
     if door.table.dltensor_from_py_object_no_sync(<PyObject *>obj, &tensor) != 0:
         return _unexplained()
     if not _lets_pass(door.memory.may_move, keeper):
-        return _take_kept(door, obj) if _settle(door.memory, obj, keeper, &tensor) else None
+        return _settled(door.memory, obj, keeper, &tensor)
     owner = Owner.__new__(Owner)
     owner.given, owner.kept = obj, keeper
     array = view_or_none(&tensor, 0, door.readonly, owner)
@@ -291,18 +291,14 @@ cdef object _take_kept(_Door door, obj):
     return array
 
 
-cdef bint _settle(Memory memory, obj, keeper, const DLTensor *tensor) except -1:
-    """Settle where some memory is, if it is as long as the object needs it.
-
-    Returns whether it may not move any more.
-    """
+cdef object _settled(Memory memory, obj, keeper, const DLTensor *tensor):
+    """Make the first array over some memory, if that is as long as the object needs it."""
     try:
         if lies_within(tensor, memory.address(keeper), memory.nbytes(keeper)):
-            memory.settled(obj)
-            return memory.may_move(keeper) is False
+            return view_kept(memory.settled(obj), None)
     except Exception:  # the policy asks again, and says why
         pass
-    return False
+    return None
 
 
 cdef object _take_by_protocol(_Door door, obj):

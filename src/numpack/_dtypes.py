@@ -112,14 +112,15 @@ ROWS: tuple[Row, ...] = (
     Row("uint1", _UINT, 1, extension=True),
 )
 
-# Stored under their names and exchanged with nobody: no other framework has both of them.
-_ALSO_STORED: tuple[Row, ...] = (
+# What a store names; the last two are exchanged with nobody, as no framework has both of them.
+STORED: tuple[Row, ...] = (
+    *ROWS,
     Row("complex32", _COMPLEX, 32, extension=True),
     Row("bcomplex32", _COMPLEX, 32, extension=True),
 )
 
 _BY_NUMPY = {row.numpy: row for row in ROWS}
-_STORED = {row.numpy: row for row in (*ROWS, *_ALSO_STORED)}
+_STORED = {row.numpy: row for row in STORED}
 _BY_TORCH = {row.torch: row for row in ROWS if row.torch}
 _BY_DLPACK = {(row.code, row.bits): row for row in ROWS}
 _BY_DTYPE: dict[DType, Row] = {}  # those asked for, because NumPy makes up a name each time

@@ -3,3 +3,4 @@
 cimport numpy as cnp
 
 cdef object flat(cnp.ndarray array)
+cdef object view_kept(cnp.ndarray array, object given)

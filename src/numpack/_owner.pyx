@@ -66,6 +66,10 @@ def base_view(cnp.ndarray array not None, given=None):
     ndarray
         Of the same dtype, shape and writability.
     """
+    return view_kept(array, given)
+
+
+cdef object view_kept(cnp.ndarray array, given):
     cdef cnp.npy_intp strides[NPY_MAXDIMS]
     cdef int ndim = cnp.PyArray_NDIM(array)
     if cnp.PyArray_SIZE(array) == 0:

@@ -142,6 +142,18 @@ def test_what_masks_nothing_hides_nothing():
     assert np.asarray(share(Masked([1.0, 2.0], False), "buffer")).tolist() == [1, 2]
 
 
+def test_producer_that_asks_itself_ends():
+    class Circular:
+        def __dlpack_device__(self):
+            return (1, 0)
+
+        def __dlpack__(self, **keywords):
+            return share(self, "numpy").__dlpack__(**keywords)
+
+    with pytest.raises((UnsupportedError, RecursionError), match="recursion depth"):
+        share(Circular(), "numpy")
+
+
 def test_store_refuses_a_mask_of_any_subclass(tmp_path):
     array = Masked([1.0, 2.0], [True, False])
     with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
+import ml_dtypes
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,7 +14,7 @@ from support.subclasses import Hooked, Masked, Owned, of_class, owned
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from numpack import UnsupportedError, ZeroCopyArray, explain, share
+from numpack import NumPack, UnsupportedError, ZeroCopyArray, explain, share
 from numpack.io import from_dlpack, to_dlpack
 
 TARGETS = ("torch", "arrow", "polars", "pandas", "jax", "tensorflow", "onnxruntime", "xarray")
@@ -101,6 +102,28 @@ def test_masks_that_are_not_of_numpy_ma_are_refused():
     inner[0] = array
     with pytest.raises(UnsupportedError, match="not of numpy.ma"):
         share(inner, "arrow")
+
+
+def test_every_type_of_ml_dtypes_is_stored(tmp_path):
+    types = [getattr(ml_dtypes, name) for name in dir(ml_dtypes)]
+    types = [each for each in types if isinstance(each, type) and issubclass(each, np.generic)]
+    with NumPack(tmp_path / "s.npk") as store:
+        for kind in types:
+            store.save({kind.__name__: np.ones((3, 2), kind)})
+            store.append({kind.__name__: np.ones((1, 2), kind)})
+    with NumPack(tmp_path / "s.npk") as store:
+        for kind in types:
+            found = store.load(kind.__name__)
+            assert found.dtype == np.dtype(kind)
+            assert np.array_equal(found.view("u1"), np.ones((4, 2), kind).view("u1"))
+            assert store.load(kind.__name__, lazy=True).dtype == np.dtype(kind)
+            for target in (*TARGETS, "duckdb", "dlpack", "buffer"):
+                if explain(found, target).supported:
+                    share(found, target)
+                else:
+                    with pytest.raises(UnsupportedError):
+                        share(found, target)
+    assert len(types) >= 16
 
 
 # torch ------------------------------------------------------------------------------------

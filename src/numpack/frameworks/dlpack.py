@@ -22,7 +22,7 @@ from .._memory import aligned_copy, plain
 from .._policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
 from .._quick import quick_class
 from .._tables import publish
-from ..errors import InvalidValueError, ZeroCopyError
+from ..errors import InvalidValueError, NumpackError, ZeroCopyError
 from . import of_object
 from .numpy import expect, in_form, refuse_mask
 
@@ -297,7 +297,7 @@ def _row(array: Array) -> Row:
             "to DLPack",
             describe(array),
             "DLPack has no name for this dtype",
-            objects_fix(array) or _way_out(array.dtype),
+            objects_fix(values) or _way_out(values.dtype),
         )
     return row
 
@@ -320,6 +320,8 @@ def _request(obj: Any, **keywords: Any) -> object:
     while True:
         try:
             return obj.__dlpack__(**keywords)
+        except NumpackError:  # of a producer that asks this package, and a TypeError too
+            raise
         except TypeError:
             if not keywords:
                 raise

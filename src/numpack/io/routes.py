@@ -290,9 +290,8 @@ def _computed(first: Plan[Any], then: Plan[Any], arrive: Callable[[Any], Any]) -
 def _second(first: Plan[Any], sink: Framework, arriving: dict[str, Any]) -> Plan[Any]:
     """Plan the way on from what a plan will result in."""
     array = foreseen(first)
-    if plain(array).dtype.kind in "mM" or not _CASTS.isdisjoint(
-        arriving
-    ):  # the values may decide
+    dtype = plain(array).dtype
+    if dtype.kind in "mM" or not _CASTS.isdisjoint(arriving):  # the values may decide
         array = foreseen(first, exactly=True)
     return _onward(array, first, sink, arriving)
 

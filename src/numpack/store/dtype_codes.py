@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from .._dtypes import ROWS
+from .._dtypes import STORED
 from ..errors import CorruptStoreError
 
 MAX_NDIM = 64  # NumPy's
@@ -22,7 +22,7 @@ _KNOWN_CODES = 4096  # that are remembered
 
 _NUMPY = ("|b1", "|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8)))
 _NUMPY += ("<f2", "<f4", "<f8", "<c8", "<c16", "<M8", "<m8")
-_EXTENSIONS = {row.numpy: max(row.bits, 8) // 8 for row in ROWS if row.extension}
+_EXTENSIONS = {row.numpy: max(row.bits, 8) // 8 for row in STORED if row.extension}
 _FIXED = {code: int(code[2:]) for code in _NUMPY} | _EXTENSIONS
 _TEXT = re.compile(r"(?:\|S|\|V|<U)(0|[1-9][0-9]{0,9})", re.ASCII)
 _TIME = re.compile(r"<[Mm]8\[([1-9][0-9]{0,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]", re.ASCII)

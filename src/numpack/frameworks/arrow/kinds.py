@@ -73,7 +73,7 @@ def prepared(values: Iterable[Any]) -> list[Any]:
 
 def kind_of(value: Any) -> str:
     """Return the name of a value's kind; ``"missing"`` for None and what pandas has for it."""
-    kind = _kind(type(value))
+    kind = _kind(type(value))  # type: ignore[arg-type]  # types can be hashed
     if kind in ("datetime64", "timedelta64"):
         return str(value.dtype)
     if kind in ("datetime", "time"):

@@ -258,8 +258,8 @@ def _length(value: Any) -> int:
     """Count the nanoseconds of a duration."""
     if hasattr(value, "to_timedelta64"):
         return _count(value.to_timedelta64())
-    seconds = value.days * 86_400 + value.seconds
-    return (seconds * 10**6 + value.microseconds) * 1000
+    seconds: int = value.days * 86_400 + value.seconds
+    return (seconds * 10**6 + int(value.microseconds)) * 1000
 
 
 def _count(scalar: Any) -> int:

@@ -100,9 +100,10 @@ def _check_options(array: Array, layout: str, wanted: object) -> None:
 
 def _values_and_mask(array: Array) -> tuple[Array, Array | None]:
     """Split a masked array into its values and its mask; ``None`` if nothing is masked."""
-    if not is_masked_array(array) or array.mask is np.ma.nomask or array.dtype.names:
+    mask = np.ma.getmask(array) if is_masked_array(array) else np.ma.nomask
+    if mask is np.ma.nomask or array.dtype.names:
         return plain(array), None
-    return plain(array), np.ascontiguousarray(array.mask).reshape(-1)
+    return plain(array), np.ascontiguousarray(mask).reshape(-1)
 
 
 def _shared_type(dtype: _dtypes.DType, wanted: pa.DataType | None) -> pa.DataType | None:
