@@ -114,18 +114,18 @@ def follow(following) -> None:
     ----------
     following : Following
     """
-    change((<tuple>following)[0], (<tuple>following)[1], (<tuple>following)[2])
+    change(<tuple>following)
 
 
 def install(log, view, following) -> None:
     """Do as `follow`, and make a view the one of a log, at once."""
-    change((<tuple>following)[0], (<tuple>following)[1], (<tuple>following)[2])
+    change(<tuple>following)
     log._view = view
 
 
-cdef int change(tuple state, list gone, dict fresh) except -1:
-    cdef dict arrays = state[3]
-    for name in gone:
+cdef int change(tuple following) except -1:
+    cdef dict arrays = (<tuple>following[0])[3]
+    for name in <list>following[1]:
         del arrays[name]
-    arrays.update(fresh)
+    arrays.update(<dict>following[2])
     return 0
