@@ -116,7 +116,7 @@ def empty(folder: Folder, *, durable: bool) -> None:
     with Lock(folder):
         if durable:
             flush_names(folder)
-        with contextlib.suppress(OSError):  # of a damaged log nothing is known
+        with contextlib.suppress(CorruptStoreError):  # of a damaged log nothing is known
             _drop_all(folder, durable=durable)
         log.write_new(folder, fresh_state(), durable=durable)
         folder.make_data()
