@@ -104,7 +104,6 @@ class Session:
         self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
         self._dropped: dict[str, tuple[Entry, Dropped]] = {}
         remember(self)
-        room.keep(self)
 
     def after_fork(self) -> None:
         """Make new locks."""
@@ -318,7 +317,8 @@ class Session:
         for name, (entry, _) in list(self._lazies.items()):
             if arrays.get(name) is not entry:
                 self._lazies.pop(name, None)
-        if self.mutex.acquire(blocking=False):  # else whoever writes now closes them
+        # whoever writes now, and so has the mutex, closes them
+        if self.files.are_open and self.mutex.acquire(blocking=False):
             try:
                 self.files.close_unlinked()
             finally:
@@ -387,5 +387,6 @@ def _number(state: State) -> tuple[str, int]:
 
 def _make_room(kept: dict[str, T]) -> None:
     """Let go of the oldest, if there are too many; other threads may do so too."""
-    for oldest in list(kept)[: max(0, len(kept) - _KEPT + 1)]:
-        kept.pop(oldest, None)
+    if len(kept) >= _KEPT:
+        for oldest in list(kept)[: len(kept) - _KEPT + 1]:
+            kept.pop(oldest, None)
