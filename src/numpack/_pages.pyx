@@ -64,6 +64,7 @@ cdef enum:
     COMPARED = 1 << 16  # bytes up to which to compare costs no more than to ask the kernel
     ASKED = 1 << 26  # bytes up to which to ask it costs no more than to map them again
     ENTRIES = 512  # of the page map, read at a time
+    AXES = 64  # that an array has at most
 
 cdef size_t PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -151,6 +152,27 @@ cdef class FileMapping:
         cdef bint read_only = self.kind != SHARED_KIND
         PyBuffer_FillInfo(buffer, self, self.address, self.length, read_only, flags)
         Py_DECREF(None)  # which Cython has put into `buffer.obj`, and that has overwritten
+
+    def array(self, tuple shape, cnp.dtype dtype):
+        """Return the first bytes as a read-only array, of which the base is this mapping."""
+        cdef cnp.npy_intp[AXES] extents
+        cdef cnp.ndarray array
+        cdef size_t rest = self.length // max(1, <size_t>dtype.itemsize)
+        cdef int axis, ndim = len(shape)
+        if ndim > AXES:
+            raise ValueError(f"no array has {ndim} dimensions")
+        for axis in range(ndim):
+            extents[axis] = shape[axis]
+            if extents[axis] < 1 or rest < <size_t>extents[axis]:
+                raise ValueError(f"{self.length} bytes do not hold the shape {shape}")
+            rest //= extents[axis]
+        Py_INCREF(dtype)  # which is stolen
+        array = PyArray_NewFromDescr(
+            &PyArray_Type, <cnp.PyArray_Descr *>dtype, ndim, extents, NULL, self.address, 0, NULL,
+        )
+        Py_INCREF(self)  # as well
+        PyArray_SetBaseObject(array, <PyObject *>self)
+        return array
 
     def lend(self, found):
         """Return a view like another of private pages, for anybody to use.

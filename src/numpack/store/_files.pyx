@@ -63,6 +63,10 @@ cdef extern from *:
     void close_quietly(int descriptor) noexcept nogil
 
 
+cdef extern from *:
+    bytes PyUnicode_EncodeFSDefault(str)
+
+
 cdef class Directory:
     """The descriptor of a folder, closed when the last reference is gone.
 
@@ -76,7 +80,7 @@ cdef class Directory:
     cdef readonly int descriptor
 
     def __cinit__(self, str path, int parent=AT_FDCWD):
-        cdef bytes encoded = os.fsencode(path)
+        cdef bytes encoded = PyUnicode_EncodeFSDefault(path)
         cdef int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
         self.descriptor = -1
         if b"\0" in encoded:
@@ -313,8 +317,8 @@ def read_small(int folder, bytes name, size_t limit) -> bytes:
         descriptor = open_regular(folder, name, O_RDONLY, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
-    content = PyBytes_FromStringAndSize(NULL, limit)
-    cdef Py_ssize_t count = pread(descriptor, PyBytes_AS_STRING(content), limit, 0)
+    content = PyBytes_FromStringAndSize(NULL, min(limit, max(size, 0)))
+    cdef Py_ssize_t count = pread(descriptor, PyBytes_AS_STRING(content), len(content), 0)
     cdef int error = errno
     close(descriptor)
     if count < 0:

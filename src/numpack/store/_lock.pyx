@@ -333,6 +333,7 @@ cdef class SharedLock(Held):
             self.drop()
 
 
+@cython.freelist(4)
 cdef class Alone:
     """A lock of this process's threads, for a ``with`` statement.
 

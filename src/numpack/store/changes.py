@@ -225,9 +225,9 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
         journal=crc,
     )
     for name, change in changes.items():
-        session.put_in_place(found[name], change)
+        session.put_in_place(found[name], change, looks=False)
         session.counts["bytes_written"] += 2 * change.nbytes
-    session.finish(session.log.state)
+    session.finish(session.log.state, looks=False)
 
 
 def update(session: Session, name: str, progress: Progress = data.no_progress) -> None:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._mapping import map_open
 from .._memory import aligned_empty, plain
-from .._pages import reading_takes_room
+from .._pages import READABLE, FileMapping, reading_takes_room
 from ..errors import CorruptStoreError
 from ._files import size_of
 from ._sums import BLOCK, read_into, write_summed
@@ -207,18 +206,22 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     name, dtype, nbytes = entry.data_file, entry.dtype, entry.nbytes
     path = f"{folder.path}/{name}"
     file = folder.opened(name)
-    if entry.nbytes and reading_takes_room(file.descriptor, entry.nbytes):
+    if not nbytes:
+        file.close()
+        empty = shaped(np.empty(0, np.uint8), dtype, entry.stored)
+        empty.flags.writeable = False
+        return empty, path
+    if reading_takes_room(file.descriptor, nbytes):
         file.close()
         array = read(folder, entry)
         array.flags.writeable = False
         return array, path
     try:
-        memory = map_open(file, path, nbytes, readable=True)
+        return FileMapping(file, nbytes, path, READABLE).array(entry.stored, dtype), path
     except ValueError:  # what is said of a file that is shorter
         raise too_short(folder, entry) from None
     except OSError as error:
         raise failure(path, error, name) from error
-    return shaped(memory, dtype, entry.stored), path
 
 
 def shaped(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:

@@ -37,6 +37,7 @@ NAME = "journal"
 _KEPT_BYTES = 64 * 1024  # a struck-out record up to this length keeps its room on the disk
 _HEAD_BYTES = 4096  # in which most first lines end
 _LONGEST_HEAD = 1 << 28  # of some million arrays
+_SHORT_BYTES = 64 * 1024  # that are copied to write them in one call
 _WHOLE, _STRUCK = b"{", b"\n"
 
 
@@ -98,11 +99,7 @@ def write(
     if durable:
         os.fsync(descriptor)
     try:
-        crc, offset = crc32(head), write_all(descriptor, head[1:], 1) + 1
-        for change in changes:
-            change.offset = offset
-            for part in change.written():
-                crc, offset = crc32(part, crc), offset + write_all(descriptor, part, offset)
+        crc = _write_all_but_first(descriptor, head, changes)
         if durable:
             os.fsync(descriptor)
         os.pwrite(descriptor, _WHOLE, 0)
@@ -114,6 +111,26 @@ def write(
             os.pwrite(descriptor, _STRUCK, 0)
         os.ftruncate(descriptor, 1)
         raise
+    return crc
+
+
+def _write_all_but_first(
+    descriptor: int, head: bytes, changes: Sequence[Replacement]
+) -> int:
+    """Write a record without its first byte, what is short in one call; give its CRC-32."""
+    crc, short, offset = crc32(head), bytearray(head[1:]), 1
+    for change in changes:
+        change.offset = offset + len(short)
+        for part in change.written():
+            crc = crc32(part, crc)
+            if len(short) + part.nbytes <= _SHORT_BYTES:
+                short += part.tobytes()
+                continue
+            offset += write_all(descriptor, short, offset) if short else 0
+            offset += write_all(descriptor, part, offset)
+            short = bytearray()
+    if short:
+        write_all(descriptor, short, offset)
     return crc
 
 

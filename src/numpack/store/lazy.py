@@ -301,6 +301,9 @@ class LazyArray(NDArrayOperatorsMixin):
 
     def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> Array:
         """Give the mapping itself as a read-only ndarray; a copy only if asked for."""
+        if dtype is copy is self._dropped is None:  # as nearly always
+            view: Array = self._lent(self._stored)
+            return view
         obstacle = self.obstacle()
         if obstacle is not None and copy is False:
             raise ZeroCopyError(f"a copy is needed: {obstacle.why}; {obstacle.fix}")

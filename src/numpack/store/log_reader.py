@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -224,10 +223,12 @@ class LogReader:
 
     def _begun(self, first: bytes, line: bytes, at: int) -> tuple[int, State]:
         """Read the mark and a snapshot: how many commits there were, and the state."""
-        with contextlib.suppress(ValueError):
+        try:
             begun, record = decode_all((first, line))
             return mark(begun), snapshot(record)
-        try:  # a mark that is being written, or is damaged, says nothing
+        except ValueError:  # a mark that is being written, or is damaged, says nothing
+            pass
+        try:
             return 0, snapshot(decode(line))
         except ValueError as error:
             self._damaged(f"the line at byte {at:,} cannot be read ({error})", State())

@@ -64,6 +64,11 @@ class OpenFiles:
         while self._files:
             self._files.popitem()[1].file.close()
 
+    @property
+    def are_open(self) -> bool:
+        """Whether there are any."""
+        return bool(self._files)
+
     def forget(self, entry: Entry) -> None:
         """Close the files of an array that is gone, so that their room is free."""
         for name in (entry.id, entry.sum_file, entry.dropped_file):

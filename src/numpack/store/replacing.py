@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._memory import aligned_empty, plain
+from .._memory import plain
 from . import data, journal
 from ._rows import patch_sums
 from ._sums import BLOCK
@@ -93,7 +93,7 @@ class Replacement:
             yield rows.astype("<i8", copy=False)
         memory, done = self._files.memory(self._entry), 0
         shape = min(self._size, self.count), *self._array.shape[1:]
-        buffer = aligned_empty(shape, self._entry.dtype)
+        buffer = np.zeros(shape, self._entry.dtype)  # nobody fills the padding of a struct
         for rows in self._numbers():
             self._files.reserve(self._entry, rows, self.width)
             fresh = data.as_bytes(self._fill(buffer[: len(rows)], done))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import weakref
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from .._pages import close_descriptors
 from ._files import call_when_full
+from .forks import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Keeper(Protocol):
     """What keeps descriptors or mappings that it can do without."""
 
@@ -22,19 +23,10 @@ class Keeper(Protocol):
         """Close them."""
 
 
-_KEEPERS: set[weakref.ref[Keeper]] = set()
-
-
-def keep(keeper: Keeper) -> None:
-    """Call an object's `make_room` when there is no more room, as long as it lives."""
-    _KEEPERS.add(weakref.ref(keeper, _KEEPERS.discard))
-
-
 def make_room() -> None:
     """Close all descriptors and mappings of this process that are only kept for speed."""
-    for reference in list(_KEEPERS):
-        keeper = reference()
-        if keeper is not None:
+    for keeper in remembered():
+        if isinstance(keeper, Keeper):
             keeper.make_room()
     close_descriptors()
 

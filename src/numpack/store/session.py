@@ -104,7 +104,6 @@ class Session:
         self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
         self._dropped: dict[str, tuple[Entry, Dropped]] = {}
         remember(self)
-        room.keep(self)
 
     def after_fork(self) -> None:
         """Make new locks."""
@@ -270,14 +269,17 @@ class Session:
                 self._flush_rows(entry)
             self.finish(state)
 
-    def put_in_place(self, entry: Entry, change: journal.Change | Replacement) -> None:
-        """Write replaced rows, and the checksums of their blocks."""
+    def put_in_place(
+        self, entry: Entry, change: journal.Change | Replacement, *, looks: bool = True
+    ) -> None:
+        """Write replaced rows, and the checksums of their blocks; `looks`: see `finish`."""
         for rows, fresh in change.blocks():
             self.files.overwrite(entry, rows, change.width, fresh)
         whole = change.sums[: entry.nbytes // BLOCK - change.first]
         if len(whole):
             sums = whole.astype("<u4", copy=False)
-            write_all(self.files.named(entry.sum_file), sums, 4 * change.first)
+            file = self.files.named(entry.sum_file, looks=looks)
+            write_all(file, sums, 4 * change.first)
         if self.durable:
             self._flush_rows(entry)
 
@@ -285,9 +287,18 @@ class Session:
         os.fdatasync(self.files.descriptor(entry))
         self.folder.sync_file(entry.sum_file)
 
-    def finish(self, state: State) -> None:
-        """Strike out the journal: the rows of the last commit are in place."""
-        journal.strike_out(self.files.named(journal.NAME), durable=self.durable)
+    def finish(self, state: State, *, looks: bool = True) -> None:
+        """Strike out the journal: the rows of the last commit are in place.
+
+        Parameters
+        ----------
+        state : State
+        looks : bool
+            Whether to make sure that the open file has the name still; it was made sure of
+            a moment ago if this session has written the journal.
+        """
+        file = self.files.named(journal.NAME, looks=looks)
+        journal.strike_out(file, durable=self.durable)
         self._settled = _number(state)
         self._unwritten = {}
 
@@ -318,7 +329,8 @@ class Session:
         for name, (entry, _) in list(self._lazies.items()):
             if arrays.get(name) is not entry:
                 self._lazies.pop(name, None)
-        if self.mutex.acquire(blocking=False):  # else whoever writes now closes them
+        # whoever writes now, and so has the mutex, closes them
+        if self.files.are_open and self.mutex.acquire(blocking=False):
             try:
                 self.files.close_unlinked()
             finally:
@@ -387,5 +399,6 @@ def _number(state: State) -> tuple[str, int]:
 
 def _make_room(kept: dict[str, T]) -> None:
     """Let go of the oldest, if there are too many; other threads may do so too."""
-    for oldest in list(kept)[: max(0, len(kept) - _KEPT + 1)]:
-        kept.pop(oldest, None)
+    if len(kept) >= _KEPT:
+        for oldest in list(kept)[: len(kept) - _KEPT + 1]:
+            kept.pop(oldest, None)
