@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -121,7 +121,7 @@ class Selection:
     def numbers(self) -> Numbers:
         """Return the numbers of all rows, from 0 to the number of rows less 1."""
         if self._is_checked and isinstance(self._rows, np.ndarray):
-            return self._rows
+            return cast("Numbers", self._rows)
         blocks = list(self.blocks(max(1, len(self._rows))))
         return blocks[0] if blocks else np.empty(0, np.int64)
 
@@ -139,7 +139,7 @@ class Selection:
             if isinstance(part, range):
                 yield np.arange(part.start, part.stop, part.step, dtype=np.int64)
             elif part.dtype.kind != "b":
-                yield part if self._is_checked else _checked(part, self.count)
+                yield cast("Numbers", part) if self._is_checked else _checked(part, self.count)
             elif len(found := np.flatnonzero(part)):
                 found += start
                 yield found
