@@ -124,6 +124,8 @@ class Folder:
         except StoreError:
             raise
         except OSError as error:
+            if error.errno is None:  # raised by a signal handler, say
+                raise
             raise failure(f"{self.path}/{name}", error, name) from error
 
     def unlink_large(self, name: str) -> None:
@@ -226,6 +228,8 @@ class Folder:
         except StoreError:
             raise
         except OSError as error:
+            if error.errno is None:  # raised by a signal handler, say
+                raise
             raise failure(f"{self.path}/{name}", error, name) from error
 
     def _place(self, name: str) -> tuple[Directory, str]:
@@ -240,6 +244,8 @@ class Folder:
             try:
                 held = Directory(DATA, self.descriptor)
             except OSError as error:
+                if error.errno is None:
+                    raise
                 raise failure(f"{self.path}/{DATA}", error, DATA) from error
             self._data = held
         return held
