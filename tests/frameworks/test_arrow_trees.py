@@ -30,7 +30,7 @@ from numpack.frameworks.arrow.trees import (
 from numpack.io import from_dlpack
 
 pytestmark = pytest.mark.filterwarnings("ignore::numpack.CopyWarning")
-WALK = int(os.environ.get("WALK", "40"))  # columns for each framework
+WALK = int(os.environ.get("WALK", "25"))  # columns for each framework
 SEED = int(os.environ.get("WALK_SEED", "0"))
 
 
@@ -42,10 +42,17 @@ def fixed(values: pa.Array, size: int = 2) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(values, size)
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_generated_columns_arrive_as_they_are(target):
-    """A batch runs in a process of its own; `WALK=5000` walks further."""
-    assert run(target, SEED, SEED + WALK) == []
+def test_generated_columns_arrive_as_they_are():
+    """In a process of their own; `WALK=5000` walks further."""
+    assert run(TARGETS, SEED, SEED + WALK) == []
+
+
+def test_the_walk_goes_on_after_a_process_that_ended():
+    found = run(("nothing", "neither"), SEED, SEED + 1)
+    assert [line.partition(": exit 1 ")[0] for line in found] == [
+        f"nothing {SEED}",
+        f"neither {SEED}",
+    ]
 
 
 RULES = {

@@ -1,9 +1,10 @@
-"""A walk over generated Arrow columns to every framework: each batch runs in a process.
+"""A walk over generated Arrow columns to every framework, in a process of its own.
 
-    python -m support.arrow_walk TARGET FIRST LAST
+    python -m support.arrow_walk TARGETS FIRST LAST START
 
 prints a line before each conversion, so that the parent can name what ended the process, and a
-line for each conversion that is wrong.
+line for each conversion that is wrong. TARGETS are separated by commas, and START is the number
+of the first conversion.
 """
 
 from __future__ import annotations
@@ -41,12 +42,17 @@ def named(spec: Spec) -> str:
     return f"{name}({','.join(map(named, children))})" if children else name
 
 
-def run(target: str, first: int, last: int) -> list[str]:
-    """Walk in processes of their own; a process that ends early costs the seed it was at."""
+def run(targets: tuple[str, ...], first: int, last: int) -> list[str]:
+    """Walk in a process; one that ends early costs the conversion that it was at."""
     found: list[str] = []
-    while first < last:
+    steps = _steps(targets, first, last)
+    start = 0
+    while start < len(steps):
         done = subprocess.run(
-            [sys.executable, "-m", "support.arrow_walk", target, str(first), str(last)],
+            [
+                *(sys.executable, "-m", "support.arrow_walk", ",".join(targets)),
+                *(str(first), str(last), str(start)),
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -57,18 +63,25 @@ def run(target: str, first: int, last: int) -> list[str]:
         if done.returncode == 0:
             return found
         places = [line for line in lines if line.startswith("at ")]
-        at = int(places[-1].split()[1]) if places else first
+        start = int(places[-1].split()[1]) if places else start
+        target, seed = steps[start]
         tail = done.stderr.strip().splitlines()[-1:]
-        found.append(f"{target} {at}: exit {done.returncode} {named(column_of(at)[0])} {tail}")
-        first = at + 1
+        found.append(
+            f"{target} {seed}: exit {done.returncode} {named(column_of(seed)[0])} {tail}"
+        )
+        start += 1
     return found
 
 
-def walk(target: str, first: int, last: int) -> None:
+def _steps(targets: tuple[str, ...], first: int, last: int) -> list[tuple[str, int]]:
+    return [(target, seed) for target in targets for seed in range(first, last)]
+
+
+def walk(targets: tuple[str, ...], first: int, last: int, start: int) -> None:
     """Convert the columns of some seeds and print what is wrong."""
     warnings.simplefilter("error")
-    for seed in range(first, last):
-        _say(f"at {seed}")
+    for number, (target, seed) in enumerate(_steps(targets, first, last)[start:], start):
+        _say(f"at {number}")
         spec, column = column_of(seed)
         for wrong in check(column, target):
             _say(f"{target} {seed}: {named(spec)}: {wrong}".replace("\n", " "))
@@ -248,4 +261,4 @@ def _nodes(array: pa.Array) -> list[pa.Array]:
 
 
 if __name__ == "__main__":
-    walk(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    walk(tuple(sys.argv[1].split(",")), *map(int, sys.argv[2:]))
