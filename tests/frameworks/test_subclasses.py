@@ -20,7 +20,10 @@ from numpack.io import from_dlpack, to_dlpack
 TARGETS = ("torch", "arrow", "polars", "pandas", "jax", "tensorflow", "onnxruntime", "xarray")
 MASKED = ("arrow", "polars", "pandas", "duckdb")  # those that have masks
 
-pytestmark = pytest.mark.filterwarnings("ignore::numpack.CopyWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::numpack.CopyWarning"),
+    pytest.mark.usefixtures("fast_collection"),
+]
 
 ROUTES = {
     **{target: lambda a, target=target: share(a, target) for target in (*TARGETS, "duckdb")},
