@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import weakref
 
 import numpy as np
 import pytest
+from support.pointers import rows_behind_pointers
 from support.subclasses import Hooked, Masked, Owned, Unreadable, of_class, owned
 
 import numpack
@@ -175,34 +175,8 @@ def test_copy_keeps_the_dtype():
             assert not np.shares_memory(own, array)
 
 
-class _Buffer(ctypes.Structure):
-    """``Py_buffer`` of the Python C API."""
-
-    _fields_ = (
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("strides", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("suboffsets", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("internal", ctypes.c_void_p),
-    )
-
-
 def test_rows_behind_pointers_are_followed():
-    rows = [np.array([1, 2, 3], "i4"), np.array([4, 5, 6], "i4")]
-    pointers = (ctypes.c_void_p * 2)(*(row.ctypes.data for row in rows))
-    sizes = ctypes.c_ssize_t * 2
-    made = _Buffer(
-        ctypes.addressof(pointers), None, 24, 4, 1, 2, b"i",
-        sizes(2, 3), sizes(ctypes.sizeof(ctypes.c_void_p), 4), sizes(0, -1), None,
-    )  # fmt: skip
-    ctypes.pythonapi.PyMemoryView_FromBuffer.restype = ctypes.py_object
-    view = ctypes.pythonapi.PyMemoryView_FromBuffer(ctypes.byref(made))
+    view, _memory = rows_behind_pointers(b"i")
     assert view.suboffsets == (0, -1)
     assert explain(view, "numpy").nbytes == 24
     with pytest.warns(numpack.CopyWarning, match="through pointers"):

@@ -12,7 +12,7 @@ INSTALLED = (ml_dtypes, pyarrow, torch)
 
 @pytest.fixture(scope="module")
 def fast_collection():
-    """Leave the objects of the frameworks' modules out of collections, which take seconds else."""
+    """Freeze what the frameworks' modules hold, so that a collection takes no second."""
     import jax
     import polars
     import tensorflow

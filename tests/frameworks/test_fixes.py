@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import datetime as dt
+import functools
 import io
 import multiprocessing
 import re
@@ -32,6 +34,7 @@ import scipy.sparse
 import tensorflow as tf
 import torch
 import xarray as xr
+from support.pointers import rows_behind_pointers
 
 import numpack
 from numpack import NumpackError, explain, share
@@ -136,6 +139,7 @@ MASKED = np.ma.array([1.0, 2.0], mask=[False, True])
 NUMBERS = pl.Series([1, None])
 LISTS = [[1.0, 2.0], [3.0, 4.0]]
 GENERIC = np.array([1, 2], "m8")
+POINTERS = rows_behind_pointers(b"<i")
 
 FIXES = {
     # What is no array
@@ -309,6 +313,12 @@ FIXES = {
     "surrogates": Fix(
         lambda: np.array(["\ud800"]), "pandas", "array.astype(object)", ["\ud800"]
     ),
+    "surrogates to Arrow": Fix(
+        lambda: np.array(["\ud800"]),
+        "arrow",
+        "np.array([ascii(x) for x in array.ravel().tolist()])",
+        ["'\\ud800'"],
+    ),
     "complex to ONNX": Fix(
         lambda: np.array([1 + 2j]), "onnxruntime", "np.stack([x.real, x.imag], -1)"
     ),
@@ -408,7 +418,29 @@ FIXES = {
         "arrow",
         "pyarrow.Table.from_pandas(frame)",
     ),
+    # Arrow to DuckDB
+    "zone": Fix(
+        lambda: pa.array([0], pa.timestamp("s", "Asia/Tokyo")),
+        "duckdb",
+        "column.cast(pa.timestamp('s', 'UTC'))",
+    ),
+    "lists of no width": Fix(
+        lambda: pa.array([[], []], pa.list_(pa.int8(), 0)), "duckdb", "np.arange(len(column))"
+    ),
+    "float16 of Arrow": Fix(
+        lambda: pa.array([1.5], pa.float16()), "duckdb", "column.cast(pa.float32())", [1.5]
+    ),
+    "durations of Arrow": Fix(
+        lambda: pa.array([5], pa.duration("s")), "duckdb", "column.cast(pa.int64())", [5]
+    ),
+    "date64": Fix(
+        lambda: pa.array([86400000], pa.date64()),
+        "duckdb",
+        "column.cast(pa.timestamp('ms'))",
+        [dt.datetime(1970, 1, 2)],
+    ),
     # Others
+    "pointers": Fix(lambda: POINTERS[0], "numpy", "x.tobytes()", [*POINTERS[0].tobytes()]),
     "computed relation": Fix(
         lambda: relation("select 1 as a"), "numpy", "relation.to_arrow_table()['a']", [1]
     ),
@@ -440,6 +472,12 @@ FIXES = {
         "tensor.dequantize()",
         [1, 1],
     ),
+    "complex32": Fix(
+        lambda: torch.ones(2, dtype=torch.float16).view(torch.complex32),
+        "numpy",
+        "tensor.to(torch.complex64)",
+        [1 + 1j],
+    ),
     "conjugate": Fix(
         lambda: torch.tensor([1 + 2j]).conj(),
         "numpy",
@@ -458,8 +496,10 @@ FIXES = {
 }
 
 
-def told(fix: Fix) -> str:
+@functools.cache
+def told(kind: str) -> str:
     """Return what is said to do, by `explain` or by the error."""
+    fix = FIXES[kind]
     x = quietly(fix.make)
     try:
         route = explain(x, fix.target, **fix.options)
@@ -483,11 +523,11 @@ def quietly(make: Any) -> Any:
 @pytest.mark.parametrize("kind", FIXES)
 def test_the_fix_works(kind):
     fix = FIXES[kind]
-    text = told(fix)
+    text = told(kind)
     assert any(name in text for name in names(fix)), text
     x = quietly(fix.make)
     local = dict.fromkeys(
-        ["x", "array", "tensor", "series", "frame", "lazy", "relation", "index"], x
+        ["x", "array", "column", "tensor", "series", "frame", "lazy", "relation", "index"], x
     )
     value = quietly(lambda: eval(fix.code, NAMES | local))
     if fix.target == "scipy" or "tf.constant(" in fix.code:  # which is what was wanted
@@ -502,6 +542,8 @@ def test_the_fix_works(kind):
 
 
 def as_list(result: Any) -> Any:
+    if isinstance(result, duckdb.DuckDBPyRelation):
+        return [row[0] for row in result.fetchall()]
     if isinstance(result, tf.Tensor):
         return result.numpy().tolist()
     if isinstance(result, numpack.io.DLPackBuffer):
@@ -576,7 +618,7 @@ def template(node: ast.AST) -> str | None:
 
 
 def test_every_fix_that_names_code_is_executed():
-    said = [told(fix) for fix in FIXES.values()]
+    said = [told(kind) for kind in FIXES]
     missing = {}
     for text, place in texts().items():
         pattern = ".+".join(map(re.escape, text.split("{}")))

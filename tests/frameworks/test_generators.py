@@ -1,6 +1,6 @@
 """What the frameworks' own test generators make, to every target: values and `explain`.
 
-``NUMPACK_EXAMPLES`` sets how many examples each generator gets, 20 by default.
+``NUMPACK_EXAMPLES`` sets how many examples each generator gets, 12 by default.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from support.walk import TARGETS, Instant, check
 from support.walk import of_arrow as arrow_values
 from support.walk import of_numpy as numpy_values
 
-EXAMPLES = int(os.environ.get("NUMPACK_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("NUMPACK_EXAMPLES", "12"))
 walk = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=EXAMPLES == 20,
+    derandomize=EXAMPLES == 12,
     suppress_health_check=list(HealthCheck),
 )
 targets = st.sampled_from(TARGETS)

@@ -231,7 +231,7 @@ def _converted(
     except _CONVERSION_ERRORS as error:
         fix = "choose another type=, or convert with astype(...) first"
         if wanted is None:
-            fix = "make strings of them: np.array([ascii(x) for x in array.flat])"
+            fix = "make strings of them: np.array([ascii(x) for x in array.ravel().tolist()])"
         why = f"Arrow cannot hold these values ({error})"
         refuse("to Arrow", describe(array), why, fix)
 
