@@ -32,7 +32,7 @@ def guarded(direction: str) -> Callable[[F], F]:
                 return function(*arguments, **options)
             except OWN:
                 raise
-            except BaseException as error:  # noqa: BLE001 -- Rust's panics are no `Exception`
+            except BaseException as error:
                 if _of_the_call(error):
                     raise
                 translate(error, direction, next(iter((*arguments, *options.values())), None))
