@@ -32,12 +32,20 @@ def guarded(direction: str) -> Callable[[F], F]:
                 return function(*arguments, **options)
             except OWN:
                 raise
-            except BaseException as error:  # noqa: BLE001 -- Rust's panics are no `Exception`
+            except BaseException as error:
+                if _of_the_call(error):
+                    raise
                 translate(error, direction, next(iter((*arguments, *options.values())), None))
 
         return guard  # type: ignore[return-value]
 
     return decorate
+
+
+def _of_the_call(error: BaseException) -> bool:
+    """Return whether the arguments do not fit the function, which has not run at all."""
+    frames = error.__traceback__
+    return isinstance(error, TypeError) and frames is not None and frames.tb_next is None
 
 
 def translate(error: BaseException, direction: str, given: object) -> NoReturn:

@@ -32,7 +32,7 @@ from numpack import (
 from numpack._memory import aligned_copy, aligned_empty
 
 WIDE = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
-NAMES_ALONE = ["float6_e2m3fn", "float6_e3m2fn"]
+NAMES_ALONE = ["float6_e2m3fn", "float6_e3m2fn", "int1", "uint1"]
 PACKED = ["float4_e2m1fn", "int4", "uint4", "int2", "uint2"]
 KNOWN = [name for name in [*NATIVE, *LOWPREC] if name not in WIDE and name not in NAMES_ALONE]
 

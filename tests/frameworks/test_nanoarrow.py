@@ -116,6 +116,18 @@ def test_a_stream_is_read_once_and_not_looked_into():
         share(nanoarrow.ArrayStream(pa.array([1, None])), "arrow", layout="flat")
 
 
+@pytest.mark.parametrize("target", ["numpy", "arrow", "pandas", "polars", "arro3", "torch"])
+def test_a_stream_is_read_once_on_the_way_over_numpy(target):
+    options = {"arrow": {"layout": "flat"}, "torch": {}}.get(target, {"nulls": "mask"})
+    for _ in range(2):
+        stream = nanoarrow.ArrayStream(pa.array([1.5, None]))
+        values = share(stream, target, copy=True, **options)
+        assert share(values, "numpy", copy=True)[0] == 1.5
+    table = nanoarrow.ArrayStream(pa.table({"a": [1.5], "b": [2.5]}))
+    values = share(table, target, column="b", copy=True)
+    assert share(values, "numpy", copy=True)[0] == 2.5
+
+
 VIEWS = [
     pa.array(["x", "a string of more than twelve bytes"], pa.string_view()),
     pa.array([b"x"], pa.binary_view()),

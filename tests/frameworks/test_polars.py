@@ -277,7 +277,9 @@ def test_arrow_columns_cross_past_numpy(name):
     assert not buffers(own) & buffers(column)
     for each in (series, own):
         back = share(each, "arrow", copy=False)
-        assert back.cast(column.type).to_pylist() == column.to_pylist()
+        if not pa.types.is_list_view(column.type):  # to which pyarrow casts no list
+            back = back.cast(column.type)
+        assert back.to_pylist() == column.to_pylist()
 
 
 def buffers(column: pa.Array | pa.ChunkedArray | pl.Series) -> set[int]:

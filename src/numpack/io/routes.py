@@ -89,8 +89,8 @@ def _share(x: Any, target: str, copy: bool | None, options: dict[str, Any]) -> A
     sink = by_name(target)
     x, source = _source(x)
     leaving, arriving = _split(x, options, source, sink)
-    x = _selected(x, source, leaving)
-    straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
+    x = _selected(_read(x, source), source, leaving)
+    straight = None if leaving else _straight(x, source, sink, arriving)
     if straight is not None:
         return carry_out(straight, copy)
     _refuse_lost_zone(x, source, sink, arriving)
@@ -180,7 +180,7 @@ def _steps(
     arriving: dict[str, Any],
 ) -> Iterator[Step]:
     x = _selected(x, source, leaving)
-    straight, x = (None, x) if leaving else _straight(x, source, sink, arriving)
+    straight = None if leaving else _straight(x, source, sink, arriving)
     if straight is not None:
         yield Step.of(straight)
         return
@@ -231,13 +231,18 @@ def _refuse_lost_zone(
     refuse(f"to {sink.module().LABEL}", given, why, fix)
 
 
+def _read(x: Any, source: Framework) -> Any:
+    """Read a stream, which can be read but once; anything else is returned as it is."""
+    if not _is_single_use(x):
+        return x
+    departures = getattr(source.module(), "DEPARTURES", {})
+    return departures["arrow"](x) if "arrow" in departures else x
+
+
 def _straight(
     x: object, source: Framework, sink: Framework, arriving: dict[str, Any]
-) -> tuple[Plan[Any] | None, Any]:
-    """Plan a way past the hub; ``None`` if both sides do not know one for this object.
-
-    With it comes what to take to the hub then: of a stream what was read of it.
-    """
+) -> Plan[Any] | None:
+    """Plan a way past the hub; ``None`` if both sides do not know one for this object."""
     departures = getattr(source.module(), "DEPARTURES", {})
     arrivals = getattr(sink.module(), "ARRIVALS", {})
     for bridge in departures.keys() & arrivals.keys():
@@ -250,12 +255,10 @@ def _straight(
             first.result() if first else crossing, **arriving
         )
         if plan is not None and first is not None:
-            return _computed(first, plan, functools.partial(arrivals[bridge], **arriving)), x
+            return _computed(first, plan, functools.partial(arrivals[bridge], **arriving))
         if plan is not None:
-            return plan, x
-        if _is_single_use(x):
-            x = crossing
-    return None, x
+            return plan
+    return None
 
 
 def _computed(first: Plan[Any], then: Plan[Any], arrive: Callable[[Any], Any]) -> Plan[Any]:
@@ -338,8 +341,9 @@ def _refuse_single_use(x: object) -> None:
 
 
 def _is_single_use(x: object) -> bool:
-    again = hasattr(x, "__len__") or hasattr(x, "__arrow_c_array__")
-    return hasattr(x, "__arrow_c_stream__") and not again
+    if not hasattr(x, "__arrow_c_stream__"):
+        return False
+    return not hasattr(x, "__len__") and not hasattr(x, "__arrow_c_array__")
 
 
 def _source(x: Any) -> tuple[Any, Framework]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._doors import give, take
 from .._export import Exporter
+from .._foreign import guarded
 from .._memory import aligned_copy, hides_values
 from .._policy import carry_out, describe, refuse
 from .._quick import quick_class
@@ -28,6 +29,22 @@ if TYPE_CHECKING:
     import torch
 
     from .._memory import Array
+
+
+def _taken(x: Any, framework: str, copy: bool | None, **options: Any) -> Array:
+    """Convert an array of a framework to NumPy."""
+    array: Array = carry_out(by_name(framework).module().to_numpy(x, **options), copy)
+    return array
+
+
+def _given(array: Array, framework: str, copy: bool | None, **options: Any) -> Any:
+    """Convert an array of NumPy to a framework."""
+    return carry_out(by_name(framework).module().from_numpy(array, **options), copy)
+
+
+_from_torch, _from_arrow = guarded("from torch")(_taken), guarded("from Arrow")(_taken)
+_to_torch, _to_arrow = guarded("to torch")(_given), guarded("to Arrow")(_given)
+_from_producer = guarded("from DLPack")(receive)
 
 
 class ZeroCopyArray(Exporter):
@@ -80,7 +97,7 @@ class ZeroCopyArray(Exporter):
         """Wrap the memory of a CPU tensor; see `torch_to_numpy_zero_copy`."""
         array = take(tensor, "torch") if copy is None else None
         if array is None:
-            array = carry_out(by_name("torch").module().to_numpy(tensor), copy)
+            array = _from_torch(tensor, "torch", copy)
         return cls._of(array, order, copy)
 
     @classmethod
@@ -90,7 +107,7 @@ class ZeroCopyArray(Exporter):
         """Wrap the memory of an Arrow array; see `arrow_to_numpy_zero_copy`."""
         values = take(array, "arrow") if copy is None and nulls == "convert" else None
         if values is None:
-            values = carry_out(by_name("arrow").module().to_numpy(array, nulls=nulls), copy)
+            values = _from_arrow(array, "arrow", copy, nulls=nulls)
         return cls._of(values, order, copy)
 
     @classmethod
@@ -100,7 +117,7 @@ class ZeroCopyArray(Exporter):
         """Wrap the memory of a capsule or of an object with ``__dlpack__``."""
         array = take(obj) if copy is None and device is None else None
         if array is None:
-            array = receive(obj, device=device, copy=copy)
+            array = _from_producer(obj, device=device, copy=copy)
         return cls._of(array, order, copy)
 
     @classmethod
@@ -152,8 +169,7 @@ class ZeroCopyArray(Exporter):
         tensor = give(self.array, "torch") if device is None and copy is None else None
         if tensor is not None:
             return tensor
-        plan = by_name("torch").module().from_numpy(self.array, device=device)
-        return carry_out(plan, copy)
+        return _to_torch(self.array, "torch", copy, device=device)
 
     def to_arrow(
         self,
@@ -167,8 +183,7 @@ class ZeroCopyArray(Exporter):
         array = give(self.array, "arrow") if plainly else None
         if array is not None:
             return array
-        plan = by_name("arrow").module().from_numpy(self.array, layout=layout, type=type)
-        return carry_out(plan, copy)
+        return _to_arrow(self.array, "arrow", copy, layout=layout, type=type)
 
     def to(self, framework: str, *, copy: bool | None = None, **options: Any) -> Any:
         """Give an array of any framework that `frameworks` lists; see `share`."""
