@@ -20,12 +20,20 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport ftruncate
 
-from numpack.store._sums cimport BLOCK_BYTES, Transfer, crc32_of, transfer_of, write_rest
+from numpack.store._sums cimport (
+    BLOCK_BYTES,
+    Transfer,
+    copy_and_sum,
+    crc32_of,
+    transfer_of,
+    write_rest,
+)
 
 from .schema import DTYPES
 
 cdef extern from "_bounce.h" nogil:
-    ctypedef void (*numpack_sum)(void *, const unsigned char *, size_t) noexcept nogil
+    ctypedef void (*numpack_sum)(
+        void *, unsigned char *, const unsigned char *, size_t) noexcept nogil
 
     ctypedef struct numpack_bounce:
         const unsigned char *source
@@ -259,8 +267,10 @@ cdef int write_summed(Growth *growth, Py_buffer *data) noexcept nogil:
     return error
 
 
-cdef void sum_piece(void *crc, const unsigned char *piece, size_t size) noexcept nogil:
-    (<uint32_t *>crc)[0] = crc32_of((<uint32_t *>crc)[0], piece, size)
+cdef void sum_piece(
+    void *crc, unsigned char *copy, const unsigned char *piece, size_t size
+) noexcept nogil:
+    (<uint32_t *>crc)[0] = copy_and_sum((<uint32_t *>crc)[0], copy, piece, size)
 
 
 cdef void add(Line *line, bytes text) noexcept:

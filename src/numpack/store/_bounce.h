@@ -16,8 +16,9 @@ enum {
     NUMPACK_PIECES = 4,      /* of a buffer */
 };
 
-/* Sum a piece; called on one thread at a time, in the order of the pieces. */
-typedef void (*numpack_sum)(void *context, const unsigned char *piece, size_t size);
+/* Copy a piece and sum the copy; called on one thread at a time, in the order of the pieces. */
+typedef void (*numpack_sum)(
+    void *context, unsigned char *copy, const unsigned char *piece, size_t size);
 
 typedef struct {
     const unsigned char *source;
@@ -68,8 +69,7 @@ numpack_copy_piece(numpack_bounce *self, size_t piece)
     size_t place = self->apart ? piece % NUMPACK_PIECES : 0;
     unsigned char *copy = self->buffer + place * NUMPACK_PIECE;
     size_t size = numpack_piece_size(self, piece);
-    memcpy(copy, self->source + piece * NUMPACK_PIECE, size);
-    self->sum(self->context, copy, size);
+    self->sum(self->context, copy, self->source + piece * NUMPACK_PIECE, size);
     return copy;
 }
 

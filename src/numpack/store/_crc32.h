@@ -96,7 +96,18 @@ numpack_crc32_portable(uint32_t crc, const unsigned char *data, size_t size)
     return crc;
 }
 
+/* Copy bytes and sum the copy: others may change the bytes meanwhile. */
+static inline uint32_t
+numpack_copy_crc32_portable(
+    uint32_t crc, unsigned char *copy, const unsigned char *data, size_t size)
+{
+    memcpy(copy, data, size);
+    return numpack_crc32_portable(crc, copy, size);
+}
+
 #ifdef NUMPACK_FOLDS
+
+#define NUMPACK_INLINE static inline __attribute__((always_inline))
 
 /* To move 16 bytes on by a distance in bits is to multiply their halves by powers of x. The
  * product of two reflected polynomials comes out multiplied by x, hence the one power less. */
@@ -138,28 +149,69 @@ numpack_finish_128(__m128i sum, const unsigned char *data, size_t size)
     return numpack_crc32_portable(numpack_crc32_portable(0, last, 16), data, size);
 }
 
+/* Load 16 bytes, and store the very same ones elsewhere unless that is NULL: others may change
+ * the data meanwhile, so that the compiler must not load them twice. */
+NUMPACK_WITH_128 static inline __m128i
+numpack_take_128(const unsigned char *data, unsigned char *copy, size_t at)
+{
+    __m128i taken = _mm_loadu_si128((const __m128i *)(data + at));
+    if (copy != NULL) {
+        __asm__ volatile("" : "+x"(taken));
+        _mm_storeu_si128((__m128i *)(copy + at), taken);
+    }
+    return taken;
+}
+
+/* Sum what is left, of the copy if there is one. */
+NUMPACK_WITH_128 static inline uint32_t
+numpack_finish_copy_128(
+    __m128i sum, const unsigned char *data, unsigned char *copy, size_t at, size_t size)
+{
+    if (copy != NULL) {
+        memcpy(copy + at, data + at, size - at);
+        data = copy;
+    }
+    return numpack_finish_128(sum, data + at, size - at);
+}
+
+NUMPACK_WITH_128 NUMPACK_INLINE uint32_t
+numpack_sum_128(uint32_t crc, const unsigned char *data, unsigned char *copy, size_t size)
+{
+    __m128i fold = _mm_loadu_si128((const __m128i *)&numpack_by_64);
+    __m128i a = numpack_take_128(data, copy, 0), b = numpack_take_128(data, copy, 16);
+    __m128i c = numpack_take_128(data, copy, 32), d = numpack_take_128(data, copy, 48);
+    size_t at = 64;
+    a = _mm_xor_si128(a, _mm_cvtsi32_si128((int)crc));
+    for (; size - at >= 64; at += 64) {
+        a = numpack_fold_128(a, fold, numpack_take_128(data, copy, at));
+        b = numpack_fold_128(b, fold, numpack_take_128(data, copy, at + 16));
+        c = numpack_fold_128(c, fold, numpack_take_128(data, copy, at + 32));
+        d = numpack_fold_128(d, fold, numpack_take_128(data, copy, at + 48));
+    }
+    fold = _mm_loadu_si128((const __m128i *)&numpack_by_16);
+    b = numpack_fold_128(a, fold, b);
+    c = numpack_fold_128(b, fold, c);
+    d = numpack_fold_128(c, fold, d);
+    return numpack_finish_copy_128(d, data, copy, at, size);
+}
+
 NUMPACK_WITH_128 static uint32_t
 numpack_crc32_128(uint32_t crc, const unsigned char *data, size_t size)
 {
     if (size < 64) {
         return numpack_crc32_portable(crc, data, size);
     }
-    const __m128i *next = (const __m128i *)data;
-    __m128i fold = _mm_loadu_si128((const __m128i *)&numpack_by_64);
-    __m128i a = _mm_xor_si128(_mm_loadu_si128(next), _mm_cvtsi32_si128((int)crc));
-    __m128i b = _mm_loadu_si128(next + 1), c = _mm_loadu_si128(next + 2);
-    __m128i d = _mm_loadu_si128(next + 3);
-    for (size -= 64, next += 4; size >= 64; size -= 64, next += 4) {
-        a = numpack_fold_128(a, fold, _mm_loadu_si128(next));
-        b = numpack_fold_128(b, fold, _mm_loadu_si128(next + 1));
-        c = numpack_fold_128(c, fold, _mm_loadu_si128(next + 2));
-        d = numpack_fold_128(d, fold, _mm_loadu_si128(next + 3));
+    return numpack_sum_128(crc, data, NULL, size);
+}
+
+NUMPACK_WITH_128 static uint32_t
+numpack_copy_crc32_128(
+    uint32_t crc, unsigned char *copy, const unsigned char *data, size_t size)
+{
+    if (size < 64) {
+        return numpack_copy_crc32_portable(crc, copy, data, size);
     }
-    fold = _mm_loadu_si128((const __m128i *)&numpack_by_16);
-    b = numpack_fold_128(a, fold, b);
-    c = numpack_fold_128(b, fold, c);
-    d = numpack_fold_128(c, fold, d);
-    return numpack_finish_128(d, (const unsigned char *)next, size);
+    return numpack_sum_128(crc, data, copy, size);
 }
 
 NUMPACK_WITH_512 static inline __m512i
@@ -176,23 +228,30 @@ numpack_each_lane(numpack_fold fold)
     return _mm512_broadcast_i32x4(_mm_set_epi64x((long long)fold.second, (long long)fold.first));
 }
 
-NUMPACK_WITH_512 static uint32_t
-numpack_crc32_512(uint32_t crc, const unsigned char *data, size_t size)
+NUMPACK_WITH_512 static inline __m512i
+numpack_take_512(const unsigned char *data, unsigned char *copy, size_t at)
 {
-    if (size < 256) {
-        return numpack_crc32_128(crc, data, size);
+    __m512i taken = _mm512_loadu_si512(data + at);
+    if (copy != NULL) {
+        __asm__ volatile("" : "+v"(taken));
+        _mm512_storeu_si512(copy + at, taken);
     }
-    const unsigned char *next = data + 256;
+    return taken;
+}
+
+NUMPACK_WITH_512 NUMPACK_INLINE uint32_t
+numpack_sum_512(uint32_t crc, const unsigned char *data, unsigned char *copy, size_t size)
+{
     __m512i fold = numpack_each_lane(numpack_by_256);
-    __m512i start = _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc));
-    __m512i a = _mm512_xor_si512(_mm512_loadu_si512(data), start);
-    __m512i b = _mm512_loadu_si512(data + 64), c = _mm512_loadu_si512(data + 128);
-    __m512i d = _mm512_loadu_si512(data + 192);
-    for (size -= 256; size >= 256; size -= 256, next += 256) {
-        a = numpack_fold_512(a, fold, _mm512_loadu_si512(next));
-        b = numpack_fold_512(b, fold, _mm512_loadu_si512(next + 64));
-        c = numpack_fold_512(c, fold, _mm512_loadu_si512(next + 128));
-        d = numpack_fold_512(d, fold, _mm512_loadu_si512(next + 192));
+    __m512i a = numpack_take_512(data, copy, 0), b = numpack_take_512(data, copy, 64);
+    __m512i c = numpack_take_512(data, copy, 128), d = numpack_take_512(data, copy, 192);
+    size_t at = 256;
+    a = _mm512_xor_si512(a, _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
+    for (; size - at >= 256; at += 256) {
+        a = numpack_fold_512(a, fold, numpack_take_512(data, copy, at));
+        b = numpack_fold_512(b, fold, numpack_take_512(data, copy, at + 64));
+        c = numpack_fold_512(c, fold, numpack_take_512(data, copy, at + 128));
+        d = numpack_fold_512(d, fold, numpack_take_512(data, copy, at + 192));
     }
     fold = numpack_each_lane(numpack_by_64);
     b = numpack_fold_512(a, fold, b);
@@ -206,11 +265,32 @@ numpack_crc32_512(uint32_t crc, const unsigned char *data, size_t size)
         __m128i lane = _mm_loadu_si128((const __m128i *)(lanes + i));
         sum = numpack_fold_128(sum, _mm512_castsi512_si128(fold), lane);
     }
-    return numpack_finish_128(sum, next, size);
+    return numpack_finish_copy_128(sum, data, copy, at, size);
+}
+
+NUMPACK_WITH_512 static uint32_t
+numpack_crc32_512(uint32_t crc, const unsigned char *data, size_t size)
+{
+    if (size < 256) {
+        return numpack_crc32_128(crc, data, size);
+    }
+    return numpack_sum_512(crc, data, NULL, size);
+}
+
+NUMPACK_WITH_512 static uint32_t
+numpack_copy_crc32_512(
+    uint32_t crc, unsigned char *copy, const unsigned char *data, size_t size)
+{
+    if (size < 256) {
+        return numpack_copy_crc32_128(crc, copy, data, size);
+    }
+    return numpack_sum_512(crc, data, copy, size);
 }
 
 static uint32_t (*numpack_crc32)(uint32_t, const unsigned char *, size_t)
     = numpack_crc32_portable;
+static uint32_t (*numpack_copy_crc32)(uint32_t, unsigned char *, const unsigned char *, size_t)
+    = numpack_copy_crc32_portable;
 
 static void
 numpack_choose_crc32(void)
@@ -222,8 +302,10 @@ numpack_choose_crc32(void)
         return;
     }
     numpack_crc32 = numpack_crc32_128;
+    numpack_copy_crc32 = numpack_copy_crc32_128;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq")) {
         numpack_crc32 = numpack_crc32_512;
+        numpack_copy_crc32 = numpack_copy_crc32_512;
     }
 }
 
@@ -242,11 +324,19 @@ numpack_crc32(uint32_t crc, const unsigned char *data, size_t size)
     return crc;
 }
 
+static inline uint32_t
+numpack_copy_crc32(uint32_t crc, unsigned char *copy, const unsigned char *data, size_t size)
+{
+    memcpy(copy, data, size);
+    return numpack_crc32(crc, copy, size);
+}
+
 static void numpack_choose_crc32(void) {}
 
 #else
 
 #define numpack_crc32 numpack_crc32_portable
+#define numpack_copy_crc32 numpack_copy_crc32_portable
 
 static void numpack_choose_crc32(void) {}
 

@@ -11,6 +11,9 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY
 from posix.unistd cimport close, pread
 
+cdef extern from "<unistd.h>" nogil:
+    int unlinkat(int folder, const char *name, int flags)
+
 cdef extern from "<fcntl.h>" nogil:
     int openat(int folder, const char *name, int flags, ...)
     int O_DIRECTORY, O_NOFOLLOW, AT_FDCWD
@@ -191,6 +194,23 @@ cdef class Opened:
         if descriptor >= 0:
             self.descriptor = -1
             close(descriptor)
+
+
+def unlink_regular(int folder, str name) -> None:
+    """Remove a regular file of a folder; what is none is left alone.
+
+    `FileNotFoundError` is raised if there is nothing of that name.
+    """
+    cdef bytes path = name.encode()
+    cdef const char *where = path
+    cdef numpack_status status
+    cdef int failed
+    with nogil:  # to give back the room of a large file takes a while
+        failed = numpack_look(folder, where, &status)
+        if not failed and status.is_regular:
+            failed = unlinkat(folder, where, 0)
+    if failed:
+        raise OSError(errno, os.strerror(errno), name)
 
 
 def size_of(int descriptor) -> int:

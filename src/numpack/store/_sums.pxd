@@ -25,4 +25,7 @@ cdef Transfer transfer_of(
 ) noexcept nogil
 cdef void write_rest(Transfer *self) noexcept nogil
 cdef int finish_write(Transfer *self) except -1
+cdef uint32_t copy_and_sum(
+    uint32_t crc, unsigned char *copy, const unsigned char *data, size_t size
+) noexcept nogil
 cdef uint32_t crc32_of(uint32_t crc, const unsigned char *data, size_t size) noexcept nogil

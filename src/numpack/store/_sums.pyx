@@ -25,6 +25,8 @@ from posix.unistd cimport pread, pwrite
 cdef extern from "_crc32.h":
     void numpack_begin_crc32()
     uint32_t numpack_crc32(uint32_t, const unsigned char *, size_t) noexcept nogil
+    uint32_t numpack_copy_crc32(
+        uint32_t, unsigned char *, const unsigned char *, size_t) noexcept nogil
     uint32_t numpack_crc32_portable(uint32_t, const unsigned char *, size_t) noexcept nogil
     void numpack_store(unsigned char *, uint32_t) noexcept nogil
 
@@ -36,7 +38,8 @@ cdef extern from "_parallel.h":
 
 
 cdef extern from "_bounce.h" nogil:
-    ctypedef void (*numpack_sum)(void *, const unsigned char *, size_t) noexcept nogil
+    ctypedef void (*numpack_sum)(
+        void *, unsigned char *, const unsigned char *, size_t) noexcept nogil
 
     ctypedef struct numpack_bounce:
         const unsigned char *source
@@ -103,6 +106,13 @@ cdef struct Sums:  # under way
 
 cdef uint32_t crc32_of(uint32_t crc, const unsigned char *data, size_t size) noexcept nogil:
     return ~numpack_crc32(~crc, data, size)
+
+
+cdef uint32_t copy_and_sum(
+    uint32_t crc, unsigned char *copy, const unsigned char *data, size_t size
+) noexcept nogil:
+    """Copy data and sum the copy."""
+    return ~numpack_copy_crc32(~crc, copy, data, size)
 
 
 cdef void _sum(Sums *sums) noexcept nogil:
@@ -235,10 +245,22 @@ cdef bint _is_interrupted(Transfer *self) except -1:
     return True
 
 
-cdef void _sum_piece(void *context, const unsigned char *piece, size_t size) noexcept nogil:
+cdef void _sum_piece(
+    void *context, unsigned char *copy, const unsigned char *piece, size_t size
+) noexcept nogil:
     cdef Sums *sums = <Sums *>context
-    sums.data, sums.size = piece, size
-    _sum(sums)
+    cdef size_t part
+    while size:
+        part = min(size, sums.room)
+        sums.crc = copy_and_sum(sums.crc, copy, piece, part)
+        copy += part
+        piece += part
+        size -= part
+        sums.room -= part
+        if not sums.room:
+            numpack_store(sums.blocks, sums.crc)
+            sums.blocks += 4
+            sums.room, sums.crc = BLOCK_BYTES, 0
 
 
 cdef void _write_pieces(Transfer *transfer, numpack_bounce *bounce) noexcept nogil:

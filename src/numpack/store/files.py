@@ -16,7 +16,7 @@ from ..errors import (
     StoreMemoryError,
     StorePermissionError,
 )
-from ._files import Directory, Opened, close_apart, open_at, size_of
+from ._files import Directory, Opened, close_apart, open_at, size_of, unlink_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,17 +116,15 @@ class Folder:
 
     def unlink(self, name: str) -> None:
         """Remove a regular file, if it is there; what is none is left alone."""
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                parent, name_there = self._place(name)
-                if stat.S_ISREG(_status(parent, name_there).st_mode):
-                    os.unlink(name_there, dir_fd=parent.descriptor)
-            except StoreError:
-                raise
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                raise failure(f"{self.path}/{name}", error, name) from error
+        try:
+            parent, name_there = self._place(name)
+            unlink_regular(parent.descriptor, name_there)
+        except FileNotFoundError:
+            pass
+        except StoreError:
+            raise
+        except OSError as error:
+            raise failure(f"{self.path}/{name}", error, name) from error
 
     def unlink_large(self, name: str) -> None:
         """Remove a large file; its room is given back a little later."""

@@ -86,14 +86,16 @@ class Selection:
         As `rows_of`.
     """
 
-    __slots__ = ("_is_checked", "_length", "_rows", "count")
+    __slots__ = ("_checked", "_length", "_rows", "count")
 
     def __init__(self, indexes: Any, count: int, *, private: bool = False) -> None:
         rows: range | Rows = _range(rows_of(indexes, count), count)
         is_mask = isinstance(rows, np.ndarray) and rows.dtype.kind == "b"
-        self._is_checked = private and isinstance(rows, np.ndarray) and not is_mask
+        self._checked: Numbers | None = None  # all numbers, if they have been checked
         if private and isinstance(rows, np.ndarray):
-            rows = rows.copy() if is_mask else _checked(rows.copy(), count)
+            rows = rows.copy()
+            if not is_mask:
+                rows = self._checked = _checked(rows, count)
         self._rows, self.count = rows, count
         self._length = int(np.count_nonzero(np.asarray(rows))) if is_mask else len(rows)
 
@@ -120,8 +122,8 @@ class Selection:
 
     def numbers(self) -> Numbers:
         """Return the numbers of all rows, from 0 to the number of rows less 1."""
-        if self._is_checked and isinstance(self._rows, np.ndarray):
-            return self._rows
+        if self._checked is not None:
+            return self._checked
         blocks = list(self.blocks(max(1, len(self._rows))))
         return blocks[0] if blocks else np.empty(0, np.int64)
 
@@ -133,13 +135,17 @@ class Selection:
         IndexRangeError
             A number is out of range.
         """
+        if self._checked is not None:
+            for start in range(0, len(self._checked), size):
+                yield self._checked[start : start + size]
+            return
         rows = self._rows
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             if isinstance(part, range):
                 yield np.arange(part.start, part.stop, part.step, dtype=np.int64)
             elif part.dtype.kind != "b":
-                yield part if self._is_checked else _checked(part, self.count)
+                yield _checked(part, self.count)
             elif len(found := np.flatnonzero(part)):
                 found += start
                 yield found

@@ -114,9 +114,7 @@ def write(
     return crc
 
 
-def _write_all_but_first(
-    descriptor: int, head: bytes, changes: Sequence[Replacement]
-) -> int:
+def _write_all_but_first(descriptor: int, head: bytes, changes: Sequence[Replacement]) -> int:
     """Write a record without its first byte, what is short in one call; give its CRC-32."""
     crc, short, offset = crc32(head), bytearray(head[1:]), 1
     for change in changes:

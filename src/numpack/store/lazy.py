@@ -301,7 +301,7 @@ class LazyArray(NDArrayOperatorsMixin):
 
     def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> Array:
         """Give the mapping itself as a read-only ndarray; a copy only if asked for."""
-        if dtype is copy is self._dropped is None:  # as nearly always
+        if dtype is None and copy is None and self._dropped is None:  # as nearly always
             view: Array = self._lent(self._stored)
             return view
         obstacle = self.obstacle()
