@@ -138,6 +138,16 @@ def test_write_summed_continues_a_file(opened, before, size):
     assert (first + second, rest) == expected(NOISE[: before + size])
 
 
+def test_what_is_copied_to_be_summed_is_what_is_written(opened):
+    file, end, tail = opened(), 0, 0
+    for size in (*range(1, 130), *range(200, 330), 511, 512, 513, 1000):
+        part = NOISE[size % 17 : size % 17 + size]  # of any alignment
+        _, tail = write_summed(file, part, end, tail)
+        end += size
+        assert content()[-size:] == part.tobytes()
+        assert tail == zlib.crc32(content())
+
+
 @given(st.lists(st.integers(0, BLOCK + BLOCK // 2), max_size=6))
 def test_write_summed_piece_by_piece(sizes):
     file = os.open("pieces.bin", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -124,8 +124,6 @@ class Folder:
         except StoreError:
             raise
         except OSError as error:
-            if error.errno is None:  # raised by a signal handler, say
-                raise
             raise failure(f"{self.path}/{name}", error, name) from error
 
     def unlink_large(self, name: str) -> None:
