@@ -29,6 +29,7 @@ from support.tables import (
     from_py_object,
     native,
     publish,
+    steady,
     table_of,
     to_py_object,
 )
@@ -615,6 +616,7 @@ def test_subclass_is_asked_by_the_protocol(opened):
         def __dlpack__(self, **keywords):
             return Tensor_kept(np.array([5.0])).capsule()
 
+    steady(Sub)
     for _ in range(2):
         assert from_dlpack(Sub(Tensor(np.arange(3.0)))).tolist() == [5]
     assert kind.calls == 0
@@ -623,7 +625,7 @@ def test_subclass_is_asked_by_the_protocol(opened):
 def test_type_that_only_inherits_a_table_is_asked_by_the_protocol():
     kind = framework()
     tensor = Tensor(np.arange(3.0))
-    sub = type("Sub", (kind,), {})
+    sub = steady(type("Sub", (kind,), {}))
     assert from_dlpack(connected(sub)(None, tensor)).tolist() == [0, 1, 2]
     assert sub.asked == 1
     assert kind.calls == 0
@@ -955,7 +957,6 @@ class Given:
 
     def __init__(self, name, behave):
         self.managed: list[int] = []
-        self.result = ["made"]
 
         def to_py(managed, out):
             from support.dlpack import Versioned
@@ -964,7 +965,9 @@ class Given:
             self.managed.append(tensor)
             return behave(self, tensor, out)
 
-        _doors.connect(name, (framework(to_py=to_py),))
+        kind = framework(to_py=to_py)
+        self.result = kind(None, Tensor(np.arange(1.0)))
+        _doors.connect(name, (kind,))
 
     def succeed(self, out):
         ctypes.PyDLL(None).Py_IncRef(ctypes.py_object(self.result))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
+from numpack.frameworks import dlpack
 from support.dlpack import DLTensor, Tensor, Versioned
 
 NAME = b"dlpack_exchange_api"
@@ -128,6 +129,12 @@ class Foreign:
         return (1, 0)
 
 
+def steady(kind: type) -> type:
+    """Let a type count as one that was seen to share, which is asked for memory once only."""
+    dlpack._steady.add(kind)
+    return kind
+
+
 def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
     """A type with a table, of Python functions or of addresses.
 
@@ -161,4 +168,5 @@ def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
     for field, value in fields.items():
         setattr(table, field, value)
     publish(Kind, table)
+    steady(Kind)
     return Kind

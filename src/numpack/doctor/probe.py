@@ -157,7 +157,8 @@ def import_failure(name: str) -> str:
     try:
         by_name(name).module()
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- broken ones raise anything
-        return f"cannot be imported: {type(error).__name__}: {error}"
+        cause = error.__cause__ or error  # what the framework itself has raised
+        return f"cannot be imported: {type(cause).__name__}: {cause}"
     return ""
 
 

@@ -219,7 +219,7 @@ def _plan(obj: Any, capsule: object) -> Plan[Array]:
 
 def _moves(obj: Any, capsule: object) -> bool:
     """Tell whether a producer exports other memory each time, without announcing a copy."""
-    if isinstance(obj, Exporter):  # which maps a file again for each consumer
+    if isinstance(obj, Exporter) or type(obj) in _steady:  # ours map a file for each consumer
         return False
     try:
         again = _request(obj, max_version=_exchange.MAX_VERSION)
