@@ -36,6 +36,17 @@ ROUTES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections():
+    """Leave the objects of all frameworks, which are many, out of each `gc.collect`."""
+    for route in ROUTES.values():
+        route(np.zeros((4, 16), "f4"))
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.parametrize("kind", [Owned, np.ndarray], ids=["subclass", "plain"])
 @pytest.mark.parametrize("route", ROUTES)
 def test_result_keeps_the_very_array_alive(route, kind):
