@@ -38,13 +38,14 @@ from numpack import (
 from numpack.io import from_dlpack
 
 ALL = [*NATIVE, *LOWPREC, *TIMES, *OTHERS]
+SUB_BYTE = ("int4", "uint4", "int2", "uint2", "int1", "uint1")  # of which torch has names
 SHARE, COPY, REFUSE = "share", "copy", "refuse"
 
 
 def expected_to_torch(name: str, layout: str) -> str:
-    if not isinstance(getattr(torch, name, None), torch.dtype) or name in ("int4", "int2"):
+    if not isinstance(getattr(torch, name, None), torch.dtype) or name == "object":
         return REFUSE
-    if name in ("uint4", "uint2", "object") or layout == "masked":
+    if name in SUB_BYTE or layout == "masked":
         return REFUSE
     if layout in ("swapped", "negative") or not aligned(name, layout):
         return COPY

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-_WITHOUT_ARRAYS = ("float6_e2m3fn", "float6_e3m2fn")  # of which JAX has names alone
+# Of which JAX has names alone.
+_WITHOUT_ARRAYS = ("float6_e2m3fn", "float6_e3m2fn", "int1", "uint1")
 
 
 def make(values: np.ndarray) -> jax.Array | None:

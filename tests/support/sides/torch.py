@@ -12,8 +12,8 @@ def make(values: np.ndarray) -> torch.Tensor | None:
     if not isinstance(dtype, torch.dtype) or values.dtype.itemsize * 8 != dtype.itemsize * 8:
         return None
     if hasattr(ml_dtypes, values.dtype.name):
-        if dtype in (torch.int4, torch.uint4, torch.int2, torch.uint2):
-            return None  # names without operations
+        if values.dtype.name.startswith(("int", "uint")):
+            return None  # those of less than a byte: names without operations
         return torch.tensor(values.view(f"u{dtype.itemsize}")).view(dtype)
     return torch.tensor(values)
 
