@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
 BARE_NUMPY ?= numpy
+BARE_OPTIONS ?=
 FUZZ_SECONDS ?= 3600
 FUZZ_JOBS ?= 2
 FUZZ_SEED ?= $(shell date +%s)
@@ -26,7 +27,7 @@ test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest
 
 bare: $(BARE)/.installed
-	$(BARE)/bin/python -m pytest tests/core
+	$(BARE)/bin/python -m pytest tests/core $(BARE_OPTIONS)
 
 # All that CI does in short: every call of every operation struck in every way, thousands of
 # kills, a million appends, 10,000 losses of power for each kind of change, and a disk that is full

@@ -9,6 +9,8 @@ import pytest
 from support.faults import FAIL, FULL, KILL_AFTER, KILL_BEFORE, KILL_HALF, KILLS, NAMES
 from support.operations import OPERATIONS
 
+pytestmark = pytest.mark.system
+
 KINDS = [KILL_BEFORE, KILL_HALF, FAIL, FULL]
 ALL_KINDS = [KILL_BEFORE, KILL_HALF, KILL_AFTER, FAIL, FULL]
 KILLING = {NAMES[kind] for kind in KILLS}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytestmark = pytest.mark.system
+
 RUN = """
 import os, sys, tempfile
 from fuzz.runner import Fuzzer

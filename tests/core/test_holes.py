@@ -14,6 +14,8 @@ from numpack import NumPack
 from numpack._pages import allocate, first_hole
 from numpack.store import data, open_files
 
+pytestmark = pytest.mark.system
+
 SHAPE = 3000, 64  # of zeros: 1.5 MB, more than a block
 ROWS = np.ones((3, 64))
 MANY = np.random.default_rng(1).permutation(SHAPE[0])[:500]

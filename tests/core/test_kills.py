@@ -16,6 +16,8 @@ from numpack import NumPack
 from numpack.errors import CorruptStoreError, StoreError
 from numpack.store import log
 
+pytestmark = pytest.mark.system
+
 
 def test_killed_at_any_moment_a_history_ends_before_or_after_a_change(
     start_module, thorough, done

@@ -11,6 +11,8 @@ import pytest
 from support import power_loss
 from support.power_kinds import KINDS
 
+pytestmark = pytest.mark.system
+
 SEED = 7
 
 
