@@ -11,6 +11,7 @@ import pytest
 from support.memory import address, is_private_copy_on_write
 
 from numpack import NumPack, share
+from numpack.io import from_dlpack
 
 SHAPES = [(8, 4), (64, 1024), (20, 20_000)]
 
@@ -113,7 +114,7 @@ def test_a_file_without_a_name_is_handed_out_and_copied_at_the_worst(store, othe
     assert np.array_equal(view, rows)
     assert not view.flags.writeable
     assert np.array_equal(lazy[1], rows[1])
-    assert np.array_equal(np.from_dlpack(lazy), rows)
+    assert np.array_equal(from_dlpack(lazy), rows)
     assert len(held) == others
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import pickle
 import random
@@ -202,7 +203,7 @@ class Driver:
 def _row(store: NumPack, name: str) -> np.ndarray:
     """A row that goes into an array."""
     lazy = store.load(name, lazy=True)
-    if not lazy.ndim or lazy.nbytes // max(1, len(lazy)) > _ROW_BYTES:
+    if not lazy.ndim or math.prod(lazy.shape[1:]) * lazy.itemsize > _ROW_BYTES:
         return np.zeros(1)
     return np.zeros((1, *lazy.shape[1:]), lazy.dtype)
 
