@@ -44,7 +44,7 @@ def with_journal(path: str, monkeypatch: pytest.MonkeyPatch) -> list:
     with monkeypatch.context() as patched, NumPack(path) as store:
         fresh = {"large": wide(1, 9), "x": -ROWS[:1]}
 
-        def die(self, entry, change):
+        def die(self, entry, change, **options):
             raise Died
 
         patched.setattr(session.Session, "put_in_place", die)
