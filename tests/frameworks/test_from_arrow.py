@@ -565,6 +565,25 @@ def test_explain_does_not_use_up_a_stream():
         assert len(share(reader, "numpy")) == 2
 
 
+def reader_of_two():
+    return pa.table({"a": [1.5, 2.5], "b": [3.5, 4.5]}).to_reader()
+
+
+@pytest.mark.parametrize(
+    "target", ["numpy", "torch", "arrow", "pandas", "polars", "nanoarrow", "arro3", "xarray"]
+)
+def test_a_column_of_a_stream(target):
+    column = share(reader_of_two(), target, column="b", copy=True)
+    assert share(column, "numpy").tolist() == [3.5, 4.5]
+
+
+@pytest.mark.parametrize("target", ["arrow", "pandas", "polars", "nanoarrow", "arro3"])
+def test_a_stream_is_a_table_where_there_are_tables(target):
+    table = share(reader_of_two(), target, copy=True)
+    assert share(table, "numpy", column="a").tolist() == [1.5, 2.5]
+    assert share(table, "numpy", column="b").tolist() == [3.5, 4.5]
+
+
 def test_more_dimensions_than_numpy_has():
     array = pa.array([1])
     for _ in range(70):

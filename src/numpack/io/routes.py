@@ -231,12 +231,25 @@ def _refuse_lost_zone(
     refuse(f"to {sink.module().LABEL}", given, why, fix)
 
 
+class _Read:
+    """The contents of a stream, which can be requested any number of times."""
+
+    def __init__(self, columns: Any) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
+        return self._columns.__arrow_c_stream__(requested_schema)
+
+
 def _read(x: Any, source: Framework) -> Any:
     """Read a stream, which can be read but once; anything else is returned as it is."""
     if not _is_single_use(x):
         return x
     departures = getattr(source.module(), "DEPARTURES", {})
-    return departures["arrow"](x) if "arrow" in departures else x
+    return _Read(departures["arrow"](x)) if "arrow" in departures else x
 
 
 def _straight(
