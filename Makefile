@@ -15,7 +15,7 @@ NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tabl
   gather.py dropped.py changes.py lazy.py) \
   $(addprefix tests/frameworks/test_,from_torch.py torch_table.py from_arrow.py to_arrow.py \
   roundtrips.py)
-IS_SANITIZED := import numpack._export as e; assert \"sanitized\" in e.__file__, e; \
+IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
 .PHONY: demo test bare crash fuzz check bench matrix sanitize leaks wheel format clean

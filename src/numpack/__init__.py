@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._policy import Route
+from ._core.policy import Route
 from .errors import (
     ConflictError,
     CopyWarning,

@@ -67,7 +67,7 @@ from pathlib import Path
 import numpy as np
 import numpack.store
 from numpack import NumPack
-from numpack.store import log
+from numpack.store.format import log
 
 operation, fold, name = sys.argv[1:]
 if fold == "True":
@@ -261,7 +261,7 @@ WRITER = """
 import sys
 import numpy as np
 from numpack import NumPack
-from numpack.store import log
+from numpack.store.format import log
 log._FOLD_BYTES = 2000
 me = int(sys.argv[1])
 with NumPack("s.npk") as store:
@@ -334,7 +334,7 @@ PAIRS = """
 import sys
 import numpy as np
 from numpack import NumPack
-from numpack.store import log
+from numpack.store.format import log
 log._FOLD_BYTES = 2000
 with NumPack("s.npk") as store:
     for number in range(1, 400):
@@ -456,7 +456,8 @@ FORK = """
 import os, signal, sys, threading, warnings
 import numpy as np
 from numpack import NumPack
-from numpack.store import data, log
+from numpack.store.format import data_files
+from numpack.store.format import log
 
 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
 ROWS = np.arange(6.0).reshape(3, 2)
@@ -523,7 +524,7 @@ def test_a_lock_ends_with_its_holder_though_a_forked_child_lives_on(start, run_p
     holder = start(
         FORK
         + """
-hold(data, "write")
+hold(data_files, "write")
 threading.Thread(target=lambda: store.save({"y": ROWS}), daemon=True).start()
 entered.wait()
 pid = os.fork()

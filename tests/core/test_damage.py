@@ -14,7 +14,8 @@ from support.operations import ROWS, WIDE, state_of, wide
 
 from numpack import NumPack
 from numpack.errors import NumpackError
-from numpack.store import log, session
+from numpack.store import session
+from numpack.store.format import log
 
 
 class Died(BaseException):

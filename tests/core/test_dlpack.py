@@ -19,15 +19,15 @@ from numpack import (
     UnsupportedError,
     WrongTypeError,
     ZeroCopyError,
-    _exchange,
     explain,
     share,
 )
+from numpack._dlpack import importing
 from numpack.io import from_dlpack, to_dlpack
 
 
 def described(buffer, **keywords):
-    return _exchange.describe(buffer.__dlpack__(**keywords))
+    return importing.describe(buffer.__dlpack__(**keywords))
 
 
 @pytest.mark.parametrize("max_version", [None, (0, 8), (1, 0), (1, 1), (2, 0)])
@@ -102,7 +102,7 @@ def test_copy_of_the_consumer_is_its_own_and_flagged():
     a = np.zeros(3)
     buffer = to_dlpack(a)
     capsule = buffer.__dlpack__(max_version=(1, 0), copy=True)
-    assert _exchange.describe(capsule).copied
+    assert importing.describe(capsule).copied
     b = from_dlpack(capsule, copy=True)
     b[0] = 7
     assert a[0] == 0
@@ -112,7 +112,7 @@ def test_copy_of_the_consumer_is_its_own_and_flagged():
 def test_copy_made_by_the_producer_is_not_silent():
     a = np.zeros(3)
     tensor = Tensor(a)
-    tensor.managed.flags = _exchange.IS_COPIED
+    tensor.managed.flags = importing.IS_COPIED
     with pytest.warns(CopyWarning, match="its producer made a copy"):
         from_dlpack(tensor.capsule())
     with pytest.raises(ZeroCopyError, match="its producer made a copy"):
@@ -121,7 +121,7 @@ def test_copy_made_by_the_producer_is_not_silent():
 
 def Tensor_copied(a):
     tensor = Tensor(a)
-    tensor.managed.flags = _exchange.IS_COPIED
+    tensor.managed.flags = importing.IS_COPIED
     return tensor
 
 
@@ -205,7 +205,7 @@ def test_old_producer_is_asked_again_without_what_it_does_not_know(keywords):
     tensor = Tensor(np.arange(3.0), versioned=bool(keywords))
     producer = Producer(tensor, keywords)
     assert from_dlpack(producer, copy=False).tolist() == [0, 1, 2]
-    assert producer.asked[0] == {"max_version": _exchange.MAX_VERSION}
+    assert producer.asked[0] == {"max_version": importing.MAX_VERSION}
     assert tensor.deleted == 1
 
 
@@ -230,7 +230,7 @@ def test_producer_that_refuses():
 def test_read_only_and_byte_offset_and_null_strides():
     memory = np.arange(6.0)
     tensor = Tensor(memory[:4].reshape(2, 2))
-    tensor.managed.flags = _exchange.READ_ONLY
+    tensor.managed.flags = importing.READ_ONLY
     tensor.managed.tensor.byte_offset = 16
     tensor.managed.tensor.strides = None
     a = from_dlpack(tensor.capsule(), copy=False)

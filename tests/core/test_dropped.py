@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpack import NumPack
-from numpack.store._dropped import find_stored, merge
+from numpack.store.kernels.deleted import find_stored, merge
 
 COUNT = 60
 Numbers = st.lists(st.integers(0, COUNT - 1), unique=True).map(sorted)

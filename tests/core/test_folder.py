@@ -18,7 +18,7 @@ from numpack import (
     NumPack,
     StoreError,
 )
-from numpack.store import folder
+from numpack.store.format import folder
 
 FOLDER = Path("s.npk")
 HEADER = FOLDER / "numpack.json"

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from numpack._mapping import map_file
-from numpack.store._gather import take
+from numpack._core.mapped_files import map_file
+from numpack.store.kernels.gather import take
 
 INT64 = np.iinfo(np.int64)
 WIDTHS = [1, 2, 3, 4, 7, 8, 12, 16, 20, 24, 32, 40, 48, 63, 64, 65, 128, 512, 4095, 4096, 4097]
@@ -283,7 +283,7 @@ def test_after_a_fork(run_python):
         """
 import os
 import numpy as np
-from numpack.store._gather import take
+from numpack.store.kernels.gather import take
 
 source = np.random.default_rng(0).integers(0, 256, (4096, 512), np.uint8)
 rows = np.random.default_rng(1).integers(-4096, 4096, 40_000)

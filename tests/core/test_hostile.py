@@ -19,8 +19,9 @@ from support.hostile import BLOCK, CALLS, CHANGES, ID, TOKEN, entry, line, raw_e
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StoreMemoryError, StorePermissionError
-from numpack.store import dtype_codes, records, schema, session
-from numpack.store.state import State
+from numpack.store import session
+from numpack.store.format import dtype_codes, records, schema
+from numpack.store.format.catalog import State
 
 DATA = f"data/{ID}.bin"
 STORE = Path("s.npk")
@@ -402,7 +403,9 @@ COUNTS = {f"{key} {bad}": {key: bad} for key in ("rows", "sums") for bad in host
 @pytest.mark.parametrize("case", JOURNALS)
 @pytest.mark.parametrize("in_place", [True, False])
 def test_a_journal_whose_numbers_are_wrong_changes_nothing(monkeypatch, case, in_place):
-    monkeypatch.setattr("numpack.store.open_files.is_written_in_place", lambda _: in_place)
+    monkeypatch.setattr(
+        "numpack.store.format.open_files.is_written_in_place", lambda _: in_place
+    )
     for mode in ("a", "r"):
         journal(**JOURNALS[case])
         before = {path: path.stat().st_size for path in STORE.rglob("*") if path.is_file()}
@@ -457,9 +460,9 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     calls = [lambda: store.load("x"), store.verify]
-    monkeypatch.setattr("numpack.store.files.open_at", refuse)
-    monkeypatch.setattr("numpack.store.files.Opened", refuse)
-    monkeypatch.setattr("numpack.store.log_reader.open_ends", refuse)
+    monkeypatch.setattr("numpack.store.fs.directory.open_at", refuse)
+    monkeypatch.setattr("numpack.store.fs.directory.Opened", refuse)
+    monkeypatch.setattr("numpack.store.format.log_reader.open_ends", refuse)
     calls.append(lambda: NumPack(STORE, mode="r").open())
     if number == errno.EIO:  # `verify` reports the array, and goes on to the next
         calls.remove(store.verify)
@@ -476,7 +479,7 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
 
 
 def test_a_log_that_is_folded_keeps_its_permissions(monkeypatch):
-    monkeypatch.setattr("numpack.store.log._FOLD_BYTES", 1000)
+    monkeypatch.setattr("numpack.store.format.log._FOLD_BYTES", 1000)
     with NumPack(STORE) as store:
         store.save({"x": np.arange(3)})
         log = STORE / "commits.log"

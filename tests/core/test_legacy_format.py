@@ -16,7 +16,7 @@ from support.old_store import CODES, FOLDER, META, Old, bitmap, write, write_met
 
 from numpack import CorruptStoreError, NewerFormatError, StoreError
 from numpack.errors import NumpackError, UnsupportedError
-from numpack.store import legacy
+from numpack.store.format import numpack0
 
 FIXTURES = Path(__file__).parents[1] / "data" / "numpack-0.7.0"
 FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk"))
@@ -24,7 +24,7 @@ FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk
 ROWS = np.arange(12, dtype="<f8").reshape(6, 2)
 
 
-def rows_of(array: legacy.OldArray, folder: Path = FOLDER) -> np.ndarray:
+def rows_of(array: numpack0.OldArray, folder: Path = FOLDER) -> np.ndarray:
     """Its rows, by NumPy alone."""
     stored = np.fromfile(folder / array.file, array.dtype, int(np.prod(array.shape)))
     rows = stored.reshape(array.shape)
@@ -63,7 +63,7 @@ def test_the_fixtures_are_all_here():
 @pytest.mark.parametrize("name", FOLDERS)
 def test_what_numpack_0_7_wrote_reads_as_it_read_it(name):
     folder = FIXTURES / f"{name}.npk"
-    arrays = legacy.read(folder)
+    arrays = numpack0.read(folder)
     with np.load(FIXTURES / f"{name}.expected.npz") as expected:
         assert sorted(arrays) == sorted(expected)
         for key, array in arrays.items():
@@ -71,7 +71,7 @@ def test_what_numpack_0_7_wrote_reads_as_it_read_it(name):
 
 
 def test_shapes_are_those_of_the_files_and_times_are_microseconds():
-    old = legacy.read(FIXTURES / "deleted.npk")
+    old = numpack0.read(FIXTURES / "deleted.npk")
     assert list(old) == ["x", "y"]
     assert old["x"].shape == (200, 4)
     assert old["x"].dropped.tolist() == [0, 5, 63, 64, 65, 127, 128, 199]
@@ -81,7 +81,7 @@ def test_shapes_are_those_of_the_files_and_times_are_microseconds():
 
 
 def test_rows_that_an_append_of_0_7_brought_back_are_there_as_0_7_reads_them():
-    (old,) = legacy.read(FIXTURES / "deleted_then_appended.npk").values()
+    (old,) = numpack0.read(FIXTURES / "deleted_then_appended.npk").values()
     assert old.shape == (24, 3)
     assert old.dropped.tolist() == []  # though the bitmap still counts 3 deleted rows
 
@@ -93,7 +93,7 @@ def test_rows_that_an_append_of_0_7_brought_back_are_there_as_0_7_reads_them():
 def test_each_dtype_has_its_code(code):
     rows = np.arange(15).reshape(5, 3).astype(code)
     write({"x": rows}, {"x": [1, 4]})
-    old = legacy.read(FOLDER)["x"]
+    old = numpack0.read(FOLDER)["x"]
     assert old.dtype == np.dtype(code).newbyteorder("<")
     assert equal(rows_of(old), rows[[0, 2, 3]])
 
@@ -117,7 +117,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:20]))
 def test_a_name_is_any_that_a_file_can_have(name):
     write({name: ROWS, "other": -ROWS})
-    arrays = legacy.read(FOLDER)
+    arrays = numpack0.read(FOLDER)
     assert list(arrays) == [name, "other"]
     assert equal(rows_of(arrays[name]), ROWS)
 
@@ -125,13 +125,13 @@ def test_a_name_is_any_that_a_file_can_have(name):
 def test_a_name_too_long_for_a_bitmap_has_none():
     name = "x" * 245  # data_….npkd has 255 bytes
     write({name: ROWS})
-    assert legacy.read(FOLDER)[name].dropped.tolist() == []
+    assert numpack0.read(FOLDER)[name].dropped.tolist() == []
 
 
 def test_a_bitmap_goes_with_the_data_file_whatever_the_name_says():
     write({"x": ROWS}, {"x": [2]})
     write_metadata(Old("../a/\0b", file="data_x.npkd"))
-    (old,) = legacy.read(FOLDER).values()
+    (old,) = numpack0.read(FOLDER).values()
     assert old.name == "../a/\0b"
     assert old.dropped.tolist() == [2]
 
@@ -142,14 +142,14 @@ def test_a_bitmap_goes_with_the_data_file_whatever_the_name_says():
 def test_shapes_are_kept(shape):
     rows = np.arange(np.prod(shape), dtype="<f4").reshape(shape)
     write({"x": rows})
-    old = legacy.read(FOLDER)["x"]
+    old = numpack0.read(FOLDER)["x"]
     assert old.shape == shape
     assert equal(rows_of(old), rows)
 
 
 def test_a_folder_of_no_arrays_has_none():
     write({})
-    assert legacy.read(FOLDER) == {}
+    assert numpack0.read(FOLDER) == {}
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 128, 1000, 600_000])
@@ -159,7 +159,7 @@ def test_the_clear_bits_are_the_deleted_rows(rows, part):
     some = np.flatnonzero(rng.random(rows) < 0.3).tolist()
     dropped = {"none": [], "some": some, "all": list(range(rows))}[part]
     write({"x": np.arange(rows) % 256 == 7}, {"x": dropped})
-    found = legacy.read(FOLDER)["x"].dropped
+    found = numpack0.read(FOLDER)["x"].dropped
     assert found.dtype == np.int64
     assert found.tolist() == dropped
 
@@ -168,26 +168,26 @@ def test_the_clear_bits_are_the_deleted_rows(rows, part):
 def test_the_bits_are_the_truth_and_the_count_is_not(deleted):
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(bitmap(6, [0, 3], deleted))
-    assert legacy.read(FOLDER)["x"].dropped.tolist() == [0, 3]
+    assert numpack0.read(FOLDER)["x"].dropped.tolist() == [0, 3]
 
 
 def test_bits_behind_the_last_row_mean_nothing():
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQQ", 6, 1, (1 << 64) - 1 - 4))
-    assert legacy.read(FOLDER)["x"].dropped.tolist() == [2]
+    assert numpack0.read(FOLDER)["x"].dropped.tolist() == [2]
 
 
 def test_what_tells_nothing_refuses_nothing():
     write({"x": ROWS})
     write_metadata(Old(rest=(-3, 5, 2**64 - 1)), total=2**64 - 1)
-    assert equal(rows_of(legacy.read(FOLDER)["x"]), ROWS)
+    assert equal(rows_of(numpack0.read(FOLDER)["x"]), ROWS)
 
 
 def test_what_stands_behind_the_rows_is_no_part_of_them():
     write({"x": ROWS})
     with (FOLDER / "data_x.npkd").open("ab") as file:
         file.write(b"of an append that never ended")
-    assert equal(rows_of(legacy.read(FOLDER)["x"]), ROWS)
+    assert equal(rows_of(numpack0.read(FOLDER)["x"]), ROWS)
 
 
 def test_reading_changes_and_keeps_nothing():
@@ -195,7 +195,7 @@ def test_reading_changes_and_keeps_nothing():
     before, times = contents("old.npk"), {p: p.stat().st_mtime_ns for p in FOLDER.iterdir()}
     FOLDER.chmod(0o500)
     descriptors = len(os.listdir("/dev/fd"))
-    arrays = legacy.read(FOLDER)
+    arrays = numpack0.read(FOLDER)
     assert len(os.listdir("/dev/fd")) == descriptors
     FOLDER.chmod(0o700)
     assert contents("old.npk") == before
@@ -282,7 +282,7 @@ def refuses(match: str, error: type[Exception] = CorruptStoreError) -> str:
     """Check that the folder is refused and left alone; give the message."""
     before = contents("old.npk")
     with pytest.raises(error, match=match) as raised:
-        legacy.read(FOLDER)
+        numpack0.read(FOLDER)
     assert contents("old.npk") == before
     return str(raised.value)
 
@@ -370,7 +370,7 @@ def test_a_bitmap_of_other_rows_can_be_given_up():
     (FOLDER / "deleted_x.npkb").write_bytes(bitmap(5, [1]))
     refuses("or remove it to have all rows, the deleted ones too")
     (FOLDER / "deleted_x.npkb").unlink()
-    assert equal(rows_of(legacy.read(FOLDER)["x"]), ROWS)
+    assert equal(rows_of(numpack0.read(FOLDER)["x"]), ROWS)
 
 
 def test_a_0d_array_has_no_rows_to_delete():
@@ -394,7 +394,7 @@ def test_a_link_is_refused_wherever_it_leads(file, target):
 def test_a_folder_that_is_reached_by_a_link_is_read():
     write({"x": ROWS}, {"x": [1]})
     Path("link.npk").symlink_to(FOLDER)
-    assert legacy.read(Path("link.npk"))["x"].dropped.tolist() == [1]
+    assert numpack0.read(Path("link.npk"))["x"].dropped.tolist() == [1]
 
 
 @pytest.mark.parametrize("file", ["metadata.npkm", "data_x.npkd", "deleted_x.npkb"])
@@ -418,7 +418,7 @@ def test_a_file_that_may_not_be_read_is_told(file, monkeypatch):
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StoreError, match=f"{file}.*Permission denied; make it readable"):
-        legacy.read(FOLDER)
+        numpack0.read(FOLDER)
 
 
 @pytest.mark.parametrize("call", ["stat", "open"])
@@ -430,7 +430,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch, call):
 
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(StoreError, match=r"metadata\.npkm.*Permission denied"):
-        legacy.read(FOLDER)
+        numpack0.read(FOLDER)
 
 
 # Damage of every kind
@@ -439,7 +439,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch, call):
 def survives() -> None:
     """Check that arrays come that can be built, or an error of this package."""
     try:
-        arrays = legacy.read(FOLDER)
+        arrays = numpack0.read(FOLDER)
     except NumpackError:
         return
     for array in arrays.values():
@@ -473,7 +473,7 @@ def test_any_truncation_is_damage(name):
             (FOLDER / file).write_bytes(data[:length])
             refuses(f"{file}.* damaged")
         (FOLDER / file).write_bytes(data)
-    legacy.read(FOLDER)
+    numpack0.read(FOLDER)
 
 
 @given(st.data())
@@ -524,7 +524,7 @@ def test_no_memory_is_taken_because_a_file_claims_it(case):
     tracemalloc.start()
     try:
         with pytest.raises(CorruptStoreError):
-            legacy.read(FOLDER)
+            numpack0.read(FOLDER)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

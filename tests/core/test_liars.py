@@ -27,11 +27,11 @@ from numpack import (
     WrongTypeError,
     ZeroCopyArray,
     ZeroCopyError,
-    _exchange,
     explain,
     share,
 )
-from numpack._dtypes import ROWS
+from numpack._core.dtypes import ROWS
+from numpack._dlpack import importing
 from numpack.io import from_dlpack, to_dlpack
 
 DOORS = {
@@ -41,8 +41,8 @@ DOORS = {
     "wrapper": lambda x: ZeroCopyArray.from_dlpack(x, order="K").array,
     "share": lambda x: share(x, "numpy"),
     "share to dlpack": lambda x: share(x, "dlpack", order="K").array,
-    "adopt": _exchange.adopt,
-    "borrow": _exchange.borrow,
+    "adopt": importing.adopt,
+    "borrow": importing.borrow,
 }
 LOOKS = {"explain": lambda x: explain(x, "numpy"), "to dlpack": lambda x: explain(x, "dlpack")}
 
@@ -138,12 +138,12 @@ UNKNOWN = {  # well made, and NumPy has nothing like that
     "packed float6": {"code": 15, "bits": 6},
 }
 PADDED = {  # and packed in another way than the flag says
-    "padded bool of 1 bit": {"code": 6, "bits": 1, "flags": _exchange.PADDED},
-    "padded integer of 3 bits": {"code": 0, "bits": 3, "flags": _exchange.PADDED},
-    "padded integer of 0 bits": {"code": 0, "bits": 0, "flags": _exchange.PADDED},
-    "two padded int4": {"code": 0, "bits": 4, "lanes": 2, "flags": _exchange.PADDED},
-    "padded float4 of 6 bits": {"code": 17, "bits": 6, "flags": _exchange.PADDED},
-    "padded float64 of 7 bits": {"code": 2, "bits": 7, "flags": _exchange.PADDED},
+    "padded bool of 1 bit": {"code": 6, "bits": 1, "flags": importing.PADDED},
+    "padded integer of 3 bits": {"code": 0, "bits": 3, "flags": importing.PADDED},
+    "padded integer of 0 bits": {"code": 0, "bits": 0, "flags": importing.PADDED},
+    "two padded int4": {"code": 0, "bits": 4, "lanes": 2, "flags": importing.PADDED},
+    "padded float4 of 6 bits": {"code": 17, "bits": 6, "flags": importing.PADDED},
+    "padded float64 of 7 bits": {"code": 2, "bits": 7, "flags": importing.PADDED},
 }
 ELSEWHERE = {
     f"device {device}": {"device_type": device}
@@ -367,7 +367,7 @@ def test_offset_that_leaves_any_memory_is_refused(offset):
     assert tensor.deleted == 0
 
 
-@pytest.mark.parametrize("flags", [_exchange.READ_ONLY, 1 | 2**63, 1 | 4, 1 | 8])
+@pytest.mark.parametrize("flags", [importing.READ_ONLY, 1 | 2**63, 1 | 4, 1 | 8])
 @pytest.mark.parametrize("door", ["from_dlpack", "copy=False", "share", "adopt", "wrapper"])
 def test_read_only_stays_read_only_beside_flags_that_are_not_known(door, flags):
     tensor = matrix()
@@ -705,7 +705,7 @@ def test_refusals_leak_nothing():
         gc.collect()
         before = sys.getallocatedblocks()
         for capsule in capsules * 10:
-            for take in (from_dlpack, _exchange.adopt, _exchange.describe):
+            for take in (from_dlpack, importing.adopt, importing.describe):
                 with contextlib.suppress(NumpackError):
                     take(capsule)
         gc.collect()
@@ -788,7 +788,7 @@ def truth_of(tensor: Tensor):
     name = inner.dtype.code, inner.dtype.bits
     if inner.dtype.lanes != 1 or name not in NUMBERS.keys() | EXTENSIONS:
         return "dtype"
-    if inner.dtype.bits < 8 and not flags & _exchange.PADDED:
+    if inner.dtype.bits < 8 and not flags & importing.PADDED:
         return "packed"
     itemsize = max(inner.dtype.bits, 8) // 8
     steps, step = [], itemsize
@@ -832,7 +832,7 @@ def test_anything_at_all_is_refused_and_left_alone_or_read_right(tensor):
         a = from_dlpack(capsule, copy=False)
     except NumpackError:
         assert not verdict
-        assert isinstance(truth, str) or flags & _exchange.IS_COPIED or needs_ml_dtypes(inner)
+        assert isinstance(truth, str) or flags & importing.IS_COPIED or needs_ml_dtypes(inner)
         assert name_of(capsule) == name
         assert tensor.deleted == 0
         put_right(tensor)
@@ -878,7 +878,7 @@ def compare(a, tensor, dtype, shape, strides) -> None:
     used = [axis for axis, extent in enumerate(shape) if extent > 1]
     assert [a.strides[axis] for axis in used] == [strides[axis] for axis in used]
     assert address(a) == inner.data + inner.byte_offset
-    assert a.flags.writeable == (not flags & _exchange.READ_ONLY)
+    assert a.flags.writeable == (not flags & importing.READ_ONLY)
     start = inner.data + inner.byte_offset - address(MEMORY)
     reach = [(shape[axis] - 1) * strides[axis] for axis in used]
     lowest = start + sum(each for each in reach if each < 0)
@@ -906,7 +906,7 @@ def test_neither_capsule_nor_producer(wrong):
     for door in (from_dlpack, ZeroCopyArray.from_dlpack):
         with pytest.raises(WrongTypeError, match="a DLPack capsule or an object with __dlpack"):
             door(wrong)
-    for take in (_exchange.adopt, _exchange.borrow, _exchange.describe, _exchange.take_capsule):
+    for take in (importing.adopt, importing.borrow, importing.describe, importing.take_capsule):
         with pytest.raises(InvalidValueError, match="expected a capsule named dltensor or"):
             take(wrong)
 

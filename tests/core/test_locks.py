@@ -26,8 +26,8 @@ from numpack import (
     WrongTypeError,
 )
 from numpack.store import session
-from numpack.store._lock import SharedLock
-from numpack.store.files import Folder
+from numpack.store.fs.directory import Folder
+from numpack.store.fs.lock import SharedLock
 
 ROWS = np.arange(6.0).reshape(3, 2)
 
@@ -430,7 +430,7 @@ import fcntl, os, signal, sys, threading, time, warnings
 import numpy as np
 from numpack import NumPack
 from numpack.store import session
-from numpack.store._lock import SharedLock
+from numpack.store.fs.lock import SharedLock
 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
 ROWS = np.arange(6.0).reshape(3, 2)
 store = NumPack("s.npk"); store.open(); store.save({"x": ROWS})
@@ -474,7 +474,7 @@ store.save({"y": ROWS}, progress=lambda done, total: pids.append(child()))
 pid = pids[0]
 """,
     "of opening": """
-import numpack.store.folder as folder
+import numpack.store.format.folder as folder
 real = folder.is_store
 def slow(found):
     if threading.current_thread() is not threading.main_thread():

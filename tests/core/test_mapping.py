@@ -7,7 +7,8 @@ import mmap
 import numpy as np
 import pytest
 
-from numpack import _mapping, explain
+from numpack import explain
+from numpack._core import mapped_files
 
 
 @pytest.fixture
@@ -21,33 +22,33 @@ def mapped(tmp_path):
 
 def test_the_kernel_tells_of_a_range_what_is_in_its_table(mapped):
     lowest = mapped.ctypes.data
-    asked = _mapping.mappings_between(lowest, lowest + mapped.nbytes)
-    table = [r for r in _mapping._regions() if r.start < lowest + mapped.nbytes]
+    asked = mapped_files.mappings_between(lowest, lowest + mapped.nbytes)
+    table = [r for r in mapped_files._regions() if r.start < lowest + mapped.nbytes]
     table = [r for r in table if lowest < r.end]
     assert len(table) == 1
     if asked is not None:  # from Linux 6.11 on
-        assert [_mapping._Region(*each) for each in asked] == table
+        assert [mapped_files._Region(*each) for each in asked] == table
 
 
 def test_all_of_the_table_can_be_asked_for():
-    asked = _mapping.mappings_between(0, 1 << 47)
+    asked = mapped_files.mappings_between(0, 1 << 47)
     if asked is None:
         return
-    known = {(r.start, r.end, r.writable, r.shared, r.path) for r in _mapping._regions()}
+    known = {(r.start, r.end, r.writable, r.shared, r.path) for r in mapped_files._regions()}
     told = {(r[0], r[1], r[2], r[3], r[7]) for r in asked}
     assert len(told - known) <= 2  # what came or grew in between
-    assert _mapping.mappings_between(1 << 40, (1 << 40) + 1) == []
+    assert mapped_files.mappings_between(1 << 40, (1 << 40) + 1) == []
 
 
 def test_what_is_empty_has_no_mapping():
-    assert _mapping._regions_between(4096, 4096) == []
+    assert mapped_files._regions_between(4096, 4096) == []
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["asked", "read"])
 def test_older_kernels_are_read_from_their_table(asked, mapped, monkeypatch):
     if not asked:
-        monkeypatch.setattr(_mapping, "mappings_between", lambda *_: None)
-    backing = _mapping.behind(mapped)
+        monkeypatch.setattr(mapped_files, "mappings_between", lambda *_: None)
+    backing = mapped_files.behind(mapped)
     assert not backing.safe
     again = backing.for_writer()
     again[0] = 99
@@ -57,11 +58,11 @@ def test_older_kernels_are_read_from_their_table(asked, mapped, monkeypatch):
 
 
 def test_a_byte_of_a_file_is_the_same_wherever_it_is_mapped(mapped):
-    again = _mapping.behind(mapped).for_writer()
+    again = mapped_files.behind(mapped).for_writer()
     place = mapped[100:].ctypes.data
-    assert _mapping.is_same_byte(place, place)
-    assert _mapping.is_same_byte(place, again[100:].ctypes.data)
-    assert not _mapping.is_same_byte(place, again[101:].ctypes.data)
+    assert mapped_files.is_same_byte(place, place)
+    assert mapped_files.is_same_byte(place, again[100:].ctypes.data)
+    assert not mapped_files.is_same_byte(place, again[101:].ctypes.data)
     heap = np.zeros(8)
-    assert not _mapping.is_same_byte(place, heap.ctypes.data)
-    assert not _mapping.is_same_byte(heap.ctypes.data, heap[1:].ctypes.data)
+    assert not mapped_files.is_same_byte(place, heap.ctypes.data)
+    assert not mapped_files.is_same_byte(heap.ctypes.data, heap[1:].ctypes.data)

@@ -21,7 +21,7 @@ from numpack import (
     StoreError,
     WrongTypeError,
 )
-from numpack.store import folder
+from numpack.store.format import folder
 
 ROWS = np.arange(12.0).reshape(6, 2)
 MODES = ["a", "r", "r+", "w", "x"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from numpack import NumPack, share
-from numpack.store._sums import BLOCK
+from numpack.store.kernels.checksums import BLOCK
 
 SHAPES = [(6, 2), (3000, 256), (6, 300_000)]  # of a part of a block, several, and long rows
 

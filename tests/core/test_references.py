@@ -203,7 +203,7 @@ def test_a_lack_of_permission_is_told_as_such(monkeypatch):
     with NumPack("s.npk") as opened:
         opened.save({"x": ROWS})
     data = pickled()
-    from numpack.store import locating
+    from numpack.store.lazy import locating
 
     def denied(path):
         raise PermissionError(13, "Permission denied", path)

@@ -126,17 +126,17 @@ def test_files_are_closed_where_no_more_can_be_opened(run_python):
 MANY = """
 import numpy as np
 from numpack import NumPack
-from numpack.store import room
+from numpack.store.fs import resources
 with NumPack("s.npk") as store:
     store.save({"x": np.ones((4, 2))})
     lazy = store.load("x", lazy=True)
-    real, calls = room.make_room, []
+    real, calls = resources.make_room, []
     def mapped():
         calls.append(1)
         if len(calls) == 1:
             raise OSError(12, "Cannot allocate memory")
         return 5
-    assert room.with_room(mapped) == 5
+    assert resources.with_room(mapped) == 5
     made = store.get_io_stats()["mappings"]
     store.load("x", lazy=True)
     assert store.get_io_stats()["mappings"] == made + 1  # those kept had been let go

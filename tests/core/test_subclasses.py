@@ -12,8 +12,8 @@ from support.subclasses import Hooked, Masked, Owned, Unreadable, of_class, owne
 
 import numpack
 from numpack import UnsupportedError, ZeroCopyArray, explain, share
-from numpack._memory import hides_values
-from numpack._owner import base_view
+from numpack._core.memory import hides_values
+from numpack._core.owner import base_view
 from numpack.io import DLPackBuffer, from_dlpack, to_dlpack
 
 ROUTES = {

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpack.store import _sums
-from numpack.store._files import has_changed
-from numpack.store._rows import patch_sums, pwrite_rows, scatter
-from numpack.store._sums import BLOCK, crc32, read_into, sum_blocks, write_summed
+from numpack.store.fs.syscalls import has_changed
+from numpack.store.kernels import checksums
+from numpack.store.kernels.checksums import BLOCK, crc32, read_into, sum_blocks, write_summed
+from numpack.store.kernels.patch import patch_sums, pwrite_rows, scatter
 
 NOISE = np.random.default_rng(7).integers(0, 256, 7 * BLOCK + 12345, np.uint8)
 U32 = st.integers(0, 2**32 - 1)
@@ -73,7 +73,7 @@ def raises(code):
 # Sums -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sum_", [crc32, _sums._portable_crc32])
+@pytest.mark.parametrize("sum_", [crc32, checksums._portable_crc32])
 class TestCrc32:
     def test_is_the_known_value(self, sum_):
         assert sum_(b"123456789") == 0xCBF43926

@@ -16,7 +16,7 @@ from support.memory import address, file_position
 from support.old_store import FOLDER, META, write
 
 from numpack import CorruptStoreError, InvalidValueError, NotAStoreError, NumPack, StoreError
-from numpack.store import legacy
+from numpack.store.format import numpack0
 
 FIXTURES = Path(__file__).parents[1] / "data" / "numpack-0.7.0"
 FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk"))
@@ -302,8 +302,8 @@ class Died(BaseException):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_an_interrupted_upgrade_is_the_old_store_or_the_new_one(monkeypatch, written, step):
-    from numpack.store import data, folder
-    from numpack.store import old as module
+    from numpack.store.format import data_files, folder
+    from numpack.store.format import upgrade as module
 
     large = np.arange(200_000.0)
     write({"x": ROWS, "y": ROWS[:, 0].copy(), "empty": ROWS[:0], "large": large}, {"x": [1, 3]})
@@ -311,7 +311,7 @@ def test_an_interrupted_upgrade_is_the_old_store_or_the_new_one(monkeypatch, wri
     def die(*arguments, **keywords):
         raise Died
 
-    owner = {"link": os, "write_sums": data, "create": folder, "remove_old": module}[step]
+    owner = {"link": os, "write_sums": data_files, "create": folder, "remove_old": module}[step]
     with monkeypatch.context() as patched:
         patched.setattr(owner, step, die)
         with pytest.raises(Died):
@@ -346,10 +346,10 @@ def test_a_file_system_without_second_names_gets_copies(monkeypatch, written):
 def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
     monkeypatch, written, options, moment
 ):
-    read = legacy.read
+    read = numpack0.read
 
     def late(*path):
-        monkeypatch.setattr(legacy, "read", read)
+        monkeypatch.setattr(numpack0, "read", read)
         if moment == "before it is read":
             NumPack(OLD, upgrade=True).open()
             return read(*path)
@@ -357,7 +357,7 @@ def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
         NumPack(OLD, upgrade=True).open()
         return found
 
-    monkeypatch.setattr(legacy, "read", late)
+    monkeypatch.setattr(numpack0, "read", late)
     is_late = moment == "after it was read" and options in ({}, {"mode": "r"})
     if is_late:
         with (

@@ -11,8 +11,8 @@ from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
 from support.sides.array_interface import Named
 
 from numpack import CopyWarning, UnsupportedError, WrongTypeError, ZeroCopyError, explain, share
+from numpack.adapters import array_interface
 from numpack.errors import InvalidValueError
-from numpack.frameworks import array_interface
 
 
 class Given:

@@ -15,10 +15,9 @@ from support.arrow_trees import make_column, random_spec, reference
 from support.arrow_walk import TARGETS, run
 
 from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
-from numpack.errors import NullError
-from numpack.frameworks.arrow.foreign import guarded
-from numpack.frameworks.arrow.rewrite import Rewriting
-from numpack.frameworks.arrow.trees import (
+from numpack.adapters.arrow.foreign import guarded
+from numpack.adapters.arrow.rewrite import Rewriting
+from numpack.adapters.arrow.trees import (
     contains,
     decoded,
     empty,
@@ -27,6 +26,7 @@ from numpack.frameworks.arrow.trees import (
     unviewed,
     wide_decimal,
 )
+from numpack.errors import NullError
 from numpack.io import from_dlpack
 
 pytestmark = pytest.mark.filterwarnings("ignore::numpack.CopyWarning")

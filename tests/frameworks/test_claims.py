@@ -10,7 +10,7 @@ import torch
 
 import numpack
 from numpack import UnsupportedError, WrongTypeError, explain, share
-from numpack.frameworks import FRAMEWORKS, of_object
+from numpack.adapters import FRAMEWORKS, of_object
 
 # The order of claims ----------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ def test_every_framework_of_the_registry_is_there():
 def test_asking_imports_nothing(run_python):
     run_python(
         "import sys, numpack\n"
-        "from numpack.frameworks import of_object, way_out\n"
+        "from numpack.adapters import of_object, way_out\n"
         "before = set(sys.modules)\n"
         "for x in (b'', [], {}, 3, 'x', range(3), object()): of_object(x); way_out(x)\n"
         "assert not set(sys.modules) - before, set(sys.modules) - before\n"

@@ -17,8 +17,8 @@ def test_one_file_and_one_line(tmp_path, run_python):
     package, module, line, use = BLOCKS
     copy = shutil.copytree(Path(numpack.__file__).parent, tmp_path / "numpack")
     (tmp_path / "grids.py").write_text(package)
-    (copy / "frameworks" / "grids.py").write_text(module)
-    registry = copy / "frameworks" / "__init__.py"
+    (copy / "adapters" / "grids.py").write_text(module)
+    registry = copy / "adapters" / "__init__.py"
     text = registry.read_text()
     assert text.count(FIRST_LINE) == 1
     registry.write_text(text.replace(FIRST_LINE, f"{FIRST_LINE}\n    {line}"))

@@ -18,8 +18,8 @@ from numpack import (
     explain,
     share,
 )
+from numpack.adapters import LOADED
 from numpack.errors import InvalidValueError
-from numpack.frameworks import LOADED
 
 # Without CuPy -----------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ def test_nobody_imports_cupy_for_others(run_python):
 @pytest.fixture
 def cupy(monkeypatch):
     """Put the stand-in where CuPy would be found, and take away what was made of it."""
-    for table, name in ((LOADED, "cupy"), (sys.modules, "numpack.frameworks.cupy")):
+    for table, name in ((LOADED, "cupy"), (sys.modules, "numpack.adapters.cupy")):
         monkeypatch.setitem(table, name, None)
         del table[name]
     fake_cupy.asked.clear()

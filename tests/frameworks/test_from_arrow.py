@@ -219,7 +219,7 @@ class OfAnOlderPyarrow:
 
 
 def test_bytes_of_views_are_counted_where_pyarrow_does_not():
-    from numpack.frameworks.arrow.views import nbytes
+    from numpack.adapters.arrow.views import nbytes
 
     array = pa.array(["a" * 40, None], pa.string_view())
     assert nbytes(OfAnOlderPyarrow(array)) == array.get_total_buffer_size() > 40

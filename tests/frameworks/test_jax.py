@@ -29,7 +29,7 @@ from numpack import (
     explain,
     share,
 )
-from numpack._memory import aligned_copy, aligned_empty
+from numpack._core.memory import aligned_copy, aligned_empty
 
 WIDE = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
 NAMES_ALONE = ["float6_e2m3fn", "float6_e3m2fn", "int1", "uint1"]
@@ -372,7 +372,7 @@ def test_several_devices_and_64_bits_in_a_fresh_process(run_python):
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import numpy as np, jax, jax.numpy as jnp, numpack
-from numpack._memory import aligned_empty
+from numpack._core.memory import aligned_empty
 jax.config.update("jax_enable_x64", True)
 a = aligned_empty((6,), np.dtype("f8")); a[...] = np.arange(6)
 assert numpack.share(a, "jax", copy=False).unsafe_buffer_pointer() == a.ctypes.data

@@ -42,7 +42,7 @@ from numpack import (
     explain,
     share,
 )
-from numpack.frameworks import by_name
+from numpack.adapters import by_name
 
 module = by_name("onnxruntime").module()
 ORT = side("onnxruntime")

@@ -37,7 +37,7 @@ from numpack import (
     explain,
     share,
 )
-from numpack.frameworks import by_name
+from numpack.adapters import by_name
 from numpack.io import SafetensorsFile, safetensors_to_numpy_zero_copy
 
 module = by_name("safetensors").module()

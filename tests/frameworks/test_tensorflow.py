@@ -25,8 +25,8 @@ from numpack import (
     explain,
     share,
 )
-from numpack._memory import aligned_copy, aligned_empty
-from numpack.frameworks import tensorflow as module
+from numpack._core.memory import aligned_copy, aligned_empty
+from numpack.adapters import tensorflow as module
 from numpack.io import from_dlpack
 
 KNOWN_LOWPREC = [
@@ -358,7 +358,7 @@ def test_a_fresh_process_sees_no_warning_no_early_start_and_no_abort(run_python)
     out = run_python(
         """
 import numpy as np, numpack
-from numpack._memory import aligned_empty
+from numpack._core.memory import aligned_empty
 a = aligned_empty((6,), np.dtype("f4")); a[...] = 1
 assert numpack.explain(a, "tensorflow").shares_memory
 import tensorflow as tf

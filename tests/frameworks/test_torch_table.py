@@ -38,7 +38,7 @@ from numpack import (
     explain,
     share,
 )
-from numpack._dtypes import ROWS
+from numpack._core.dtypes import ROWS
 from numpack.io import (
     DLPackBuffer,
     arrow_to_numpy_zero_copy,

@@ -234,12 +234,11 @@ def test_map_whose_file_is_no_longer_where_it_was(fate, tmp_path):
 
 
 def test_map_whose_file_cannot_be_found_is_copied_with_the_warning(tmp_path, monkeypatch):
-    from numpack import _mapping
 
     path = tmp_path / "data.bin"
     path.write_bytes(np.arange(10.0).tobytes())
     mapped = np.memmap(path, "f8", "r")
-    monkeypatch.setattr(_mapping, "_open_again", lambda _: None)
+    monkeypatch.setattr(mapped_files, "_open_again", lambda _: None)
     for target in ("torch", "dlpack"):
         assert not explain(mapped, target).shares_memory
         with pytest.warns(CopyWarning, match="mapped read-only and cannot be mapped again"):

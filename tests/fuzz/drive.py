@@ -19,8 +19,8 @@ import numpy as np
 
 import numpack
 from numpack import NumPack
+from numpack.adapters.safetensors import SafetensorsFile
 from numpack.errors import NumpackError
-from numpack.frameworks.safetensors import SafetensorsFile
 
 from .seeds import FILE, OLD, TENSORS, Arrays
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from numpack import _dtypes
+from numpack._core import dtypes
 
 SHAPE = (4, 6)
 TIME_UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")
 
-NATIVE = [row.numpy for row in _dtypes.ROWS if not row.extension]
-LOWPREC = [row.numpy for row in _dtypes.ROWS if row.extension]
+NATIVE = [row.numpy for row in dtypes.ROWS if not row.extension]
+LOWPREC = [row.numpy for row in dtypes.ROWS if row.extension]
 TIMES = [f"{kind}8[{unit}]" for kind in "Mm" for unit in TIME_UNITS] + ["M8", "m8"]
 TIMES += ["M8[25ms]", "m8[7s]"]
 OTHERS = ["longdouble", "clongdouble", "S5", "U5", "V3", "struct", "object", "string"]
@@ -195,7 +195,7 @@ def elements(array: np.ndarray) -> bytes | list:
     array = np.ma.getdata(array).view(np.ndarray)
     if array.dtype.hasobject:
         return array.ravel().tolist()
-    native = array.astype(_dtypes.native(array.dtype), order="C")
+    native = array.astype(dtypes.native(array.dtype), order="C")
     if array.dtype.type in (
         np.longdouble,
         np.clongdouble,

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from numpack import ZeroCopyArray, _exchange, share
-from numpack._dtypes import ROWS
-from numpack._export import Exporter
+from numpack import ZeroCopyArray, share
+from numpack._core.dtypes import ROWS
+from numpack._dlpack import importing
+from numpack._dlpack.exporting import Exporter
 from numpack.io import (
     DLPackBuffer,
     arrow_to_numpy_zero_copy,
@@ -150,7 +151,7 @@ class _Heap(ctypes.Structure):
 
 # What many things refer to: a reference too many to one of them leaves no memory behind.
 SHARED = (
-    *(None, True, False, (), _exchange.CPU, _exchange.MAX_VERSION),
+    *(None, True, False, (), importing.CPU, importing.MAX_VERSION),
     *(np.dtype(name) for name in np.typecodes["All"]),
     *(np.dtype(getattr(ml_dtypes, row.numpy)) for row in ROWS if row.extension),
     *(np.ndarray, np.dtype, torch.Tensor, pa.Array, DLPackBuffer, ZeroCopyArray, Exporter),

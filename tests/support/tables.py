@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from numpack.frameworks import dlpack
+from numpack.adapters import dlpack
 from support.dlpack import DLTensor, Tensor, Versioned
 
 NAME = b"dlpack_exchange_api"

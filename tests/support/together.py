@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from numpack import NumPack
-from numpack.store import log
+from numpack.store.format import log
 
 ROWS, WIDTH = 700, 2000  # of the array whose rows all carry the same number: over a block
 

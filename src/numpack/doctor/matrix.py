@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .. import _dtypes
-from .._memory import aligned_copy, aligned_empty
+from .._core import dtypes
+from .._core.memory import aligned_copy, aligned_empty
 from ..errors import NumpackError
 from ..io import frameworks, share
 from .probe import COPIED, REFUSED, SHARED, Probe, import_failure, probe
@@ -22,12 +22,12 @@ from .probe import COPIED, REFUSED, SHARED, Probe, import_failure, probe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from .._memory import Array
+    from .._core.memory import Array
 
 MARKS = {SHARED: "●", COPIED: "○", REFUSED: "×"}
 SHAPE = (4, 6)
 DTYPES = (
-    *(row.numpy for row in _dtypes.ROWS),
+    *(row.numpy for row in dtypes.ROWS),
     *("datetime64[D]", "datetime64[s]", "datetime64[ms]", "datetime64[us]", "datetime64[ns]"),
     *("timedelta64[s]", "timedelta64[ms]", "timedelta64[us]", "timedelta64[ns]"),
     *("longdouble", "S5", "U5", "V3", "struct", "object", "string"),
@@ -93,7 +93,7 @@ def values(name: str) -> Array:
     """Give an array of a dtype, in C order on a 64-byte boundary, whose values are easy."""
     if name == "struct":
         return aligned_copy(np.ones(SHAPE, _STRUCT))
-    dtype = np.dtypes.StringDType() if name == "string" else _dtypes.of_extension(name)
+    dtype = np.dtypes.StringDType() if name == "string" else dtypes.of_extension(name)
     return aligned_copy(np.ones(SHAPE, "i8").astype(dtype or np.dtype(name)))
 
 

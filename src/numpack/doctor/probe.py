@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import _dtypes
-from .._mapping import is_same_byte
-from .._memory import aligned_copy
+from .._core import dtypes
+from .._core.mapped_files import is_same_byte
+from .._core.memory import aligned_copy
+from ..adapters import by_name
 from ..errors import InvalidValueError, NumpackError
-from ..frameworks import by_name
 from ..io import FrameworkInfo, explain, frameworks, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._dtypes import DType
-    from .._memory import Array
+    from .._core.dtypes import DType
+    from .._core.memory import Array
 
 SHARED, COPIED, REFUSED = "shared", "copied", "refused"
 LENGTH = 1000  # values of the array that is handed over
@@ -145,7 +145,7 @@ def probe(x: Any, source: str, target: str, *, timed: bool = True) -> Probe:
 
 def _dtype(name: str) -> DType:
     try:
-        return _dtypes.of_extension(name) or np.dtype(name)
+        return dtypes.of_extension(name) or np.dtype(name)
     except TypeError as error:
         msg = f"no dtype is called {name!r}; NumPy's and ml_dtypes' names are known"
         raise InvalidValueError(msg) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..frameworks import by_name
+from ..adapters import by_name
 from .known import FrameworkInfo, frameworks
 from .routes import explain, share
 from .zero_copy import (
@@ -22,7 +22,7 @@ from .zero_copy import (
 )
 
 if TYPE_CHECKING:
-    from ..frameworks.safetensors import SafetensorsFile as SafetensorsFile
+    from ..adapters.safetensors import SafetensorsFile as SafetensorsFile
 
 __all__ = [
     "DLPackBuffer",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..frameworks import FRAMEWORKS, Framework
+from ..adapters import FRAMEWORKS, Framework
 
 
 class FrameworkInfo(NamedTuple):

@@ -7,12 +7,21 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
-from .._foreign import OWN, translate
-from .._memory import aligned_copy, alignment_obstacle, foreseen, plain
-from .._policy import Obstacle, Plan, Route, Step, carry_out, check_copy, refuse, wrong_type
-from .._quick import sharing
+from .._core.memory import aligned_copy, alignment_obstacle, foreseen, plain
+from .._core.policy import (
+    Obstacle,
+    Plan,
+    Route,
+    Step,
+    carry_out,
+    check_copy,
+    refuse,
+    wrong_type,
+)
+from .._dlpack.decorators import sharing
+from ..adapters import WRAPPER, Framework, by_name, of_object, of_sequence, way_out
+from ..adapters._foreign_errors import OWN, translate
 from ..errors import UnsupportedError, WrongTypeError, ZeroCopyError
-from ..frameworks import WRAPPER, Framework, by_name, of_object, of_sequence, way_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

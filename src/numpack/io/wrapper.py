@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._doors import give, take
-from .._export import Exporter
-from .._foreign import guarded
-from .._memory import aligned_copy, hides_values
-from .._policy import carry_out, describe, refuse
-from .._quick import quick_class
-from .._tables import publish
-from ..frameworks import by_name
-from ..frameworks.dlpack import DLPackBuffer, receive
-from ..frameworks.numpy import expect, in_form
-from ..frameworks.numpy import from_numpy as stay
+from .._core.memory import aligned_copy, hides_values
+from .._core.policy import carry_out, describe, refuse
+from .._dlpack.decorators import quick_class
+from .._dlpack.exchange_api import publish
+from .._dlpack.exporting import Exporter
+from .._dlpack.fast_path import give, take
+from ..adapters import by_name
+from ..adapters._foreign_errors import guarded
+from ..adapters.dlpack import DLPackBuffer, receive
+from ..adapters.numpy import expect, in_form
+from ..adapters.numpy import from_numpy as stay
 from .routes import share
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import torch
 
-    from .._memory import Array
+    from .._core.memory import Array
 
 
 def _taken(x: Any, framework: str, copy: bool | None, **options: Any) -> Array:

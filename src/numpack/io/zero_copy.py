@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from .._foreign import OWN, guarded, translate
-from .._policy import carry_out, check_copy, wrong_type
-from .._quick import giving, keeping, taking, taking_column
-from ..frameworks import by_name, of_object
-from ..frameworks.dlpack import DLPackBuffer, receive
-from ..frameworks.numpy import expect
+from .._core.policy import carry_out, check_copy, wrong_type
+from .._dlpack.decorators import giving, keeping, taking, taking_column
+from ..adapters import by_name, of_object
+from ..adapters._foreign_errors import OWN, guarded, translate
+from ..adapters.dlpack import DLPackBuffer, receive
+from ..adapters.numpy import expect
 from .wrapper import ZeroCopyArray
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from .._memory import Array
-    from ..frameworks.safetensors import SafetensorsFile
+    from .._core.memory import Array
+    from ..adapters.safetensors import SafetensorsFile
 
 __all__ = [
     "DLPackBuffer",

@@ -1,7 +1,7 @@
 """An embedded store of arrays in a folder."""
 
-from .lazy import LazyArray
-from .numpack import NumPack
+from .lazy.array import LazyArray
+from .store import NumPack
 from .verify import Damage, Report
 
 __all__ = ["Damage", "LazyArray", "NumPack", "Report"]

@@ -9,16 +9,16 @@ import numpy as np
 
 from ..errors import InvalidValueError, NumpackError
 from ..io import share
-from .dtype_codes import Unusable, unusable
-from .indexing import Selection
-from .lazy import LazyArray
-from .naming import exact_name, missing, quoted
-from .schema import storable_dtype
+from .format.dtype_codes import Unusable, unusable
+from .format.naming import exact_name, missing, quoted
+from .format.schema import storable_dtype
+from .lazy.array import LazyArray
+from .rows.indexing import Selection
 
 if TYPE_CHECKING:
-    from .._dtypes import DType
-    from .._memory import Array
-    from .state import Entry
+    from .._core.dtypes import DType
+    from .._core.memory import Array
+    from .format.catalog import Entry
 
 
 _MOST_ROWS = 2**63 - 1

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError, StoreError
-from . import folder, old
-from ._lock import Alone, Turn
-from .forks import remember
-from .log import Log, closed
+from .format import folder, upgrade
+from .format.log import Log, closed
+from .fs.forks import remember
+from .fs.lock import Alone, Turn
 from .session import Session
 
 if TYPE_CHECKING:
-    from .files import Folder
-    from .state import State
+    from .format.catalog import State
+    from .fs.directory import Folder
 
 MODES = ("a", "r", "r+", "w", "x")
 
@@ -135,7 +135,7 @@ class Handle:
     def _sweep(self, session: Session, state: State) -> None:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
-        old.remove_old(session.folder)  # an upgrade was interrupted before it had done so
+        upgrade.remove_old(session.folder)  # an upgrade was interrupted before it had done so
         folder.sweep(session.folder, state)
         self._swept = state.token
 
@@ -148,7 +148,7 @@ class Handle:
             if self._mode == "w":
                 folder.empty(found, durable=self._durable)
             return found, False
-        if found is not None and old.is_old(found):
+        if found is not None and upgrade.is_old(found):
             return found, self._is_left_old(found)
         if self._mode in ("r", "r+"):
             raise folder.absent(self.path)
@@ -167,20 +167,20 @@ class Handle:
             raise folder.exists(self.path)
         if self._mode != "w" and (not self._upgrade or self._mode == "r"):
             return True
-        is_ours = old.take_over(found, keep=self._mode != "w")
+        is_ours = upgrade.take_over(found, keep=self._mode != "w")
         if self._mode == "w" and not is_ours:
             folder.empty(found, durable=self._durable)
         return False
 
-    def _history(self, found: Folder, *, is_old: bool) -> Log | old.OldLog:
-        arrays = old.read(found) if is_old else None
+    def _history(self, found: Folder, *, is_old: bool) -> Log | upgrade.OldLog:
+        arrays = upgrade.read(found) if is_old else None
         if arrays is not None:
-            return old.OldLog(found, arrays)
+            return upgrade.OldLog(found, arrays)
         return Log(found, writable=self._mode != "r", durable=self._durable)
 
-    def _why_read_only(self, history: Log | old.OldLog) -> str:
-        if isinstance(history, old.OldLog):
-            return old.refuse_to_write(self.path)
+    def _why_read_only(self, history: Log | upgrade.OldLog) -> str:
+        if isinstance(history, upgrade.OldLog):
+            return upgrade.refuse_to_write(self.path)
         if self._mode == "r":
             return f"the store {self.path} was opened with mode='r'; open it with mode='r+'"
         return ""

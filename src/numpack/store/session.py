@@ -14,28 +14,30 @@ from ..errors import (
     MissingFileError,
     StoreError,
 )
-from . import data, dropped, journal, room
-from ._lock import Chance, Lock, SharedLock
-from ._sums import BLOCK
 from .checks import entry_of
-from .files import write_all
-from .flush import Flushed
-from .forks import remember
-from .lazy import LazyArray
-from .old import OldLog
-from .open_files import OpenFiles
-from .reference import Reference
+from .format import data_files, journal
+from .format.flush import Flushed
+from .format.open_files import OpenFiles
+from .format.upgrade import OldLog
+from .fs import resources
+from .fs.directory import write_all
+from .fs.forks import remember
+from .fs.lock import Chance, Lock, SharedLock
+from .kernels.checksums import BLOCK
+from .lazy.array import LazyArray
+from .lazy.reference import Reference
+from .rows import deleted_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._memory import Array
-    from .data import Progress
-    from .dropped import Dropped
-    from .files import Folder
-    from .log import Log
-    from .replacing import Replacement
-    from .state import Entry, State
+    from .._core.memory import Array
+    from .format.catalog import Entry, State
+    from .format.data_files import Progress
+    from .format.log import Log
+    from .fs.directory import Folder
+    from .rows.deleted_rows import Dropped
+    from .rows.replacing import Replacement
 
 T = TypeVar("T")
 
@@ -209,7 +211,7 @@ class Session:
         known = self._dropped.get(entry.data_file)
         if known is not None and known[0].dropped == entry.dropped:
             return known[1].of_count(entry.stored[0])
-        rows = dropped.read(self.folder, entry)
+        rows = deleted_rows.read(self.folder, entry)
         self.keep_dropped(entry, rows)
         return rows
 
@@ -370,9 +372,9 @@ class Session:
         now = self.arrays().get(name)
         return now is not None and (now.id, now.revision) == (entry.id, entry.revision)
 
-    def stored(self, entry: Entry, progress: Progress = data.no_progress) -> Array:
+    def stored(self, entry: Entry, progress: Progress = data_files.no_progress) -> Array:
         """Read the rows of a data file, and what could not be put in place."""
-        array = data.read(self.folder, entry, progress)
+        array = data_files.read(self.folder, entry, progress)
         if entry.id in self._unwritten:
             journal.patched(array, self._unwritten[entry.id])
         return array
@@ -383,7 +385,7 @@ class Session:
             array = self.stored(entry)
             array.flags.writeable = False
         else:
-            array = room.with_room(lambda: data.mapped(self.folder, entry))[0]
+            array = resources.with_room(lambda: data_files.mapped(self.folder, entry))[0]
             origin = Reference(self.folder.path, name, entry, array, gone, self)
         lazy = LazyArray(array, origin, gone)
         self.counts["mappings"] += 1

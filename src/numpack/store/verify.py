@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._memory import aligned_empty
+from .._core.memory import aligned_empty
 from ..errors import CorruptStoreError, StoreError
-from . import data, dropped
-from ._lock import SharedLock
-from ._sums import BLOCK, sum_blocks
 from .checks import entry_of
-from .dtype_codes import unusable
-from .naming import listed
+from .format import data_files
+from .format.dtype_codes import unusable
+from .format.naming import listed
+from .fs.lock import SharedLock
+from .kernels.checksums import BLOCK, sum_blocks
+from .rows import deleted_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .data import Progress
+    from .format.catalog import Entry
+    from .format.data_files import Progress
     from .session import Session
-    from .state import Entry
 
 Sums = np.ndarray[Any, np.dtype[np.uint32]]
 
@@ -110,7 +111,7 @@ class Report:
 
 
 def of_array(
-    session: Session, name: str, report: Report, progress: Progress = data.no_progress
+    session: Session, name: str, report: Report, progress: Progress = data_files.no_progress
 ) -> None:
     """Check all blocks of an array, and add what is found to a report.
 
@@ -128,7 +129,7 @@ def of_array(
             entry = session.arrays().get(name)
             if entry is None:
                 return
-            damaged = _damaged(session, name, entry, data.no_progress)
+            damaged = _damaged(session, name, entry, data_files.no_progress)
         if damaged and session.is_old and session.folder.has("numpack.json"):
             msg = f"{session.folder.path} was upgraded meanwhile; open it again"
             raise StoreError(msg)
@@ -180,9 +181,9 @@ def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> l
     every = range(entry.shape[0] if entry.shape else 0)
     try:
         if entry.dropped and not session.is_old:
-            dropped.read(session.folder, entry)  # what is on the disk, not what is known
+            deleted_rows.read(session.folder, entry)  # what is on the disk, not what is known
         found = _found_sums(session, entry, progress)
-        needed = data.read_sums(session.folder, entry)
+        needed = data_files.read_sums(session.folder, entry)
     except StoreError as error:
         is_damage = isinstance(error, CorruptStoreError)
         if not is_damage and getattr(error, "errno", None) != errno.EIO:
@@ -219,15 +220,19 @@ def _flaw(block: int, found: Sums, needed: Sums, entry: Entry) -> str:
 def _found_sums(session: Session, entry: Entry, progress: Progress) -> Sums:
     """Sum what is in the data file, as far as it goes."""
     if session.unwritten(entry) is not None:
-        whole, tail = sum_blocks(data.as_bytes(session.stored(entry)), data.threads())
-        return data.sums_in(whole, entry._replace(tail=tail))
+        whole, tail = sum_blocks(
+            data_files.as_bytes(session.stored(entry)), data_files.threads()
+        )
+        return data_files.sums_in(whole, entry._replace(tail=tail))
     buffer, sums = aligned_empty((min(_AT_ONCE, entry.nbytes),), np.dtype(np.uint8)), b""
     descriptor = session.folder.open(entry.data_file)
     try:
         for start in range(0, entry.nbytes, _AT_ONCE):
             part = buffer[: entry.nbytes - start]
-            count = data.read_part(session.folder, entry.data_file, descriptor, part, start)
-            whole, tail = sum_blocks(part[:count], data.threads())
+            count = data_files.read_part(
+                session.folder, entry.data_file, descriptor, part, start
+            )
+            whole, tail = sum_blocks(part[:count], data_files.threads())
             sums += whole
             if count < len(part):
                 break

@@ -1,0 +1,4 @@
+"""What every conversion needs: policy, dtypes and memory layout.
+
+Imports nothing of the package but `errors`.
+"""

@@ -1,0 +1,65 @@
+"""What a DLPack capsule holds, for the policy and for messages."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import dtypes
+
+if TYPE_CHECKING:
+    from .dtypes import Row
+
+HOST_DEVICES = frozenset({1, 3, 11, 13})  # kDLCPU, kDLCUDAHost, kDLROCMHost, kDLCUDAManaged
+
+
+class Description(NamedTuple):
+    """What a capsule holds, read without taking it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    strides : tuple of int or None
+        In elements; ``None`` for C order.
+    code, bits, lanes : int
+        DLPack's data type.
+    device : tuple of int
+        DLPack's device type and number.
+    readonly, copied, padded : bool
+        The flags of a versioned capsule; false in a legacy one.
+    """
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    code: int
+    bits: int
+    lanes: int
+    device: tuple[int, int]
+    readonly: bool
+    copied: bool
+    padded: bool
+
+    @property
+    def row(self) -> Row | None:
+        """The dtype in the table, or ``None`` if NumPy cannot hold it in place."""
+        if self.lanes != 1 or (self.bits < 8 and not self.padded):
+            return None
+        return dtypes.of_dlpack(self.code, self.bits)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements, one after the other."""
+        return math.prod(self.shape) * self.lanes * max(self.bits, 8) // 8
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the processor can read the memory."""
+        return self.device[0] in HOST_DEVICES
+
+    def __str__(self) -> str:
+        """Give the dtype and shape for messages."""
+        row = dtypes.of_dlpack(self.code, self.bits)
+        name = row.numpy if row else f"DLPack type (code {self.code}, {self.bits} bits)"
+        if self.lanes != 1:
+            name += f" of {self.lanes} lanes"
+        return f"{name} tensor of shape {self.shape}"

@@ -1,0 +1,91 @@
+"""Leaving the hub: the plan for a framework that views NumPy memory in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from .mapped_files import SHARED, behind
+from .memory import aligned_copy, plain
+from .policy import Obstacle, Plan, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .memory import Array
+
+T = TypeVar("T")
+
+
+def leaving(
+    array: Array,
+    label: str,
+    make: Callable[[Array], T],
+    *,
+    hindered: Obstacle | None = None,
+    moved: Obstacle | None = None,
+    writes: bool = False,
+    caution: Callable[[Array], str] | None = None,
+) -> Plan[T]:
+    """Plan the way from the hub to an object that `make` builds over an array's memory.
+
+    Parameters
+    ----------
+    array : ndarray
+    label : str
+        The framework's name in messages.
+    make : callable
+        Takes an array of the same dtype and shape, whose strides mean something.
+    hindered : Obstacle or None
+        Why the memory cannot be viewed as it lies; it is copied into memory that can: in
+        C order, native, aligned to 64 bytes.
+    moved : Obstacle or None
+        Why `make` copies in any case.
+    writes : bool
+        Whether the framework may write whatever NumPy allows, so that memory which is a
+        file mapped read-only has to be mapped again, copy-on-write.
+    caution : callable or None
+        Says what to beware of where ordinary read-only memory is given to such a framework.
+    """
+    values = plain(array)
+    backing = behind(values) if writes else None
+    if hindered is None and backing is not None:
+        hindered = backing.obstacle()
+
+    def convert() -> T:
+        if hindered is not None:
+            return make(aligned_copy(values))
+        return make(values if backing is None else backing.for_writer())
+
+    ordinary = backing is not None and backing.safe and not array.flags.writeable
+    beware = caution if ordinary and array.nbytes else None
+    return Plan(
+        direction=f"to {label}",
+        given=lambda: describe(array),
+        nbytes=array.nbytes,
+        result=convert,
+        independent=convert if hindered or moved else lambda: make(aligned_copy(values)),
+        obstacle=hindered or moved,
+        how=SHARED if backing is None else backing.how,
+        caution="" if beware is None else beware(array),
+    )
+
+
+def unprotected(label: str, noun: str) -> Callable[[Array], str]:
+    """Word the caution of a framework that has no read-only arrays.
+
+    Parameters
+    ----------
+    label : str
+        The framework's name in messages.
+    noun : str
+        What it calls an array.
+    """
+
+    def caution(array: Array) -> str:
+        return (
+            f"Zero-copy conversion to {label} shares read-only memory: {describe(array)}, and "
+            f"{label} has no read-only {noun}s, so a write through the {noun} changes data "
+            "that NumPy protects; pass copy=True for one that is safe to write"
+        )
+
+    return caution

@@ -1,0 +1,4 @@
+"""The native DLPack exchange: importing, exporting and the fast path.
+
+Imports `_core` alone.
+"""

@@ -1,0 +1,3 @@
+from .exporting import Exporter
+
+def publish(cls: type[Exporter], number: int) -> None: ...

@@ -1,0 +1,30 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._core.memory import Array
+
+class Memory:
+    def __init__(
+        self,
+        *,
+        kind: type,
+        keeper: Callable[[Any], Any],
+        may_move: Callable[[Any], bool],
+        address: Callable[[Any], int],
+        nbytes: Callable[[Any], int],
+        settled: Callable[[Any], Array],
+    ) -> None: ...
+
+def connect(
+    framework: str | None,
+    kinds: Sequence[type],
+    *,
+    guard: Callable[[Any], bool] | None = None,
+    closer_guard: Callable[[Any], bool] | None = None,
+    memory: Memory | None = None,
+    consumer: Callable[[Any], Any] | None = None,
+    readonly: bool = False,
+) -> None: ...
+def connect_table(kind: type) -> None: ...
+def take(obj: object, framework: str | None = None) -> Array | None: ...
+def give(array: object, framework: str) -> Any: ...

@@ -1,0 +1,18 @@
+from typing import Final
+
+from .._core.dlpack_description import Description
+from .._core.memory import Array
+
+CPU: Final[tuple[int, int]]
+MAX_VERSION: Final[tuple[int, int]]
+READ_ONLY: Final[int]
+IS_COPIED: Final[int]
+PADDED: Final[int]
+
+def is_capsule(obj: object) -> bool: ...
+def describe(capsule: object) -> Description: ...
+def adopt(capsule: object, *, readonly: bool = False, given: object = None) -> Array: ...
+def take_capsule(
+    capsule: object, *, readonly: bool = False, given: object = None
+) -> Array | None: ...
+def borrow(capsule: object) -> Array: ...

@@ -1,3 +1,0 @@
-from ._export import Exporter
-
-def publish(cls: type[Exporter], number: int) -> None: ...

@@ -1,0 +1,213 @@
+"""Columns between frameworks that speak Arrow: they cross as pyarrow's, past NumPy.
+
+NumPy has no nulls, no UTF-8 and no chunks; who comes from Arrow and goes to Arrow needs none
+of that translated. This is also how a framework that takes Arrow memory gets NumPy's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import pyarrow as pa
+
+from ..._core.memory import order_obstacle
+from ..._core.policy import Obstacle, Plan, refuse, wrong_type
+from ..._core.policy import describe as describe_array
+from ...errors import InvalidValueError, UnsupportedError
+from .foreign import guarded
+from .inward import plan_array
+from .outward import plan_arrow
+from .rewrite import Rewriting
+from .table import as_table
+from .table import column as select
+from .views import nbytes as bytes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..._core.memory import Array
+
+T = TypeVar("T")
+Columns: TypeAlias = pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table
+
+
+def imported(obj: Any, label: str) -> Columns:
+    """Bring what speaks the Arrow PyCapsule interface into pyarrow, which shares memory.
+
+    A stream is preferred, because an array in several chunks comes in no other way; a stream
+    of structs is a table, as the interface says, and an array of structs a record batch.
+    """
+    try:
+        if hasattr(obj, "__arrow_c_stream__"):
+            chunked = pa.chunked_array(obj)
+            whole = pa.types.is_struct(chunked.type) and not chunked.null_count
+            return as_table(chunked) if whole else chunked
+        if hasattr(obj, "__arrow_c_array__"):
+            array = pa.array(obj)
+            whole = pa.types.is_struct(array.type) and not array.null_count
+            return pa.RecordBatch.from_struct_array(array) if whole else array
+    except (pa.ArrowException, NotImplementedError) as error:
+        why, fix = (
+            f"pyarrow cannot import it ({error})",
+            "convert it with its own library first",
+        )
+        refuse(f"from {label}", type(obj).__name__, why, fix)
+    fix = "pass an array or a table, not a type, a schema or a buffer"
+    wrong_type("share", f"an array or a table of {label}", obj, fix)
+
+
+def to_hub(
+    columns: Columns,
+    label: str,
+    nulls: str,
+    column: str | int | None = None,
+    obstacle: Callable[[Obstacle], Obstacle] = lambda found: found,
+) -> Plan[Array]:
+    """Plan the way of one column to NumPy.
+
+    Parameters
+    ----------
+    columns : pyarrow.Array, ChunkedArray, RecordBatch or Table
+    label : str
+        The framework's name in messages.
+    nulls : {"convert", "mask", "raise"}
+    column : str or int, optional
+        Which column of a table; one that is alone need not be named.
+    obstacle : callable
+        Says what keeps it from being shared in the words of the framework.
+    """
+    source = one_column(columns, column)
+    try:
+        plan = plan_array(source, nulls)
+    except UnsupportedError as error:
+        refuse(f"from {label}", describe(source), error.reason, error.fix)
+    found = None if plan.obstacle is None else obstacle(plan.obstacle)
+    return dataclasses.replace(plan, direction=f"from {label}", obstacle=found)
+
+
+def one_column(columns: Columns, column: str | int | None) -> pa.Array | pa.ChunkedArray:
+    """Select a column of a table; an array, or the only column, need not be named."""
+    if column is not None:
+        return select(as_table(columns), column)
+    if not isinstance(columns, pa.Table | pa.RecordBatch):
+        return columns
+    if columns.num_columns == 1:
+        return columns.column(0)
+    known = ", ".join(map(repr, columns.schema.names[:3])) or "none"
+    fix = f"select one with column=; they begin with {known}"
+    wrong_type("share", "one column, as arrays have one dtype", columns, fix)
+
+
+def over(
+    columns: Columns,
+    label: str,
+    make: Callable[[Columns], T],
+    obstacle: Obstacle | None = None,
+    nbytes: int | None = None,
+) -> Plan[T]:
+    """Plan the way of Arrow columns to an object that `make` builds over their buffers.
+
+    Parameters
+    ----------
+    columns : pyarrow.Array, ChunkedArray, RecordBatch or Table
+    label : str
+        The framework's name in messages.
+    make : callable
+        Takes `columns`, or a copy of them.
+    obstacle : Obstacle or None
+        Why `make` copies.
+    nbytes : int, optional
+        How much of them it copies, if not all: it may still share the rest of their buffers.
+    """
+    made = guarded(make, f"to {label}", lambda: describe(columns))
+    return Plan(
+        direction=f"to {label}",
+        given=lambda: describe(columns),
+        nbytes=bytes_of(columns) if nbytes is None else nbytes,
+        result=lambda: made(columns),
+        independent=lambda: made(own(columns)),
+        obstacle=obstacle,
+    )
+
+
+def by_arrow(
+    array: Array,
+    label: str,
+    make: Callable[[pa.Array], T],
+    *,
+    layout: str,
+    wanted: pa.DataType | None = None,
+    obstacle: Obstacle | None = None,
+) -> Plan[T]:
+    """Plan the way from the hub to an object that `make` builds over an Arrow array.
+
+    Parameters
+    ----------
+    array : ndarray
+    label : str
+    make : callable
+    layout, wanted
+        What the Arrow array is, as for `plan_arrow`.
+    obstacle : Obstacle or None
+        Why `make` copies, in the words of the framework.
+    """
+    try:
+        plan = plan_arrow(array, layout, wanted)
+    except UnsupportedError as error:
+        refuse(f"to {label}", describe_array(array), error.reason, error.fix)
+    made = guarded(make, f"to {label}", lambda: describe_array(array))
+    return dataclasses.replace(
+        plan,
+        direction=f"to {label}",
+        result=lambda: made(plan.result()),
+        independent=lambda: made(plan.independent()),
+        obstacle=obstacle or plan.obstacle,
+    )
+
+
+def by_columns(
+    array: Array,
+    names: Sequence[str],
+    label: str,
+    make: Callable[[pa.Table], T],
+    *,
+    wanted: pa.DataType | None = None,
+    obstacle: Obstacle | None = None,
+) -> Plan[T]:
+    """Plan the way of a 2-D array to a table: the columns of one are those of the other.
+
+    They are shared where each lies together, which is in Fortran order.
+    """
+    if array.ndim != 2 or len(names) != array.shape[1] or len(set(names)) != len(names):
+        msg = (
+            f"columns must name each column of a 2-D array once: got {len(names)} names "
+            f"for {describe_array(array)}"
+        )
+        raise InvalidValueError(msg)
+    rows = array.shape[0]
+    if obstacle is None and order_obstacle(array.T) is not None:
+        why = "the elements of a column do not lie one after the other"
+        obstacle = Obstacle(why, "keep it in Fortran order: np.asfortranarray(array)")
+
+    def table(flat: pa.Array) -> T:
+        pieces = [flat.slice(i * rows, rows) for i in range(len(names))]
+        return make(pa.table(pieces, names=list(names)))
+
+    plan = by_arrow(array.T, label, table, layout="flat", wanted=wanted, obstacle=obstacle)
+    return dataclasses.replace(plan, given=lambda: describe_array(array))
+
+
+def own(columns: Columns) -> Columns:
+    """Copy what the columns show of their buffers into memory of their own."""
+    if isinstance(columns, pa.Array | pa.ChunkedArray):
+        return Rewriting(lambda _, __: None).column(columns)
+    arrays = list(map(own, columns.columns))
+    return type(columns).from_arrays(arrays, schema=columns.schema) if arrays else columns
+
+
+def describe(columns: Columns) -> str:
+    """Say what came: ``int64 column of length 3``, ``table of 2 columns and 3 rows``."""
+    if isinstance(columns, pa.Table | pa.RecordBatch):
+        return f"table of {columns.num_columns} columns and {columns.num_rows:,} rows"
+    return f"{columns.type} column of length {len(columns):,}"

@@ -1,0 +1,304 @@
+"""Arrow values that NumPy holds in another form: converted as pyarrow does, but right."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..._core.policy import refuse
+from .rewrite import Rewriting
+from .trees import contains, decoded, empty, repeats_a_name, storage, unviewed
+from .views import child, mask, null_count, own_mask, tensor_shaped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..._core.memory import Array
+
+_EXACT_IN_FLOAT64 = 2**53
+_LISTS = (pa.types.is_list, pa.types.is_large_list)
+_AS_ROWS = (pa.BaseExtensionType, pa.FixedSizeListType)  # what is inside becomes an array too
+_INT_TIMES = "its times as numbers: cast them to pa.int64(), or pa.int32() for 32 bits"
+
+
+def written_out(array: pa.Array) -> pa.Array:
+    """Write out dictionaries, run ends and list views, at any depth; others are as they were.
+
+    Extension types inside lists, structs, maps and unions, where Python objects or arrays of
+    one dtype hold the values, become their storage.
+    """
+    return array if _PLAIN.target(array.type) is array.type else _PLAIN.column(array)
+
+
+def nothing(kind: pa.DataType) -> pa.Array:
+    """Return an array without values, of the type that `written_out` gives."""
+    return empty(_PLAIN.target(kind))
+
+
+def is_written_out(kind: pa.DataType) -> bool:
+    """Tell whether `written_out` rewrites columns of a type."""
+    return _PLAIN.target(kind) is not kind
+
+
+def _plain_type(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+    if parents or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        other = unviewed(kind)
+        if other is not None:
+            return other
+    if all(isinstance(each, _AS_ROWS) for each in parents):
+        return decoded(kind)
+    return decoded(kind) or storage(kind)
+
+
+_PLAIN = Rewriting(_plain_type)
+
+
+def conversion(chunks: list[pa.Array]) -> Callable[[], Array]:
+    """Choose how to convert what cannot be shared, as pyarrow does; refuse what it cannot.
+
+    The chunks are written out already. A type is tried on a value and a null: pyarrow says
+    for itself what it cannot convert. Only with times in Python objects does that depend on
+    all values, because Python has no nanoseconds and years from 1 to 9999 alone.
+    """
+    _refuse_rounded_integers(chunks)
+    kind = chunks[0].type
+    if _hides_nanoseconds(kind):
+        why = "Python objects in structs, maps and unions have no nanoseconds"
+        refuse("from Arrow", describe(chunks[0]), why, "cast them to microseconds first")
+    if contains(kind, repeats_a_name):
+        why = "several fields of a struct have one name, which a dict has once"
+        fix = "rename them: pa.StructArray.from_arrays(array.flatten(), names=[...])"
+        refuse("from Arrow", describe(chunks[0]), why, fix)
+    if _holds_python_times(kind):
+        for chunk in chunks:
+            _refuse_distant_times(chunk)
+        done = _converted(chunks)
+        return lambda: done
+    for chunk in chunks:
+        _converted(_samples(chunk))
+    return lambda: _converted(chunks)
+
+
+def _converted(chunks: list[pa.Array]) -> Array:
+    kind = chunks[0].type
+    try:
+        return _as_pyarrow_does(_joined(chunks))
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        why = f"pyarrow cannot convert it ({error})"
+        fix = f"convert {_INT_TIMES}" if contains(kind, pa.types.is_temporal) else _CAST
+        refuse("from Arrow", describe(chunks[0]), why, fix)
+
+
+_CAST = "cast it first: array.cast(...)"
+
+
+def _samples(array: pa.Array) -> list[pa.Array]:
+    """Pick the first value and the first null, if there are any."""
+    if not len(array):
+        return [array]
+    nulls = np.flatnonzero(mask(array).reshape(len(array), -1).any(axis=1)).tolist()
+    return [array.slice(row, 1) for row in sorted({0, *nulls[:1]})]
+
+
+def _joined(chunks: list[pa.Array]) -> pa.Array:
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+
+
+def _as_pyarrow_does(array: pa.Array) -> Array:
+    kind = array.type
+    if contains(kind, _is_misread):
+        return _objects(array)
+    if _is_tensor(kind):
+        return _rows(array.storage, kind.storage_type.list_size, kind)
+    if kind == pa.bool8():
+        return _as_pyarrow_does(pc.not_equal(array.storage, 0))
+    if isinstance(kind, pa.BaseExtensionType):
+        return _as_pyarrow_does(array.storage)
+    if pa.types.is_fixed_size_list(kind) and (
+        not null_count(array) or contains(kind, _is_tensor)
+    ):
+        return _rows(array, kind.list_size)
+    converted: Array = array.to_numpy(zero_copy_only=False)
+    return converted
+
+
+def _rows(array: pa.Array, size: int, tensor: pa.DataType | None = None) -> Array:
+    """Convert lists of one size to one array, or to objects where lists are null."""
+    cells = _as_pyarrow_does(child(array))
+    rows = cells.reshape(len(array), size, *cells.shape[1:])
+    if tensor is not None:
+        rows = tensor_shaped(rows, tensor)
+    hidden = own_mask(array)
+    if not hidden.any():
+        return rows
+    values = np.empty(len(array), object)
+    for row in np.flatnonzero(~hidden):
+        values[row] = rows[row]
+    return values
+
+
+def _is_tensor(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.FixedShapeTensorType)
+
+
+def _is_misread(kind: pa.DataType) -> bool:
+    """Tell whether pyarrow 26 crashes on a type, or has no conversion of it to NumPy."""
+    return bool(pa.types.is_interval(kind) or pa.types.is_union(kind))
+
+
+def _is_object(kind: pa.DataType) -> bool:
+    """Tell whether what is inside of a type becomes Python objects."""
+    return bool(pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind))
+
+
+def _hides_nanoseconds(kind: pa.DataType) -> bool:
+    """Tell whether times become Python objects that are of a unit which these do not have."""
+    if contains(kind, _is_misread):
+        return contains(kind, _is_in_nanoseconds)
+    return contains(kind, lambda k: _is_object(k) and contains(k, _is_in_nanoseconds))
+
+
+def _holds_python_times(kind: pa.DataType) -> bool:
+    """Tell whether times become Python objects, which reach less far than Arrow's."""
+    if contains(kind, _is_misread):
+        return contains(kind, pa.types.is_temporal)
+    of_objects = contains(kind, lambda k: _is_object(k) and contains(k, pa.types.is_temporal))
+    return of_objects or contains(kind, pa.types.is_time)
+
+
+def _is_in_nanoseconds(kind: pa.DataType) -> bool:
+    return bool(
+        (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns"
+    )
+
+
+def _objects(array: pa.Array) -> Array:
+    values = np.empty(len(array), object)
+    for row, value in enumerate(array.to_pylist()):
+        values[row] = value
+    return values
+
+
+_YEARS = (dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59))
+_EPOCH = dt.datetime(1970, 1, 1)
+_SECOND = dt.timedelta(seconds=1)
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def _refuse_distant_times(array: pa.Array) -> None:
+    """Refuse times that Python has no object for: pyarrow makes numbers of some."""
+    for part in _parts(array):
+        kind = part.type
+        if not pa.types.is_temporal(kind) or pa.types.is_interval(kind):
+            continue
+        low, high = _reach(kind)
+        width = pa.int32() if kind.bit_width == 32 else pa.int64()
+        bounds = pc.min_max(part.cast(width)).as_py()
+        _refuse_lost_nanoseconds(array, part)
+        if bounds["min"] is not None and not low <= bounds["min"] <= bounds["max"] <= high:
+            why = f"Python has no object for some of its times of {kind}"
+            refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
+
+
+def _refuse_lost_nanoseconds(array: pa.Array, part: pa.Array) -> None:
+    if not pa.types.is_time64(part.type) or part.type.unit != "ns":
+        return
+    counts = np.asarray(part.cast(pa.int64()).drop_null())
+    if np.any(counts % 1000):
+        why = "Python's times have no nanoseconds"
+        refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
+
+
+def _reach(kind: pa.DataType) -> tuple[int, ...]:
+    """Return the least and the greatest count that Python has an object for."""
+    if pa.types.is_time(kind):
+        return 0, 86400 * _PER_SECOND[kind.unit] - 1
+    per_second = 10**3 if pa.types.is_date64(kind) else _PER_SECOND[getattr(kind, "unit", "s")]
+    if pa.types.is_duration(kind):
+        return tuple(
+            int(d // _SECOND) * per_second for d in (dt.timedelta.min, dt.timedelta.max)
+        )
+    low, high = ((limit - _EPOCH) // _SECOND for limit in _YEARS)
+    if pa.types.is_date32(kind):
+        return low // 86400, high // 86400
+    return low * per_second, (high + 1) * per_second - 1
+
+
+def _refuse_rounded_integers(chunks: list[pa.Array]) -> None:
+    """Refuse integers beside nulls that float64, which NumPy would get, cannot hold."""
+    for parts in zip(*map(_parts, chunks), strict=True):
+        if not pa.types.is_integer(parts[0].type) or not any(p.null_count for p in parts):
+            continue
+        bounds = [pc.min_max(part).as_py() for part in parts if part.null_count < len(part)]
+        if any(max(-b["min"], b["max"]) > _EXACT_IN_FLOAT64 for b in bounds):
+            refuse(
+                "from Arrow",
+                describe(chunks[0]),
+                "it has nulls, and float64 with NaN would round its integers above 2**53",
+                "pass nulls='mask', or fill_null(...) first",
+            )
+
+
+def _parts(array: pa.Array) -> list[pa.Array]:
+    """List an array and everything inside it."""
+    kind = array.type
+    inner: list[pa.Array] = []
+    if isinstance(kind, pa.BaseExtensionType):
+        inner = [array.storage]
+    elif pa.types.is_map(kind):
+        inner = [array.keys, array.items]
+    elif pa.types.is_struct(kind):  # `flatten` gives unions a bitmap, and ends the process
+        inner = _children(array)
+    elif pa.types.is_union(kind):
+        inner = [array.field(i) for i in range(kind.num_fields)]
+    elif pa.types.is_fixed_size_list(kind):  # `flatten` builds no extension types
+        inner = [_cells(array)]
+    elif any(is_kind(kind) for is_kind in _LISTS):
+        inner = [array.flatten()]
+    return [array, *(part for each in inner for part in _parts(each))]
+
+
+def _children(array: pa.Array) -> list[pa.Array]:
+    """Return the fields of the structs that are not null."""
+    fields = [array.field(i) for i in range(array.type.num_fields)]
+    hidden = own_mask(array)
+    if not hidden.any():
+        return fields
+    rows = pa.array(np.flatnonzero(~hidden))
+    return [field.take(rows) for field in fields]
+
+
+def regular(source: pa.Array | pa.ChunkedArray) -> str:
+    """Return how to keep a column of lists as rows of numbers, if they are of one length."""
+    kind = source.type
+    name = "array.drop_null()" if source.null_count else "array"
+    if pa.types.is_fixed_size_list(kind):
+        return f"drop its null rows first: {name}" if source.null_count else ""
+    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+        return ""
+    found = pc.min_max(pc.list_value_length(source)).as_py()
+    if found["min"] is None or found["min"] != found["max"]:
+        return ""
+    wanted = f"pyarrow.list_(array.type.value_type, {found['min']})"
+    return f"keep its rows as fixed-size lists: {name}.cast({wanted})"
+
+
+def _cells(array: pa.Array) -> pa.Array:
+    """Return the elements of the fixed-size lists that are not null."""
+    hidden = own_mask(array)
+    if not hidden.any():
+        return child(array)
+    here = np.repeat(~hidden, array.type.list_size)
+    return child(array).take(pa.array(np.flatnonzero(here)))
+
+
+def describe(source: pa.Array | pa.ChunkedArray) -> str:
+    """Say what came: ``int64 array of 3 values in 2 chunks``."""
+    kind = f"{source.type} array of {len(source):,} values"
+    if isinstance(source, pa.ChunkedArray) and source.num_chunks != 1:
+        kind += f" in {source.num_chunks} chunks"
+    return kind

@@ -1,0 +1,181 @@
+"""Arrow to NumPy: what is shared, what is copied, and what becomes of nulls and chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from ..._core.memory import aligned_copy, aligned_empty
+from ..._core.policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
+from ...errors import NullError
+from .convert import conversion, describe, is_written_out, nothing, regular, written_out
+from .views import mask, nbytes, null_count, own_mask, shareable, view, without_nulls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..._core.dtypes import DType
+    from ..._core.memory import Array
+
+_MAX_NDIM = 64
+
+
+def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
+    """Plan the way from an Arrow array or chunked array to an ndarray."""
+    check_nulls(nulls)
+    chunks = list(map(written_out, _filled_chunks(source)))
+    if nulls == "raise":
+        _raise_nulls(source, chunks)
+    if nulls == "mask":
+        return _plan_masked(source, chunks)
+    return _plan(source, chunks)
+
+
+def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
+    """Plan the way of chunks that are written out, as those of `source` may not be."""
+    obstacle = _encoding_obstacle(source.type)
+    if obstacle is None:
+        obstacle = next(filter(None, map(_obstacle, chunks)), None)
+    if obstacle is None and len(chunks) == 1:
+        return _plan_view(source, chunks[0])
+    if obstacle is None:
+        obstacle = Obstacle(
+            f"it is in {len(chunks)} chunks", "convert chunk by chunk: array.chunk(i)"
+        )
+        convert, outline = _concatenation(chunks)
+    else:
+        convert, outline = conversion(chunks), None
+    return Plan(
+        direction="from Arrow",
+        given=lambda: describe(source),
+        nbytes=nbytes(source),
+        result=convert,
+        independent=lambda: _writable(convert()),
+        obstacle=obstacle,
+        outline=outline,
+        regular=lambda: regular(source),
+    )
+
+
+def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Array]:
+    def share() -> Array:
+        values = view(array)
+        values.flags.writeable = False  # Arrow memory is immutable
+        return values
+
+    return Plan(
+        direction="from Arrow",
+        given=lambda: describe(source),
+        nbytes=nbytes(source),
+        result=share,
+        independent=lambda: aligned_copy(share()),
+    )
+
+
+def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
+    """Plan a masked array: its values as if there were no nulls, its mask from the bitmap."""
+    values = _plan(source, [without_nulls(chunk) for chunk in chunks])
+
+    def masked(data: Array) -> Array:
+        hidden = np.concatenate([mask(chunk) for chunk in chunks])
+        if hidden.ndim > data.ndim:  # objects, which hold what is inside for themselves
+            hidden = np.concatenate([own_mask(chunk) for chunk in chunks])
+        hidden = hidden.reshape(hidden.shape + (1,) * (data.ndim - hidden.ndim))
+        full = np.broadcast_to(hidden, data.shape).copy()
+        return np.ma.MaskedArray(data, mask=full, copy=False)
+
+    return Plan(
+        direction="from Arrow",
+        given=values.given,
+        nbytes=values.nbytes,
+        result=lambda: masked(values.result()),
+        independent=lambda: masked(values.independent()),
+        obstacle=values.obstacle,
+    )
+
+
+def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    """List the chunks that hold something; of an empty array one empty chunk."""
+    chunks = [source] if isinstance(source, pa.Array) else source.chunks
+    filled = [chunk for chunk in chunks if len(chunk)]
+    if any(not getattr(chunk, "is_cpu", True) for chunk in filled):
+        why, fix = (
+            "its buffers are not the CPU's",
+            "copy it to the CPU first: array.copy_to(...)",
+        )
+        refuse("from Arrow", describe(source), why, fix)
+    if _depth(source.type) > _MAX_NDIM:
+        why, fix = (
+            f"NumPy has at most {_MAX_NDIM} dimensions",
+            "flatten it: array.flatten()",
+        )
+        refuse("from Arrow", describe(source), why, fix)
+    return filled or [nothing(source.type)]
+
+
+def _depth(kind: pa.DataType) -> int:
+    """Count the dimensions that fixed-size lists and tensors become."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return 1 + len(kind.shape)
+    return 1 + _depth(kind.value_type) if pa.types.is_fixed_size_list(kind) else 1
+
+
+def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> None:
+    count = sum(map(null_count, chunks))
+    if count:
+        msg = (
+            f"Zero-copy conversion from Arrow failed: {describe(source)}, {count:,} of its "
+            "values are null; pass nulls='mask' for a masked array over the same memory, or "
+            "nulls='convert' for NaN, NaT or None"
+        )
+        raise NullError(msg)
+
+
+def _encoding_obstacle(kind: pa.DataType) -> Obstacle | None:
+    """Find why values that are encoded have to be written out."""
+    if not is_written_out(kind):
+        return None
+    if pa.types.is_dictionary(kind):
+        return Obstacle("its values are in a dictionary", "convert .indices and .dictionary")
+    return _unlike(kind)
+
+
+def _unlike(kind: pa.DataType) -> Obstacle:
+    return Obstacle(
+        f"NumPy has no array of {kind} in Arrow's layout", "keep numbers in fixed-width types"
+    )
+
+
+def _obstacle(array: pa.Array) -> Obstacle | None:
+    """Say why the values cannot be viewed in place."""
+    if shareable(array):
+        return None
+    kind = array.type
+    nulls = null_count(array)
+    if nulls and shareable(without_nulls(array)):
+        return Obstacle(
+            f"{nulls:,} of its values are null, which NumPy has no place for",
+            MASK_OR_FILL,
+        )
+    if pa.types.is_boolean(kind):
+        return Obstacle("Arrow packs booleans as bits", "keep them as pa.bool8()")
+    if kind == pa.bool8():
+        return Obstacle("some of its bytes are neither 0 nor 1", "store true as 1")
+    if pa.types.is_date32(kind):
+        return Obstacle("NumPy keeps days in 64 bits", "keep the dates as pa.date64()")
+    return _unlike(kind)
+
+
+def _concatenation(
+    chunks: list[pa.Array],
+) -> tuple[Callable[[], Array], tuple[tuple[int, ...], DType]]:
+    """Give how to put chunks together, and the outline of what comes of it."""
+    views = [view(chunk) for chunk in chunks]
+    shape, dtype = (sum(map(len, chunks)), *views[0].shape[1:]), views[0].dtype
+    return lambda: np.concatenate(views, out=aligned_empty(shape, dtype)), (shape, dtype)
+
+
+def _writable(array: Array) -> Array:
+    return array if array.flags.writeable else aligned_copy(array)

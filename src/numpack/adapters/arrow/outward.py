@@ -1,0 +1,328 @@
+"""NumPy to Arrow: which dtypes share their buffer, and how N-D arrays are laid out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..._core import dtypes
+from ..._core.memory import (
+    aligned_copy,
+    is_masked_array,
+    order_obstacle,
+    plain,
+    representation_obstacle,
+)
+from ..._core.policy import Obstacle, Plan, describe, refuse
+from ...errors import InvalidValueError, UnsupportedError
+from ..numpy import base_array
+from .kinds import ObjectsError
+from .objects import Builder, of_strings
+from .wanted import cast, of_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..._core.memory import Array
+
+_MAX_LIST = 2**31 - 1
+LAYOUTS = ("flat", "tensor", "list")
+_TIME_UNITS = ("s", "ms", "us", "ns")
+_CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
+
+
+def plan_arrow(array: Array, layout: str, wanted: pa.DataType | None) -> Plan[pa.Array]:
+    """Plan the way from an ndarray to a `pyarrow.Array`."""
+    array = base_array(array, "Arrow", masks=True)
+    _check_options(array, layout, wanted)
+    values, mask = _values_and_mask(array)
+    shared_type = _shared_type(values.dtype, wanted)
+    if shared_type is None:
+        return _plan_conversion(array, values, mask, layout, wanted)
+    obstacle = order_obstacle(values) or representation_obstacle(values)
+    _check_nulls(array, mask, layout)
+
+    def build(memory: Array) -> pa.Array:
+        flat = _from_memory(memory.reshape(-1), _invalid(memory, mask), shared_type)
+        return _laid_out(flat, array.shape, layout)
+
+    return Plan(
+        direction="to Arrow",
+        given=lambda: describe(array),
+        nbytes=array.nbytes,
+        result=lambda: build(values if obstacle is None else aligned_copy(values)),
+        independent=lambda: build(aligned_copy(values)),
+        obstacle=obstacle,
+    )
+
+
+def _plan_conversion(
+    array: Array, values: Array, mask: Array | None, layout: str, wanted: pa.DataType | None
+) -> Plan[pa.Array]:
+    """Plan for a dtype whose values Arrow keeps in another form: a copy in any case.
+
+    Whether Arrow can hold the values depends on them, so they are converted now: only
+    then does the plan tell the truth.
+    """
+    obstacle = _conversion_obstacle(values.dtype, wanted)
+    flat = _converted(array, values, mask, wanted)
+    if layout == "tensor" and flat.null_count:
+        _refuse_null_tensor(array)
+    result = _laid_out(flat, array.shape, layout)
+    return Plan(
+        direction="to Arrow",
+        given=lambda: describe(array),
+        nbytes=array.nbytes,
+        result=lambda: result,
+        independent=lambda: result,
+        obstacle=obstacle,
+    )
+
+
+def _check_options(array: Array, layout: str, wanted: object) -> None:
+    if layout not in LAYOUTS:
+        msg = f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}"
+        raise InvalidValueError(msg)
+    if array.ndim == 0 and layout != "flat":
+        msg = f"layout={layout!r} needs rows, and a 0-d array has none; pass array.reshape(1)"
+        raise InvalidValueError(msg)
+    if (layout != "flat" and max(array.shape[1:], default=0) > _MAX_LIST) or (
+        layout == "tensor" and np.prod(array.shape[1:], dtype=float) > _MAX_LIST
+    ):
+        msg = f"a fixed-size list has at most {_MAX_LIST:,} values; pass layout='flat'"
+        raise InvalidValueError(msg)
+    if wanted is not None and not isinstance(wanted, pa.DataType):
+        msg = f"type must be a pyarrow.DataType such as pyarrow.bool8(), not {wanted!r}"
+        raise InvalidValueError(msg)
+
+
+def _values_and_mask(array: Array) -> tuple[Array, Array | None]:
+    """Split a masked array into its values and its mask; ``None`` if nothing is masked."""
+    mask = np.ma.getmask(array) if is_masked_array(array) else np.ma.nomask
+    if mask is np.ma.nomask or array.dtype.names:
+        return plain(array), None
+    return plain(array), np.ascontiguousarray(mask).reshape(-1)
+
+
+def _shared_type(dtype: dtypes.DType, wanted: pa.DataType | None) -> pa.DataType | None:
+    """Find the Arrow type whose values lie as NumPy's do; ``None`` if there is none."""
+    natural = pa.int8() if dtype.kind == "b" else _natural_type(dtype)
+    if wanted is None:
+        return None if dtype.kind == "b" else natural
+    if natural is None or wanted == natural:
+        return natural if dtype.kind != "b" else None
+    if isinstance(wanted, pa.BaseExtensionType) and wanted.storage_type == natural:
+        return wanted if dtype.kind != "b" or wanted == pa.bool8() else None
+    if pa.types.is_timestamp(wanted) and dtype.kind == "M" and wanted.unit == natural.unit:
+        return wanted
+    return None
+
+
+def _natural_type(dtype: dtypes.DType) -> pa.DataType | None:
+    row = dtypes.of_numpy(dtype)
+    if row is not None:
+        return getattr(pa, row.arrow)() if row.arrow and dtype.kind != "b" else None
+    if dtype.kind in "mM":
+        unit, count = np.datetime_data(dtype)
+        if unit in _TIME_UNITS and count == 1:
+            return pa.timestamp(unit) if dtype.kind == "M" else pa.duration(unit)
+    if dtype.kind == "S" or (dtype.kind == "V" and dtype.names is None):
+        return None if dtypes.is_extension(dtype) else pa.binary(dtype.itemsize)
+    return None
+
+
+def _invalid(values: Array, mask: Array | None) -> Array | None:
+    """Find the elements that become null: the masked ones, and NaT; NaN stays NaN."""
+    if values.dtype.kind not in "mM":
+        return mask
+    missing = np.isnat(values).reshape(-1)
+    if mask is not None:
+        missing = missing | mask
+    return missing if missing.any() else None
+
+
+def _from_memory(flat: Array, invalid: Array | None, wanted: pa.DataType) -> pa.Array:
+    """Make an Arrow array over the memory of a contiguous 1-D array."""
+    storage = wanted.storage_type if isinstance(wanted, pa.BaseExtensionType) else wanted
+    data = pa.py_buffer(flat.view(np.uint8) if flat.nbytes else b"")
+    validity = None if invalid is None else pa.array(~invalid).buffers()[1]
+    nulls = 0 if invalid is None else int(np.count_nonzero(invalid))
+    array = pa.Array.from_buffers(storage, flat.size, [validity, data], null_count=nulls)
+    return array if storage is wanted else pa.ExtensionArray.from_storage(wanted, array)
+
+
+def _laid_out(flat: pa.Array, shape: tuple[int, ...], layout: str) -> pa.Array:
+    """Give the flat values the shape that `layout` asks for, over the same memory."""
+    if layout == "flat":
+        return flat
+    rows, cell = shape[0], shape[1:]
+    if layout == "tensor":
+        tensor = pa.fixed_shape_tensor(flat.type, cell)
+        storage = _fixed_size_lists(flat, rows, (int(np.prod(cell)),))
+        return pa.ExtensionArray.from_storage(tensor, storage)
+    return _fixed_size_lists(flat, rows, cell)
+
+
+def _fixed_size_lists(values: pa.Array, rows: int, cell: tuple[int, ...]) -> pa.Array:
+    lengths = [rows]
+    for extent in cell[:-1]:
+        lengths.append(lengths[-1] * extent)
+    for extent, length in zip(reversed(cell), reversed(lengths), strict=False):
+        kind = pa.list_(values.type, extent)
+        values = pa.Array.from_buffers(kind, length, [None], children=[values])
+    return values
+
+
+def _check_nulls(array: Array, mask: Array | None, layout: str) -> None:
+    if layout != "tensor":
+        return
+    masked = mask is not None and bool(mask.any())
+    if masked or (array.dtype.kind in "mM" and np.isnat(array).any()):
+        _refuse_null_tensor(array)
+
+
+def _refuse_null_tensor(array: Array) -> None:
+    refuse(
+        "to Arrow",
+        describe(array),
+        "a fixed-shape tensor has no nulls inside its cells",
+        "pass layout='list', whose values can be null",
+    )
+
+
+def _conversion_obstacle(dtype: dtypes.DType, wanted: pa.DataType | None) -> Obstacle:
+    if dtype.kind == "b" and (wanted is None or pa.types.is_boolean(wanted)):
+        return Obstacle(
+            "Arrow packs booleans as bits", "pass type=pa.bool8() to share the bytes"
+        )
+    if wanted is not None:
+        return Obstacle(
+            f"it has to be cast to {wanted}", "leave out type=, or convert with astype once"
+        )
+    if dtype.kind in "mM":
+        kind = "datetime64" if dtype.kind == "M" else "timedelta64"
+        return Obstacle(
+            f"Arrow keeps {dtype.name} in another width or unit",
+            f"keep it as {kind}[s], [ms], [us] or [ns]",
+        )
+    if dtype.kind in "UT":
+        return Obstacle(
+            "Arrow keeps strings as UTF-8 with offsets", "keep the strings in Arrow"
+        )
+    return Obstacle("Arrow has to infer the type of each object", "pass an array of one dtype")
+
+
+def _converted(
+    array: Array, values: Array, mask: Array | None, wanted: pa.DataType | None
+) -> pa.Array:
+    dtype = dtypes.native(values.dtype)
+    convert = _converter(array, dtype)
+    # pyarrow shares a primitive array, and may share again when casting: not this time
+    flat = values.reshape(-1).astype(dtype, copy=dtype.kind not in "bOUT")
+    try:
+        return convert(flat, mask, wanted)
+    except UnsupportedError:
+        raise
+    except ObjectsError as error:
+        why = f"Arrow cannot hold these values ({error.reason})"
+        refuse("to Arrow", describe(array), why, error.fix)
+    except _CONVERSION_ERRORS as error:
+        fix = "choose another type=, or convert with astype(...) first"
+        if wanted is None:
+            fix = "make strings of them: np.array([ascii(x) for x in array.ravel().tolist()])"
+        why = f"Arrow cannot hold these values ({error})"
+        refuse("to Arrow", describe(array), why, fix)
+
+
+def _converter(
+    array: Array, dtype: dtypes.DType
+) -> Callable[[Array, Array | None, pa.DataType | None], pa.Array]:
+    """Choose how values that cannot be shared become Arrow's; refuse what cannot at all."""
+    if dtype.kind in "OUTSV" and (dtype.kind in "OUT" or _natural_type(dtype) is not None):
+        return _from_objects
+    if dtype.kind in "mM":
+        return lambda flat, mask, wanted: _cast_to(_from_coarse_time(array, flat, mask), wanted)
+    if dtype.kind == "b" or _natural_type(dtype) is not None:
+        return lambda flat, mask, wanted: _cast_to(pa.array(flat, mask=mask), wanted)
+    refuse("to Arrow", describe(array), "Arrow has no such type", _way_out(dtype))
+
+
+def _cast_to(source: pa.Array, wanted: pa.DataType | None) -> pa.Array:
+    return source if wanted is None or wanted == source.type else cast(source, wanted)
+
+
+def _from_objects(flat: Array, mask: Array | None, wanted: pa.DataType | None) -> pa.Array:
+    """Convert objects, strings and bytes one by one: pyarrow cuts U at the first NUL."""
+    objects = flat.tolist()
+    if flat.dtype.kind == "T":
+        absent = getattr(flat.dtype, "na_object", "")
+        if not isinstance(absent, str):
+            objects = [None if each is absent else each for each in objects]
+    if mask is not None:
+        objects = [None if hidden else each for each, hidden in zip(objects, mask, strict=True)]
+    build = _build_strings if flat.dtype.kind in "UT" else _BUILDER.build
+    return build(objects) if wanted is None else of_type(objects, wanted, build)
+
+
+def _build_strings(values: Iterable[Any]) -> pa.Array:
+    return of_strings(list(values), pa.string())
+
+
+_BUILDER = Builder(lambda values: plan_arrow(values, "flat", None).result())
+
+
+def _from_coarse_time(array: Array, flat: Array, mask: Array | None) -> pa.Array:
+    """Convert datetime64 and timedelta64 of units that Arrow does not have."""
+    unit, _ = np.datetime_data(flat.dtype)
+    exact = _exact_time(flat.dtype.kind, unit)
+    if exact is None:
+        why = f"Arrow has no type that holds the unit of {flat.dtype.name}"
+        fix = "choose a unit yourself: array.astype('M8[ns]'), or pass array.view('i8')"
+        refuse("to Arrow", describe(array), why, fix)
+    fresh = flat.astype(exact)
+    days = np.datetime_data(exact)[0] == "D"
+    # astype and pyarrow both wrap around silently where the new unit cannot reach
+    if not np.array_equal(fresh.astype(flat.dtype), flat, equal_nan=True) or (
+        days and not _fits_int32(fresh)
+    ):
+        why = f"some of its times are out of the range of Arrow's {exact}"
+        refuse("to Arrow", describe(array), why, "pass array.view('i8')")
+    missing = _invalid(fresh, mask)
+    if days:
+        return pa.array(fresh, type=pa.date32(), mask=missing)
+    return _from_memory(fresh, missing, _natural_type(fresh.dtype))
+
+
+def _exact_time(kind: str, unit: str) -> str | None:
+    """Find the dtype in a unit of Arrow's to which every value goes exactly."""
+    if unit in _TIME_UNITS:
+        return f"{kind}8[{unit}]"
+    if unit in ("h", "m") or (kind == "m" and unit in ("D", "W")):
+        return f"{kind}8[s]"
+    if kind == "M" and unit in ("D", "W", "M", "Y"):
+        return "M8[D]"
+    return None
+
+
+def _fits_int32(days: Array) -> bool:
+    counts = days[~np.isnat(days)].view(np.int64)
+    return bool(np.all(counts == counts.astype(np.int32)))
+
+
+def _way_out(dtype: dtypes.DType) -> str:
+    if dtype.kind == "c" and dtype.itemsize <= 16:
+        return f"pass the real and imaginary parts: array.view('f{dtype.itemsize // 2}')"
+    if dtype.kind == "c":
+        return "round it and pass both parts: array.astype('c16').view('f8')"
+    if dtype.names:
+        return f"pass one field at a time: array[{dtype.names[0]!r}]"
+    if dtypes.is_extension(dtype):
+        wider = f"array.astype({dtypes.wider(dtype)})"
+        if dtype.name.endswith("complex32"):
+            wider += ".view('f4')"
+        return f"pass the bits as array.view('u{dtype.itemsize}'), or {wider}"
+    if dtype.kind == "f":
+        return "round it yourself: array.astype(np.float64)"
+    return "convert it with astype(...) first"

@@ -1,0 +1,74 @@
+"""Columns of Arrow tables and record batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ..._core.policy import wrong_type
+from ...errors import InvalidValueError, WrongTypeError
+from .._columns import position
+from .trees import contains
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TypeAlias
+
+    Tabular: TypeAlias = pa.Table | pa.RecordBatch
+
+_EXPECTED = "a pyarrow.Table, a pyarrow.RecordBatch or an object with __arrow_c_stream__"
+
+
+def as_table(obj: Any) -> Tabular:
+    """Take a table, or import one by the Arrow PyCapsule interface, sharing memory."""
+    if isinstance(obj, pa.Table | pa.RecordBatch):
+        return obj
+    streams = hasattr(obj, "__arrow_c_stream__")
+    if not streams and not hasattr(obj, "__arrow_c_array__"):
+        wrong_type("table_to_numpy_zero_copy", _EXPECTED, obj, "pass pyarrow.table(x)")
+    try:
+        if not streams:
+            return pa.record_batch(obj)
+        return pa.RecordBatchReader.from_stream(obj).read_all()
+    except pa.ArrowInvalid as error:
+        msg = (
+            f"table_to_numpy_zero_copy expects {_EXPECTED} of columns, got "
+            f"{type(obj).__name__} ({error}); use arrow_to_numpy_zero_copy for one array"
+        )
+        raise WrongTypeError(msg) from error
+
+
+def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
+    """Give a column by name or by position, as `position` finds it."""
+    return table.column(position(key, table.schema.names))
+
+
+def zone_of(kinds: Iterable[pa.DataType]) -> str | None:
+    """Return the time zone of the first of some types that has one, at any depth."""
+    for kind in kinds:
+        if contains(kind, _has_zone):
+            return _first_zone(kind)
+    return None
+
+
+def _has_zone(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+
+
+def _first_zone(kind: pa.DataType) -> str:
+    found: list[str] = []
+    contains(kind, lambda each: found.append(each.tz) if _has_zone(each) else None)
+    return found[0]
+
+
+def names(table: Tabular) -> list[str]:
+    """List the columns in order, each of which must have a name of its own."""
+    found: list[str] = table.column_names
+    repeated = sorted({name for name in found if found.count(name) > 1})
+    if repeated:
+        msg = (
+            f"several columns are called {repeated[0]!r}; convert them by position: column=0, …"
+        )
+        raise InvalidValueError(msg)
+    return found

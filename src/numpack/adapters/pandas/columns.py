@@ -1,0 +1,228 @@
+"""Columns between pandas and frameworks that speak Arrow, past NumPy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..._core.policy import Obstacle, Plan, refuse
+from ...errors import UnsupportedError
+from ..arrow.bridge import Columns, by_arrow, over
+from ..arrow.bridge import describe as describe_columns
+from ..arrow.foreign import guarded
+from ..arrow.intake import Intake
+from ..arrow.inward import plan_array
+from ..arrow.outward import plan_arrow
+from ..arrow.table import zone_of
+from ..arrow.trees import unviewed
+from ..arrow.views import nbytes as bytes_of
+from .inward import MASKED, describe, parts, plan_values
+from .outward import check_dimensions
+
+if TYPE_CHECKING:
+    from ..._core.memory import Array
+
+
+def departing(obj: Any) -> Columns | Plan[Columns] | None:
+    """Give what Arrow can hold and NumPy cannot: nulls, strings, columns of several dtypes."""
+    if isinstance(obj, pd.DataFrame):
+        kinds = set(obj.dtypes)
+        if all(isinstance(kind, np.dtype) for kind in kinds) and len(kinds) < 2:
+            return None
+        return _table(obj)
+    array = obj.array if isinstance(obj, pd.Series) else obj
+    if isinstance(array, pd.Index) and not isinstance(array, pd.MultiIndex):
+        array = array.array
+    if isinstance(array, pd.arrays.ArrowExtensionArray):
+        return array.__arrow_array__()
+    if isinstance(array, pd.arrays.DatetimeArray) and array.tz is not None:
+        plan = _zoned_plan(obj, array)
+        return plan.result() if plan.obstacle is None else plan
+    if isinstance(array, MASKED) and array.isna().any():
+        return _nullable(obj, array)
+    if isinstance(array, pd.Categorical) and (np.asarray(array.codes) < 0).any():
+        with contextlib.suppress(UnsupportedError):  # NumPy may hold what Arrow has not
+            return _decoded(_coded(None, obj, array))
+    return None
+
+
+def arriving(columns: Columns) -> Plan[pd.Series | pd.DataFrame]:
+    """Plan Series and frames of an ``ArrowDtype`` over the same buffers."""
+    return _INTAKE.over(columns, _held)
+
+
+def _usable(kind: pa.DataType, _: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+    """Replace views of strings and bytes, which pandas 3.1 neither shows nor compares."""
+    views = pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
+    return unviewed(kind) if views else None
+
+
+_INTAKE = Intake("pandas", _usable)
+
+
+def from_values(array: Array) -> Plan[pd.Series]:
+    """Plan a Series of an ``ArrowDtype`` over NumPy memory."""
+    check_dimensions(array)
+    if array.ndim != 1:
+        why, fix = "each column of Arrow lies by itself", "pass one column: array[:, i]"
+        refuse("to pandas", f"array of shape {array.shape}", why, fix)
+    return by_arrow(array, "pandas", _held, layout="flat")
+
+
+def zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
+    """Plan a Series of times with a zone, which NumPy has not; ``None`` for other types."""
+    kind = column.type
+    if zone_of([kind]) is None:
+        return None
+    if not pa.types.is_timestamp(kind):  # it is inside of a type
+        return arriving(column)
+    naive = pa.timestamp(kind.unit)
+    if isinstance(column, pa.Array):
+        times = column.view(naive)
+    else:
+        times = pa.chunked_array([chunk.view(naive) for chunk in column.chunks], naive)
+    plan = plan_array(times, "convert")
+    dtype = f"datetime64[{kind.unit}, {kind.tz}]"
+
+    def made(values: Array) -> pd.Series:
+        counts = values.view(np.int64)
+        return pd.Series(pd.array(counts, dtype=dtype, copy=False), copy=False)
+
+    make = guarded(made, "to pandas", lambda: describe_columns(column))
+    return dataclasses.replace(
+        plan,
+        direction="to pandas",
+        given=lambda: describe_columns(column),
+        result=lambda: make(plan.result()),
+        independent=lambda: make(plan.independent()),
+    )
+
+
+def _zoned_plan(obj: Any, array: pd.arrays.DatetimeArray) -> Plan[pa.Array]:
+    plan = plan_arrow(_times(obj, array)[0], "flat", _times(obj, array)[1])
+    return dataclasses.replace(plan, direction="from pandas", given=lambda: describe(obj))
+
+
+def _times(obj: Any, array: pd.arrays.DatetimeArray) -> tuple[Array, pa.DataType]:
+    """Return the times in UTC, and the type of Arrow that has their zone."""
+    try:
+        zone = pa.lib.tzinfo_to_string(array.tz)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        fix = "convert it to a zone with a name: .dt.tz_convert('UTC')"
+        refuse("from pandas", describe(obj), f"Arrow has no such zone ({error})", fix)
+    return np.asarray(array, f"M8[{array.unit}]"), pa.timestamp(array.unit, zone)
+
+
+def _held(columns: Columns) -> pd.Series | pd.DataFrame:
+    if isinstance(columns, pa.Array | pa.ChunkedArray):
+        return pd.Series(pd.arrays.ArrowExtensionArray(columns), copy=False)
+    series = {i: _held(column) for i, column in enumerate(columns.columns)}
+    frame = pd.DataFrame(series, index=range(columns.num_rows), copy=False)
+    frame.columns = pd.Index(columns.schema.names)
+    return frame
+
+
+def _nullable(obj: Any, array: Any) -> pa.Array | Plan[pa.Array]:
+    plan = plan_arrow(_memory(array), "flat", None)
+    if plan.obstacle is None:
+        return plan.result()
+    return dataclasses.replace(plan, direction="from pandas", given=lambda: describe(obj))
+
+
+def _table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
+    """Give a table over the memory of a frame, or a plan of one where columns are copied."""
+    plans = [_column(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
+    names = list(map(str, frame.columns))
+    moved = [plan for plan in plans if plan.obstacle is not None]
+
+    def made() -> pa.Table:
+        return pa.Table.from_arrays([plan.result() for plan in plans], names=names)
+
+    if not moved:
+        return made()
+    copied = next(i for i, plan in enumerate(plans) if plan.obstacle is not None)
+    why, _ = moved[0].obstacle or ("", "")
+    obstacle = Obstacle(f"column {frame.columns[copied]!r}: {why}", _ALONE)
+    return Plan(
+        direction="from pandas",
+        given=lambda: describe(frame),
+        nbytes=sum(plan.nbytes for plan in moved),
+        result=made,
+        independent=lambda: pa.Table.from_arrays(
+            [plan.independent() for plan in plans], names=names
+        ),
+        obstacle=obstacle,
+    )
+
+
+def _column(name: object, column: pd.Series) -> Plan[Any]:
+    """Plan a column of a frame as Arrow has it; refuse, by its name, what Arrow has not."""
+    array = column.array
+    if isinstance(array, pd.arrays.ArrowExtensionArray):
+        return over(array.__arrow_array__(), "Arrow", lambda found: found)
+    if isinstance(array, pd.arrays.DatetimeArray) and array.tz is not None:
+        values, wanted = _times(column, array)
+    elif isinstance(array, MASKED):
+        values, wanted = _memory(array), None
+    elif isinstance(array, pd.Categorical):
+        return _coded(name, column, array)
+    elif isinstance(column.dtype, np.dtype):
+        values, wanted = column.to_numpy(), None
+    elif isinstance(array, pd.arrays.StringArray):
+        plan = plan_values(column, "convert")
+        values, wanted = plan.result(), pa.large_string()
+    else:
+        refuse("from pandas", describe(column), f"column {name!r} is not Arrow's", _ALONE)
+    try:
+        return plan_arrow(values, "flat", wanted)
+    except UnsupportedError as error:
+        refuse("from pandas", describe(column), f"column {name!r}: {error.reason}", _ALONE)
+
+
+def _coded(name: object, column: pd.Series, array: pd.Categorical) -> Plan[Any]:
+    """Plan a dictionary: the codes of categories, of which the missing ones are masked."""
+    codes = np.asarray(array.codes)
+    kinds = _column(name, pd.Series(array.categories)).independent()
+    hidden = np.ma.MaskedArray(codes, mask=codes < 0, copy=False)
+    indices = plan_arrow(hidden if (codes < 0).any() else codes, "flat", None)
+
+    def made() -> pa.Array:
+        return pa.DictionaryArray.from_arrays(
+            indices.independent(), kinds, ordered=bool(array.ordered)
+        )
+
+    why = "its categories are written out as Arrow's"
+    return Plan(
+        direction="from pandas",
+        given=lambda: describe(column),
+        nbytes=codes.nbytes + bytes_of(kinds),
+        result=made,
+        independent=made,
+        obstacle=Obstacle(why, _ALONE),
+    )
+
+
+def _decoded(coded: Plan[Any]) -> Plan[Any]:
+    """Plan the values of a dictionary by themselves, as they are where none is missing."""
+
+    def made() -> pa.Array:
+        return coded.result().dictionary_decode()
+
+    why = "its values are codes"
+    obstacle = Obstacle(why, "pass the codes and categories of .array")
+    return dataclasses.replace(coded, result=made, independent=made, obstacle=obstacle)
+
+
+_ALONE = (
+    "pass one column at a time: column=, or all of them as pyarrow.Table.from_pandas(frame)"
+)
+
+
+def _memory(array: Any) -> Array:
+    values, mask = parts(array)
+    return np.ma.MaskedArray(values, mask=mask, copy=False)

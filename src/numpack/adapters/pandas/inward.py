@@ -1,0 +1,291 @@
+"""pandas to NumPy: what is shared, what is copied, and what becomes of missing values."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..._core.memory import aligned_copy, aligned_empty, foreseen
+from ..._core.policy import MASK_OR_FILL, Obstacle, Plan, refuse, wrong_type
+from ...errors import NullError
+from .. import by_name
+from .._columns import position
+from .._fixes import way_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from ..._core.dtypes import DType
+    from ..._core.memory import Array
+
+MASKED = (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray)
+_TIMES = (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)
+_EXACT_IN_FLOAT64 = 2**53
+_WRITTEN_OUT = {  # what NumPy has no array of; each is written out value by value
+    pd.arrays.SparseArray: Obstacle("it is sparse", "pass what it stores: .array.sp_values"),
+    pd.arrays.PeriodArray: Obstacle(
+        "periods become Python objects", "pass the ordinals: .array.asi8"
+    ),
+    pd.arrays.IntervalArray: Obstacle(
+        "intervals become Python objects", "pass one side: .array.left or .array.right"
+    ),
+}
+
+
+def select(obj: Any, key: Hashable) -> pd.Series:
+    """Give a column of a frame by name or by position, negative ones counted from the end."""
+    if not isinstance(obj, pd.DataFrame):
+        wrong_type("column", "a pandas.DataFrame", obj, "leave out column=")
+    if isinstance(key, bool) or not pd.api.types.is_hashable(key):
+        wrong_type("column", "a name or a position", key, "pass a label or an int")
+    return obj.iloc[:, position(key, list(obj.columns))]
+
+
+def plan_frame(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
+    """Plan the way of a whole frame to a 2-D array of the one dtype that its columns become."""
+    kinds = list(dict.fromkeys(frame.dtypes))
+    if len(kinds) > 1 or not all(isinstance(kind, np.dtype) for kind in kinds):
+        return _gathered(frame, nulls)
+    if _is_one_block(frame):
+        return _marked(frame, frame.to_numpy(), nulls)
+    why, fix = "its columns do not lie in one block", "pass column=, or frame.copy()"
+    plan = _copied(frame, kinds[0], lambda: _together(frame), Obstacle(why, fix))
+    return hiding(plan, frame, nulls)
+
+
+def _gathered(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
+    """Plan a 2-D array of columns that become one dtype, each in its own way."""
+    plans = [plan_values(frame.iloc[:, i], nulls) for i in range(frame.shape[1])]
+    shown = list(map(foreseen, plans))
+    kinds = list(dict.fromkeys((each.dtype, each.shape[1:]) for each in shown))
+    if len(kinds) > 1:
+        names = ", ".join(sorted({str(dtype) for dtype, _ in kinds}))
+        why = f"a 2-D array has one dtype, and its columns become several: {names}"
+        fix = f"pass column=, of {list(frame.columns[:3])}, or frame.astype(...) to one dtype"
+        refuse("from pandas", describe(frame), why, fix)
+    dtype, rest = kinds[0]
+    shape = (*frame.shape, *rest)
+    masked = any(isinstance(each, np.ma.MaskedArray) for each in shown)
+
+    def make() -> Array:
+        fresh = aligned_empty(shape, dtype)
+        arrays = [plan.result() for plan in plans]
+        for i, array in enumerate(arrays):
+            fresh[:, i] = np.ma.getdata(array)
+        if not masked:
+            return fresh
+        mask = np.stack(list(map(np.ma.getmaskarray, arrays)), axis=1)
+        return np.ma.MaskedArray(fresh, mask=mask, copy=False)
+
+    obstacle = next(filter(None, (plan.obstacle for plan in plans)), None)
+    if obstacle is None:
+        why, fix = "each of its columns lies by itself", "pass column=, or keep them in NumPy"
+        obstacle = Obstacle(why, fix)
+    plan = _copied(frame, dtype, make, obstacle)
+    return dataclasses.replace(plan, outline=None if masked else (shape, dtype))
+
+
+def plan_values(obj: Any, nulls: str) -> Plan[Array]:
+    """Plan the way of a Series, an Index or an array of pandas."""
+    if isinstance(obj, pd.MultiIndex):
+        why, fix = "it has several values a row", "pass one level: index.get_level_values(0)"
+        refuse("from pandas", f"MultiIndex of length {len(obj):,}", why, fix)
+    if isinstance(obj, pd.RangeIndex):
+        obstacle = Obstacle("a range keeps no values", "pass an array: np.arange(...)")
+        plan = _copied(obj, obj.dtype, lambda: aligned_copy(obj.to_numpy()), obstacle)
+        return hiding(plan, obj, nulls)
+    array = obj.array if isinstance(obj, pd.Series | pd.Index) else obj
+    if isinstance(array, pd.arrays.ArrowExtensionArray):
+        plan = by_name("arrow").module().to_numpy(array.__arrow_array__(), nulls=nulls)
+        return dataclasses.replace(
+            plan, direction="from pandas", given=lambda: describe(obj), regular=None
+        )
+    if isinstance(array, MASKED):
+        values, mask = parts(array)
+        return _with_nulls(obj, values, mask, nulls)
+    if isinstance(array, pd.arrays.StringArray):
+        return _with_nulls(obj, np.asarray(array), array.isna(), nulls)
+    if isinstance(array, pd.Categorical):
+        return _categorical(obj, array, nulls)
+    if isinstance(array, _TIMES):
+        dtype = f"{'M' if isinstance(array, pd.arrays.DatetimeArray) else 'm'}8[{array.unit}]"
+        return _marked(obj, np.asarray(array, dtype), nulls)  # in UTC, if there is a zone
+    if isinstance(array, pd.arrays.NumpyExtensionArray):
+        return _marked(obj, np.asarray(array), nulls)
+    return hiding(_written_out(obj, array), array, nulls)
+
+
+def parts(array: Any) -> tuple[Array, Array]:
+    """Give the values and the mask of a nullable array; pandas has no public name for them."""
+    return array._data, array._mask  # noqa: SLF001
+
+
+def describe(obj: Any) -> str:
+    """Say what came: ``Int64 Series of length 3``, ``DataFrame of shape (3, 2)``."""
+    if isinstance(obj, pd.DataFrame):
+        return f"DataFrame of shape {obj.shape}"
+    return f"{obj.dtype} {type(obj).__name__} of length {len(obj):,}"
+
+
+def _is_one_block(frame: pd.DataFrame) -> bool:
+    """Tell whether all values lie in one array, by what pandas gives for the first row."""
+    row = frame.iloc[:1]
+    return frame.size == 0 or np.shares_memory(row.to_numpy(), row.iloc[:, 0].to_numpy())
+
+
+def _closed(values: Array) -> Array:
+    """View as read-only: whoever else has the values must not see them change."""
+    values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+def _shared(obj: Any, values: Array) -> Plan[Array]:
+    values = _closed(values)
+    return Plan(
+        direction="from pandas",
+        given=lambda: describe(obj),
+        nbytes=values.nbytes,
+        result=lambda: values,
+        independent=lambda: aligned_copy(values),
+    )
+
+
+def _marked(obj: Any, values: Array, nulls: str) -> Plan[Array]:
+    """Plan values among which the missing ones are NaN, NaT or None themselves."""
+    return hiding(_shared(obj, values), values, nulls)
+
+
+def hiding(plan: Plan[Array], source: Any, nulls: str) -> Plan[Array]:
+    """Plan what `nulls` says of the values that pandas calls missing, NaN included."""
+    if nulls == "convert":
+        return plan
+    missing = np.asarray(pd.isna(source))
+    if nulls == "raise":
+        raise_nulls(plan.direction, plan.given, int(np.count_nonzero(missing)))
+        return plan
+
+    def hidden(values: Array) -> Array:
+        return np.ma.MaskedArray(values, mask=missing, copy=False)
+
+    stand_in = None if plan.obstacle else lambda: hidden(plan.result())
+    return dataclasses.replace(
+        plan,
+        result=lambda: hidden(plan.result()),
+        independent=lambda: hidden(plan.independent()),
+        stand_in=stand_in,
+        outline=None,
+    )
+
+
+def _copied(
+    obj: Any, dtype: DType, make: Callable[[], Array], obstacle: Obstacle
+) -> Plan[Array]:
+    """Plan a copy, which `make` makes: objects have to be seen to be planned any further."""
+    return Plan(
+        direction="from pandas",
+        given=lambda: describe(obj),
+        nbytes=obj.size * dtype.itemsize,
+        result=make,
+        independent=make,
+        obstacle=obstacle,
+        outline=(obj.shape, dtype),
+    )
+
+
+def _together(frame: pd.DataFrame) -> Array:
+    fresh = aligned_empty(frame.shape, frame.dtypes.iloc[0])
+    for i in range(frame.shape[1]):
+        fresh[:, i] = frame.iloc[:, i]
+    return fresh
+
+
+def _with_nulls(obj: Any, values: Array, mask: Array, nulls: str) -> Plan[Array]:
+    """Plan values that lie beside a mask."""
+    count = int(np.count_nonzero(mask))
+    if nulls == "raise":
+        raise_nulls("from pandas", lambda: describe(obj), count)
+    if nulls == "mask":
+        masked = np.ma.MaskedArray(_closed(values), mask=_closed(mask), copy=False)
+        return _shared(obj, masked)
+    if not count:
+        return _shared(obj, values)
+    _refuse_rounding(obj, values[~mask])
+    why = f"{count:,} of its values are missing, which NumPy has no place for"
+    obstacle = Obstacle(why, MASK_OR_FILL)
+    dtype = _with_place(values.dtype)
+    return _copied(obj, dtype, lambda: _filled(values, mask), obstacle)
+
+
+def raise_nulls(direction: str, given: Callable[[], str], count: int) -> None:
+    """Raise `NullError` if values are missing."""
+    if count:
+        msg = (
+            f"Zero-copy conversion {direction} failed: {given()}, {count:,} of its "
+            "values are missing; pass nulls='mask' for a masked array, or "
+            "nulls='convert' for NaN, NaT or None"
+        )
+        raise NullError(msg)
+
+
+def _refuse_rounding(obj: Any, present: Array) -> None:
+    """Refuse integers beside nulls that float64, which NumPy would get, cannot hold."""
+    if present.dtype.kind not in "iu" or not present.size:
+        return
+    if max(-int(present.min()), int(present.max())) > _EXACT_IN_FLOAT64:
+        why = "it has missing values, and float64 with NaN would round its integers above 2**53"
+        refuse("from pandas", describe(obj), why, "pass nulls='mask', or fillna(...) first")
+
+
+def _with_place(dtype: DType) -> DType:
+    """Find the dtype that has NaN, NaT or None, as Arrow's nulls are converted."""
+    if dtype.kind in "iu":
+        return np.dtype(np.float64)
+    return dtype if dtype.kind in "fcmM" else np.dtype(object)
+
+
+def _filled(values: Array, mask: Array) -> Array:
+    dtype = _with_place(values.dtype)
+    fresh = aligned_empty(values.shape, dtype)
+    fresh[...] = values
+    fresh[mask] = np.nan if dtype.kind in "fc" else None
+    return fresh
+
+
+def _categorical(obj: Any, array: pd.Categorical, nulls: str) -> Plan[Array]:
+    """Plan to write out categories, as what they are by themselves."""
+    codes = np.asarray(array.codes)
+    kinds = plan_values(array.categories, "convert").result()
+    count = int(np.count_nonzero(codes < 0))
+    if nulls == "raise":
+        raise_nulls("from pandas", lambda: describe(obj), count)
+    converts = nulls == "convert" and count > 0
+    if converts:
+        _refuse_rounding(obj, kinds)
+
+    def written() -> Array:
+        values = aligned_empty(codes.shape, kinds.dtype)
+        values[codes < 0] = np.zeros((), kinds.dtype)
+        values[codes >= 0] = kinds[codes[codes >= 0]]
+        if nulls == "mask":
+            return np.ma.MaskedArray(values, mask=codes < 0, copy=False)
+        return _filled(values, codes < 0) if converts else values
+
+    dtype = _with_place(kinds.dtype) if converts else kinds.dtype
+    why, fix = "its values are codes", "pass the codes and categories of .array"
+    plan = _copied(obj, dtype, written, Obstacle(why, fix))
+    return dataclasses.replace(plan, outline=None) if nulls == "mask" else plan
+
+
+def _written_out(obj: Any, array: Any) -> Plan[Array]:
+    obstacle = _WRITTEN_OUT.get(type(array))
+    if obstacle is None and isinstance(array, pd.api.extensions.ExtensionArray):
+        why = f"pandas alone does not know how {type(array).__name__} lies in memory"
+        refuse("from pandas", describe(obj), why, "convert it yourself: array.to_numpy()")
+    if obstacle is None:
+        expected = "a Series, an Index, a DataFrame or an array of pandas"
+        wrong_type("share", expected, obj, way_out(obj))
+    return _copied(obj, np.dtype(object), lambda: np.array(array), obstacle)

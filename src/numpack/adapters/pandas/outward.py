@@ -1,0 +1,154 @@
+"""NumPy to pandas: a Series of 1-D, a frame of one block of 2-D, nullable where masked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..._core import dtypes
+from ..._core.memory import aligned_copy, hides_values, plain, representation_obstacle
+from ..._core.plan_view import leaving
+from ..._core.policy import Obstacle, Plan, describe, refuse
+from ..._core.time_units import exact, unit_obstacle
+from ...errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from ..._core.memory import Array
+
+    Held: TypeAlias = pd.Series | pd.DataFrame
+
+_STRINGS = pd.Series(np.array([""])).dtype  # object, before pandas 3
+_NULLABLE = {
+    "b": pd.arrays.BooleanArray,
+    "i": pd.arrays.IntegerArray,
+    "u": pd.arrays.IntegerArray,
+    "f": pd.arrays.FloatingArray,
+}
+
+
+def check_backend(backend: object) -> None:
+    """Raise `InvalidValueError` unless `backend` says what holds the values of a Series."""
+    if backend not in (None, "pyarrow"):
+        msg = f"dtype_backend must be None or 'pyarrow', not {backend!r}"
+        raise InvalidValueError(msg)
+
+
+def plan_pandas(array: Array) -> Plan[Held]:
+    """Plan the way from an ndarray to a Series or a frame."""
+    check_dimensions(array)
+    dtype = array.dtype
+    if dtype.kind == "V" or dtypes.is_extension(dtype):
+        refuse("to pandas", describe(array), "pandas has no such dtype", _way_out(dtype))
+    if dtype.kind in "UT":
+        return _strings(array)
+    if dtype.kind in "mM":
+        return _times(array)
+    if hides_values(array):
+        return _nullable(array)
+    return leaving(array, "pandas", _held, hindered=representation_obstacle(plain(array)))
+
+
+def check_dimensions(array: Array) -> None:
+    """Refuse what is neither a column nor a table."""
+    if array.ndim in (1, 2):
+        return
+    why = "a Series has one dimension and a frame two"
+    fix = "array.reshape(1)" if array.ndim == 0 else "array.reshape(len(array), -1)"
+    refuse("to pandas", describe(array), why, f"pass {fix}")
+
+
+def _held(memory: Array) -> Held:
+    make = pd.Series if memory.ndim == 1 else pd.DataFrame
+    inferred = memory.dtype.hasobject  # strings and times among objects, unless it is said
+    return make(memory, dtype=object if inferred else None, copy=False)
+
+
+def _nullable(array: Array) -> Plan[Held]:
+    """Plan nullable columns over the values and over the mask of a masked array."""
+    kind = _NULLABLE.get(array.dtype.kind)
+    if kind is None or array.dtype.char in "eg":
+        why = f"pandas has no nullable {array.dtype.name}"
+        refuse("to pandas", describe(array), why, "pass array.filled(value)")
+    mask = np.ma.getmaskarray(array).view()
+    mask.flags.writeable = array.flags.writeable and mask.flags.writeable
+
+    def column(values: Array, hidden: Array) -> pd.Series:
+        return pd.Series(kind(values, hidden), copy=False)
+
+    def make(memory: Array) -> Held:
+        hidden = mask if np.may_share_memory(memory, array) else mask.copy()
+        if memory.ndim == 1:
+            return column(memory, hidden)
+        columns = {i: column(memory[:, i], hidden[:, i]) for i in range(memory.shape[1])}
+        return pd.DataFrame(columns, index=range(len(memory)), copy=False)
+
+    return leaving(array, "pandas", make, hindered=representation_obstacle(plain(array)))
+
+
+def _times(array: Array) -> Plan[Held]:
+    if np.datetime_data(array.dtype)[0] == "generic":
+        refuse("to pandas", describe(array), "its times have no unit", "pass array.view('i8')")
+    obstacle = unit_obstacle(array, "pandas")
+    hidden = np.ma.getmaskarray(array) if hides_values(array) else None
+    if obstacle is None and hidden is None:
+        return leaving(array, "pandas", _held, hindered=representation_obstacle(plain(array)))
+    values = exact(np.ma.getdata(array).view(np.ndarray), "pandas")
+    if obstacle is None:
+        kind = "datetime64" if array.dtype.kind == "M" else "timedelta64"
+        fix = f"pass array.filled(np.{kind}('NaT'))"
+        why = "pandas marks missing times by NaT among the values"
+        obstacle = Obstacle(why, fix)
+
+    def convert() -> Held:
+        fresh = aligned_copy(values)
+        if hidden is not None:
+            fresh[hidden] = np.array("NaT", fresh.dtype)
+        return _held(fresh)
+
+    return _copied(array, convert, obstacle)
+
+
+def _strings(array: Array) -> Plan[Held]:
+    """Plan the dtype that pandas has for strings; what is missing in them stays missing."""
+    objects = np.ma.getdata(array).view(np.ndarray).astype(object)
+    missing = getattr(array.dtype, "na_object", "")
+    if not isinstance(missing, str):
+        found = [each is missing for each in objects.flat]
+        objects[np.reshape(found, objects.shape)] = None
+    objects[np.ma.getmaskarray(array)] = None
+    make = pd.Series if array.ndim == 1 else pd.DataFrame
+    try:
+        result = make(objects, range(len(objects)), dtype=_STRINGS, copy=False)
+    except UnicodeEncodeError as error:
+        why = f"pandas keeps strings as UTF-8 ({error.reason})"
+        refuse("to pandas", describe(array), why, "keep the objects: array.astype(object)")
+    obstacle = Obstacle(
+        "pandas keeps strings in another form",
+        "keep them in pandas, or as objects: array.astype(object)",
+    )
+    return _copied(array, lambda: result, obstacle)
+
+
+def _copied(array: Array, make: Callable[[], Held], obstacle: Obstacle) -> Plan[Held]:
+    return Plan(
+        direction="to pandas",
+        given=lambda: describe(array),
+        nbytes=array.nbytes,
+        result=make,
+        independent=make,
+        obstacle=obstacle,
+    )
+
+
+def _way_out(dtype: dtypes.DType) -> str:
+    if dtype.names:
+        return f"pass one field at a time: array[{dtype.names[0]!r}]"
+    if dtypes.is_extension(dtype):
+        wider = f"array.astype({dtypes.wider(dtype)})"
+        return f"pass the bits as array.view('u{dtype.itemsize}'), or {wider}"
+    return "pass the bytes as objects: array.astype(object)"

@@ -1,0 +1,63 @@
+"""Lists and tuples of arrays: one array of them all, which is a copy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._core.memory import aligned_empty, foreseen
+from .._core.policy import Obstacle, Plan, refuse, wrong_type
+from . import of_object, way_out
+
+if TYPE_CHECKING:
+    from .._core.memory import Array
+
+LABEL = "sequence"
+FROM_OPTIONS: frozenset[str] = frozenset()
+TO_OPTIONS: frozenset[str] = frozenset()
+
+
+def to_numpy(obj: Any) -> Plan[Array]:
+    """Plan one array of arrays of one shape and dtype, of any frameworks."""
+    plans = [_plan(each) for each in obj]
+    shown = [foreseen(plan) for plan in plans]
+    kinds = list(dict.fromkeys((each.dtype, each.shape) for each in shown))
+    given = f"{type(obj).__name__} of {len(plans):,} arrays"
+    if len(kinds) > 1:
+        (one, first), (other, second), *_ = kinds
+        why = f"they differ: {one} of shape {first} and {other} of shape {second}"
+        fix = "share them one by one, or bring them to one shape and dtype first"
+        refuse("from sequence", given, why, fix)
+    dtype, shape = kinds[0]
+    masked = any(isinstance(each, np.ma.MaskedArray) for each in shown)
+
+    def stacked() -> Array:
+        fresh = aligned_empty((len(plans), *shape), dtype)
+        arrays = [plan.result() for plan in plans]
+        for row, array in enumerate(arrays):
+            fresh[row] = np.ma.getdata(array)
+        if not masked:
+            return fresh
+        return np.ma.MaskedArray(fresh, mask=np.stack(list(map(np.ma.getmaskarray, arrays))))
+
+    return Plan(
+        direction="from sequence",
+        given=lambda: given,
+        nbytes=sum(each.nbytes for each in shown),
+        result=stacked,
+        independent=stacked,
+        obstacle=Obstacle(
+            "each of its arrays lies by itself",
+            "keep them as one array: numpack.share(x, 'numpy', copy=True)",
+        ),
+        outline=None if masked else ((len(plans), *shape), dtype),
+    )
+
+
+def _plan(array: Any) -> Plan[Array]:
+    owner = of_object(array)
+    if owner is None:  # it was an array when it was looked at
+        wrong_type("share", "a list or tuple of arrays", array, way_out(array))
+    plan: Plan[Array] = owner.module().to_numpy(array)
+    return plan

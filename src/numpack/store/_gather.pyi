@@ -1,9 +1,0 @@
-from typing import Any
-
-import numpy as np
-
-from .._memory import Array
-
-def take(
-    source: Array, width: int, count: int, rows: np.ndarray[Any, np.dtype[np.int64]], out: Array
-) -> int: ...

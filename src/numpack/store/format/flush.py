@@ -1,0 +1,64 @@
+"""What has to be on the device before a commit is: for ``durability="power"``, and `sync`.
+
+A loss of power may undo everything that was not flushed, in any order. So each of these steps
+is flushed before the next: rows and checksums; the names of new files; the line of the log that
+commits them; the rows of a replace in place; the end of its journal; the removal of old files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import folder, journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..fs.directory import Folder
+    from ..session import Session
+    from .catalog import Entry
+
+
+def flush_entries(into: Folder, entries: Iterable[Entry]) -> None:
+    """Flush the files of arrays."""
+    for entry in entries:
+        for name in (entry.data_file, entry.sum_file, entry.dropped_file):
+            into.sync_file(name)
+
+
+def flush_store(session: Session, entries: Iterable[Entry]) -> None:
+    """Flush arrays and all that makes them readable."""
+    flush_entries(session.folder, entries)
+    session.folder.sync_file(journal.NAME)
+    session.log.sync()
+    folder.flush_names(session.folder)
+
+
+class Flushed:
+    """What of a store is known to be on the device: for a session with ``durability="power"``.
+
+    What others have committed may not be: their handles may ask for less.
+    """
+
+    def __init__(self) -> None:
+        self._commit: tuple[str, int] | None = None
+        self._arrays: dict[str, Entry] = {}
+
+    def note(self, session: Session) -> None:
+        """Note that everything up to the last commit is flushed."""
+        state = session.log.state
+        self._commit, self._arrays = (state.token, state.commit), dict(state.arrays)
+
+    def bring_up_to_date(self, session: Session) -> None:
+        """Flush what others have committed since."""
+        state = session.log.state
+        if self._commit == (state.token, state.commit):
+            return
+        known = self._arrays
+        changed = [e for name, e in list(state.arrays.items()) if known.get(name) is not e]
+        flush_store(session, changed)
+        self.note(session)
+
+    def forget(self) -> None:
+        """Know nothing: another log has taken the place of the store's."""
+        self._commit, self._arrays = None, {}

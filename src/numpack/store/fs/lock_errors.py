@@ -1,0 +1,97 @@
+"""What is said of locks: who holds one, and that there is none."""
+
+from __future__ import annotations
+
+import os
+import threading
+from numbers import Real
+from pathlib import Path
+
+from ..._core.policy import wrong_type
+from ...errors import InvalidValueError, LockError, LockTimeoutError
+
+_LONGEST = 200  # characters of a command line
+
+
+def checked_timeout(seconds: object) -> float | None:
+    """Check the seconds to wait for a lock; ``None``, and infinitely many, are for ever."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, Real):
+        wrong_type("NumPack", "lock_timeout in seconds, or None", seconds, "pass a number")
+    if not float(seconds) >= 0:
+        msg = f"lock_timeout must not be negative, and is {seconds}; None waits for ever"
+        raise InvalidValueError(msg)
+    limited = float(seconds)
+    return None if limited == float("inf") else min(limited, threading.TIMEOUT_MAX)
+
+
+def not_locked(path: str, error: int) -> LockError:
+    """Make the error for a store that cannot be locked."""
+    return LockError(
+        error,
+        f"the store {path} cannot be locked, and so not be written: its file system has no "
+        f"flock ({os.strerror(error)}); mount it with locks (Lustre: -o flock; NFS: with its "
+        "lock service), or keep the store on a local disk; mode='r' reads it as it is",
+    )
+
+
+def timed_out(path: str, seconds: float, device: int, inode: int) -> LockTimeoutError:
+    """Make the error for a lock that was not to be had in time."""
+    return LockTimeoutError(
+        f"the store {path} was still locked after {seconds:g} s: it is held by "
+        f"{_holders(device, inode)}; wait longer (lock_timeout), or end what holds it"
+    )
+
+
+def another_thread(path: str, seconds: float) -> LockTimeoutError:
+    """Make the error for a handle that another thread uses for longer than allowed."""
+    return LockTimeoutError(
+        f"the store {path} was still locked after {seconds:g} s: it is held by another thread "
+        f"of this process ({os.getpid()}), by the same handle; wait longer (lock_timeout)"
+    )
+
+
+def _holders(device: int, inode: int) -> str:
+    """Name the processes that hold the lock of a file."""
+    pids = sorted(set(_pids(device, inode)))
+    if not pids:
+        return (
+            "a process that this system does not name (one in another container or on "
+            "another machine, say)"
+        )
+    return " and ".join(map(_process, pids))
+
+
+def _pids(device: int, inode: int) -> list[int]:
+    """Find who holds a lock in /proc/locks, which has a line for each.
+
+    Some file systems have another device number there than `stat` tells: then the number of
+    the file has to do.
+    """
+    try:
+        lines = Path("/proc/locks").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return []
+    exact: list[int] = []
+    others: list[int] = []
+    for fields in map(str.split, lines):
+        if "FLOCK" not in fields or "->" in fields:  # one that waits
+            continue
+        major, minor, number = fields[5].split(":")
+        if int(number) == inode and int(fields[4]) > 0:
+            found = os.makedev(int(major, 16), int(minor, 16))
+            (exact if found == device else others).append(int(fields[4]))
+    return exact or others
+
+
+def _process(pid: int) -> str:
+    if pid == os.getpid():
+        return f"this process ({pid}), by another handle or thread"
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return f"process {pid}"
+    words = command.replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    words = "".join(c if c.isprintable() else " " for c in words)
+    return f"process {pid} ({words[:_LONGEST]})" if words else f"process {pid}"

@@ -1,0 +1,346 @@
+# cython: language_level=3
+"""System calls that are made so often that one call of Python has to do for several."""
+
+import os
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EINTR, ELOOP, EMFILE, ENFILE, errno
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY
+from posix.unistd cimport close, pread
+
+cdef extern from "<unistd.h>" nogil:
+    int unlinkat(int folder, const char *name, int flags)
+
+cdef extern from "<fcntl.h>" nogil:
+    int openat(int folder, const char *name, int flags, ...)
+    int O_DIRECTORY, O_NOFOLLOW, AT_FDCWD
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef unsigned long pthread_t
+    int pthread_create(pthread_t *, void *, void *(*)(void *) noexcept nogil, void *)
+    int pthread_detach(pthread_t)
+
+cdef extern from "status.h" nogil:
+    ctypedef struct numpack_status:
+        int64_t size
+        uint64_t names, device, inode
+        bint is_regular
+
+    int numpack_look(int descriptor, const char *name, numpack_status *found)
+
+
+cdef int open_regular(int folder, const char *name, int flags, int64_t *size) noexcept nogil:
+    """Open a regular file of a folder: -1 and ELOOP if a link, a FIFO or a device is there.
+
+    A FIFO is not waited for. On a regular file, O_NONBLOCK has no effect.
+    """
+    cdef numpack_status status
+    cdef int descriptor = openat(folder, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
+    if descriptor < 0:
+        return -1
+    if numpack_look(descriptor, b"", &status) == 0:
+        if status.is_regular:
+            size[0] = status.size
+            return descriptor
+        errno_set(ELOOP)
+    close_quietly(descriptor)
+    return -1
+
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <unistd.h>
+    static inline void errno_set(int value) { errno = value; }
+    static inline void close_quietly(int descriptor)
+    {
+        int kept = errno;
+        close(descriptor);
+        errno = kept;
+    }
+    """
+    void errno_set(int value) noexcept nogil
+    void close_quietly(int descriptor) noexcept nogil
+
+
+cdef extern from *:
+    bytes PyUnicode_EncodeFSDefault(str)
+
+
+cdef class Directory:
+    """The descriptor of a folder, closed when the last reference is gone.
+
+    Parameters
+    ----------
+    path : str
+    parent : int, optional
+        Descriptor of the folder that it is in, in which case no link is followed.
+    """
+
+    cdef readonly int descriptor
+
+    def __cinit__(self, str path, int parent=AT_FDCWD):
+        cdef bytes encoded = PyUnicode_EncodeFSDefault(path)
+        cdef int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
+        self.descriptor = -1
+        if b"\0" in encoded:
+            raise ValueError("embedded null byte")
+        if parent != AT_FDCWD:
+            flags |= O_NOFOLLOW
+        self.descriptor = openat(parent, encoded, flags)
+        if self.descriptor < 0:
+            raise OSError(errno, os.strerror(errno), path)
+
+    def __dealloc__(self):
+        if self.descriptor >= 0:
+            close(self.descriptor)
+
+
+def open_at(int folder, str name, int flags) -> int:
+    """Open a regular file of a folder; one that is made may be read and written by all.
+
+    Neither links are followed nor FIFOs waited for. The error for what is no regular file
+    has the number ELOOP, as it has for a link, unless the system has another: EISDIR, ENXIO.
+    """
+    cdef bytes path = name.encode()
+    cdef const char *where = path
+    cdef int64_t size
+    cdef int descriptor, tries = 0
+    while True:
+        with nogil:
+            descriptor = open_regular(folder, where, flags, &size)
+        if descriptor >= 0:
+            return descriptor
+        if errno == EINTR:
+            PyErr_CheckSignals()
+        elif not made_room(&tries):
+            raise OSError(errno, os.strerror(errno), name)
+
+
+cdef object MAKE_ROOM = None
+
+
+def call_when_full(make_room) -> None:
+    """Call a function when no more files can be opened, before it is tried again."""
+    global MAKE_ROOM
+    MAKE_ROOM = make_room
+
+
+cdef bint made_room(int *tries) except -1:
+    """Tell whether to try again, after `errno` was set: once, and only if too many are open."""
+    cdef int error = errno
+    if error not in (EMFILE, ENFILE) or tries[0] or MAKE_ROOM is None:
+        errno_set(error)
+        return False
+    tries[0] += 1
+    MAKE_ROOM()
+    return True
+
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    static inline void numpack_set_errno(int value) { errno = value; }
+    """
+    void errno_set "numpack_set_errno"(int value) noexcept nogil
+
+
+@cython.final
+@cython.no_gc
+cdef class Opened:
+    """A file of a folder, which is closed with this object at the latest.
+
+    An exception of a signal handler, which may come between any two steps of Python code,
+    leaves no descriptor open.
+
+    Parameters
+    ----------
+    folder : int
+        Descriptor of the folder.
+    name : str
+    flags : int
+    """
+
+    cdef readonly int descriptor
+
+    def __cinit__(self, int folder, str name, int flags):
+        self.descriptor = -1
+        self.descriptor = open_at(folder, name, flags)
+
+    def __dealloc__(self):
+        if self.descriptor >= 0:
+            close(self.descriptor)
+
+    def __enter__(self) -> int:
+        """Return the descriptor."""
+        return self.descriptor
+
+    def __exit__(self, *_) -> None:
+        """Close the file."""
+        self.close()
+
+    def detach(self) -> int:
+        """Return the descriptor, which belongs to the caller from now on."""
+        cdef int descriptor = self.descriptor
+        self.descriptor = -1
+        return descriptor
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        cdef int descriptor = self.descriptor
+        if descriptor >= 0:
+            self.descriptor = -1
+            close(descriptor)
+
+
+def unlink_regular(int folder, str name) -> None:
+    """Remove a regular file of a folder; what is none is left alone.
+
+    `FileNotFoundError` is raised if there is nothing of that name.
+    """
+    cdef bytes path = name.encode()
+    cdef const char *where = path
+    cdef numpack_status status
+    cdef int failed
+    with nogil:  # to give back the room of a large file takes a while
+        failed = numpack_look(folder, where, &status)
+        if not failed and status.is_regular:
+            failed = unlinkat(folder, where, 0)
+    if failed:
+        raise OSError(errno, os.strerror(errno), name)
+
+
+def size_of(int descriptor) -> int:
+    """Return the size of an open file."""
+    cdef numpack_status status
+    if numpack_look(descriptor, b"", &status) < 0:
+        raise OSError(errno, os.strerror(errno))
+    return status.size
+
+
+def close_apart(int descriptor) -> None:
+    """Close a file on a thread of its own: the last one of a large file that has no name.
+
+    To give its pages back takes a third of the time in which they were written. Only one such
+    thread runs at a time, so that no more room than that of one file is waited for.
+    """
+    cdef pthread_t thread
+    if not numpack_begin_closing():
+        close(descriptor)
+    elif pthread_create(&thread, NULL, close_and_end, <void *><uintptr_t>descriptor):
+        close(descriptor)
+        numpack_end_closing()
+    else:
+        pthread_detach(thread)
+
+
+cdef extern from *:
+    """
+    static int numpack_is_closing = 0;
+    #define numpack_begin_closing() \\
+        (!__atomic_exchange_n(&numpack_is_closing, 1, __ATOMIC_ACQ_REL))
+    #define numpack_end_closing() \\
+        __atomic_store_n(&numpack_is_closing, 0, __ATOMIC_RELEASE)
+    """
+    bint numpack_begin_closing() noexcept nogil
+    void numpack_end_closing() noexcept nogil
+
+
+cdef void *close_and_end(void *descriptor) noexcept nogil:
+    close(<int><uintptr_t>descriptor)
+    numpack_end_closing()
+    return NULL
+
+
+def has_changed(int descriptor, int64_t size) -> bool:
+    """Tell whether a file has another size, or other than one name: one call of statx."""
+    cdef numpack_status status
+    if numpack_look(descriptor, b"", &status) < 0:
+        raise OSError(errno, os.strerror(errno))
+    return status.size != size or status.names != 1
+
+
+def has_name(int descriptor, int folder, bytes name) -> bool:
+    """Return whether an open file is the one that has a name in a folder."""
+    cdef numpack_status ours, named
+    if numpack_look(descriptor, b"", &ours) < 0:
+        raise OSError(errno, os.strerror(errno))
+    return numpack_look(folder, name, &named) == 0 and is_same(&ours, &named)
+
+
+cdef bint is_same(const numpack_status *one, const numpack_status *other) noexcept:
+    return one.inode == other.inode and one.device == other.device
+
+
+def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
+    """Tell whether a file is still the one that has a name in a folder, and as long.
+
+    Returns
+    -------
+    int
+        -1 if another file, or none, has the name; else whether the size is the same.
+    """
+    cdef numpack_status ours, named
+    if numpack_look(descriptor, b"", &ours) < 0:
+        raise OSError(errno, os.strerror(errno))
+    if numpack_look(folder, name, &named) < 0 or not is_same(&ours, &named):
+        return -1
+    return ours.size == size
+
+
+def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
+    """Open a regular file of a folder and read what stands at its beginning, then at its end.
+
+    Returns
+    -------
+    tuple
+        Descriptor; up to `first` bytes; the size after they were read; up to `last` bytes.
+    """
+    cdef numpack_status status
+    cdef int64_t size
+    cdef int descriptor = open_regular(folder, name, flags, &size), tries = 0
+    if descriptor < 0 and made_room(&tries):
+        descriptor = open_regular(folder, name, flags, &size)
+    if descriptor < 0:
+        raise OSError(errno, os.strerror(errno), os.fsdecode(name))
+    try:
+        head = read_at(descriptor, name, 0, first)
+        if numpack_look(descriptor, b"", &status) < 0:
+            raise OSError(errno, os.strerror(errno))
+        size = min(last, status.size)
+        tail = read_at(descriptor, name, status.size - size, size)
+    except BaseException:
+        close(descriptor)
+        raise
+    return descriptor, head, status.size, tail
+
+
+cdef bytes read_at(int descriptor, bytes name, int64_t offset, Py_ssize_t size):
+    content = PyBytes_FromStringAndSize(NULL, size)
+    size = pread(descriptor, PyBytes_AS_STRING(content), size, offset)
+    if size < 0:
+        raise OSError(errno, os.strerror(errno), os.fsdecode(name))
+    return content[:size]
+
+
+def read_small(int folder, bytes name, size_t limit) -> bytes:
+    """Read a small file of a folder; of a greater one, the first `limit` bytes.
+
+    The GIL is not released.
+    """
+    cdef int64_t size
+    cdef int descriptor = open_regular(folder, name, O_RDONLY, &size), tries = 0
+    if descriptor < 0 and made_room(&tries):
+        descriptor = open_regular(folder, name, O_RDONLY, &size)
+    if descriptor < 0:
+        raise OSError(errno, os.strerror(errno), os.fsdecode(name))
+    content = PyBytes_FromStringAndSize(NULL, min(limit, max(size, 0)))
+    cdef Py_ssize_t count = pread(descriptor, PyBytes_AS_STRING(content), len(content), 0)
+    cdef int error = errno
+    close(descriptor)
+    if count < 0:
+        raise OSError(error, os.strerror(error), os.fsdecode(name))
+    return content[:count]

@@ -1,0 +1,16 @@
+from ..._core.memory import Array
+from ..rows.deleted_rows import Numbers
+
+def find_stored(dropped: Numbers, numbers: Numbers, stored: Numbers) -> None: ...
+def merge(
+    dropped: Numbers, numbers: Numbers, count: int, stored: Numbers, merged: Numbers
+) -> None: ...
+def copy_kept(
+    source: Array,
+    width: int,
+    dropped: Numbers,
+    offset: int,
+    first: int,
+    out: Array,
+    threads: int,
+) -> None: ...

@@ -1,0 +1,16 @@
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..format.catalog import Entry, Following
+from ..format.log import Log
+from ..format.log_reader import View
+
+def entries_of(
+    arrays: Mapping[str, Any],
+    token: str,
+    next_id: int,
+    entry_class: type[Entry],
+    otherwise: Callable[[str, Any], Entry],
+) -> dict[str, Entry]: ...
+def follow(following: Following) -> None: ...
+def install(log: Log, view: View, following: Following) -> None: ...

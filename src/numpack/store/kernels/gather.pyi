@@ -1,0 +1,9 @@
+from typing import Any
+
+import numpy as np
+
+from ..._core.memory import Array
+
+def take(
+    source: Array, width: int, count: int, rows: np.ndarray[Any, np.dtype[np.int64]], out: Array
+) -> int: ...

@@ -1,0 +1,297 @@
+/* Rows picked from a mapped file, in any order: what random batches are made of.
+ *
+ * Two waits are worth hiding. Each row is somewhere else in memory, so its cache lines are asked
+ * for some rows ahead. And where the file is not in the page cache, a fault at a time reads it
+ * with one request in the queue of the device, and reads around every one of them; so the pages
+ * of many rows are asked for at once, and no others.
+ */
+#ifndef NUMPACK_GATHER_H
+#define NUMPACK_GATHER_H
+
+#include <sched.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "parallel.h"
+
+enum {
+    NUMPACK_STEP = 32,               /* rows copied between two looks at the clock */
+    NUMPACK_PROBE = 512,             /* rows copied between two looks at the page cache */
+    NUMPACK_SUSPECTED = 64,          /* rows looked at there once a step was slow */
+    NUMPACK_SLOW = 1000000,          /* ns that hardly a step takes unless it waits for a device */
+    NUMPACK_ASKED = 1 << 16,         /* rows whose pages are asked for at once, and their bytes: */
+    NUMPACK_ASKED_BYTES = 1 << 28,   /* few enough that none is evicted before it is copied */
+    NUMPACK_GAP = 2,                 /* pages that are read in the time of another request */
+    NUMPACK_THREAD_BYTES = 1 << 21,  /* a thread's share: with less its start does not pay */
+    NUMPACK_ROW_BYTES = 128,         /* copied in the time that a row takes besides its bytes */
+    NUMPACK_AHEAD_BYTES = 1 << 12,   /* asked of memory at once: what a core has under way, about */
+    NUMPACK_LINE = 64,
+};
+
+typedef struct {
+    const char *source;
+    size_t width; /* bytes of a row */
+    int64_t count; /* rows of the source */
+    const char *rows; /* int64, perhaps misaligned */
+    int64_t total; /* of those */
+    char *out;
+    size_t page;
+    int parts;
+    int64_t wrong[NUMPACK_MAX_THREADS]; /* each part's first position out of range, or -1 */
+} numpack_gather;
+
+/* The row at a position, counted from the start; `count` or more if there is no such row. */
+static inline uint64_t
+numpack_row(const numpack_gather *self, int64_t position)
+{
+    int64_t row;
+    memcpy(&row, self->rows + 8 * position, 8);
+    return (uint64_t)row + (row < 0 ? (uint64_t)self->count : 0);
+}
+
+static inline int64_t
+numpack_least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t
+numpack_nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* ---- the page cache ---- */
+
+/* Whether a row's first page surely is not in memory. Where the kernel does not tell (the file
+ * belongs to somebody else), it says that all are. */
+static int
+numpack_is_cold(const numpack_gather *self, int64_t position)
+{
+    uint64_t row = numpack_row(self, position);
+    unsigned char resident = 1;
+    if (row >= (uint64_t)self->count) {
+        return 0;
+    }
+    uintptr_t address = (uintptr_t)(self->source + row * self->width);
+    return mincore((void *)(address & ~(self->page - 1)), 1, (void *)&resident) == 0 &&
+           !(resident & 1);
+}
+
+static int
+numpack_any_cold(const numpack_gather *self, int64_t begin, int64_t end, int64_t samples)
+{
+    int64_t stride = (end - begin + samples - 1) / samples;
+    for (int64_t i = begin; i < end; i += stride) {
+        if (numpack_is_cold(self, i)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int
+numpack_compare(const void *left, const void *right)
+{
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+static void
+numpack_will_need(const numpack_gather *self, uint64_t first, uint64_t last)
+{
+    uintptr_t begin = (uintptr_t)(self->source + first * self->width) & ~(self->page - 1);
+    uintptr_t end = (uintptr_t)(self->source + (last + 1) * self->width);
+    madvise((void *)begin, end - begin, MADV_WILLNEED);
+}
+
+/* Ask for the pages of some rows, in the order of the file: neighbours in one request, also
+ * where a gap is so short that reading it takes less time than another request. */
+static void
+numpack_ask(const numpack_gather *self, int64_t begin, int64_t end)
+{
+    uint64_t *rows = malloc(sizeof(uint64_t) * (size_t)(end - begin));
+    const size_t reach = self->width + NUMPACK_GAP * self->page;
+    size_t known = 0;
+    if (rows == NULL) {
+        return;
+    }
+    for (int64_t i = begin; i < end; i++) {
+        rows[known] = numpack_row(self, i);
+        known += rows[known] < (uint64_t)self->count;
+    }
+    qsort(rows, known, sizeof(uint64_t), numpack_compare);
+    for (size_t i = 0, next; i < known; i = next) {
+        for (next = i + 1; next < known; next++) {
+            if ((rows[next] - rows[next - 1]) * self->width > reach) {
+                break;
+            }
+        }
+        numpack_will_need(self, rows[i], rows[next - 1]);
+    }
+    free(rows);
+}
+
+/* ---- the copy ---- */
+
+static inline void
+numpack_prefetch(const numpack_gather *self, int64_t position, size_t width)
+{
+    uintptr_t row = (uintptr_t)self->source + numpack_row(self, position) * width;
+    uintptr_t end = row + (width < NUMPACK_AHEAD_BYTES ? width : NUMPACK_AHEAD_BYTES);
+    for (uintptr_t line = row & ~(uintptr_t)(NUMPACK_LINE - 1); line < end; line += NUMPACK_LINE) {
+        __builtin_prefetch((const void *)line);
+    }
+}
+
+static inline int64_t
+numpack_ahead(size_t width)
+{
+    size_t lines = (width + NUMPACK_LINE - 1) / NUMPACK_LINE;
+    return numpack_least(NUMPACK_STEP, (int64_t)(NUMPACK_AHEAD_BYTES / NUMPACK_LINE / lines) + 1);
+}
+
+/* Copy the rows from one position to another; the position of one out of range, or -1. */
+static inline __attribute__((always_inline)) int64_t
+numpack_copy_rows(const numpack_gather *self, int64_t begin, int64_t end, const size_t width)
+{
+    const int64_t ahead = numpack_ahead(width);
+    for (int64_t i = begin; i < end; i++) {
+        uint64_t row = numpack_row(self, i);
+        if (i + ahead < self->total) {
+            numpack_prefetch(self, i + ahead, width);
+        }
+        if (row >= (uint64_t)self->count) {
+            return i;
+        }
+        memcpy(self->out + i * width, self->source + row * width, width);
+    }
+    return -1;
+}
+
+#define NUMPACK_WIDTH(n) \
+    case n: \
+        return numpack_copy_rows(self, begin, end, n);
+
+static int64_t
+numpack_copy(const numpack_gather *self, int64_t begin, int64_t end)
+{
+    switch (self->width) { /* widths known to the compiler are copied without a call */
+        NUMPACK_WIDTH(4)
+        NUMPACK_WIDTH(8)
+        NUMPACK_WIDTH(12)
+        NUMPACK_WIDTH(16)
+        NUMPACK_WIDTH(24)
+        NUMPACK_WIDTH(32)
+        NUMPACK_WIDTH(40)
+        NUMPACK_WIDTH(48)
+        NUMPACK_WIDTH(64)
+        NUMPACK_WIDTH(128)
+        default:
+            return numpack_copy_rows(self, begin, end, self->width);
+    }
+}
+
+/* Copy rows until a step takes longer than `patience`, and tell the position reached; where a
+ * row is out of range, -1 minus its position. */
+static int64_t
+numpack_copy_while_quick(const numpack_gather *self, int64_t begin, int64_t end, int64_t patience)
+{
+    int64_t before = numpack_nanoseconds(), took = 0;
+    while (begin < end && took <= patience) {
+        int64_t next = numpack_least(end, begin + NUMPACK_STEP);
+        int64_t wrong = numpack_copy(self, begin, next), now = numpack_nanoseconds();
+        if (wrong >= 0) {
+            return -1 - wrong;
+        }
+        took = now - before;
+        before = now;
+        begin = next;
+    }
+    return begin;
+}
+
+static void
+numpack_gather_part(void *context, int part)
+{
+    numpack_gather *self = (numpack_gather *)context;
+    const int64_t share = self->total / self->parts;
+    const int64_t most = numpack_least(NUMPACK_ASKED, NUMPACK_ASKED_BYTES / self->width + 1);
+    int64_t at = share * part, samples = 1;
+    const int64_t end = part + 1 == self->parts ? self->total : at + share;
+    while (at >= 0 && at < end) {
+        int64_t next = numpack_least(end, at + most), patience = INT64_MAX;
+        if (numpack_any_cold(self, at, next, samples)) {
+            numpack_ask(self, at, next);
+        }
+        else {
+            next = numpack_least(next, at + NUMPACK_PROBE);
+            patience = NUMPACK_SLOW;
+        }
+        at = numpack_copy_while_quick(self, at, next, patience);
+        samples = at < next ? NUMPACK_SUSPECTED : 1;
+    }
+    self->wrong[part] = at < 0 ? -1 - at : -1;
+}
+
+/* ---- the whole ---- */
+
+static int
+numpack_parts(const numpack_gather *self)
+{
+    int64_t each = NUMPACK_THREAD_BYTES / (int64_t)(self->width + NUMPACK_ROW_BYTES);
+    int64_t parts = self->total / (each + 1);
+    if (parts < 2) {
+        return 1;
+    }
+#ifdef __linux__
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
+        parts = numpack_least(parts, CPU_COUNT(&allowed));
+    }
+#else
+    parts = numpack_least(parts, sysconf(_SC_NPROCESSORS_ONLN));
+#endif
+    return parts < 1 ? 1 : (int)numpack_least(parts, NUMPACK_MAX_THREADS);
+}
+
+/* The first position of `rows` that is out of range where rows have no bytes to copy. */
+static int64_t
+numpack_check(const numpack_gather *self)
+{
+    for (int64_t i = 0; i < self->total; i++) {
+        if (numpack_row(self, i) >= (uint64_t)self->count) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static int64_t
+numpack_take(const char *source, size_t width, int64_t count, const char *rows, int64_t total,
+             char *out)
+{
+    numpack_gather self = {.source = source, .width = width, .count = count,
+                           .rows = rows, .total = total, .out = out};
+    if (width == 0) {
+        return numpack_check(&self);
+    }
+    self.page = (size_t)sysconf(_SC_PAGESIZE);
+    self.parts = numpack_parts(&self);
+    numpack_parallel(numpack_gather_part, &self, self.parts);
+    for (int part = 0; part < self.parts; part++) {
+        if (self.wrong[part] >= 0) { /* the first part's first comes first */
+            return self.wrong[part];
+        }
+    }
+    return -1;
+}
+
+#endif

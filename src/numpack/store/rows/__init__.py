@@ -1,0 +1,4 @@
+"""Rows of stored arrays: indexes, deleted rows and replacing.
+
+Imports `format` and what is below it.
+"""
