@@ -509,7 +509,7 @@ assert np.array_equal(store.load("y"), ROWS)
 @pytest.mark.parametrize(
     "held",
     [
-        "hold(data, 'write')",
+        "hold(data_files, 'write')",
         "hold(log, 'encode')",
         "hold(log, 'write_line')",
         "hold(log, 'install')",

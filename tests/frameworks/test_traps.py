@@ -234,6 +234,7 @@ def test_map_whose_file_is_no_longer_where_it_was(fate, tmp_path):
 
 
 def test_map_whose_file_cannot_be_found_is_copied_with_the_warning(tmp_path, monkeypatch):
+    from numpack._core import mapped_files
 
     path = tmp_path / "data.bin"
     path.write_bytes(np.arange(10.0).tobytes())
