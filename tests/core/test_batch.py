@@ -447,7 +447,7 @@ def test_a_closed_store_has_no_batches(store, mode):
         pass
 
 
-# Writing in place
+# Writer in place
 
 
 def test_what_is_written_to_a_view_is_in_the_store(store):

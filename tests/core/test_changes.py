@@ -539,7 +539,7 @@ def test_more_rows_than_can_be_counted_are_refused(store):
     assert store.get_shape("x") == (2**63 - 1, 0)
 
 
-# Writing anew
+# Writer anew
 
 
 def test_update_rewrites_what_is_left_and_nothing_else(filled):

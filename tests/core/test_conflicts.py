@@ -192,7 +192,7 @@ def test_two_batches_of_one_array_never_both_win(store):
     assert store["x"][:2, 0].tolist() == [1, 2]  # the first row was 1 before, too
 
 
-# Writing in place
+# Writer in place
 
 
 @pytest.mark.parametrize("change", ["append", "replace", "drop of rows", "update"])

@@ -48,7 +48,7 @@ def with_journal(path: str, monkeypatch: pytest.MonkeyPatch) -> list:
         def die(self, entry, change, **options):
             raise Died
 
-        patched.setattr(session.Session, "put_in_place", die)
+        patched.setattr(session.Session, "apply_replacement", die)
         with pytest.raises(Died):
             store.replace(fresh, [0])
     with NumPack(path, mode="r") as store:

@@ -24,7 +24,7 @@ FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk
 ROWS = np.arange(12, dtype="<f8").reshape(6, 2)
 
 
-def rows_of(array: numpack0.OldArray, folder: Path = FOLDER) -> np.ndarray:
+def rows_of(array: numpack0.Numpack0Array, folder: Path = FOLDER) -> np.ndarray:
     """Its rows, by NumPy alone."""
     stored = np.fromfile(folder / array.file, array.dtype, int(np.prod(array.shape)))
     rows = stored.reshape(array.shape)

@@ -266,7 +266,7 @@ def interrupted(monkeypatch) -> None:
     """Upgrade a folder, up to the moment when it would remove what it has replaced."""
     write({"x": ROWS, "y": ROWS}, {"x": [1]})
     with monkeypatch.context() as patched:
-        patched.setattr(upgrade, "remove_old", lambda source: None)
+        patched.setattr(upgrade, "remove_numpack0_files", lambda source: None)
         NumPack(OLD, upgrade=True).open()
     assert len(old_files()) == 4
 

@@ -30,7 +30,7 @@ from numpack import (
     explain,
     share,
 )
-from numpack._core.dtypes import ROWS
+from numpack._core.dtypes import DTYPES
 from numpack._dlpack import importing
 from numpack.io import from_dlpack, to_dlpack
 
@@ -41,8 +41,8 @@ DOORS = {
     "wrapper": lambda x: ZeroCopyArray.from_dlpack(x, order="K").array,
     "share": lambda x: share(x, "numpy"),
     "share to dlpack": lambda x: share(x, "dlpack", order="K").array,
-    "adopt": importing.adopt,
-    "borrow": importing.borrow,
+    "adopt": importing.consume_capsule,
+    "borrow": importing.view_capsule,
 }
 LOOKS = {"explain": lambda x: explain(x, "numpy"), "to dlpack": lambda x: explain(x, "dlpack")}
 
@@ -705,7 +705,7 @@ def test_refusals_leak_nothing():
         gc.collect()
         before = sys.getallocatedblocks()
         for capsule in capsules * 10:
-            for take in (from_dlpack, importing.adopt, importing.describe):
+            for take in (from_dlpack, importing.consume_capsule, importing.describe):
                 with contextlib.suppress(NumpackError):
                     take(capsule)
         gc.collect()
@@ -718,8 +718,8 @@ def test_refusals_leak_nothing():
 
 MEMORY = (np.arange(4096) * 37 % 251).astype("u1")
 ORIGIN = 2048 - address(MEMORY) % 16  # where data point to: in the middle, on 16 bytes
-NUMBERS = {(row.code, row.bits): np.dtype(row.numpy) for row in ROWS if not row.extension}
-EXTENSIONS = {(row.code, row.bits) for row in ROWS if row.extension}
+NUMBERS = {(row.code, row.bits): np.dtype(row.numpy) for row in DTYPES if not row.extension}
+EXTENSIONS = {(row.code, row.bits) for row in DTYPES if row.extension}
 
 small = st.integers(0, 5)
 wild = st.sampled_from([-(2**63), -1, 2**20, 2**31, 2**32, 2**40, 2**58, 2**61, 2**62, I64])
@@ -906,7 +906,12 @@ def test_neither_capsule_nor_producer(wrong):
     for door in (from_dlpack, ZeroCopyArray.from_dlpack):
         with pytest.raises(WrongTypeError, match="a DLPack capsule or an object with __dlpack"):
             door(wrong)
-    for take in (importing.adopt, importing.borrow, importing.describe, importing.take_capsule):
+    for take in (
+        importing.consume_capsule,
+        importing.view_capsule,
+        importing.describe,
+        importing.take_capsule,
+    ):
         with pytest.raises(InvalidValueError, match="expected a capsule named dltensor or"):
             take(wrong)
 

@@ -46,7 +46,8 @@ import os, signal
 import numpy as np
 from numpack import NumPack
 from numpack.store import session
-session.Session.put_in_place = lambda *args, **options: os.kill(os.getpid(), signal.SIGKILL)
+kill = lambda *args, **options: os.kill(os.getpid(), signal.SIGKILL)
+session.Session.apply_replacement = kill
 with NumPack("s.npk") as store:
     store.replace({"x": np.full((2, 2), -1.0)}, [0, 2])
 """
@@ -650,7 +651,7 @@ def test_a_commit_of_a_store_that_was_emptied_is_not_one_of_the_same_number(monk
         first.replace({"x": ROWS[:1] + 5}, [0])
         with NumPack("s.npk", drop_if_exists=True) as second:
             second.save({"x": ROWS + 100})
-            monkeypatch.setattr(session.Session, "put_in_place", _interrupted)
+            monkeypatch.setattr(session.Session, "apply_replacement", _interrupted)
             with pytest.raises(KeyboardInterrupt):
                 second.replace({"x": ROWS[:1] + 200}, [0])
             monkeypatch.undo()

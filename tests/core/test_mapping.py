@@ -48,7 +48,7 @@ def test_what_is_empty_has_no_mapping():
 def test_older_kernels_are_read_from_their_table(asked, mapped, monkeypatch):
     if not asked:
         monkeypatch.setattr(mapped_files, "mappings_between", lambda *_: None)
-    backing = mapped_files.behind(mapped)
+    backing = mapped_files.backing_of(mapped)
     assert not backing.safe
     again = backing.for_writer()
     again[0] = 99
@@ -58,7 +58,7 @@ def test_older_kernels_are_read_from_their_table(asked, mapped, monkeypatch):
 
 
 def test_a_byte_of_a_file_is_the_same_wherever_it_is_mapped(mapped):
-    again = mapped_files.behind(mapped).for_writer()
+    again = mapped_files.backing_of(mapped).for_writer()
     place = mapped[100:].ctypes.data
     assert mapped_files.is_same_byte(place, place)
     assert mapped_files.is_same_byte(place, again[100:].ctypes.data)

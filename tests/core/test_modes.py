@@ -159,7 +159,7 @@ def test_old_parameters_may_be_given_by_their_places(filled):
             assert list(store) == []
 
 
-# Reading only
+# Reader only
 
 MUTATIONS = {
     "save": lambda s: s.save({"y": ROWS}),

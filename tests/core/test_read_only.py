@@ -68,7 +68,7 @@ with NumPack(sys.argv[1]) as store:
     store.save({"x": ROWS, "y": ROWS + 10})
     store.drop("y", [1])
     if sys.argv[2] == "replace":
-        session.Session.put_in_place = lambda *args, **options: sys.exit()
+        session.Session.apply_replacement = lambda *args, **options: sys.exit()
         store.replace({"x": -ROWS[:2], "y": -ROWS[:2]}, [0, 1])
 """
 WHOLE = {

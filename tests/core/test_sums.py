@@ -123,7 +123,7 @@ def test_there_is_at_least_one_thread(opened):
         read_into(opened(), bytearray(1), 0, -1)
 
 
-# Writing ----------------------------------------------------------------------------------
+# Writer ----------------------------------------------------------------------------------
 
 WRITES = [0, 1, 4000, 300_000, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 5 * BLOCK + 77]
 
@@ -216,7 +216,7 @@ def test_write_summed_refuses_what_cannot_be(opened):
     assert content() == b"as it was"
 
 
-# Reading ----------------------------------------------------------------------------------
+# Reader ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 16, 50])

@@ -67,7 +67,7 @@ def inodes() -> dict[int, int]:
     return {file.stat().st_ino: file.stat().st_size for file in files}
 
 
-# Reading in place
+# Reader in place
 
 
 @pytest.mark.parametrize("mode", ["a", "r", "r+"])
@@ -293,7 +293,7 @@ def test_processes_that_upgrade_at_once_agree(written, attempt):
         assert store.verify().ok
 
 
-STEPS = ["link", "write_sums", "create", "remove_old"]
+STEPS = ["link", "write_sums", "create", "remove_numpack0_files"]
 
 
 class Died(BaseException):
@@ -311,7 +311,12 @@ def test_an_interrupted_upgrade_is_the_old_store_or_the_new_one(monkeypatch, wri
     def die(*arguments, **keywords):
         raise Died
 
-    owner = {"link": os, "write_sums": data_files, "create": folder, "remove_old": module}[step]
+    owner = {
+        "link": os,
+        "write_sums": data_files,
+        "create": folder,
+        "remove_numpack0_files": module,
+    }[step]
     with monkeypatch.context() as patched:
         patched.setattr(owner, step, die)
         with pytest.raises(Died):

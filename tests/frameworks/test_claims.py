@@ -95,9 +95,9 @@ def test_every_framework_of_the_registry_is_there():
 def test_asking_imports_nothing(run_python):
     run_python(
         "import sys, numpack\n"
-        "from numpack.adapters import of_object, way_out\n"
+        "from numpack.adapters import of_object, fix_for\n"
         "before = set(sys.modules)\n"
-        "for x in (b'', [], {}, 3, 'x', range(3), object()): of_object(x); way_out(x)\n"
+        "for x in (b'', [], {}, 3, 'x', range(3), object()): of_object(x); fix_for(x)\n"
         "assert not set(sys.modules) - before, set(sys.modules) - before\n"
     )
 
@@ -130,9 +130,9 @@ NO_ARRAYS = {
 
 @pytest.mark.parametrize("kind", NO_ARRAYS)
 def test_what_is_no_array_is_refused_with_a_way_out(kind):
-    x, way_out = NO_ARRAYS[kind]
+    x, fix_for = NO_ARRAYS[kind]
     for call in (share, explain):
-        with pytest.raises(WrongTypeError, match=way_out):
+        with pytest.raises(WrongTypeError, match=fix_for):
             call(x, "torch")
 
 

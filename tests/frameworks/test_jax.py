@@ -294,8 +294,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_holds_no_numbers_is_refused(kind):
-    make_one, way_out = REFUSED[kind]
-    with pytest.raises(UnsupportedError, match=way_out):
+    make_one, fix_for = REFUSED[kind]
+    with pytest.raises(UnsupportedError, match=fix_for):
         share(make_one(), "numpy")
     assert not explain(make_one(), "numpy").supported
 

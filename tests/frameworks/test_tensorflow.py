@@ -244,9 +244,9 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 @pytest.mark.parametrize("take", [lambda x: share(x, "numpy"), from_dlpack])
 def test_what_holds_no_numbers_is_refused_and_does_not_end_the_process(kind, take):
-    make_one, way_out = REFUSED[kind]
+    make_one, fix_for = REFUSED[kind]
     thing = make_one()
-    with pytest.raises(UnsupportedError, match=way_out):
+    with pytest.raises(UnsupportedError, match=fix_for):
         take(thing)
     assert not explain(thing, "numpy").supported
 

@@ -38,7 +38,7 @@ from numpack import (
     explain,
     share,
 )
-from numpack._core.dtypes import ROWS
+from numpack._core.dtypes import DTYPES
 from numpack.io import (
     DLPackBuffer,
     arrow_to_numpy_zero_copy,
@@ -68,7 +68,7 @@ OUT = {
     "wrapper copy=False": lambda a: ZeroCopyArray(a, order="K").to_torch(copy=False),
     "buffer": lambda a: share(ZeroCopyArray(a, order="K"), "torch"),
 }
-TORCH_NAMES = [row.numpy for row in ROWS if row.torch]
+TORCH_NAMES = [row.numpy for row in DTYPES if row.torch]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -659,7 +659,9 @@ def test_wrapper_keeps_its_memory_whatever_becomes_of_the_tensor(change):
         "memmap_r+",
     ],
 )
-@pytest.mark.parametrize("name", [row.numpy for row in ROWS if row.torch and not row.extension])
+@pytest.mark.parametrize(
+    "name", [row.numpy for row in DTYPES if row.torch and not row.extension]
+)
 def test_tensor_is_like_that_of_torch(name, layout, tmp_path):
     a = LAYOUTS[layout](values(name), tmp_path)
     for way, convert in OUT.items():
@@ -681,7 +683,7 @@ def test_tensor_is_like_that_of_torch(name, layout, tmp_path):
             assert [t.stride(i) for i in used] == [expected.stride(i) for i in used], way
 
 
-@pytest.mark.parametrize("name", [row.numpy for row in ROWS if row.torch and row.extension])
+@pytest.mark.parametrize("name", [row.numpy for row in DTYPES if row.torch and row.extension])
 @pytest.mark.parametrize("layout", ["c", "transposed", "sliced", "zero_d", "empty_last"])
 def test_narrow_floats_are_shared(give, name, layout):
     a = LAYOUTS[layout](values(name), None)

@@ -92,7 +92,7 @@ class Driver:
         ):
             self.tell(finding=f"{what}: wrong values", trace=f"{name!r}: {array!r:.2000}")
 
-    # Reading
+    # Reader
 
     def _opened(self, **options: Any) -> NumPack | None:
         store = self.attempt("NumPack", lambda: NumPack(self.path, **options))
@@ -148,7 +148,7 @@ class Driver:
         again = self.attempt("pickle", lambda: pickle.loads(pickle.dumps(lazy)))
         self.check("pickle", name, again)
 
-    # Writing
+    # Writer
 
     def _write(self, kind: str) -> None:
         mode = self.rng.choice(["a", "a", "a", "r+", "r+", "w", "x"])

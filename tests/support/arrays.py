@@ -9,8 +9,8 @@ from numpack._core import dtypes
 SHAPE = (4, 6)
 TIME_UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")
 
-NATIVE = [row.numpy for row in dtypes.ROWS if not row.extension]
-LOWPREC = [row.numpy for row in dtypes.ROWS if row.extension]
+NATIVE = [row.numpy for row in dtypes.DTYPES if not row.extension]
+LOWPREC = [row.numpy for row in dtypes.DTYPES if row.extension]
 TIMES = [f"{kind}8[{unit}]" for kind in "Mm" for unit in TIME_UNITS] + ["M8", "m8"]
 TIMES += ["M8[25ms]", "m8[7s]"]
 OTHERS = ["longdouble", "clongdouble", "S5", "U5", "V3", "struct", "object", "string"]

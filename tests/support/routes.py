@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from numpack import ZeroCopyArray, share
-from numpack._core.dtypes import ROWS
+from numpack._core.dtypes import DTYPES
 from numpack._dlpack import importing
 from numpack._dlpack.exporting import Exporter
 from numpack.io import (
@@ -153,7 +153,7 @@ class _Heap(ctypes.Structure):
 SHARED = (
     *(None, True, False, (), importing.CPU, importing.MAX_VERSION),
     *(np.dtype(name) for name in np.typecodes["All"]),
-    *(np.dtype(getattr(ml_dtypes, row.numpy)) for row in ROWS if row.extension),
+    *(np.dtype(getattr(ml_dtypes, row.numpy)) for row in DTYPES if row.extension),
     *(np.ndarray, np.dtype, torch.Tensor, pa.Array, DLPackBuffer, ZeroCopyArray, Exporter),
     *(np, pa, torch, ml_dtypes, KEPT, "torch", "arrow", "numpy", "copy", "max_version"),
 )

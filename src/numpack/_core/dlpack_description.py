@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import dtypes
 
 if TYPE_CHECKING:
-    from .dtypes import Row
+    from .dtypes import DTypeInfo
 
 HOST_DEVICES = frozenset({1, 3, 11, 13})  # kDLCPU, kDLCUDAHost, kDLROCMHost, kDLCUDAManaged
 
@@ -40,7 +40,7 @@ class Description(NamedTuple):
     padded: bool
 
     @property
-    def row(self) -> Row | None:
+    def row(self) -> DTypeInfo | None:
         """The dtype in the table, or ``None`` if NumPy cannot hold it in place."""
         if self.lanes != 1 or (self.bits < 8 and not self.padded):
             return None

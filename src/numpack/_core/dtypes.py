@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DType = np.dtype[Any]
 
 
-class Row(NamedTuple):
+class DTypeInfo(NamedTuple):
     """One dtype under all its names; ``None`` where a framework does not have it.
 
     Attributes
@@ -77,53 +77,55 @@ def _ml_dtypes() -> Any:
 
 _INT, _UINT, _FLOAT, _BFLOAT, _COMPLEX, _BOOL = 0, 1, 2, 4, 5, 6
 
-ROWS: tuple[Row, ...] = (
-    Row("bool", _BOOL, 8, "bool", "bool_"),
-    Row("int8", _INT, 8, "int8", "int8"),
-    Row("int16", _INT, 16, "int16", "int16"),
-    Row("int32", _INT, 32, "int32", "int32"),
-    Row("int64", _INT, 64, "int64", "int64"),
-    Row("uint8", _UINT, 8, "uint8", "uint8"),
-    Row("uint16", _UINT, 16, "uint16", "uint16"),
-    Row("uint32", _UINT, 32, "uint32", "uint32"),
-    Row("uint64", _UINT, 64, "uint64", "uint64"),
-    Row("float16", _FLOAT, 16, "float16", "float16"),
-    Row("float32", _FLOAT, 32, "float32", "float32"),
-    Row("float64", _FLOAT, 64, "float64", "float64"),
-    Row("complex64", _COMPLEX, 64, "complex64"),
-    Row("complex128", _COMPLEX, 128, "complex128"),
-    Row("bfloat16", _BFLOAT, 16, "bfloat16", extension=True),
-    Row("float8_e3m4", 7, 8, extension=True),
-    Row("float8_e4m3", 8, 8, extension=True),
-    Row("float8_e4m3b11fnuz", 9, 8, extension=True),
-    Row("float8_e4m3fn", 10, 8, "float8_e4m3fn", extension=True),
-    Row("float8_e4m3fnuz", 11, 8, "float8_e4m3fnuz", extension=True),
-    Row("float8_e5m2", 12, 8, "float8_e5m2", extension=True),
-    Row("float8_e5m2fnuz", 13, 8, "float8_e5m2fnuz", extension=True),
-    Row("float8_e8m0fnu", 14, 8, "float8_e8m0fnu", extension=True),
-    Row("float6_e2m3fn", 15, 6, extension=True),
-    Row("float6_e3m2fn", 16, 6, extension=True),
-    Row("float4_e2m1fn", 17, 4, extension=True),
-    Row("int4", _INT, 4, extension=True),
-    Row("uint4", _UINT, 4, extension=True),
-    Row("int2", _INT, 2, extension=True),
-    Row("uint2", _UINT, 2, extension=True),
-    Row("int1", _INT, 1, extension=True),
-    Row("uint1", _UINT, 1, extension=True),
+DTYPES: tuple[DTypeInfo, ...] = (
+    DTypeInfo("bool", _BOOL, 8, "bool", "bool_"),
+    DTypeInfo("int8", _INT, 8, "int8", "int8"),
+    DTypeInfo("int16", _INT, 16, "int16", "int16"),
+    DTypeInfo("int32", _INT, 32, "int32", "int32"),
+    DTypeInfo("int64", _INT, 64, "int64", "int64"),
+    DTypeInfo("uint8", _UINT, 8, "uint8", "uint8"),
+    DTypeInfo("uint16", _UINT, 16, "uint16", "uint16"),
+    DTypeInfo("uint32", _UINT, 32, "uint32", "uint32"),
+    DTypeInfo("uint64", _UINT, 64, "uint64", "uint64"),
+    DTypeInfo("float16", _FLOAT, 16, "float16", "float16"),
+    DTypeInfo("float32", _FLOAT, 32, "float32", "float32"),
+    DTypeInfo("float64", _FLOAT, 64, "float64", "float64"),
+    DTypeInfo("complex64", _COMPLEX, 64, "complex64"),
+    DTypeInfo("complex128", _COMPLEX, 128, "complex128"),
+    DTypeInfo("bfloat16", _BFLOAT, 16, "bfloat16", extension=True),
+    DTypeInfo("float8_e3m4", 7, 8, extension=True),
+    DTypeInfo("float8_e4m3", 8, 8, extension=True),
+    DTypeInfo("float8_e4m3b11fnuz", 9, 8, extension=True),
+    DTypeInfo("float8_e4m3fn", 10, 8, "float8_e4m3fn", extension=True),
+    DTypeInfo("float8_e4m3fnuz", 11, 8, "float8_e4m3fnuz", extension=True),
+    DTypeInfo("float8_e5m2", 12, 8, "float8_e5m2", extension=True),
+    DTypeInfo("float8_e5m2fnuz", 13, 8, "float8_e5m2fnuz", extension=True),
+    DTypeInfo("float8_e8m0fnu", 14, 8, "float8_e8m0fnu", extension=True),
+    DTypeInfo("float6_e2m3fn", 15, 6, extension=True),
+    DTypeInfo("float6_e3m2fn", 16, 6, extension=True),
+    DTypeInfo("float4_e2m1fn", 17, 4, extension=True),
+    DTypeInfo("int4", _INT, 4, extension=True),
+    DTypeInfo("uint4", _UINT, 4, extension=True),
+    DTypeInfo("int2", _INT, 2, extension=True),
+    DTypeInfo("uint2", _UINT, 2, extension=True),
+    DTypeInfo("int1", _INT, 1, extension=True),
+    DTypeInfo("uint1", _UINT, 1, extension=True),
 )
 
 # What a store names; the last two are exchanged with nobody, as no framework has both of them.
-STORED: tuple[Row, ...] = (
-    *ROWS,
-    Row("complex32", _COMPLEX, 32, extension=True),
-    Row("bcomplex32", _COMPLEX, 32, extension=True),
+STORED: tuple[DTypeInfo, ...] = (
+    *DTYPES,
+    DTypeInfo("complex32", _COMPLEX, 32, extension=True),
+    DTypeInfo("bcomplex32", _COMPLEX, 32, extension=True),
 )
 
-_BY_NUMPY = {row.numpy: row for row in ROWS}
+_BY_NUMPY = {row.numpy: row for row in DTYPES}
 _STORED = {row.numpy: row for row in STORED}
-_BY_TORCH = {row.torch: row for row in ROWS if row.torch}
-_BY_DLPACK = {(row.code, row.bits): row for row in ROWS}
-_BY_DTYPE: dict[DType, Row] = {}  # those asked for, because NumPy makes up a name each time
+_BY_TORCH = {row.torch: row for row in DTYPES if row.torch}
+_BY_DLPACK = {(row.code, row.bits): row for row in DTYPES}
+_BY_DTYPE: dict[
+    DType, DTypeInfo
+] = {}  # those asked for, because NumPy makes up a name each time
 
 
 def is_extension(dtype: DType) -> bool:
@@ -131,7 +133,7 @@ def is_extension(dtype: DType) -> bool:
     return dtype.type.__module__.partition(".")[0] == "ml_dtypes"
 
 
-def of_numpy(dtype: DType) -> Row | None:
+def of_numpy(dtype: DType) -> DTypeInfo | None:
     """Find the row of a NumPy or ml_dtypes dtype, in either byte order."""
     row = _BY_DTYPE.get(dtype)
     if row is None:
@@ -148,12 +150,12 @@ def is_storable(dtype: DType) -> bool:
     return row is not None and row.extension and is_extension(dtype)
 
 
-def of_torch(name: str) -> Row | None:
+def of_torch(name: str) -> DTypeInfo | None:
     """Find the row of a torch dtype by its name without ``torch.``."""
     return _BY_TORCH.get(name)
 
 
-def of_dlpack(code: int, bits: int) -> Row | None:
+def of_dlpack(code: int, bits: int) -> DTypeInfo | None:
     """Find the row of a DLPack type code and width."""
     return _BY_DLPACK.get((code, bits))
 

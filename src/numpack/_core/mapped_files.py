@@ -133,7 +133,7 @@ class Backing(NamedTuple):
     origin: Origin | None = None
 
     @property
-    def how(self) -> str:
+    def action(self) -> str:
         """How the memory leaves for a framework that may write to it."""
         return SHARED if self.safe else COPY_ON_WRITE
 
@@ -166,7 +166,7 @@ class Backing(NamedTuple):
         return again
 
 
-def behind(array: Array) -> Backing:
+def backing_of(array: Array) -> Backing:
     """Find what lies behind an array. Cheap unless it is read-only and of unknown origin."""
     if array.flags.writeable or array.nbytes == 0:
         return Backing(array, safe=True)

@@ -55,16 +55,16 @@ def aligned_copy(array: Array) -> Array:
 
     A `MaskedArray` stays one; any other subclass becomes a plain array.
     """
-    return _copied(array, native(plain(array).dtype))
+    return _copied(array, native(normalize_strides(array).dtype))
 
 
 def own_copy(array: Array) -> Array:
     """Copy as `aligned_copy` does, in the byte order that there is."""
-    return _copied(array, plain(array).dtype)
+    return _copied(array, normalize_strides(array).dtype)
 
 
 def _copied(array: Array, dtype: DType) -> Array:
-    values = plain(array)
+    values = normalize_strides(array)
     fresh = aligned_empty(values.shape, dtype)
     np.copyto(fresh, values, casting="no" if dtype == values.dtype else "equiv")
     if not is_masked_array(array):
@@ -74,15 +74,15 @@ def _copied(array: Array, dtype: DType) -> Array:
     return masked
 
 
-def foreseen(plan: Plan[Array], *, exactly: bool = False) -> Array:
+def preview(plan: Plan[Array], *, exactly: bool = False) -> Array:
     """Give what a plan will result in, or zeros that will lie as it, without moving data.
 
     `exactly` asks for the values too, whatever that costs.
     """
-    if plan.outline is None or plan.obstacle is None:
-        return (plan.stand_in or plan.result)()
-    _, dtype = plan.outline
-    return plan.result() if exactly or dtype.hasobject else aligned_zeros(*plan.outline)
+    if plan.result_spec is None or plan.obstacle is None:
+        return (plan.preview or plan.result)()
+    _, dtype = plan.result_spec
+    return plan.result() if exactly or dtype.hasobject else aligned_zeros(*plan.result_spec)
 
 
 def hides_values(array: Array) -> bool:
@@ -113,13 +113,13 @@ def _masks_something(mask: Any) -> bool:
     """Check whether any value of a mask is true, of whatever field."""
     if mask is None or mask is np.ma.nomask:
         return False
-    values = plain(np.asarray(mask))
+    values = normalize_strides(np.asarray(mask))
     if values.dtype.names is None:
         return bool(np.any(values))
     return bool(np.ascontiguousarray(values).view(np.bool_).any())
 
 
-def plain(array: Array) -> Array:
+def normalize_strides(array: Array) -> Array:
     """View as a base-class array that keeps `array` alive, with strides that mean something.
 
     The stride of an axis of length 1, and every stride of an array without elements, is
@@ -129,7 +129,7 @@ def plain(array: Array) -> Array:
     return base_view(array)
 
 
-def keeping(array: Array, given: object) -> Array:
+def with_owner(array: Array, given: object) -> Array:
     """View an array, of the base class or of `numpy.ma`, that keeps `given` alive too."""
     if not is_masked_array(array):
         return base_view(array, given)
@@ -225,7 +225,7 @@ def vector_obstacle(array: Array, lie: Callable[[Array], Obstacle | None]) -> Ob
     """
     found = representation_obstacle(array) or lie(array)
     if found is not None:
-        return Obstacle(found.why, _ALIGN)
+        return Obstacle(found.reason, _ALIGN)
     return alignment_obstacle(array)
 
 

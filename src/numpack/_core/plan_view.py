@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from .mapped_files import SHARED, behind
-from .memory import aligned_copy, plain
+from .mapped_files import SHARED, backing_of
+from .memory import aligned_copy, normalize_strides
 from .policy import Obstacle, Plan, describe
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def leaving(
+def plan_view(
     array: Array,
     label: str,
     make: Callable[[Array], T],
     *,
-    hindered: Obstacle | None = None,
-    moved: Obstacle | None = None,
-    writes: bool = False,
+    obstacle: Obstacle | None = None,
+    transfer: Obstacle | None = None,
+    may_write: bool = False,
     caution: Callable[[Array], str] | None = None,
 ) -> Plan[T]:
     """Plan the way from the hub to an object that `make` builds over an array's memory.
@@ -35,24 +35,24 @@ def leaving(
         The framework's name in messages.
     make : callable
         Takes an array of the same dtype and shape, whose strides mean something.
-    hindered : Obstacle or None
+    obstacle : Obstacle or None
         Why the memory cannot be viewed as it lies; it is copied into memory that can: in
         C order, native, aligned to 64 bytes.
-    moved : Obstacle or None
+    transfer : Obstacle or None
         Why `make` copies in any case.
-    writes : bool
+    may_write : bool
         Whether the framework may write whatever NumPy allows, so that memory which is a
         file mapped read-only has to be mapped again, copy-on-write.
     caution : callable or None
         Says what to beware of where ordinary read-only memory is given to such a framework.
     """
-    values = plain(array)
-    backing = behind(values) if writes else None
-    if hindered is None and backing is not None:
-        hindered = backing.obstacle()
+    values = normalize_strides(array)
+    backing = backing_of(values) if may_write else None
+    if obstacle is None and backing is not None:
+        obstacle = backing.obstacle()
 
     def convert() -> T:
-        if hindered is not None:
+        if obstacle is not None:
             return make(aligned_copy(values))
         return make(values if backing is None else backing.for_writer())
 
@@ -60,12 +60,12 @@ def leaving(
     beware = caution if ordinary and array.nbytes else None
     return Plan(
         direction=f"to {label}",
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=array.nbytes,
         result=convert,
-        independent=convert if hindered or moved else lambda: make(aligned_copy(values)),
-        obstacle=hindered or moved,
-        how=SHARED if backing is None else backing.how,
+        independent=convert if obstacle or transfer else lambda: make(aligned_copy(values)),
+        obstacle=obstacle or transfer,
+        action=SHARED if backing is None else backing.action,
         caution="" if beware is None else beware(array),
     )
 

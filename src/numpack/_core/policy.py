@@ -35,13 +35,13 @@ MASK_OR_FILL = (
     "pass nulls='mask' for a masked array over the same memory, or fill them first for a "
     "framework that has no masks"
 )
-_PACKAGE = f"{os.path.dirname(__file__)}{os.sep}"
+_PACKAGE = f"{os.path.dirname(os.path.dirname(__file__))}{os.sep}"
 
 
 class Obstacle(NamedTuple):
     """What keeps memory from being shared, and what to change so that it can be."""
 
-    why: str
+    reason: str
     fix: str
 
 
@@ -53,7 +53,7 @@ class Plan(Generic[T]):
     ----------
     direction : str
         For messages: ``"to torch"``, ``"from Arrow"``.
-    given : callable
+    describe : callable
         Describes what came; called only when a message is needed.
     nbytes : int
         Bytes that a copy takes.
@@ -63,14 +63,14 @@ class Plan(Generic[T]):
         Makes the result in writable memory of its own, copying once.
     obstacle : Obstacle or None
         Why memory cannot be shared; ``None`` where it is.
-    how : str
+    action : str
         How memory is shared, for a person.
     caution : str
         What to warn about though memory is shared; empty for nothing.
-    stand_in : callable
+    preview : callable
         Gives what the result will hold without moving data, so that `explain` can plan the
         next hand-over; by default the result itself, which is free when shared.
-    outline : tuple of shape and dtype, or None
+    result_spec : tuple of shape and dtype, or None
         Of a result that is costly to make, and will lie in C order; for `explain` zeros
         stand in for it where the next hand-over does not look at values (objects it does).
     regular : callable or None
@@ -79,15 +79,15 @@ class Plan(Generic[T]):
     """
 
     direction: str
-    given: Callable[[], str]
+    describe: Callable[[], str]
     nbytes: int
     result: Callable[[], T]
     independent: Callable[[], T]
     obstacle: Obstacle | None = None
-    how: str = "shared"
+    action: str = "shared"
     caution: str = ""
-    stand_in: Callable[[], T] | None = None
-    outline: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+    preview: Callable[[], T] | None = None
+    result_spec: tuple[tuple[int, ...], np.dtype[Any]] | None = None
     regular: Callable[[], str] | None = None
 
 
@@ -171,7 +171,7 @@ def did_you_mean(name: str, known: list[str]) -> str:
 
 def _cannot_share(plan: Plan[Any], obstacle: Obstacle) -> str:
     return (
-        f"Zero-copy conversion {plan.direction} failed: {plan.given()}, {obstacle.why}; "
+        f"Zero-copy conversion {plan.direction} failed: {plan.describe()}, {obstacle.reason}; "
         f"a copy takes {plan.nbytes:,} bytes; {obstacle.fix}"
     )
 
@@ -212,8 +212,10 @@ class Step:
     def of(cls, plan: Plan[Any]) -> Step:
         """Tell what `plan` will do."""
         if plan.obstacle is None:
-            return cls(plan.direction, plan.how, caution=plan.caution)
-        return cls(plan.direction, "copied", plan.nbytes, plan.obstacle.why, plan.obstacle.fix)
+            return cls(plan.direction, plan.action, caution=plan.caution)
+        return cls(
+            plan.direction, "copied", plan.nbytes, plan.obstacle.reason, plan.obstacle.fix
+        )
 
     def __str__(self) -> str:
         """Give one line for a person."""

@@ -2,7 +2,7 @@
 
 The decorators make of a public function one that first tries `take`, `give` or to keep the
 array, when it is called with one argument and at most ``copy=None`` or ``copy=False``; where
-that says no, and for every other call, the function itself runs. `quick_class` does the same
+that says no, and for every other call, the function itself runs. `fast_class` does the same
 for a class and its ``__init__``. Neither changes what a call does, only what it costs.
 """
 
@@ -14,7 +14,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
 from numpack._dlpack.abi.dlpack cimport DLDataType
-from numpack._dlpack.fast_path cimport give_array, take_column, take_object
+from numpack._dlpack.fast_path cimport try_export_array, try_import_column, try_import_object
 from numpack._dlpack.importing cimport name_of
 from numpack._dlpack.exporting cimport Exporter
 
@@ -56,7 +56,7 @@ cdef tuple _copy_alone = ("copy",)
 ctypedef object (*Attempt)(object, object)
 
 
-cdef class QuickFunction:
+cdef class FastFunction:
     """A function that makes an attempt first."""
 
     cdef vectorcallfunc call
@@ -83,7 +83,7 @@ cdef class QuickFunction:
 cdef PyObject *_call(
     PyObject *called, PyObject **arguments, size_t count, PyObject *keywords
 ) except NULL:
-    cdef QuickFunction quick = <QuickFunction>called
+    cdef FastFunction quick = <FastFunction>called
     cdef size_t given = PyVectorcall_NARGS(count)
     if given == quick.takes and _may_share(arguments + given, keywords):
         subject = quick.subject if given == 1 else <object>arguments[1]
@@ -103,24 +103,24 @@ cdef bint _may_share(PyObject **named, PyObject *keywords) except -1:
 
 
 cdef object _quick(function, Attempt attempt, subject, size_t takes=1):
-    cdef QuickFunction quick = QuickFunction()
+    cdef FastFunction quick = FastFunction()
     quick.takes = takes
     quick.call, quick.attempt = <vectorcallfunc>_call, attempt
     quick.subject, quick.function = subject, function
     return functools.update_wrapper(quick, function)
 
 
-def taking(framework=None):
+def fast_import(framework=None):
     """Decorate a function of an object of a framework: `take` first."""
-    return lambda function: _quick(function, take_object, framework)
+    return lambda function: _quick(function, try_import_object, framework)
 
 
-def taking_column(function):
+def fast_import_column(function):
     """Decorate a function of a table and a name: view the column's memory first."""
-    return _quick(function, take_column, None, 2)
+    return _quick(function, try_import_column, None, 2)
 
 
-def sharing(function):
+def fast_share(function):
     """Decorate a function of an object and a framework's name: `take`, then `give`, first."""
     return _quick(function, _share_object, None, 2)
 
@@ -128,22 +128,22 @@ def sharing(function):
 cdef object _share_object(obj, target):
     if type(target) is not str:
         return None
-    array = take_object(obj, None)
-    return array if array is None or target == "numpy" else give_array(array, target)
+    array = try_import_object(obj, None)
+    return array if array is None or target == "numpy" else try_export_array(array, target)
 
 
-def giving(framework):
+def fast_export(framework):
     """Decorate a function of an array: `give` first."""
-    return lambda function: _quick(function, give_array, framework)
+    return lambda function: _quick(function, try_export_array, framework)
 
 
-def keeping(cls):
-    """Decorate a function of an array: keep it in a `quick_class` first."""
+def fast_wrap(cls):
+    """Decorate a function of an array: keep it in a `fast_class` first."""
     return lambda function: _quick(function, _keep_array, cls)
 
 
-cdef QuickFunction _any = QuickFunction()
-set_call_of_instances(QuickFunction, _any, &_any.call)
+cdef FastFunction _any = FastFunction()
+set_call_of_instances(FastFunction, _any, &_any.call)
 
 
 # Classes ----------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ set_call_of_instances(QuickFunction, _any, &_any.call)
 cdef dict _exported = {}
 
 
-def quick_class(cls, *, bint exported):
+def fast_class(cls, *, bint exported):
     """Let a subclass of `Exporter` keep, without its ``__init__``, what that would keep too.
 
     Parameters

@@ -1,5 +1,5 @@
-# What _quick uses of _doors at C speed; _doors.pyx says what each does.
+# What _quick uses of _fast_paths at C speed; _fast_paths.pyx says what each does.
 
-cdef object take_object(object obj, object framework)
-cdef object take_column(object table, object name)
-cdef object give_array(object array, object framework)
+cdef object try_import_object(object obj, object framework)
+cdef object try_import_column(object table, object name)
+cdef object try_export_array(object array, object framework)

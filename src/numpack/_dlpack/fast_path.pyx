@@ -103,7 +103,7 @@ cdef class Memory:
 
 
 @cython.final
-cdef class _Door:
+cdef class _FastPath:
     cdef str framework
     cdef object kind  # of what the table makes
     cdef const DLPackExchangeAPI *table  # NULL: by `producer` and `consumer`
@@ -120,7 +120,7 @@ cdef dict _by_framework = {}
 cdef tuple _keywords = ("max_version",)
 
 
-def connect(
+def register_fast_path(
     framework, kinds, *, guard=None, closer_guard=None, Memory memory=None,
     consumer=None, bint readonly=False
 ):
@@ -145,7 +145,7 @@ def connect(
     readonly : bool
         Whether nobody may write to their memory, whether they say so or not.
     """
-    cdef _Door door = _Door()
+    cdef _FastPath door = _FastPath()
     door.framework, door.consumer, door.readonly = framework, consumer, readonly
     door.guard, door.closer_guard = guard, closer_guard
     door.memory, door.kind = memory, kinds[0]
@@ -167,7 +167,7 @@ cdef enum:
     N_PLACES = 64
 
 cdef PyObject *_kinds[N_PLACES]
-cdef PyObject *_doors[N_PLACES]
+cdef PyObject *_fast_paths[N_PLACES]
 
 
 cdef inline size_t _place(PyObject *kind) noexcept:
@@ -177,14 +177,14 @@ cdef inline size_t _place(PyObject *kind) noexcept:
 cdef void _remember(PyObject *kind, PyObject *door) noexcept:
     cdef size_t place = _place(kind)
     if _kinds[place] == NULL:
-        _doors[place] = door
+        _fast_paths[place] = door
         _kinds[place] = kind
 
 
-cdef inline PyObject *_door_of(PyObject *kind) except? NULL:
+cdef inline PyObject *_fast_path_of(PyObject *kind) except? NULL:
     cdef size_t place = _place(kind)
-    if _kinds[place] == kind and _doors[place] != NULL:  # two stores, seen in any order
-        return _doors[place]
+    if _kinds[place] == kind and _fast_paths[place] != NULL:  # two stores, seen in any order
+        return _fast_paths[place]
     return PyDict_GetItemWithError(_by_type, <object>kind)
 
 
@@ -202,7 +202,7 @@ cdef const DLPackExchangeAPI *_table(kind) except? NULL:
 
 # In ---------------------------------------------------------------------------------------
 
-def take(obj, framework=None):
+def try_import(obj, framework=None):
     """View an object's memory as an array if there is nothing to tell about it.
 
     Parameters
@@ -215,23 +215,23 @@ def take(obj, framework=None):
     -------
     ndarray or None
     """
-    return take_object(obj, framework)
+    return try_import_object(obj, framework)
 
 
-cdef object take_object(obj, framework):
+cdef object try_import_object(obj, framework):
     cdef PyObject *found
-    cdef _Door door
+    cdef _FastPath door
     if framework is None and cnp.PyArray_CheckExact(obj):
         return obj
-    found = _door_of(<PyObject *>Py_TYPE(obj))
+    found = _fast_path_of(<PyObject *>Py_TYPE(obj))
     if found == NULL:
         return None
-    door = <_Door>found
+    door = <_FastPath>found
     if framework is not None and door.framework != framework:
         return None
     if door.guard is not None and not _lets_pass(door.guard, obj):
         return None
-    array = _take_by_protocol(door, obj) if door.table == NULL else _take_by_table(door, obj)
+    array = _import_by_protocol(door, obj) if door.table == NULL else _import_by_api(door, obj)
     if door.closer_guard is None or array is None or not _is_doubtful(array):
         return array
     return array if _lets_pass(door.closer_guard, obj) else None
@@ -247,11 +247,11 @@ cdef bint _is_doubtful(cnp.ndarray array) noexcept:
     return number in (cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE, cnp.NPY_BYTE, cnp.NPY_UBYTE)
 
 
-cdef object _take_by_table(_Door door, obj):
+cdef object _import_by_api(_FastPath door, obj):
     cdef DLManagedTensorVersioned *managed = NULL
     cdef Owner owner
     if door.memory is not None:
-        return _take_kept(door, obj)
+        return _import_kept(door, obj)
     owner = Owner.__new__(Owner)
     if door.table.managed_tensor_from_py_object_no_sync(<PyObject *>obj, &managed) != 0:
         return _unexplained()
@@ -267,7 +267,7 @@ cdef object _take_by_table(_Door door, obj):
     return array
 
 
-cdef object _take_kept(_Door door, obj):
+cdef object _import_kept(_FastPath door, obj):
     """View memory by what keeps it, see `Memory`; the tensor is only borrowed to be read."""
     cdef DLTensor tensor
     cdef Owner owner
@@ -287,7 +287,7 @@ cdef object _take_kept(_Door door, obj):
     owner.given, owner.kept = obj, keeper
     array = view_or_none(&tensor, 0, door.readonly, owner)
     if array is None and learn(tensor.dtype, 0):  # Python code has run: look at it again
-        return _take_kept(door, obj)
+        return _import_kept(door, obj)
     return array
 
 
@@ -301,7 +301,7 @@ cdef object _settled(Memory memory, obj, keeper, const DLTensor *tensor):
     return None
 
 
-cdef object _take_by_protocol(_Door door, obj):
+cdef object _import_by_protocol(_FastPath door, obj):
     cdef PyObject *arguments[3]
     cdef PyObject *capsule
     arguments[1], arguments[2] = <PyObject *>obj, <PyObject *>MAX_VERSION
@@ -325,13 +325,13 @@ cdef object _unexplained():
 cdef object _table_kind = None
 
 
-def connect_table(kind):
+def register_table_fast_path(kind):
     """Open the door of the columns of pyarrow's tables, `kind`."""
     global _table_kind
     _table_kind = kind
 
 
-cdef object take_column(table, name):
+cdef object try_import_column(table, name):
     """View the memory of a table's one column of a name; None if there is more to it."""
     if type(table) is not _table_kind or type(name) is not str:
         return None
@@ -341,12 +341,12 @@ cdef object take_column(table, name):
     column = table.column(position)
     if column.num_chunks != 1:
         return None
-    return take_object(column.chunk(0), "arrow")
+    return try_import_object(column.chunk(0), "arrow")
 
 
 # Out --------------------------------------------------------------------------------------
 
-def give(array, framework):
+def try_export(array, framework):
     """Make an object of a framework over an array's memory if there is nothing to tell.
 
     Parameters
@@ -358,21 +358,21 @@ def give(array, framework):
     -------
     object or None
     """
-    return give_array(array, framework)
+    return try_export_array(array, framework)
 
 
-cdef object give_array(array, framework):
+cdef object try_export_array(array, framework):
     cdef PyObject *found = PyDict_GetItemWithError(_by_framework, framework)
     if found == NULL:
         return None
     if not cnp.PyArray_CheckExact(array):
         return None
-    if (<_Door>found).table == NULL:
-        return _give_by_protocol(<_Door>found, array)
-    return _give_by_table(<_Door>found, array) if cnp.PyArray_ISWRITEABLE(array) else None
+    if (<_FastPath>found).table == NULL:
+        return _export_by_protocol(<_FastPath>found, array)
+    return _export_by_api(<_FastPath>found, array) if cnp.PyArray_ISWRITEABLE(array) else None
 
 
-cdef object _give_by_table(_Door door, cnp.ndarray array):
+cdef object _export_by_api(_FastPath door, cnp.ndarray array):
     cdef bint gone = False
     cdef DLManagedTensorVersioned *managed = managed_tensor(array, 0, &gone)
     cdef void *made = NULL
@@ -395,7 +395,7 @@ cdef object _give_by_table(_Door door, cnp.ndarray array):
 
 
 @cython.final
-cdef class _Parcel:
+cdef class _SingleExport:
     """A producer for one consumer that never writes: read-only arrays go as they are."""
 
     cdef cnp.ndarray array
@@ -407,14 +407,14 @@ cdef class _Parcel:
         return capsule_or_none(self.array, max_version is not None, 0)
 
 
-cdef object _give_by_protocol(_Door door, cnp.ndarray array):
+cdef object _export_by_protocol(_FastPath door, cnp.ndarray array):
     cdef DLDataType name
-    cdef _Parcel parcel
+    cdef _SingleExport parcel
     if not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISBEHAVED_RO(array):
         return None
     if not name_of(array, &name) or name.code > kDLFloat or name.bits < 8:
         return None
-    parcel = _Parcel.__new__(_Parcel)
+    parcel = _SingleExport.__new__(_SingleExport)
     parcel.array = array if cnp.PyArray_NDIM(array) == 1 else flat(array)
     try:
         return door.consumer(parcel)

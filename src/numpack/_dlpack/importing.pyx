@@ -391,7 +391,7 @@ cdef void _copy_out(
             )
 
 
-def adopt(capsule, *, bint readonly=False, given=None):
+def consume_capsule(capsule, *, bint readonly=False, given=None):
     """Take a capsule over as an array that shares its memory.
 
     The capsule is marked as used and its deleter runs once, when the last array over the
@@ -449,7 +449,7 @@ cdef Owner consume(capsule):
     return owner
 
 
-def borrow(capsule):
+def view_capsule(capsule):
     """View a capsule's memory without taking it over, for as long as nobody else does.
 
     Raises

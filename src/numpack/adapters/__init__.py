@@ -18,7 +18,7 @@ A framework's module has
 
 and, where there is a way past the hub, because NumPy cannot hold what both sides can,
 
-``DEPARTURES``, ``ARRIVALS``
+``BRIDGE_EXPORTS``, ``BRIDGE_IMPORTS``
     functions by the name of the bridge: ``"device"`` for memory that is not the host's, which
     crosses as a DLPack producer, and ``"arrow"`` for columns (nulls, strings, several chunks),
     which cross as pyarrow's. A departure takes an object and gives what crosses, an arrival
@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from ..errors import InvalidValueError, MissingDependencyError
-from ._fixes import names_of, way_out
+from ._fixes import fix_for, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,9 +50,9 @@ __all__ = [
     "WRAPPER",
     "Framework",
     "by_name",
+    "fix_for",
     "of_object",
     "of_sequence",
-    "way_out",
 ]
 
 LOADED: dict[str, Any] = {}  # the modules of frameworks that were needed, by name

@@ -78,7 +78,7 @@ _FIXES = {
 }
 
 
-def way_out(obj: object) -> str:
+def fix_for(obj: object) -> str:
     """Return the fix for an object that is no array, for the end of a message."""
     full, packages = zip(*map(names_of, type(obj).__mro__), strict=True)
     for name in (*full, *packages):

@@ -20,7 +20,7 @@ from ..errors import InvalidValueError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .._core.dtypes import Row
+    from .._core.dtypes import DTypeInfo
 
 _CODES = (
     *("BOOL", "U8", "U16", "U32", "U64", "I8", "I16", "I32", "I64", "F16", "F32", "F64", "C64"),
@@ -33,7 +33,7 @@ _NAMES = (
     *("float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
     *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
 )
-_BY_NAME = {row.numpy: row for row in dtypes.ROWS}
+_BY_NAME = {row.numpy: row for row in dtypes.DTYPES}
 ROWS = {code: _BY_NAME[name] for code, name in zip(_CODES, _NAMES, strict=True)}
 
 _METADATA = "__metadata__"
@@ -49,7 +49,7 @@ _SHOWN = 100  # characters of a value in a message
 class Place(NamedTuple):
     """Where a tensor lies in its file, and what it is called there."""
 
-    row: Row
+    row: DTypeInfo
     shape: tuple[int, ...]
     start: int
     stop: int
@@ -200,7 +200,7 @@ def _metadata(noted: Any) -> dict[str, str]:
     return noted
 
 
-def _claim(name: str, claim: Any) -> tuple[Row, tuple[int, ...], int, int]:
+def _claim(name: str, claim: Any) -> tuple[DTypeInfo, tuple[int, ...], int, int]:
     """Check what the header claims of one tensor: its type, shape, beginning and end."""
     _check_text(name)
     if not isinstance(claim, dict) or not claim.keys() >= _MEMBERS:
@@ -231,7 +231,7 @@ def _are_counts(values: Any) -> bool:
     )
 
 
-def _check_size(name: str, row: Row, shape: tuple[int, ...], nbytes: int) -> None:
+def _check_size(name: str, row: DTypeInfo, shape: tuple[int, ...], nbytes: int) -> None:
     # NumPy multiplies the dimensions of an empty tensor too, leaving out those that are 0.
     if math.prod((max(length, 1) for length in shape), start=row.bits) > _BYTE * _MAX_BYTES:
         raise _DamageError(f"overflow: {_short(name)} has shape {_short(list(shape))}")

@@ -13,7 +13,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from .._core import dtypes
 from .._core.memory import aligned_copy, aligned_empty, from_interface, own_copy, truth_obstacle
-from .._core.plan_view import leaving
+from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse
 from ..errors import InvalidValueError
 from .numpy import base_array
@@ -40,7 +40,7 @@ def from_numpy(array: Array) -> Plan[Array]:
     if array.dtype.kind == "T":
         fix = "pass np.array(array.tolist()), where all have one width"
         refuse("to array interface", describe(array), why, fix)
-    return leaving(array, LABEL, lambda memory: memory)
+    return plan_view(array, LABEL, lambda memory: memory)
 
 
 def to_numpy(obj: Any) -> Plan[Array]:
@@ -57,12 +57,12 @@ def to_numpy(obj: Any) -> Plan[Array]:
 
     return Plan(
         direction="from array interface",
-        given=lambda: f"{describe(shared)} of a {type(obj).__qualname__}",
+        describe=lambda: f"{describe(shared)} of a {type(obj).__qualname__}",
         nbytes=shared.nbytes,
         result=owned if obstacle else lambda: shared,
         independent=owned,
         obstacle=obstacle,
-        stand_in=lambda: shared,
+        preview=lambda: shared,
     )
 
 
@@ -96,7 +96,7 @@ def _of_computed(obj: Any, shared: Array) -> Plan[Array]:
 
     return Plan(
         direction="from array interface",
-        given=lambda: given,
+        describe=lambda: given,
         nbytes=shared.nbytes,
         result=kept,
         independent=kept,
@@ -104,7 +104,7 @@ def _of_computed(obj: Any, shared: Array) -> Plan[Array]:
             "it computes its values each time that it is asked for them",
             "compute them once, and keep that: np.array(x)",
         ),
-        outline=(shared.shape, shared.dtype),
+        result_spec=(shared.shape, shared.dtype),
     )
 
 
@@ -127,7 +127,7 @@ def _of_image(image: Any) -> Plan[Array]:
 
     return Plan(
         direction="from array interface",
-        given=lambda: f"image of mode {image.mode} and size {image.size}",
+        describe=lambda: f"image of mode {image.mode} and size {image.size}",
         nbytes=math.prod(shape) * dtype.itemsize,
         result=writable,
         independent=lambda: aligned_copy(pixels()),
@@ -136,7 +136,7 @@ def _of_image(image: Any) -> Plan[Array]:
             "keep them in an array, share that, and make the image of it: "
             "PIL.Image.fromarray(array)",
         ),
-        outline=(shape, dtype),
+        result_spec=(shape, dtype),
     )
 
 

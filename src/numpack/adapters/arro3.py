@@ -51,11 +51,11 @@ def _made(columns: Columns) -> Any:
     return found.from_arrow(columns)
 
 
-def _departing(obj: Any) -> Columns:
+def _bridge_export(obj: Any) -> Columns:
     return imported(obj, LABEL)
 
 
-def _arriving(columns: Columns) -> Plan[Any]:
+def _bridge_import(columns: Columns) -> Plan[Any]:
     return _INTAKE.over(columns, _made)
 
 
@@ -86,5 +86,5 @@ def zone(obj: Any) -> str | None:
 
 
 HAS_ZONES = True
-DEPARTURES = {"arrow": _departing}
-ARRIVALS = {"arrow": _arriving}
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
+BRIDGE_IMPORTS = {"arrow": _bridge_import}

@@ -17,12 +17,12 @@ from .._core import dtypes
 from .._core.memory import (
     aligned_empty,
     from_address,
-    keeping,
     own_copy,
     representation_obstacle,
     truth_obstacle,
+    with_owner,
 )
-from .._core.plan_view import leaving
+from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
@@ -50,15 +50,15 @@ def from_numpy(array: Array) -> Plan[memoryview]:
     """Plan the way from the hub to a `memoryview`, which keeps format and strides."""
     array = base_array(array, LABEL)
     if array.dtype.hasobject:
-        fix = objects_fix(array) or _way_out(array)
+        fix = objects_fix(array) or _fix_for(array)
         refuse("to buffer", describe(array), "its elements are references", fix)
     swapped = None
     if not _has_format(array.dtype):
         swapped = representation_obstacle(array)
         if swapped is None or not _has_format(dtypes.native(array.dtype)):
             why = "the buffer protocol has no format for its dtype"
-            refuse("to buffer", describe(array), why, _way_out(array))
-    return leaving(array, LABEL, _memoryview, hindered=swapped)
+            refuse("to buffer", describe(array), why, _fix_for(array))
+    return plan_view(array, LABEL, _memoryview, obstacle=swapped)
 
 
 def _has_format(dtype: DType) -> bool:
@@ -90,12 +90,12 @@ def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Arra
 
     return Plan(
         direction="from buffer",
-        given=lambda: f"{describe(shared)} in a {type(obj).__qualname__}",
+        describe=lambda: f"{describe(shared)} in a {type(obj).__qualname__}",
         nbytes=shared.nbytes,
-        result=owned if obstacle else lambda: keeping(shared, obj),
+        result=owned if obstacle else lambda: with_owner(shared, obj),
         independent=owned,
         obstacle=obstacle,
-        stand_in=lambda: shared,
+        preview=lambda: shared,
     )
 
 
@@ -116,7 +116,7 @@ def _gathered(view: Any) -> Plan[Array]:
 
     return Plan(
         direction="from buffer",
-        given=lambda: f"{dtype} buffer of shape {shape}",
+        describe=lambda: f"{dtype} buffer of shape {shape}",
         nbytes=math.prod(shape) * dtype.itemsize,
         result=gather,
         independent=gather,
@@ -124,7 +124,7 @@ def _gathered(view: Any) -> Plan[Array]:
             "its rows are reached through pointers (suboffsets)",
             "keep all of it in one block of memory",
         ),
-        outline=(shape, dtype),
+        result_spec=(shape, dtype),
     )
 
 
@@ -313,7 +313,7 @@ def _given(view: Any) -> str:
     return f"{type(view.obj).__qualname__} of {nbytes:,} bytes in format {view.format!r}"
 
 
-def _way_out(array: Array) -> str:
+def _fix_for(array: Array) -> str:
     if array.dtype.kind in "mM":
         return "pass the counts since 1970 or the durations as array.view('i8')"
     if dtypes.is_extension(array.dtype):

@@ -39,14 +39,14 @@ def to_numpy(obj: Any) -> Plan[Array]:
     return dataclasses.replace(plan, direction="from CUDA array interface")
 
 
-def _departing(obj: Any) -> Any:
+def _bridge_export(obj: Any) -> Any:
     """Give what PyTorch or CuPy make of it, unless they had to copy."""
     array = _taken_over(obj)[1]
     here = array.__cuda_array_interface__["data"][0]
     return array if here == obj.__cuda_array_interface__["data"][0] else None
 
 
-DEPARTURES = {"device": _departing}
+BRIDGE_EXPORTS = {"device": _bridge_export}
 
 
 def _taken_over(obj: Any) -> tuple[str, Any]:

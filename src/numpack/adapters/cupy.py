@@ -12,7 +12,7 @@ import cupy
 
 from .._core import dtypes
 from .._core.memory import aligned_copy, representation_obstacle
-from .._core.plan_view import leaving
+from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .dlpack import across, off_host
 from .numpy import base_array
@@ -37,11 +37,11 @@ def from_numpy(array: Array) -> Plan[Any]:
             "run it where there is one, or stay with 'numpy'",
         )
         refuse("to CuPy", describe(array), why, fix)
-    return leaving(
+    return plan_view(
         array,
         LABEL,
         _to_device,
-        moved=Obstacle(
+        transfer=Obstacle(
             "CuPy keeps its arrays in the memory of a CUDA device",
             "make the array on the device, with CuPy",
         ),
@@ -62,7 +62,7 @@ def to_numpy(array: Any) -> Plan[Array]:
 
     return Plan(
         direction="from CuPy",
-        given=lambda: _describe(array),
+        describe=lambda: _describe(array),
         nbytes=array.nbytes,
         result=transfer,
         independent=transfer,
@@ -70,7 +70,7 @@ def to_numpy(array: Any) -> Plan[Array]:
             f"its memory is on CUDA device {array.device.id}",
             "share it with a framework there: 'torch' or 'jax'",
         ),
-        outline=(array.shape, array.dtype),
+        result_spec=(array.shape, array.dtype),
     )
 
 
@@ -79,19 +79,19 @@ def is_available() -> bool:
     return bool(cupy.cuda.is_available())
 
 
-def _departing(array: Any) -> Any:
+def _bridge_export(array: Any) -> Any:
     _expect_array(array)
     return array if dtypes.of_numpy(array.dtype) is not None and off_host(array) else None
 
 
-def _arriving(producer: Any) -> Plan[Any] | None:
+def _bridge_import(producer: Any) -> Plan[Any] | None:
     if producer.__dlpack_device__()[0] not in _CUDA_DEVICES or not is_available():
         return None
     return across(producer, LABEL, cupy.from_dlpack, lambda array: array.copy())
 
 
-DEPARTURES = {"device": _departing}
-ARRIVALS = {"device": _arriving}
+BRIDGE_EXPORTS = {"device": _bridge_export}
+BRIDGE_IMPORTS = {"device": _bridge_import}
 
 
 def _to_device(memory: Array) -> Any:

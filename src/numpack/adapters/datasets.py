@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from .._core.policy import Obstacle, Plan, wrong_type
-from ._fixes import way_out
+from ._fixes import fix_for
 from .arrow.bridge import describe, one_column, to_hub
 from .arrow.table import zone_of
 from .arrow.views import nbytes
@@ -40,7 +40,7 @@ def to_numpy(
     return dataclasses.replace(plan, nbytes=max(gathered, plan.nbytes), obstacle=_chosen(obj))
 
 
-def _departing(obj: Any) -> Columns | Plan[Columns]:
+def _bridge_export(obj: Any) -> Columns | Plan[Columns]:
     held, chosen = _held(obj)
     if not chosen:
         return held
@@ -50,7 +50,7 @@ def _departing(obj: Any) -> Columns | Plan[Columns]:
 
     return Plan(
         direction="from datasets",
-        given=lambda: describe(held),
+        describe=lambda: describe(held),
         nbytes=nbytes(held),
         result=gathered,
         independent=gathered,
@@ -77,7 +77,7 @@ class Selected(NamedTuple):
     chosen: bool
 
 
-DEPARTURES = {"arrow": _departing}
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
 
 
 def _chosen(obj: Any) -> Obstacle:
@@ -95,7 +95,7 @@ def _held(obj: Any) -> tuple[Columns, bool]:
         names.append(obj.column_name)
         obj = obj.source
     if not hasattr(obj, "with_format") or not hasattr(obj, "_indices"):
-        wrong_type("share", "a datasets.Dataset or one of its columns", obj, way_out(obj))
+        wrong_type("share", "a datasets.Dataset or one of its columns", obj, fix_for(obj))
     chosen = obj._indices is not None  # noqa: SLF001 -- it has no public name
     table = obj.with_format("arrow")[:] if chosen else obj.data.table
     if not names:

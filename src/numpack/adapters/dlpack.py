@@ -14,14 +14,14 @@ import numpy as np
 
 from .._core import dtypes
 from .._core.dlpack_description import HOST_DEVICES
-from .._core.mapped_files import behind
-from .._core.memory import aligned_copy, plain
+from .._core.mapped_files import backing_of
+from .._core.memory import aligned_copy, normalize_strides
 from .._core.policy import Obstacle, Plan, carry_out, describe, refuse, wrong_type
 from .._dlpack import importing
-from .._dlpack.decorators import quick_class
+from .._dlpack.decorators import fast_class
 from .._dlpack.exchange_api import publish
 from .._dlpack.exporting import Exporter, export
-from .._dlpack.fast_path import connect
+from .._dlpack.fast_path import register_fast_path
 from ..errors import InvalidValueError, NumpackError, ZeroCopyError
 from . import of_object
 from ._fixes import objects_fix
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._core.dlpack_description import Description
-    from .._core.dtypes import DType, Row
+    from .._core.dtypes import DType, DTypeInfo
     from .._core.memory import Array
 
 T = TypeVar("T")
@@ -118,8 +118,10 @@ class DLPackBuffer(Exporter):
             )
             raise ZeroCopyError(msg)
         versioned = max_version is not None and tuple(max_version) >= (1, 0)
-        array = plain(
-            aligned_copy(self.array) if copy else behind(plain(self.array)).for_writer()
+        array = normalize_strides(
+            aligned_copy(self.array)
+            if copy
+            else backing_of(normalize_strides(self.array)).for_writer()
         )
         return export(array, versioned=versioned, copied=bool(copy))
 
@@ -129,7 +131,7 @@ class DLPackBuffer(Exporter):
 
 
 publish(DLPackBuffer, 0)
-quick_class(DLPackBuffer, exported=True)
+fast_class(DLPackBuffer, exported=True)
 
 
 def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
@@ -137,12 +139,12 @@ def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
     form = _form(array, order)
     return Plan(
         direction=form.direction,
-        given=form.given,
+        describe=form.describe,
         nbytes=form.nbytes,
         result=lambda: DLPackBuffer(form.result(), order=order, copy=False),
         independent=lambda: DLPackBuffer(form.independent(), order=order, copy=False),
         obstacle=form.obstacle,
-        how=behind(plain(array)).how,
+        action=backing_of(normalize_strides(array)).action,
     )
 
 
@@ -187,7 +189,7 @@ def _connect(obj: object) -> None:
     kind = type(obj)
     if "__dlpack_c_exchange_api__" in kind.__dict__ and kind not in _connected:
         _connected.add(kind)
-        connect(None, (kind,), readonly=_is_immutable(obj))
+        register_fast_path(None, (kind,), readonly=_is_immutable(obj))
 
 
 def _capsule_of(obj: Any) -> object:
@@ -224,7 +226,10 @@ def _moves(obj: Any, capsule: object) -> bool:
         return False
     try:
         again = _request(obj, max_version=importing.MAX_VERSION)
-        moved = importing.borrow(capsule).ctypes.data != importing.borrow(again).ctypes.data
+        moved = (
+            importing.view_capsule(capsule).ctypes.data
+            != importing.view_capsule(again).ctypes.data
+        )
     except Exception:  # noqa: BLE001 -- it exports once, which is no copy
         return False
     if not moved:
@@ -268,7 +273,7 @@ def across(
     """
     return Plan(
         direction=f"to {label}",
-        given=lambda: f"{producer.dtype} array of shape {tuple(producer.shape)} on a device",
+        describe=lambda: f"{producer.dtype} array of shape {tuple(producer.shape)} on a device",
         nbytes=producer.nbytes,
         result=lambda: consume(producer),
         independent=lambda: own(consume(producer)),
@@ -289,21 +294,21 @@ def _form(array: Array, order: str) -> Plan[Array]:
     return in_form(array, order, "to DLPack", exported=True)
 
 
-def _row(array: Array) -> Row:
+def _row(array: Array) -> DTypeInfo:
     refuse_mask(array, LABEL)
-    values = array if type(array) is np.ndarray else plain(array)
+    values = array if type(array) is np.ndarray else normalize_strides(array)
     row = dtypes.of_numpy(values.dtype)
     if row is None:
         refuse(
             "to DLPack",
             describe(array),
             "DLPack has no name for this dtype",
-            objects_fix(values) or _way_out(values.dtype),
+            objects_fix(values) or _fix_for(values.dtype),
         )
     return row
 
 
-def _way_out(dtype: DType) -> str:
+def _fix_for(dtype: DType) -> str:
     if dtype.kind in "mM":
         return "pass the counts since 1970 or the durations as array.view('i8')"
     if dtype.kind == "O":
@@ -345,7 +350,7 @@ def _of_capsule(
         )
 
     def take() -> Array:
-        return importing.adopt(capsule, readonly=readonly, given=given)
+        return importing.consume_capsule(capsule, readonly=readonly, given=given)
 
     obstacle = None
     if about.copied:
@@ -353,12 +358,12 @@ def _of_capsule(
     owned = about.copied and not readonly
     return Plan(
         direction="from DLPack",
-        given=lambda: str(about),
+        describe=lambda: str(about),
         nbytes=about.nbytes,
         result=take,
         independent=take if owned else lambda: aligned_copy(take()),
         obstacle=obstacle,
-        stand_in=lambda: importing.borrow(capsule),
+        preview=lambda: importing.view_capsule(capsule),
     )
 
 
@@ -375,11 +380,11 @@ def _of_device(obj: Any, about: Description) -> Plan[Array]:
                 f"its memory is on device {arrived.device} and its producer cannot move it",
                 "move it to the CPU with the producer's own call first",
             )
-        return importing.adopt(capsule)
+        return importing.consume_capsule(capsule)
 
     return Plan(
         direction="from DLPack",
-        given=lambda: str(about),
+        describe=lambda: str(about),
         nbytes=about.nbytes,
         result=transfer,
         independent=lambda: aligned_copy(transfer()),
@@ -387,11 +392,11 @@ def _of_device(obj: Any, about: Description) -> Plan[Array]:
             f"its memory is on device {about.device}, not the CPU's",
             "keep the array on the CPU, or use a consumer on its device",
         ),
-        outline=(about.shape, row.dtype),
+        result_spec=(about.shape, row.dtype),
     )
 
 
-def _check_dtype(about: Description) -> Row:
+def _check_dtype(about: Description) -> DTypeInfo:
     """Find the dtype, or refuse; import what it takes before anything is taken."""
     if about.row is None:
         refuse(

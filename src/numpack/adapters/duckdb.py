@@ -101,7 +101,7 @@ def to_numpy(
     first = _run(relation)
     plan = to_hub(first.result(), LABEL, nulls)
     return dataclasses.replace(
-        plan, given=first.given, nbytes=first.nbytes, obstacle=first.obstacle
+        plan, describe=first.describe, nbytes=first.nbytes, obstacle=first.obstacle
     )
 
 
@@ -114,7 +114,7 @@ def _run(relation: Any) -> Plan[pa.Table]:
         _refuse_infinity(name, column)
     return Plan(
         direction="from DuckDB",
-        given=lambda: f"relation of {table.num_columns} columns and {table.num_rows:,} rows",
+        describe=lambda: f"relation of {table.num_columns} columns and {table.num_rows:,} rows",
         nbytes=nbytes(table),
         result=lambda: table,
         independent=lambda: table,
@@ -125,11 +125,11 @@ def _run(relation: Any) -> Plan[pa.Table]:
     )
 
 
-def _departing(obj: Any) -> Plan[pa.Table]:
+def _bridge_export(obj: Any) -> Plan[pa.Table]:
     return _run(_expected(obj))
 
 
-def _arriving(
+def _bridge_import(
     columns: Columns,
     *,
     connection: duckdb.DuckDBPyConnection | None = None,
@@ -197,8 +197,8 @@ def _zone_inside(kind: Any) -> str | None:
 
 
 HAS_ZONES = True
-DEPARTURES = {"arrow": _departing}
-ARRIVALS = {"arrow": _arriving}
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
+BRIDGE_IMPORTS = {"arrow": _bridge_import}
 
 
 def _relation(

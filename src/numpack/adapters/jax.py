@@ -16,12 +16,12 @@ from .._core.memory import (
     aligned_copy,
     aligned_empty,
     compact_obstacle,
-    keeping,
-    plain,
+    normalize_strides,
     vector_obstacle,
+    with_owner,
     writable_alias,
 )
-from .._core.plan_view import leaving
+from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._dlpack import importing
 from ..errors import InvalidValueError
@@ -32,7 +32,7 @@ from .numpy import base_array
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._core.dtypes import DType, Row
+    from .._core.dtypes import DType, DTypeInfo
     from .._core.memory import Array
 
 LABEL = "JAX"
@@ -52,7 +52,7 @@ def from_numpy(array: Array, *, dtype: object = None) -> Plan[jax.Array]:
     array = base_array(array, LABEL)
     wanted = array.dtype if dtype is None else _wanted(dtype)
     row = _jax_row(array, wanted)
-    values = plain(array)
+    values = normalize_strides(array)
 
     def view(memory: Array) -> jax.Array:
         if row.bits < 8 or memory.size == 0:
@@ -62,8 +62,8 @@ def from_numpy(array: Array, *, dtype: object = None) -> Plan[jax.Array]:
     if dtypes.native(array.dtype) != row.dtype:
         return _cast(array, row, view)
     hindered = vector_obstacle(values, compact_obstacle)
-    return leaving(
-        array, LABEL, view, hindered=hindered, moved=_packing_obstacle(row, array.size)
+    return plan_view(
+        array, LABEL, view, obstacle=hindered, transfer=_packing_obstacle(row, array.size)
     )
 
 
@@ -74,40 +74,40 @@ def to_numpy(array: Any) -> Plan[Array]:
     take = _view if obstacle is None and array.size else np.asarray
 
     def share() -> Array:
-        return keeping(take(array), array)
+        return with_owner(take(array), array)
 
     def own() -> Array:
         return aligned_copy(take(array))  # JAX keeps what np.asarray copies, and gives it again
 
     return Plan(
         direction="from JAX",
-        given=lambda: _describe(array),
+        describe=lambda: _describe(array),
         nbytes=array.size * row.dtype.itemsize,
         result=own if obstacle else share,
         independent=own,
         obstacle=obstacle,
-        outline=(array.shape, row.dtype),
+        result_spec=(array.shape, row.dtype),
     )
 
 
 def _view(array: jax.Array) -> Array:
     # np.asarray copies what does not lie in C order.
-    return importing.adopt(array.__dlpack__(), readonly=True)
+    return importing.consume_capsule(array.__dlpack__(), readonly=True)
 
 
-def _departing(array: Any) -> Any:
+def _bridge_export(array: Any) -> Any:
     _numpy_row(array)
     return array if len(array.devices()) == 1 and off_host(array) else None
 
 
-def _arriving(producer: Any, *, dtype: object = None) -> Plan[jax.Array] | None:
+def _bridge_import(producer: Any, *, dtype: object = None) -> Plan[jax.Array] | None:
     if dtype is not None or not any(d.platform in ("gpu", "cuda") for d in jax.devices()):
         return None
     return across(producer, LABEL, jnp.from_dlpack, lambda array: jnp.array(array, copy=True))
 
 
-DEPARTURES = {"device": _departing}
-ARRIVALS = {"device": _arriving}
+BRIDGE_EXPORTS = {"device": _bridge_export}
+BRIDGE_IMPORTS = {"device": _bridge_import}
 
 
 def _wanted(dtype: object) -> DType:
@@ -118,11 +118,11 @@ def _wanted(dtype: object) -> DType:
         raise InvalidValueError(msg) from error
 
 
-def _jax_row(array: Array, wanted: DType) -> Row:
+def _jax_row(array: Array, wanted: DType) -> DTypeInfo:
     """Find the dtype in JAX, or refuse: JAX would narrow it without a word."""
     row = dtypes.of_numpy(wanted)
     if row is None or row.numpy in _WITHOUT_ARRAYS or not hasattr(jnp, _name(row)):
-        fix = objects_fix(array) or _way_out(array.dtype)
+        fix = objects_fix(array) or _fix_for(array.dtype)
         refuse("to JAX", describe(array), "JAX has no such dtype", fix)
     narrowed = jax.dtypes.canonicalize_dtype(row.dtype)
     if narrowed != row.dtype:
@@ -136,11 +136,11 @@ def _jax_row(array: Array, wanted: DType) -> Row:
     return row
 
 
-def _name(row: Row) -> str:
+def _name(row: DTypeInfo) -> str:
     return "bool_" if row.numpy == "bool" else row.numpy
 
 
-def _cast(array: Array, row: Row, view: Callable[[Array], jax.Array]) -> Plan[jax.Array]:
+def _cast(array: Array, row: DTypeInfo, view: Callable[[Array], jax.Array]) -> Plan[jax.Array]:
     """Plan a cast that was asked for: it may round, and do nothing else to the values.
 
     It is done now, because only its result tells.
@@ -151,7 +151,7 @@ def _cast(array: Array, row: Row, view: Callable[[Array], jax.Array]) -> Plan[ja
         refuse("to JAX", describe(array), why, "convert it yourself with array.astype(...)")
     return Plan(
         direction="to JAX",
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=array.size * row.dtype.itemsize,
         result=lambda: view(fresh),
         independent=lambda: view(fresh),
@@ -162,7 +162,7 @@ def _cast(array: Array, row: Row, view: Callable[[Array], jax.Array]) -> Plan[ja
     )
 
 
-def _rounded(array: Array, row: Row) -> Array | None:
+def _rounded(array: Array, row: DTypeInfo) -> Array | None:
     """Cast from bool over integers and floats to complex; ``None`` if that takes more.
 
     Integers, and floats of less than a byte, have to be as they were; among the others what
@@ -180,7 +180,7 @@ def _rounded(array: Array, row: Row) -> Array | None:
             return None
 
 
-def _is_kept(fresh: Array, values: Array, row: Row) -> bool:
+def _is_kept(fresh: Array, values: Array, row: DTypeInfo) -> bool:
     if jnp.issubdtype(row.dtype, jnp.integer) or row.bits < 8:
         back = fresh.astype(values.dtype)
         return np.array_equal(back, values) and np.array_equal(fresh < 0, values < 0)
@@ -196,7 +196,7 @@ def _rank(dtype: DType) -> int | None:
     return next((n for n, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)), None)
 
 
-def _packing_obstacle(row: Row, size: int) -> Obstacle | None:
+def _packing_obstacle(row: DTypeInfo, size: int) -> Obstacle | None:
     if row.bits >= 8 or size == 0:
         return None
     return Obstacle(
@@ -205,14 +205,14 @@ def _packing_obstacle(row: Row, size: int) -> Obstacle | None:
     )
 
 
-def _way_out(dtype: DType) -> str:
+def _fix_for(dtype: DType) -> str:
     if dtype.kind in "mM":
         wide = "after jax.config.update('jax_enable_x64', True)"
         return f"pass the counts since 1970 or the durations as array.view('i8'), {wide}"
     return "convert it to numbers that JAX has with array.astype(...) first"
 
 
-def _numpy_row(array: Any) -> Row:
+def _numpy_row(array: Any) -> DTypeInfo:
     """Find the dtype, or refuse what holds no values, or none that NumPy could hold."""
     refusal = _refusal(array)
     if refusal is not None:

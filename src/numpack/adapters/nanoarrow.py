@@ -35,17 +35,17 @@ def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
     """Plan the way to the hub from an array, or a column of structs; it is read-only."""
-    return to_hub(_departing(obj), LABEL, nulls, column)
+    return to_hub(_bridge_export(obj), LABEL, nulls, column)
 
 
-def _departing(obj: Any) -> Columns:
+def _bridge_export(obj: Any) -> Columns:
     schema = getattr(obj, "schema", None)
     if hasattr(schema, "__arrow_c_schema__"):
         _refuse_views("from nanoarrow", type(obj).__name__, [pa.field(schema).type])
     return imported(obj, LABEL)
 
 
-def _arriving(columns: Columns) -> Plan[Any]:
+def _bridge_import(columns: Columns) -> Plan[Any]:
     kinds = columns.schema.types if hasattr(columns, "schema") else [columns.type]
     _refuse_views("to nanoarrow", describe(columns), kinds)
     return _INTAKE.over(columns, nanoarrow.Array)
@@ -67,15 +67,15 @@ _INTAKE = Intake(LABEL, portable)
 
 def select_column(obj: Any, column: str | int) -> Columns:
     """Select a column of a table, by name or by position."""
-    return one_column(_departing(obj), column)
+    return one_column(_bridge_export(obj), column)
 
 
 def zone(obj: Any) -> str | None:
     """Return the time zone of a column, or of the first column that has one."""
-    found = _departing(obj)
+    found = _bridge_export(obj)
     return zone_of(found.schema.types if hasattr(found, "schema") else [found.type])
 
 
 HAS_ZONES = True
-DEPARTURES = {"arrow": _departing}
-ARRIVALS = {"arrow": _arriving}
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
+BRIDGE_IMPORTS = {"arrow": _bridge_import}

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._core.mapped_files import behind
+from .._core.mapped_files import backing_of
 from .._core.memory import (
     aligned_copy,
     hides_values,
     is_masked_array,
     native_obstacle,
+    normalize_strides,
     order_obstacle,
     own_copy,
-    plain,
     representation_obstacle,
     strides_obstacle,
 )
@@ -38,12 +38,12 @@ def to_numpy(obj: Any) -> Plan[Array]:
         return _as_it_is(held(obj), "from NumPy")
     return Plan(
         direction="from NumPy",
-        given=lambda: repr(obj),
+        describe=lambda: repr(obj),
         nbytes=obj.nbytes,
         result=obj.copied,
         independent=obj.copied,
         obstacle=obstacle,
-        outline=(obj.shape, obj.dtype),
+        result_spec=(obj.shape, obj.dtype),
     )
 
 
@@ -61,8 +61,8 @@ def from_numpy(array: Array) -> Plan[Array]:
 def _as_it_is(array: Array, direction: str) -> Plan[Array]:
     return Plan(
         direction=direction,
-        given=lambda: describe(array),
-        nbytes=plain(array).nbytes,
+        describe=lambda: describe(array),
+        nbytes=normalize_strides(array).nbytes,
         result=lambda: array,
         independent=lambda: own_copy(_copyable(array, direction)),
     )
@@ -122,10 +122,10 @@ def base_array(array: Array, framework: str, *, masks: bool = False) -> Array:
         return array
     if not masks or not is_masked_array(array):
         refuse_mask(array, framework)
-        return plain(array)
+        return normalize_strides(array)
     if not hides_values(array):
-        return plain(array)
-    return np.ma.MaskedArray(plain(array), mask=np.ma.getmask(array), copy=False)
+        return normalize_strides(array)
+    return np.ma.MaskedArray(normalize_strides(array), mask=np.ma.getmask(array), copy=False)
 
 
 def refuse_mask(array: Array, framework: str) -> None:
@@ -176,7 +176,7 @@ def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan
     if order not in ("C", "K"):
         msg = f"order must be 'C' or 'K', not {order!r}"
         raise InvalidValueError(msg)
-    values = plain(array) if type(array) is not np.ndarray else array
+    values = normalize_strides(array) if type(array) is not np.ndarray else array
     obstacle = _form_obstacle(values, order, exported=exported)
 
     def own() -> Array:
@@ -184,7 +184,7 @@ def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan
 
     return Plan(
         direction=direction,
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=values.nbytes,
         result=own if obstacle else lambda: array,
         independent=own,
@@ -197,9 +197,9 @@ def _form_obstacle(array: Array, order: str, *, exported: bool) -> Obstacle | No
     if order == "C":
         found = order_obstacle(array) or represented(array)
         if found is not None and not array.flags.c_contiguous:
-            found = Obstacle(found.why, f"{found.fix}, or order='K' to keep the strides")
+            found = Obstacle(found.reason, f"{found.fix}, or order='K' to keep the strides")
     elif exported:
-        found = represented(array) or strides_obstacle(plain(array))
+        found = represented(array) or strides_obstacle(normalize_strides(array))
     else:
         found = None
-    return behind(array).obstacle() if found is None and exported else found
+    return backing_of(array).obstacle() if found is None and exported else found

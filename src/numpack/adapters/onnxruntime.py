@@ -18,11 +18,11 @@ from .._core.memory import (
     aligned_copy,
     from_address,
     native_obstacle,
+    normalize_strides,
     order_obstacle,
-    plain,
     writable_alias,
 )
-from .._core.plan_view import leaving, unprotected
+from .._core.plan_view import plan_view, unprotected
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._dlpack.exporting import export
 from ._fixes import objects_fix
@@ -31,7 +31,7 @@ from .numpy import base_array
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._core.dtypes import DType, Row
+    from .._core.dtypes import DType, DTypeInfo
     from .._core.memory import Array
 
 LABEL = "ONNX Runtime"
@@ -45,7 +45,7 @@ _ENUMERATION = (  # from 1
     *("uint4", "int4", "float4_e2m1fn", "float8_e8m0fnu", "uint2", "int2"),
 )
 _NUMBERS = {name: number for number, name in enumerate(_ENUMERATION, 1)}
-_ROWS = {_NUMBERS[row.numpy]: row for row in dtypes.ROWS if row.numpy in _NUMBERS}
+_ROWS = {_NUMBERS[row.numpy]: row for row in dtypes.DTYPES if row.numpy in _NUMBERS}
 _STRING = _NUMBERS["string"]
 
 # From 1.32 on it takes every type by DLPack, and then the native value owns the memory.
@@ -63,13 +63,13 @@ def from_numpy(array: Array) -> Plan[OrtValue]:
     row = _onnx_row(array)
     if row.bits < 8:
         return _packing(array, row)
-    values = plain(array)
-    return leaving(
+    values = normalize_strides(array)
+    return plan_view(
         array,
         LABEL,
         lambda memory: _value(memory, row),
-        hindered=native_obstacle(values) or order_obstacle(values),
-        writes=True,
+        obstacle=native_obstacle(values) or order_obstacle(values),
+        may_write=True,
         caution=unprotected(LABEL, "OrtValue"),
     )
 
@@ -101,14 +101,14 @@ def to_numpy(value: Any) -> Plan[Array]:
 
     return Plan(
         direction=f"from {LABEL}",
-        given=lambda: _describe(value),
+        describe=lambda: _describe(value),
         nbytes=math.prod(value.shape()) * row.dtype.itemsize,
         result=share,
         independent=lambda: aligned_copy(share()),
     )
 
 
-def _value(memory: Array, row: Row) -> OrtValue:
+def _value(memory: Array, row: DTypeInfo) -> OrtValue:
     writable = writable_alias(memory)
     if _OWNS_MEMORY:
         return OrtValue.from_dlpack(export(writable, versioned=False, copied=False))
@@ -116,11 +116,11 @@ def _value(memory: Array, row: Row) -> OrtValue:
     return OrtValue.ortvalue_from_numpy_with_onnx_type(carrier, _NUMBERS[row.numpy])
 
 
-def _onnx_row(array: Array) -> Row:
+def _onnx_row(array: Array) -> DTypeInfo:
     row = dtypes.of_numpy(array.dtype)
     if row is None or not _is_known(_NUMBERS.get(row.numpy, 0)):
         given, why = describe(array), "no OrtValue holds this dtype"
-        refuse(f"to {LABEL}", given, why, objects_fix(array) or _way_out(array.dtype))
+        refuse(f"to {LABEL}", given, why, objects_fix(array) or _fix_for(array.dtype))
     return row
 
 
@@ -134,7 +134,7 @@ def _is_known(number: int) -> bool:
     return True
 
 
-def _way_out(dtype: DType) -> str:
+def _fix_for(dtype: DType) -> str:
     if dtypes.is_extension(dtype):
         return f"widen it: array.astype({dtypes.wider(dtype)})"
     if dtype.names:
@@ -153,7 +153,7 @@ def _way_out(dtype: DType) -> str:
     return ways.get(dtype.kind, "pass array.view('u1')")
 
 
-def _packed_obstacle(row: Row) -> Obstacle:
+def _packed_obstacle(row: DTypeInfo) -> Obstacle:
     each = 8 // row.bits
     return Obstacle(
         f"ONNX packs {each} values of {row.numpy} in a byte and NumPy has one",
@@ -161,7 +161,7 @@ def _packed_obstacle(row: Row) -> Obstacle:
     )
 
 
-def _packing(array: Array, row: Row) -> Plan[OrtValue]:
+def _packing(array: Array, row: DTypeInfo) -> Plan[OrtValue]:
     """Plan to pack values of less than a byte, the first in the lowest bits."""
     each = 8 // row.bits
     length = -(-array.size // each)
@@ -169,7 +169,7 @@ def _packing(array: Array, row: Row) -> Plan[OrtValue]:
     def pack() -> OrtValue:
         value = OrtValue.ortvalue_from_shape_and_type(list(array.shape), _NUMBERS[row.numpy])
         codes = np.zeros(length * each, np.uint8)
-        codes[: array.size] = plain(array).ravel().view(np.uint8)
+        codes[: array.size] = normalize_strides(array).ravel().view(np.uint8)
         memory = from_address(value.data_ptr(), (length,), None, np.dtype("u1"), owner=value)
         memory[:] = 0
         for place in range(each):
@@ -179,7 +179,7 @@ def _packing(array: Array, row: Row) -> Plan[OrtValue]:
 
     return Plan(
         direction=f"to {LABEL}",
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=length,
         result=pack,
         independent=pack,
@@ -187,7 +187,7 @@ def _packing(array: Array, row: Row) -> Plan[OrtValue]:
     )
 
 
-def _unpacked(value: OrtValue, row: Row) -> Array:
+def _unpacked(value: OrtValue, row: DTypeInfo) -> Array:
     each, shape = 8 // row.bits, tuple(value.shape())
     length = -(-math.prod(shape) // each)
     memory = from_address(value.data_ptr(), (length,), None, np.dtype("u1"), owner=value)
@@ -209,16 +209,16 @@ def _copied(
     shape = tuple(value.shape())
     return Plan(
         direction=f"from {LABEL}",
-        given=lambda: _describe(value),
+        describe=lambda: _describe(value),
         nbytes=math.prod(shape) * dtype.itemsize,
         result=copy,
         independent=copy,
         obstacle=obstacle,
-        outline=(shape, dtype),
+        result_spec=(shape, dtype),
     )
 
 
-def _off_host(value: OrtValue, row: Row) -> Plan[Array]:
+def _off_host(value: OrtValue, row: DTypeInfo) -> Plan[Array]:
     """Plan to bring memory of a device over, which `OrtValue.numpy` does for NumPy's dtypes."""
     device = value.device_name()
     fix = "bind the output to the CPU: io_binding.bind_output(name, 'cpu')"
@@ -229,7 +229,7 @@ def _off_host(value: OrtValue, row: Row) -> Plan[Array]:
     return _copied(value, row.dtype, value.numpy, obstacle)
 
 
-def _numpy_row(value: OrtValue) -> Row:
+def _numpy_row(value: OrtValue) -> DTypeInfo:
     row = _ROWS.get(value.element_type())
     if row is None:
         fix = "cast it in the model to a type that NumPy or ml_dtypes has"

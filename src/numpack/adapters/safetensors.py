@@ -22,7 +22,7 @@ from .numpy import base_array
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._core.dtypes import DType, Row
+    from .._core.dtypes import DType, DTypeInfo
     from .._core.memory import Array
     from ._safetensors_header import Place
 
@@ -161,12 +161,12 @@ def to_numpy(file: Any, *, tensor: str | None = None) -> Plan[Array]:
     obstacle = None if array.flags.aligned else _MISALIGNED
     return Plan(
         direction=f"from {LABEL}",
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=array.nbytes,
         result=lambda: array if obstacle is None else aligned_copy(array),
         independent=lambda: aligned_copy(array),
         obstacle=obstacle,
-        outline=(array.shape, array.dtype),
+        result_spec=(array.shape, array.dtype),
     )
 
 
@@ -217,5 +217,5 @@ def _mapped(descriptor: int, path: Path, nbytes: int) -> Array:
         raise InvalidValueError(msg) from error
 
 
-def _little(row: Row) -> DType:
+def _little(row: DTypeInfo) -> DType:
     return row.dtype if row.extension else row.dtype.newbyteorder("<")

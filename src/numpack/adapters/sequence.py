@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._core.memory import aligned_empty, foreseen
+from .._core.memory import aligned_empty, preview
 from .._core.policy import Obstacle, Plan, refuse, wrong_type
-from . import of_object, way_out
+from . import fix_for, of_object
 
 if TYPE_CHECKING:
     from .._core.memory import Array
@@ -21,7 +21,7 @@ TO_OPTIONS: frozenset[str] = frozenset()
 def to_numpy(obj: Any) -> Plan[Array]:
     """Plan one array of arrays of one shape and dtype, of any frameworks."""
     plans = [_plan(each) for each in obj]
-    shown = [foreseen(plan) for plan in plans]
+    shown = [preview(plan) for plan in plans]
     kinds = list(dict.fromkeys((each.dtype, each.shape) for each in shown))
     given = f"{type(obj).__name__} of {len(plans):,} arrays"
     if len(kinds) > 1:
@@ -43,7 +43,7 @@ def to_numpy(obj: Any) -> Plan[Array]:
 
     return Plan(
         direction="from sequence",
-        given=lambda: given,
+        describe=lambda: given,
         nbytes=sum(each.nbytes for each in shown),
         result=stacked,
         independent=stacked,
@@ -51,13 +51,13 @@ def to_numpy(obj: Any) -> Plan[Array]:
             "each of its arrays lies by itself",
             "keep them as one array: numpack.share(x, 'numpy', copy=True)",
         ),
-        outline=None if masked else ((len(plans), *shape), dtype),
+        result_spec=None if masked else ((len(plans), *shape), dtype),
     )
 
 
 def _plan(array: Any) -> Plan[Array]:
     owner = of_object(array)
     if owner is None:  # it was an array when it was looked at
-        wrong_type("share", "a list or tuple of arrays", array, way_out(array))
+        wrong_type("share", "a list or tuple of arrays", array, fix_for(array))
     plan: Plan[Array] = owner.module().to_numpy(array)
     return plan

@@ -16,18 +16,18 @@ from .._core import dtypes
 from .._core.memory import (
     aligned_copy,
     from_address,
-    keeping,
+    normalize_strides,
     order_obstacle,
-    plain,
     vector_obstacle,
+    with_owner,
 )
-from .._core.plan_view import leaving
+from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from ._fixes import objects_fix
 from .numpy import base_array
 
 if TYPE_CHECKING:
-    from .._core.dtypes import DType, Row
+    from .._core.dtypes import DType, DTypeInfo
     from .._core.memory import Array
 
 LABEL = "TensorFlow"
@@ -52,12 +52,12 @@ def from_numpy(array: Array) -> Plan[tf.Tensor]:
     """
     array = base_array(array, LABEL)
     row = _tensorflow_row(array)
-    return leaving(
+    return plan_view(
         array,
         LABEL,
         lambda memory: _tensor(memory, row),
-        hindered=vector_obstacle(plain(array), order_obstacle),
-        writes=True,
+        obstacle=vector_obstacle(normalize_strides(array), order_obstacle),
+        may_write=True,
     )
 
 
@@ -74,16 +74,16 @@ def to_numpy(tensor: Any) -> Plan[Array]:
     shape = tuple(value.shape)
     return Plan(
         direction="from TensorFlow",
-        given=lambda: _describe(tensor),
+        describe=lambda: _describe(tensor),
         nbytes=value.shape.num_elements() * row.dtype.itemsize,
-        result=lambda: keeping(_array(value), tensor),
+        result=lambda: with_owner(_array(value), tensor),
         independent=lambda: aligned_copy(_array(value)),
         obstacle=obstacle,
-        outline=None if _device_obstacle(value) is None else (shape, row.dtype),
+        result_spec=None if _device_obstacle(value) is None else (shape, row.dtype),
     )
 
 
-def _tensor(memory: Array, row: Row) -> tf.Tensor:
+def _tensor(memory: Array, row: DTypeInfo) -> tf.Tensor:
     # Not by DLPack: its deleter takes Python's lock, and a thread of TensorFlow that drops a
     # tensor would wait for it for ever, if who holds it waits for that thread. Of a tensor
     # that is made so TensorFlow itself drops the array, when next it holds the lock.
@@ -127,12 +127,12 @@ def _address(tensor: tf.Tensor) -> int:
     return address
 
 
-def _tensorflow_row(array: Array) -> Row:
+def _tensorflow_row(array: Array) -> DTypeInfo:
     row = dtypes.of_numpy(array.dtype)
     if row is None or not _is_known(row.dtype):
         why = "TensorFlow has no such dtype"
         refuse(
-            "to TensorFlow", describe(array), why, objects_fix(array) or _way_out(array.dtype)
+            "to TensorFlow", describe(array), why, objects_fix(array) or _fix_for(array.dtype)
         )
     return row
 
@@ -145,7 +145,7 @@ def _is_known(dtype: DType) -> bool:
     return True
 
 
-def _way_out(dtype: DType) -> str:
+def _fix_for(dtype: DType) -> str:
     if dtype.kind in "mM":
         return "pass the counts since 1970 or the durations as array.view('i8')"
     if dtype.kind in "SUTO":
@@ -155,7 +155,7 @@ def _way_out(dtype: DType) -> str:
     return "convert it to numbers that TensorFlow has with array.astype(...) first"
 
 
-def _numpy_row(tensor: Any) -> Row:
+def _numpy_row(tensor: Any) -> DTypeInfo:
     """Find the dtype, or refuse what holds no values, or none that NumPy could hold."""
     for kind, fix in _COMPOSITES:
         if isinstance(tensor, kind):

@@ -12,15 +12,15 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .._core import dtypes
 from .._core.memory import (
     aligned_copy,
-    keeping,
     native_obstacle,
-    plain,
+    normalize_strides,
     strides_obstacle,
+    with_owner,
     writable_alias,
 )
-from .._core.plan_view import leaving, unprotected
+from .._core.plan_view import plan_view, unprotected
 from .._core.policy import Obstacle, Plan, describe, refuse
-from .._dlpack.fast_path import Memory, connect
+from .._dlpack.fast_path import Memory, register_fast_path
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
 from .dlpack import across, off_host
@@ -29,7 +29,7 @@ from .numpy import base_array
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._core.dtypes import Row
+    from .._core.dtypes import DTypeInfo
     from .._core.memory import Array
 
 LABEL = "torch"
@@ -63,7 +63,7 @@ def _is_misdescribed(tensor: torch.Tensor) -> bool:
 
 if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
     # It hands out memory as if there were no conjugate and no negative bit.
-    connect(
+    register_fast_path(
         "torch",
         (torch.Tensor, torch.nn.Parameter),
         guard=torch.Tensor.is_neg,
@@ -90,20 +90,20 @@ def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
     array = base_array(array, LABEL)
     row = _torch_row(array)
     target = _device(device)
-    values = plain(array)
+    values = normalize_strides(array)
 
     def tensor(memory: Array) -> torch.Tensor:
         with _as_itself():
             made = _tensor(memory, row)
             return made if target.type == "cpu" else made.to(target)
 
-    return leaving(
+    return plan_view(
         array,
         LABEL,
         tensor,
-        hindered=native_obstacle(values) or strides_obstacle(values),
-        moved=_device_obstacle(target),
-        writes=True,
+        obstacle=native_obstacle(values) or strides_obstacle(values),
+        transfer=_device_obstacle(target),
+        may_write=True,
         caution=unprotected(LABEL, "tensor"),
     )
 
@@ -121,7 +121,7 @@ def _plan(given: torch.Tensor, tensor: torch.Tensor) -> Plan[Array]:
 
     def share() -> Array:
         with _as_itself():
-            return keeping(_array(tensor, row), given)
+            return with_owner(_array(tensor, row), given)
 
     def resolve() -> Array:
         with _as_itself():
@@ -130,16 +130,16 @@ def _plan(given: torch.Tensor, tensor: torch.Tensor) -> Plan[Array]:
 
     return Plan(
         direction="from torch",
-        given=lambda: _describe(tensor),
+        describe=lambda: _describe(tensor),
         nbytes=tensor.numel() * tensor.element_size(),
         result=share if obstacle is None else resolve,
         independent=lambda: aligned_copy(share()) if obstacle is None else resolve(),
         obstacle=obstacle,
-        outline=(tuple(tensor.shape), row.dtype),
+        result_spec=(tuple(tensor.shape), row.dtype),
     )
 
 
-def _departing(tensor: torch.Tensor) -> torch.Tensor | None:
+def _bridge_export(tensor: torch.Tensor) -> torch.Tensor | None:
     """Give a tensor of a device to a consumer there; what is refused is so everywhere."""
     with _as_itself():
         tensor = _detached(tensor)
@@ -148,24 +148,24 @@ def _departing(tensor: torch.Tensor) -> torch.Tensor | None:
         return None if lazy or not off_host(tensor) else tensor
 
 
-def _arriving(producer: Any, *, device: object = None) -> Plan[torch.Tensor] | None:
+def _bridge_import(producer: Any, *, device: object = None) -> Plan[torch.Tensor] | None:
     if device is not None or not torch.cuda.is_available():
         return None
     return across(producer, LABEL, torch.from_dlpack, torch.clone)
 
 
-DEPARTURES = {"device": _departing}
-ARRIVALS = {"device": _arriving}
+BRIDGE_EXPORTS = {"device": _bridge_export}
+BRIDGE_IMPORTS = {"device": _bridge_import}
 
 
-def _tensor(array: Array, row: Row) -> torch.Tensor:
+def _tensor(array: Array, row: DTypeInfo) -> torch.Tensor:
     array = writable_alias(array)
     if row.extension:
         return torch.from_numpy(array.view(row.carrier)).view(getattr(torch, str(row.torch)))
     return torch.from_numpy(array.view(row.dtype))  # it knows one name of each integer
 
 
-def _array(tensor: torch.Tensor, row: Row) -> Array:
+def _array(tensor: torch.Tensor, row: DTypeInfo) -> Array:
     if row.extension:
         carrier = getattr(torch, row.carrier.name)
         array: Array = tensor.view(carrier).numpy().view(row.dtype)
@@ -174,15 +174,15 @@ def _array(tensor: torch.Tensor, row: Row) -> Array:
     return shared
 
 
-def _torch_row(array: Array) -> Row:
+def _torch_row(array: Array) -> DTypeInfo:
     row = dtypes.of_numpy(array.dtype)
     if row is None or row.torch is None:
         why = "torch has no such dtype"
-        refuse("to torch", describe(array), why, objects_fix(array) or _way_out(array.dtype))
+        refuse("to torch", describe(array), why, objects_fix(array) or _fix_for(array.dtype))
     return row
 
 
-def _way_out(dtype: dtypes.DType) -> str:
+def _fix_for(dtype: dtypes.DType) -> str:
     if dtype.kind in "mM":
         return "pass the counts since 1970 or the durations as array.view('i8')"
     if dtype.kind in "fc" and dtype.itemsize > 8:
@@ -253,7 +253,7 @@ def _unreal(tensor: torch.Tensor) -> tuple[str, str] | None:
     return None
 
 
-def _numpy_row(tensor: torch.Tensor) -> Row:
+def _numpy_row(tensor: torch.Tensor) -> DTypeInfo:
     """Find the dtype, or refuse a tensor that is not plain memory with values in it."""
     refusal = _refusal(tensor)
     if refusal is not None:

@@ -13,8 +13,8 @@ import pandas as pd
 import xarray as xr
 from xarray.core.indexing import ExplicitlyIndexed, PandasIndexingAdapter
 
-from .._core.memory import aligned_copy, plain, representation_obstacle
-from .._core.plan_view import leaving
+from .._core.memory import aligned_copy, normalize_strides, representation_obstacle
+from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, check_nulls, describe, refuse, wrong_type
 from .._core.time_units import exact, unit_obstacle
 from ..errors import InvalidValueError
@@ -37,7 +37,7 @@ def from_numpy(
 ) -> Plan[xr.DataArray]:
     """Plan the way from the hub to a `xarray.DataArray`; the options are its own."""
     array = base_array(array, LABEL)
-    values = plain(array)
+    values = normalize_strides(array)
     blank = _blank(values.shape, dims, coords)
 
     def view(memory: Array) -> xr.DataArray:
@@ -46,16 +46,16 @@ def from_numpy(
         return xr.DataArray(variable, coords=blank.coords, dims=blank.dims, name=name)
 
     if array.dtype.kind not in "mM":
-        return leaving(array, LABEL, view)
+        return plan_view(array, LABEL, view)
     if np.datetime_data(array.dtype)[0] == "generic":
         refuse("to xarray", describe(array), "its times have no unit", "pass array.view('i8')")
     obstacle = unit_obstacle(array, LABEL)
     if obstacle is None:
-        return leaving(array, LABEL, view, hindered=representation_obstacle(values))
+        return plan_view(array, LABEL, view, obstacle=representation_obstacle(values))
     fresh = exact(values, LABEL)
     return Plan(
         direction="to xarray",
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=array.nbytes,
         result=lambda: view(fresh),
         independent=lambda: view(fresh),
@@ -77,8 +77,10 @@ def to_numpy(
         plan = _converted(variable)
     else:
         plan = _handed_on(variable, nulls)
-        return dataclasses.replace(plan, direction="from xarray", given=lambda: _describe(obj))
-    plan = dataclasses.replace(plan, direction="from xarray", given=lambda: _describe(obj))
+        return dataclasses.replace(
+            plan, direction="from xarray", describe=lambda: _describe(obj)
+        )
+    plan = dataclasses.replace(plan, direction="from xarray", describe=lambda: _describe(obj))
     if nulls == "convert":
         return plan
     from .pandas.inward import hiding  # noqa: PLC0415 -- where NaN and NaT count as missing
@@ -95,13 +97,15 @@ def _blank(shape: tuple[int, ...], dims: Any, coords: Any) -> xr.DataArray:
         raise InvalidValueError(msg) from error
 
 
-def _departing(bridge: str, obj: Any) -> Any:
+def _bridge_export(bridge: str, obj: Any) -> Any:
     """Let the framework that holds the values take them past the hub."""
     if isinstance(obj, xr.Dataset) or isinstance(_raw(_variable(obj)), np.ndarray):
         return None
     data = _data(_variable(obj))
     owner = of_object(data)
-    departure = None if owner is None else getattr(owner.module(), "DEPARTURES", {}).get(bridge)
+    departure = (
+        None if owner is None else getattr(owner.module(), "BRIDGE_EXPORTS", {}).get(bridge)
+    )
     return None if departure is None else departure(data)
 
 
@@ -121,9 +125,9 @@ def zone(obj: Any) -> str | None:
 
 
 HAS_ZONES = True  # of its indexes; but its arrays are NumPy's, so times with one are refused
-DEPARTURES = {
-    "device": lambda obj: _departing("device", obj),
-    "arrow": lambda obj: _departing("arrow", obj),
+BRIDGE_EXPORTS = {
+    "device": lambda obj: _bridge_export("device", obj),
+    "arrow": lambda obj: _bridge_export("arrow", obj),
 }
 
 
@@ -193,7 +197,7 @@ def _converted(variable: xr.Variable) -> Plan[Array]:
         return plan
     obstacle = Obstacle("its index keeps the values in another form", "pass x.to_index()")
     return dataclasses.replace(
-        plan, obstacle=obstacle, result=lambda: aligned_copy(values), stand_in=lambda: values
+        plan, obstacle=obstacle, result=lambda: aligned_copy(values), preview=lambda: values
     )
 
 

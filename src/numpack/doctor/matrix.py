@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MARKS = {SHARED: "●", COPIED: "○", REFUSED: "×"}
 SHAPE = (4, 6)
 DTYPES = (
-    *(row.numpy for row in dtypes.ROWS),
+    *(row.numpy for row in dtypes.DTYPES),
     *("datetime64[D]", "datetime64[s]", "datetime64[ms]", "datetime64[us]", "datetime64[ns]"),
     *("timedelta64[s]", "timedelta64[ms]", "timedelta64[us]", "timedelta64[ns]"),
     *("longdouble", "S5", "U5", "V3", "struct", "object", "string"),

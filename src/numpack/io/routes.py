@@ -7,7 +7,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
-from .._core.memory import aligned_copy, alignment_obstacle, foreseen, plain
+from .._core.memory import aligned_copy, alignment_obstacle, normalize_strides, preview
 from .._core.policy import (
     Obstacle,
     Plan,
@@ -18,8 +18,8 @@ from .._core.policy import (
     refuse,
     wrong_type,
 )
-from .._dlpack.decorators import sharing
-from ..adapters import WRAPPER, Framework, by_name, of_object, of_sequence, way_out
+from .._dlpack.decorators import fast_share
+from ..adapters import WRAPPER, Framework, by_name, fix_for, of_object, of_sequence
 from ..adapters._foreign_errors import OWN, translate
 from ..errors import UnsupportedError, WrongTypeError, ZeroCopyError
 
@@ -37,7 +37,7 @@ class _Inherited(str):
     __slots__ = ()
 
 
-@sharing
+@fast_share
 def share(x: Any, target: str, *, copy: bool | None = None, **options: Any) -> Any:
     """Hand an array of any framework over to any other.
 
@@ -257,7 +257,7 @@ def _read(x: Any, source: Framework) -> Any:
     """Read a stream, which can be read but once; anything else is returned as it is."""
     if not _is_single_use(x):
         return x
-    departures = getattr(source.module(), "DEPARTURES", {})
+    departures = getattr(source.module(), "BRIDGE_EXPORTS", {})
     return _Read(departures["arrow"](x)) if "arrow" in departures else x
 
 
@@ -265,8 +265,8 @@ def _straight(
     x: object, source: Framework, sink: Framework, arriving: dict[str, Any]
 ) -> Plan[Any] | None:
     """Plan a way past the hub; ``None`` if both sides do not know one for this object."""
-    departures = getattr(source.module(), "DEPARTURES", {})
-    arrivals = getattr(sink.module(), "ARRIVALS", {})
+    departures = getattr(source.module(), "BRIDGE_EXPORTS", {})
+    arrivals = getattr(sink.module(), "BRIDGE_IMPORTS", {})
     for bridge in departures.keys() & arrivals.keys():
         known = arrivals[bridge].__kwdefaults__ or {}
         crossing = departures[bridge](x) if arriving.keys() <= known.keys() else None
@@ -299,13 +299,13 @@ def _computed(first: Plan[Any], then: Plan[Any], arrive: Callable[[Any], Any]) -
     if obstacle is None:
         obstacle, nbytes = then.obstacle, then.nbytes
     elif then.obstacle is not None:
-        why = f"{obstacle.why}, and {then.obstacle.why}"
+        why = f"{obstacle.reason}, and {then.obstacle.reason}"
         obstacle = Obstacle(why, f"{obstacle.fix}; {then.obstacle.fix}")
         nbytes += then.nbytes
     return dataclasses.replace(
         then,
         direction=first.direction,
-        given=first.given,
+        describe=first.describe,
         nbytes=nbytes,
         obstacle=obstacle,
         independent=independent,
@@ -314,10 +314,10 @@ def _computed(first: Plan[Any], then: Plan[Any], arrive: Callable[[Any], Any]) -
 
 def _second(first: Plan[Any], sink: Framework, arriving: dict[str, Any]) -> Plan[Any]:
     """Plan the way on from what a plan will result in."""
-    array = foreseen(first)
-    dtype = plain(array).dtype
+    array = preview(first)
+    dtype = normalize_strides(array).dtype
     if dtype.kind in "mM" or not _CASTS.isdisjoint(arriving):  # the values may decide
-        array = foreseen(first, exactly=True)
+        array = preview(first, exactly=True)
     return _onward(array, first, sink, arriving)
 
 
@@ -351,7 +351,7 @@ def _arrive(
         fix = first.regular() if first.regular and array.dtype.kind == "O" else ""
         if not fix:
             raise
-        refuse(error.direction, first.given(), error.reason, fix)
+        refuse(error.direction, first.describe(), error.reason, fix)
     return plan
 
 
@@ -382,7 +382,7 @@ def _source(x: Any) -> tuple[Any, Framework]:
             "an array of a framework that it knows, or an object with __dlpack__ or "
             "__arrow_c_array__",
             x,
-            way_out(x),
+            fix_for(x),
         )
     return x, framework
 

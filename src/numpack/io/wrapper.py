@@ -8,10 +8,10 @@ import numpy as np
 
 from .._core.memory import aligned_copy, hides_values
 from .._core.policy import carry_out, describe, refuse
-from .._dlpack.decorators import quick_class
+from .._dlpack.decorators import fast_class
 from .._dlpack.exchange_api import publish
 from .._dlpack.exporting import Exporter
-from .._dlpack.fast_path import give, take
+from .._dlpack.fast_path import try_export, try_import
 from ..adapters import by_name
 from ..adapters._foreign_errors import guarded
 from ..adapters.dlpack import DLPackBuffer, receive
@@ -95,7 +95,7 @@ class ZeroCopyArray(Exporter):
         cls, tensor: torch.Tensor, *, order: str = "C", copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of a CPU tensor; see `torch_to_numpy_zero_copy`."""
-        array = take(tensor, "torch") if copy is None else None
+        array = try_import(tensor, "torch") if copy is None else None
         if array is None:
             array = _from_torch(tensor, "torch", copy)
         return cls._of(array, order, copy)
@@ -105,7 +105,7 @@ class ZeroCopyArray(Exporter):
         cls, array: Any, *, order: str = "C", nulls: str = "convert", copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of an Arrow array; see `arrow_to_numpy_zero_copy`."""
-        values = take(array, "arrow") if copy is None and nulls == "convert" else None
+        values = try_import(array, "arrow") if copy is None and nulls == "convert" else None
         if values is None:
             values = _from_arrow(array, "arrow", copy, nulls=nulls)
         return cls._of(values, order, copy)
@@ -115,7 +115,7 @@ class ZeroCopyArray(Exporter):
         cls, obj: Any, *, order: str = "C", device: Any = None, copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of a capsule or of an object with ``__dlpack__``."""
-        array = take(obj) if copy is None and device is None else None
+        array = try_import(obj) if copy is None and device is None else None
         if array is None:
             array = _from_producer(obj, device=device, copy=copy)
         return cls._of(array, order, copy)
@@ -166,7 +166,7 @@ class ZeroCopyArray(Exporter):
 
     def to_torch(self, *, device: Any = None, copy: bool | None = None) -> torch.Tensor:
         """Give a tensor over the same memory; see `numpy_to_torch_zero_copy`."""
-        tensor = give(self.array, "torch") if device is None and copy is None else None
+        tensor = try_export(self.array, "torch") if device is None and copy is None else None
         if tensor is not None:
             return tensor
         return _to_torch(self.array, "torch", copy, device=device)
@@ -180,7 +180,7 @@ class ZeroCopyArray(Exporter):
     ) -> pa.Array:
         """Give an Arrow array over the same memory; see `numpy_to_arrow_zero_copy`."""
         plainly = layout == "flat" and type is None and copy is None
-        array = give(self.array, "arrow") if plainly else None
+        array = try_export(self.array, "arrow") if plainly else None
         if array is not None:
             return array
         return _to_arrow(self.array, "arrow", copy, layout=layout, type=type)
@@ -241,4 +241,4 @@ class ZeroCopyArray(Exporter):
 
 
 publish(ZeroCopyArray, 1)
-quick_class(ZeroCopyArray, exported=False)
+fast_class(ZeroCopyArray, exported=False)

@@ -11,7 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from .._core.policy import carry_out, check_copy, wrong_type
-from .._dlpack.decorators import giving, keeping, taking, taking_column
+from .._dlpack.decorators import fast_export, fast_import, fast_import_column, fast_wrap
 from ..adapters import by_name, of_object
 from ..adapters._foreign_errors import OWN, guarded, translate
 from ..adapters.dlpack import DLPackBuffer, receive
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-@keeping(DLPackBuffer)
+@fast_wrap(DLPackBuffer)
 def to_dlpack(array: Array, *, order: str = "C", copy: bool | None = None) -> DLPackBuffer:
     """Make an array available to every DLPack consumer, any number of times.
 
@@ -84,7 +84,7 @@ def to_dlpack(array: Array, *, order: str = "C", copy: bool | None = None) -> DL
     return DLPackBuffer(expect("to_dlpack", array, copy), order=order, copy=copy)
 
 
-@taking()
+@fast_import()
 def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -> Array:
     """Make an array over the memory of a DLPack capsule or producer.
 
@@ -139,7 +139,7 @@ def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -
         translate(error, "from DLPack", capsule)
 
 
-@giving("torch")
+@fast_export("torch")
 @guarded("to torch")
 def numpy_to_torch_zero_copy(
     array: Array, *, device: Any = None, copy: bool | None = None
@@ -194,7 +194,7 @@ def numpy_to_torch_zero_copy(
     return carry_out(by_name("torch").module().from_numpy(array, device=device), copy)
 
 
-@taking("torch")
+@fast_import("torch")
 @guarded("from torch")
 def torch_to_numpy_zero_copy(tensor: torch.Tensor, *, copy: bool | None = None) -> Array:
     """Make an array over the memory of a tensor.
@@ -240,7 +240,7 @@ def torch_to_numpy_zero_copy(tensor: torch.Tensor, *, copy: bool | None = None) 
     return carry_out(owner.module().to_numpy(tensor), copy)
 
 
-@giving("arrow")
+@fast_export("arrow")
 @guarded("to Arrow")
 def numpy_to_arrow_zero_copy(
     array: Array,
@@ -296,7 +296,7 @@ def numpy_to_arrow_zero_copy(
     return carry_out(plan, copy)
 
 
-@taking("arrow")
+@fast_import("arrow")
 @guarded("from Arrow")
 def arrow_to_numpy_zero_copy(
     arrow_array: Any, *, nulls: str = "convert", copy: bool | None = None
@@ -349,7 +349,7 @@ def arrow_to_numpy_zero_copy(
     return carry_out(plan, copy)
 
 
-@taking_column
+@fast_import_column
 @guarded("from Arrow")
 def table_to_numpy_zero_copy(
     table: Any,
@@ -471,7 +471,7 @@ def safetensors_to_numpy_zero_copy(
     return {name: carry_out(module.to_numpy(file, tensor=name), copy) for name in file}
 
 
-@keeping(ZeroCopyArray)
+@fast_wrap(ZeroCopyArray)
 def wrap_for_zero_copy(
     array: Array, *, order: str = "C", copy: bool | None = None
 ) -> ZeroCopyArray:

@@ -228,7 +228,7 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
         journal=crc,
     )
     for name, change in changes.items():
-        session.put_in_place(found[name], change, looks=False)
+        session.apply_replacement(found[name], change, looks=False)
         session.counts["bytes_written"] += 2 * change.nbytes
     session.finish(session.log.state, looks=False)
 
@@ -263,7 +263,7 @@ def mark_writable(session: Session, name: str) -> Entry:
     return session.log.state.arrays[name]
 
 
-def sum_anew(session: Session, name: str) -> None:
+def recompute_checksums(session: Session, name: str) -> None:
     """Bring the checksums of an array up to date, and commit that nobody writes in place."""
     entry = session.log.state.arrays[name]
     memory = session.files.memory(entry)

@@ -76,8 +76,8 @@ class Handle:
         """Open the store; create it if there is none. Does nothing if it is open."""
         with self._alone():
             if self.session is None:
-                found, is_old = self._found()
-                history = self._history(found, is_old=is_old)
+                found, is_numpack0 = self._found()
+                history = self._history(found, is_numpack0=is_numpack0)
                 self.session = Session(
                     found,
                     history,
@@ -135,7 +135,9 @@ class Handle:
     def _sweep(self, session: Session, state: State) -> None:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
-        upgrade.remove_old(session.folder)  # an upgrade was interrupted before it had done so
+        upgrade.remove_numpack0_files(
+            session.folder
+        )  # an upgrade was interrupted before it had done so
         folder.sweep(session.folder, state)
         self._swept = state.token
 
@@ -148,7 +150,7 @@ class Handle:
             if self._mode == "w":
                 folder.empty(found, durable=self._durable)
             return found, False
-        if found is not None and upgrade.is_old(found):
+        if found is not None and upgrade.is_numpack0(found):
             return found, self._is_left_old(found)
         if self._mode in ("r", "r+"):
             raise folder.absent(self.path)
@@ -172,14 +174,14 @@ class Handle:
             folder.empty(found, durable=self._durable)
         return False
 
-    def _history(self, found: Folder, *, is_old: bool) -> Log | upgrade.OldLog:
-        arrays = upgrade.read(found) if is_old else None
+    def _history(self, found: Folder, *, is_numpack0: bool) -> Log | upgrade.Numpack0Log:
+        arrays = upgrade.read(found) if is_numpack0 else None
         if arrays is not None:
-            return upgrade.OldLog(found, arrays)
+            return upgrade.Numpack0Log(found, arrays)
         return Log(found, writable=self._mode != "r", durable=self._durable)
 
-    def _why_read_only(self, history: Log | upgrade.OldLog) -> str:
-        if isinstance(history, upgrade.OldLog):
+    def _why_read_only(self, history: Log | upgrade.Numpack0Log) -> str:
+        if isinstance(history, upgrade.Numpack0Log):
             return upgrade.refuse_to_write(self.path)
         if self._mode == "r":
             return f"the store {self.path} was opened with mode='r'; open it with mode='r+'"

@@ -1,4 +1,4 @@
-"""`Reading`: what of `NumPack` does not change the store."""
+"""`Reader`: what of `NumPack` does not change the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from .._core.policy import wrong_type
 from ..errors import InvalidValueError
 from ..io import share
-from .batches.in_place import sum_abandoned
+from .batches.in_place import recompute_abandoned
 from .checks import entry_of
 from .format.naming import exact_name
 from .verify import Report, check, of_array, of_log
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _COUNTS = int | np.integer | None
 
 
-class Reading(Mapping[str, "Array"]):
+class Reader(Mapping[str, "Array"]):
     """A mapping of names to arrays that are read from a store."""
 
     _handle: Handle
@@ -127,10 +127,10 @@ class Reading(Mapping[str, "Array"]):
         if known is None:
             if self._batch.depth:
                 self._batch.prepare(session, array_name)
-            total = entry_of(session.arrays(), array_name).kept_nbytes if progress else 0
+            total = entry_of(session.arrays(), array_name).live_nbytes if progress else 0
             if verify:
                 check(session, array_name)
-            entry, known = session.read_entry(array_name, Told(progress, total))
+            entry, known = session.read_entry(array_name, ProgressReport(progress, total))
             if self._batch.depth:
                 self._batch.keep(array_name, known, entry)
         elif progress:
@@ -291,7 +291,7 @@ class Reading(Mapping[str, "Array"]):
                 name: {
                     "shape": entry.shape,
                     "dtype": entry.dtype_name,
-                    "size_bytes": entry.kept_nbytes,
+                    "size_bytes": entry.live_nbytes,
                     "last_modified": entry.modified,
                     "data_file": entry.data_file,
                 }
@@ -332,8 +332,8 @@ class Reading(Mapping[str, "Array"]):
         for name, entry in arrays.items():
             if entry.writable and not session.read_only:
                 with contextlib.suppress(OSError), self._handle.writing() as writing:
-                    sum_abandoned(writing, name)
-        told = Told(
+                    recompute_abandoned(writing, name)
+        told = ProgressReport(
             progress, sum(each.nbytes for each in arrays.values() if not each.is_unusable)
         )
         report = Report()
@@ -343,7 +343,7 @@ class Reading(Mapping[str, "Array"]):
         return report
 
 
-class Told:
+class ProgressReport:
     """Tells a caller of bytes that are done, and of those there are.
 
     Parameters

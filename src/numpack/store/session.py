@@ -18,7 +18,7 @@ from .checks import entry_of
 from .format import data_files, journal
 from .format.flush import Flushed
 from .format.open_files import OpenFiles
-from .format.upgrade import OldLog
+from .format.upgrade import Numpack0Log
 from .fs import resources
 from .fs.directory import write_all
 from .fs.forks import remember
@@ -54,7 +54,7 @@ class Session:
     Parameters
     ----------
     folder : Folder
-    history : Log or OldLog
+    history : Log or Numpack0Log
         What tells which arrays there are.
     counts : dict of str to int
         Where to count what is read.
@@ -68,7 +68,7 @@ class Session:
     folder, history, counts, read_only, durable
     log : Log
         The history, for who may write: folders of 0.x are only read.
-    is_old : bool
+    is_numpack0 : bool
         Whether it is a folder of NumPack 0.x, which has no checksums.
     mutex : threading.RLock
         The threads of this session that write queue on it, before the lock.
@@ -81,7 +81,7 @@ class Session:
     def __init__(
         self,
         folder: Folder,
-        history: Log | OldLog,
+        history: Log | Numpack0Log,
         *,
         counts: dict[str, int],
         read_only: str,
@@ -92,7 +92,7 @@ class Session:
         self.log = cast("Log", history)
         self.counts = counts
         self.read_only = read_only
-        self.is_old = isinstance(history, OldLog)
+        self.is_numpack0 = isinstance(history, Numpack0Log)
         self.durable = durable
         self.mutex = threading.RLock()
         self.lock = Lock(folder)
@@ -206,7 +206,7 @@ class Session:
         """Give the rows of an array that were dropped; ``None`` if none were."""
         if not entry.dropped:
             return None
-        if isinstance(self.history, OldLog):
+        if isinstance(self.history, Numpack0Log):
             return self.history.dropped[entry.data_file]
         known = self._dropped.get(entry.data_file)
         if known is not None and known[0].dropped == entry.dropped:
@@ -242,7 +242,7 @@ class Session:
             try:
                 return use(name, entry)
             except MissingFileError as error:
-                if self.is_old:
+                if self.is_numpack0:
                     msg = f"{self.folder.path} was upgraded meanwhile; open it again"
                     raise StoreError(msg) from None
                 msg = (
@@ -267,11 +267,11 @@ class Session:
         if state.journal is not None and self._settled != _number(state):
             for change in journal.read(self.folder, state):
                 entry = next(e for e in list(state.arrays.values()) if e.id == change.id)
-                self.put_in_place(entry, change)
+                self.apply_replacement(entry, change)
                 self._flush_rows(entry)
             self.finish(state)
 
-    def put_in_place(
+    def apply_replacement(
         self, entry: Entry, change: journal.Change | Replacement, *, looks: bool = True
     ) -> None:
         """Write replaced rows, and the checksums of their blocks; `looks`: see `finish`."""
@@ -300,7 +300,7 @@ class Session:
             a moment ago if this session has written the journal.
         """
         file = self.files.named(journal.NAME, looks=looks)
-        journal.strike_out(file, durable=self.durable)
+        journal.clear(file, durable=self.durable)
         self._settled = _number(state)
         self._unwritten = {}
 
@@ -348,7 +348,7 @@ class Session:
         who keep writers out, as the caller may do itself.
         """
         deadline = time.monotonic() + _PATIENCE
-        while not journal.is_struck_out(self.folder):
+        while not journal.is_cleared(self.folder):
             if self._settled_by_itself():
                 return {}
             if time.monotonic() > deadline or not SharedLock(self.folder).would_wait():

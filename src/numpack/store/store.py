@@ -25,7 +25,7 @@ from .format.flush import flush_store
 from .fs.lock_errors import checked_timeout
 from .handle import Handle
 from .lazy.reference import path_of
-from .writer import Writing
+from .writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ _STRICT = (
 )
 
 
-class NumPack(Writing):
+class NumPack(Writer):
     """A store of named arrays in a folder, memory-mapped when they are loaded lazily.
 
     Every call that changes the store is one atomic commit, made when the call returns:

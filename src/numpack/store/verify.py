@@ -130,11 +130,11 @@ def of_array(
             if entry is None:
                 return
             damaged = _damaged(session, name, entry, data_files.no_progress)
-        if damaged and session.is_old and session.folder.has("numpack.json"):
+        if damaged and session.is_numpack0 and session.folder.has("numpack.json"):
             msg = f"{session.folder.path} was upgraded meanwhile; open it again"
             raise StoreError(msg)
         report.damaged += damaged
-    if entry.writable or session.is_old:
+    if entry.writable or session.is_numpack0:
         report.unchecked.append(name)
     else:
         report.blocks += -(-entry.nbytes // BLOCK)
@@ -180,7 +180,7 @@ def of_log(session: Session, report: Report) -> None:
 def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> list[Damage]:
     every = range(entry.shape[0] if entry.shape else 0)
     try:
-        if entry.dropped and not session.is_old:
+        if entry.dropped and not session.is_numpack0:
             deleted_rows.read(session.folder, entry)  # what is on the disk, not what is known
         found = _found_sums(session, entry, progress)
         needed = data_files.read_sums(session.folder, entry)
@@ -189,7 +189,7 @@ def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> l
         if not is_damage and getattr(error, "errno", None) != errno.EIO:
             raise
         return [Damage(name, -1, every, str(error))]
-    if entry.writable or session.is_old:
+    if entry.writable or session.is_numpack0:
         return []
     change = session.unwritten(entry)
     if change is not None:
@@ -254,4 +254,4 @@ def _rows_in(session: Session, entry: Entry, block: int) -> range:
     gone = session.dropped_rows(entry)
     if gone is None:
         return rows
-    return range(gone.kept_before(rows.start), gone.kept_before(rows.stop))
+    return range(gone.live_before(rows.start), gone.live_before(rows.stop))

@@ -1,4 +1,4 @@
-"""`Writing`: what of `NumPack` changes the store, each call in one commit."""
+"""`Writer`: what of `NumPack` changes the store, each call in one commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._core.policy import wrong_type
 from . import commits
 from .checks import checked_name, entry_of, named_arrays
 from .format.naming import exact_name
-from .reader import Reading, Told
+from .reader import ProgressReport, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .reader import Progress
 
 
-class Writing(Reading):
+class Writer(Reader):
     """A mapping of names to arrays that can be changed."""
 
     _in_place: list[WritableBatch]
@@ -50,7 +50,7 @@ class Writing(Reading):
         """
         self._session()
         values = named_arrays(arrays)
-        told = Told(progress, sum(array.nbytes for array in values.values()))
+        told = ProgressReport(progress, sum(array.nbytes for array in values.values()))
         if self._batch.depth:
             told(told.total)
             self._batch.keep_saved(values)
@@ -189,7 +189,7 @@ class Writing(Reading):
             self._settle_batch([array_name])
         with self._handle.writing() as session:
             entry = entry_of(session.log.state.arrays, array_name)
-            commits.update(session, array_name, Told(progress, entry.kept_nbytes))
+            commits.update(session, array_name, ProgressReport(progress, entry.live_nbytes))
 
     def clone(
         self, source_name: str, target_name: str, *, progress: Progress | None = None
@@ -216,7 +216,7 @@ class Writing(Reading):
             self._batch.write([source_name, target_name])
         with self._handle.writing() as session:
             entry = entry_of(session.log.state.arrays, source_name)
-            told = Told(progress, entry.kept_nbytes)
+            told = ProgressReport(progress, entry.live_nbytes)
             commits.clone(session, source_name, target_name, told)
 
     def reset(self) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
-from ..._dlpack.fast_path import connect, connect_table
-from .._fixes import way_out
+from ..._dlpack.fast_path import register_fast_path, register_table_fast_path
+from .._fixes import fix_for
 from .bridge import Columns, over
 from .inward import plan_array
 from .outward import plan_arrow
@@ -45,7 +45,7 @@ TO_OPTIONS = frozenset({"layout", "type"})
 
 if hasattr(pa.Array, "from_dlpack"):
     # Without nulls they are what NumPy has under the same names.
-    connect(
+    register_fast_path(
         "arrow",
         (
             pa.FloatArray,
@@ -57,7 +57,7 @@ if hasattr(pa.Array, "from_dlpack"):
         consumer=pa.Array.from_dlpack,
         readonly=True,
     )
-    connect_table(pa.Table)
+    register_table_fast_path(pa.Table)
 
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[pa.Array]:  # noqa: A002 -- pyarrow's name
@@ -77,7 +77,7 @@ def to_numpy(
     return plan if not converted else dataclasses.replace(plan, obstacle=_CONVERTED)
 
 
-def _departing(obj: Any) -> Columns | Plan[Columns]:
+def _bridge_export(obj: Any) -> Columns | Plan[Columns]:
     if isinstance(obj, pa.Table | pa.RecordBatch):
         return obj
     found = _imported(obj)
@@ -103,7 +103,7 @@ def _made(obj: Any, columns: Columns) -> Plan[Columns]:
 
     return Plan(
         direction="from Arrow",
-        given=lambda: type(obj).__name__,
+        describe=lambda: type(obj).__name__,
         nbytes=nbytes(columns),
         result=made,
         independent=made,
@@ -121,7 +121,7 @@ def _converts(obj: Any, found: Columns) -> bool:
     return addresses(found) != addresses(again)
 
 
-def _arriving(columns: Columns) -> Plan[Columns]:
+def _bridge_import(columns: Columns) -> Plan[Columns]:
     return over(columns, LABEL, lambda found: found)
 
 
@@ -138,8 +138,8 @@ def zone(obj: Any) -> str | None:
 
 
 HAS_ZONES = True
-DEPARTURES = {"arrow": _departing}
-ARRIVALS = {"arrow": _arriving}
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
+BRIDGE_IMPORTS = {"arrow": _bridge_import}
 
 
 def _imported(obj: Any) -> pa.Array | pa.ChunkedArray:
@@ -160,4 +160,4 @@ def _imported(obj: Any) -> pa.Array | pa.ChunkedArray:
     except pa.ArrowException as error:
         given, why = type(obj).__name__, f"pyarrow cannot import it ({error})"
         refuse("from Arrow", given, why, "convert it with its own library first")
-    wrong_type("arrow_to_numpy_zero_copy", _EXPECTED, obj, way_out(obj))
+    wrong_type("arrow_to_numpy_zero_copy", _EXPECTED, obj, fix_for(obj))

@@ -123,7 +123,7 @@ def over(
     made = guarded(make, f"to {label}", lambda: describe(columns))
     return Plan(
         direction=f"to {label}",
-        given=lambda: describe(columns),
+        describe=lambda: describe(columns),
         nbytes=bytes_of(columns) if nbytes is None else nbytes,
         result=lambda: made(columns),
         independent=lambda: made(own(columns)),
@@ -195,7 +195,7 @@ def by_columns(
         return make(pa.table(pieces, names=list(names)))
 
     plan = by_arrow(array.T, label, table, layout="flat", wanted=wanted, obstacle=obstacle)
-    return dataclasses.replace(plan, given=lambda: describe_array(array))
+    return dataclasses.replace(plan, describe=lambda: describe_array(array))
 
 
 def own(columns: Columns) -> Columns:

@@ -111,7 +111,7 @@ class Intake:
         made = guarded(make, f"to {self.label}", lambda: describe(columns))
         return Plan(
             direction=f"to {self.label}",
-            given=lambda: describe(columns),
+            describe=lambda: describe(columns),
             nbytes=size,
             result=lambda: made(self.prepared(columns)),
             independent=lambda: made(self.prepared(columns, apart=True)),

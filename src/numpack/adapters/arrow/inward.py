@@ -44,17 +44,17 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
         obstacle = Obstacle(
             f"it is in {len(chunks)} chunks", "convert chunk by chunk: array.chunk(i)"
         )
-        convert, outline = _concatenation(chunks)
+        convert, result_spec = _concatenation(chunks)
     else:
-        convert, outline = conversion(chunks), None
+        convert, result_spec = conversion(chunks), None
     return Plan(
         direction="from Arrow",
-        given=lambda: describe(source),
+        describe=lambda: describe(source),
         nbytes=nbytes(source),
         result=convert,
         independent=lambda: _writable(convert()),
         obstacle=obstacle,
-        outline=outline,
+        result_spec=result_spec,
         regular=lambda: regular(source),
     )
 
@@ -67,7 +67,7 @@ def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Arra
 
     return Plan(
         direction="from Arrow",
-        given=lambda: describe(source),
+        describe=lambda: describe(source),
         nbytes=nbytes(source),
         result=share,
         independent=lambda: aligned_copy(share()),
@@ -88,7 +88,7 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
 
     return Plan(
         direction="from Arrow",
-        given=values.given,
+        describe=values.describe,
         nbytes=values.nbytes,
         result=lambda: masked(values.result()),
         independent=lambda: masked(values.independent()),
@@ -171,7 +171,7 @@ def _obstacle(array: pa.Array) -> Obstacle | None:
 def _concatenation(
     chunks: list[pa.Array],
 ) -> tuple[Callable[[], Array], tuple[tuple[int, ...], DType]]:
-    """Give how to put chunks together, and the outline of what comes of it."""
+    """Give how to put chunks together, and the result_spec of what comes of it."""
     views = [view(chunk) for chunk in chunks]
     shape, dtype = (sum(map(len, chunks)), *views[0].shape[1:]), views[0].dtype
     return lambda: np.concatenate(views, out=aligned_empty(shape, dtype)), (shape, dtype)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ..._core.memory import hides_values, is_masked_array, plain
+from ..._core.memory import hides_values, is_masked_array, normalize_strides
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -95,7 +95,7 @@ def _unwrapped(value: Any) -> Any:
     if not isinstance(value, np.ndarray) or np.ndarray.ndim.__get__(value) != 0:
         return value
     _refuse_foreign_mask(value)
-    inner = None if hides_values(value) else plain(value)[()]
+    inner = None if hides_values(value) else normalize_strides(value)[()]
     return prepared([inner])[0]
 
 
@@ -104,10 +104,10 @@ def items(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value
     _refuse_foreign_mask(value)
-    array = plain(value)
+    array = normalize_strides(value)
     if not hides_values(value):
         return array
-    rows = zip(array, plain(np.ma.getmaskarray(value)), strict=True)
+    rows = zip(array, normalize_strides(np.ma.getmaskarray(value)), strict=True)
     if array.ndim > 1:
         return [np.ma.MaskedArray(row, mask) for row, mask in rows]
     return [None if hidden else each for each, hidden in rows]
@@ -164,7 +164,7 @@ def _size(value: Any, done: dict[int, tuple[int, int]]) -> tuple[int, int]:
 def _children(value: Any) -> Iterator[Any]:
     """List the containers that a container holds itself."""
     if isinstance(value, np.ndarray):
-        array = plain(value)
+        array = normalize_strides(value)
         held: Iterable[Any] = array.flat if array.dtype.kind == "O" else ()
     else:
         held = value.values() if isinstance(value, dict) else value

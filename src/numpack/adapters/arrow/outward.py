@@ -11,8 +11,8 @@ from ..._core import dtypes
 from ..._core.memory import (
     aligned_copy,
     is_masked_array,
+    normalize_strides,
     order_obstacle,
-    plain,
     representation_obstacle,
 )
 from ..._core.policy import Obstacle, Plan, describe, refuse
@@ -50,7 +50,7 @@ def plan_arrow(array: Array, layout: str, wanted: pa.DataType | None) -> Plan[pa
 
     return Plan(
         direction="to Arrow",
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=array.nbytes,
         result=lambda: build(values if obstacle is None else aligned_copy(values)),
         independent=lambda: build(aligned_copy(values)),
@@ -73,7 +73,7 @@ def _plan_conversion(
     result = _laid_out(flat, array.shape, layout)
     return Plan(
         direction="to Arrow",
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=array.nbytes,
         result=lambda: result,
         independent=lambda: result,
@@ -102,8 +102,8 @@ def _values_and_mask(array: Array) -> tuple[Array, Array | None]:
     """Split a masked array into its values and its mask; ``None`` if nothing is masked."""
     mask = np.ma.getmask(array) if is_masked_array(array) else np.ma.nomask
     if mask is np.ma.nomask or array.dtype.names:
-        return plain(array), None
-    return plain(array), np.ascontiguousarray(mask).reshape(-1)
+        return normalize_strides(array), None
+    return normalize_strides(array), np.ascontiguousarray(mask).reshape(-1)
 
 
 def _shared_type(dtype: dtypes.DType, wanted: pa.DataType | None) -> pa.DataType | None:
@@ -246,7 +246,7 @@ def _converter(
         return lambda flat, mask, wanted: _cast_to(_from_coarse_time(array, flat, mask), wanted)
     if dtype.kind == "b" or _natural_type(dtype) is not None:
         return lambda flat, mask, wanted: _cast_to(pa.array(flat, mask=mask), wanted)
-    refuse("to Arrow", describe(array), "Arrow has no such type", _way_out(dtype))
+    refuse("to Arrow", describe(array), "Arrow has no such type", _fix_for(dtype))
 
 
 def _cast_to(source: pa.Array, wanted: pa.DataType | None) -> pa.Array:
@@ -311,7 +311,7 @@ def _fits_int32(days: Array) -> bool:
     return bool(np.all(counts == counts.astype(np.int32)))
 
 
-def _way_out(dtype: dtypes.DType) -> str:
+def _fix_for(dtype: dtypes.DType) -> str:
     if dtype.kind == "c" and dtype.itemsize <= 16:
         return f"pass the real and imaginary parts: array.view('f{dtype.itemsize // 2}')"
     if dtype.kind == "c":

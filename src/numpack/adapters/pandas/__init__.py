@@ -64,14 +64,14 @@ def to_numpy(
     return plan(obj, nulls)
 
 
-def _departing(obj: Any) -> Any:
+def _bridge_export(obj: Any) -> Any:
     try:
         return _columns().departing(obj)
     except MissingDependencyError:  # the way by the hub needs no pyarrow
         return None
 
 
-def _arriving(
+def _bridge_import(
     columns: Any, *, dtype_backend: str | None = None, name: Hashable | None = None
 ) -> Plan[Any] | None:
     """Take tables, which the hub has not, and single columns where Arrow is asked for."""
@@ -111,5 +111,5 @@ def _zone_of(dtype: Any) -> str | None:
 
 
 HAS_ZONES = True
-DEPARTURES = {"arrow": _departing}
-ARRIVALS = {"arrow": _arriving}
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
+BRIDGE_IMPORTS = {"arrow": _bridge_import}

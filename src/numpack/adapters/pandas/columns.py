@@ -97,7 +97,7 @@ def zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
     return dataclasses.replace(
         plan,
         direction="to pandas",
-        given=lambda: describe_columns(column),
+        describe=lambda: describe_columns(column),
         result=lambda: make(plan.result()),
         independent=lambda: make(plan.independent()),
     )
@@ -105,7 +105,7 @@ def zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
 
 def _zoned_plan(obj: Any, array: pd.arrays.DatetimeArray) -> Plan[pa.Array]:
     plan = plan_arrow(_times(obj, array)[0], "flat", _times(obj, array)[1])
-    return dataclasses.replace(plan, direction="from pandas", given=lambda: describe(obj))
+    return dataclasses.replace(plan, direction="from pandas", describe=lambda: describe(obj))
 
 
 def _times(obj: Any, array: pd.arrays.DatetimeArray) -> tuple[Array, pa.DataType]:
@@ -131,7 +131,7 @@ def _nullable(obj: Any, array: Any) -> pa.Array | Plan[pa.Array]:
     plan = plan_arrow(_memory(array), "flat", None)
     if plan.obstacle is None:
         return plan.result()
-    return dataclasses.replace(plan, direction="from pandas", given=lambda: describe(obj))
+    return dataclasses.replace(plan, direction="from pandas", describe=lambda: describe(obj))
 
 
 def _table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
@@ -150,7 +150,7 @@ def _table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
     obstacle = Obstacle(f"column {frame.columns[copied]!r}: {why}", _ALONE)
     return Plan(
         direction="from pandas",
-        given=lambda: describe(frame),
+        describe=lambda: describe(frame),
         nbytes=sum(plan.nbytes for plan in moved),
         result=made,
         independent=lambda: pa.Table.from_arrays(
@@ -199,7 +199,7 @@ def _coded(name: object, column: pd.Series, array: pd.Categorical) -> Plan[Any]:
     why = "its categories are written out as Arrow's"
     return Plan(
         direction="from pandas",
-        given=lambda: describe(column),
+        describe=lambda: describe(column),
         nbytes=codes.nbytes + bytes_of(kinds),
         result=made,
         independent=made,

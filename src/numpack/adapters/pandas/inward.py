@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..._core.memory import aligned_copy, aligned_empty, foreseen
+from ..._core.memory import aligned_copy, aligned_empty, preview
 from ..._core.policy import MASK_OR_FILL, Obstacle, Plan, refuse, wrong_type
 from ...errors import NullError
 from .. import by_name
 from .._columns import position
-from .._fixes import way_out
+from .._fixes import fix_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -59,7 +59,7 @@ def plan_frame(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
 def _gathered(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
     """Plan a 2-D array of columns that become one dtype, each in its own way."""
     plans = [plan_values(frame.iloc[:, i], nulls) for i in range(frame.shape[1])]
-    shown = list(map(foreseen, plans))
+    shown = list(map(preview, plans))
     kinds = list(dict.fromkeys((each.dtype, each.shape[1:]) for each in shown))
     if len(kinds) > 1:
         names = ", ".join(sorted({str(dtype) for dtype, _ in kinds}))
@@ -85,7 +85,7 @@ def _gathered(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
         why, fix = "each of its columns lies by itself", "pass column=, or keep them in NumPy"
         obstacle = Obstacle(why, fix)
     plan = _copied(frame, dtype, make, obstacle)
-    return dataclasses.replace(plan, outline=None if masked else (shape, dtype))
+    return dataclasses.replace(plan, result_spec=None if masked else (shape, dtype))
 
 
 def plan_values(obj: Any, nulls: str) -> Plan[Array]:
@@ -101,7 +101,7 @@ def plan_values(obj: Any, nulls: str) -> Plan[Array]:
     if isinstance(array, pd.arrays.ArrowExtensionArray):
         plan = by_name("arrow").module().to_numpy(array.__arrow_array__(), nulls=nulls)
         return dataclasses.replace(
-            plan, direction="from pandas", given=lambda: describe(obj), regular=None
+            plan, direction="from pandas", describe=lambda: describe(obj), regular=None
         )
     if isinstance(array, MASKED):
         values, mask = parts(array)
@@ -147,7 +147,7 @@ def _shared(obj: Any, values: Array) -> Plan[Array]:
     values = _closed(values)
     return Plan(
         direction="from pandas",
-        given=lambda: describe(obj),
+        describe=lambda: describe(obj),
         nbytes=values.nbytes,
         result=lambda: values,
         independent=lambda: aligned_copy(values),
@@ -165,19 +165,19 @@ def hiding(plan: Plan[Array], source: Any, nulls: str) -> Plan[Array]:
         return plan
     missing = np.asarray(pd.isna(source))
     if nulls == "raise":
-        raise_nulls(plan.direction, plan.given, int(np.count_nonzero(missing)))
+        raise_nulls(plan.direction, plan.describe, int(np.count_nonzero(missing)))
         return plan
 
     def hidden(values: Array) -> Array:
         return np.ma.MaskedArray(values, mask=missing, copy=False)
 
-    stand_in = None if plan.obstacle else lambda: hidden(plan.result())
+    preview = None if plan.obstacle else lambda: hidden(plan.result())
     return dataclasses.replace(
         plan,
         result=lambda: hidden(plan.result()),
         independent=lambda: hidden(plan.independent()),
-        stand_in=stand_in,
-        outline=None,
+        preview=preview,
+        result_spec=None,
     )
 
 
@@ -187,12 +187,12 @@ def _copied(
     """Plan a copy, which `make` makes: objects have to be seen to be planned any further."""
     return Plan(
         direction="from pandas",
-        given=lambda: describe(obj),
+        describe=lambda: describe(obj),
         nbytes=obj.size * dtype.itemsize,
         result=make,
         independent=make,
         obstacle=obstacle,
-        outline=(obj.shape, dtype),
+        result_spec=(obj.shape, dtype),
     )
 
 
@@ -277,7 +277,7 @@ def _categorical(obj: Any, array: pd.Categorical, nulls: str) -> Plan[Array]:
     dtype = _with_place(kinds.dtype) if converts else kinds.dtype
     why, fix = "its values are codes", "pass the codes and categories of .array"
     plan = _copied(obj, dtype, written, Obstacle(why, fix))
-    return dataclasses.replace(plan, outline=None) if nulls == "mask" else plan
+    return dataclasses.replace(plan, result_spec=None) if nulls == "mask" else plan
 
 
 def _written_out(obj: Any, array: Any) -> Plan[Array]:
@@ -287,5 +287,5 @@ def _written_out(obj: Any, array: Any) -> Plan[Array]:
         refuse("from pandas", describe(obj), why, "convert it yourself: array.to_numpy()")
     if obstacle is None:
         expected = "a Series, an Index, a DataFrame or an array of pandas"
-        wrong_type("share", expected, obj, way_out(obj))
+        wrong_type("share", expected, obj, fix_for(obj))
     return _copied(obj, np.dtype(object), lambda: np.array(array), obstacle)

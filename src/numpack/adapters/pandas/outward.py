@@ -8,8 +8,13 @@ import numpy as np
 import pandas as pd
 
 from ..._core import dtypes
-from ..._core.memory import aligned_copy, hides_values, plain, representation_obstacle
-from ..._core.plan_view import leaving
+from ..._core.memory import (
+    aligned_copy,
+    hides_values,
+    normalize_strides,
+    representation_obstacle,
+)
+from ..._core.plan_view import plan_view
 from ..._core.policy import Obstacle, Plan, describe, refuse
 from ..._core.time_units import exact, unit_obstacle
 from ...errors import InvalidValueError
@@ -43,14 +48,16 @@ def plan_pandas(array: Array) -> Plan[Held]:
     check_dimensions(array)
     dtype = array.dtype
     if dtype.kind == "V" or dtypes.is_extension(dtype):
-        refuse("to pandas", describe(array), "pandas has no such dtype", _way_out(dtype))
+        refuse("to pandas", describe(array), "pandas has no such dtype", _fix_for(dtype))
     if dtype.kind in "UT":
         return _strings(array)
     if dtype.kind in "mM":
         return _times(array)
     if hides_values(array):
         return _nullable(array)
-    return leaving(array, "pandas", _held, hindered=representation_obstacle(plain(array)))
+    return plan_view(
+        array, "pandas", _held, obstacle=representation_obstacle(normalize_strides(array))
+    )
 
 
 def check_dimensions(array: Array) -> None:
@@ -87,7 +94,9 @@ def _nullable(array: Array) -> Plan[Held]:
         columns = {i: column(memory[:, i], hidden[:, i]) for i in range(memory.shape[1])}
         return pd.DataFrame(columns, index=range(len(memory)), copy=False)
 
-    return leaving(array, "pandas", make, hindered=representation_obstacle(plain(array)))
+    return plan_view(
+        array, "pandas", make, obstacle=representation_obstacle(normalize_strides(array))
+    )
 
 
 def _times(array: Array) -> Plan[Held]:
@@ -96,7 +105,9 @@ def _times(array: Array) -> Plan[Held]:
     obstacle = unit_obstacle(array, "pandas")
     hidden = np.ma.getmaskarray(array) if hides_values(array) else None
     if obstacle is None and hidden is None:
-        return leaving(array, "pandas", _held, hindered=representation_obstacle(plain(array)))
+        return plan_view(
+            array, "pandas", _held, obstacle=representation_obstacle(normalize_strides(array))
+        )
     values = exact(np.ma.getdata(array).view(np.ndarray), "pandas")
     if obstacle is None:
         kind = "datetime64" if array.dtype.kind == "M" else "timedelta64"
@@ -137,7 +148,7 @@ def _strings(array: Array) -> Plan[Held]:
 def _copied(array: Array, make: Callable[[], Held], obstacle: Obstacle) -> Plan[Held]:
     return Plan(
         direction="to pandas",
-        given=lambda: describe(array),
+        describe=lambda: describe(array),
         nbytes=array.nbytes,
         result=make,
         independent=make,
@@ -145,7 +156,7 @@ def _copied(array: Array, make: Callable[[], Held], obstacle: Obstacle) -> Plan[
     )
 
 
-def _way_out(dtype: dtypes.DType) -> str:
+def _fix_for(dtype: dtypes.DType) -> str:
     if dtype.names:
         return f"pass one field at a time: array[{dtype.names[0]!r}]"
     if dtypes.is_extension(dtype):

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..._core.memory import aligned_empty, foreseen, from_address
+from ..._core.memory import aligned_empty, from_address, preview
 from ..._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._columns import position
-from .._fixes import way_out
+from .._fixes import fix_for
 from ..arrow.bridge import by_arrow, by_columns, to_hub
 from ..arrow.table import names
 from ..numpy import base_array
@@ -93,7 +93,7 @@ def to_numpy(
 
 
 def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
-    plan = to_hub(_departing(series), LABEL, nulls, None, in_words_of_polars(series))
+    plan = to_hub(_bridge_export(series), LABEL, nulls, None, in_words_of_polars(series))
     return dataclasses.replace(plan, regular=lambda: regular(series))
 
 
@@ -101,7 +101,7 @@ def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
     """Plan one 2-D array of all columns: Polars keeps each by itself."""
     given = f"frame of {frame.width} columns and {frame.height:,} rows"
     plans = [_plan_series(series, nulls) for series in frame.get_columns()]
-    shown = list(map(foreseen, plans))
+    shown = list(map(preview, plans))
     if len({each.dtype for each in shown}) != 1 or len({each.shape for each in shown}) != 1:
         kinds = ", ".join(sorted({str(dtype) for dtype in frame.dtypes})) or "no columns"
         why = f"a 2-D array has one dtype, and these columns do not become one: {kinds}"
@@ -134,12 +134,12 @@ def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
 
     return Plan(
         direction="from Polars",
-        given=lambda: given,
+        describe=lambda: given,
         nbytes=nbytes,
         result=share if obstacle is None else gathered,
         independent=gathered,
         obstacle=obstacle,
-        outline=None if masked else (shape, first.dtype),
+        result_spec=None if masked else (shape, first.dtype),
     )
 
 
@@ -157,12 +157,12 @@ def _expected(obj: Any) -> pl.Series | pl.DataFrame:
         return obj
     kind = type(obj).__name__
     if kind in _LAZY:
-        fix = "compute it first: lazy.collect()" if kind == "LazyFrame" else way_out(obj)
+        fix = "compute it first: lazy.collect()" if kind == "LazyFrame" else fix_for(obj)
         refuse("from Polars", kind, "it has no values yet", fix)
-    wrong_type("share", "a polars.Series or polars.DataFrame", obj, way_out(obj))
+    wrong_type("share", "a polars.Series or polars.DataFrame", obj, fix_for(obj))
 
 
-def _departing(obj: Any) -> Columns:
+def _bridge_export(obj: Any) -> Columns:
     found = _expected(obj)
     series = [found] if isinstance(found, pl.Series) else found.get_columns()
     for each in series:
@@ -170,7 +170,7 @@ def _departing(obj: Any) -> Columns:
     return pa.chunked_array(found) if isinstance(found, pl.Series) else pa.table(found)
 
 
-def _arriving(columns: Columns, *, name: str = "") -> Plan[Any]:
+def _bridge_import(columns: Columns, *, name: str = "") -> Plan[Any]:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         names(columns)
     also = columns_obstacle(columns)
@@ -193,8 +193,8 @@ def zone(obj: Any) -> str | None:
 
 
 HAS_ZONES = True
-DEPARTURES = {"arrow": _departing}
-ARRIVALS = {"arrow": _arriving}
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
+BRIDGE_IMPORTS = {"arrow": _bridge_import}
 
 
 def _made(columns: Columns, name: str = "") -> Any:

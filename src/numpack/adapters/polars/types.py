@@ -226,11 +226,11 @@ def in_words_of_polars(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
     if dtype == pl.Boolean:
         return lambda _: Obstacle("Polars packs booleans as bits", "cast it to pl.UInt8")
     if dtype == pl.Date:
-        return lambda found: Obstacle(found.why, "keep it as pl.Datetime('ms')")
+        return lambda found: Obstacle(found.reason, "keep it as pl.Datetime('ms')")
     if dtype in (pl.Categorical, pl.Enum):
-        return lambda found: Obstacle(found.why, "convert series.to_physical(), the codes")
+        return lambda found: Obstacle(found.reason, "convert series.to_physical(), the codes")
     if series.n_chunks() > 1 and not series.null_count():
-        return lambda found: Obstacle(found.why, "make one of them: series.rechunk()")
+        return lambda found: Obstacle(found.reason, "make one of them: series.rechunk()")
     return lambda found: found
 
 

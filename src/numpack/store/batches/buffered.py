@@ -13,7 +13,7 @@ from ..format import data_files
 from ..format.data_files import as_bytes
 from ..format.naming import quoted
 from ..kernels.checksums import sum_blocks
-from .in_place import sum_abandoned
+from .in_place import recompute_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ class Batch:
         entry = session.arrays().get(name)
         if entry is not None and entry.writable and not session.read_only:
             with self._handle.writing() as writing:
-                sum_abandoned(writing, name)
+                recompute_abandoned(writing, name)
 
     def keep(self, name: str, array: Array, entry: Entry) -> None:
         """Keep an array that was loaded, and the entry that it was loaded by."""

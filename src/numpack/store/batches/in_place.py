@@ -128,7 +128,7 @@ class WritableBatch:
         if self._handle.session is not None:  # else whoever verifies next updates the checksums
             for name in dict.fromkeys(view.name for view in views):
                 with self._handle.writing() as session:
-                    sum_abandoned(session, name)
+                    recompute_abandoned(session, name)
         if lost:
             raise _conflict(lost)
 
@@ -184,10 +184,10 @@ def _conflict(arrays: dict[str, Array]) -> ConflictError:
     )
 
 
-def sum_abandoned(session: Session, name: str) -> None:
+def recompute_abandoned(session: Session, name: str) -> None:
     """Bring checksums up to date where nobody writes in place any more, dead or done."""
     entry = session.log.state.arrays.get(name)
     if entry is None or not entry.writable:
         return
     if not data_files.is_open_in_place(session.folder, entry):
-        commits.sum_anew(session, name)
+        commits.recompute_checksums(session, name)

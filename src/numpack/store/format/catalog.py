@@ -116,7 +116,7 @@ class Entry(NamedTuple):
         return math.prod(self.stored) * itemsize(self.code)
 
     @property
-    def kept_nbytes(self) -> int:
+    def live_nbytes(self) -> int:
         """Bytes of the rows that were not dropped."""
         return math.prod(self.shape) * itemsize(self.code)
 
@@ -199,7 +199,7 @@ class State(NamedTuple):
         changes: Mapping[str, Record],
         drop: Iterable[str],
         journal: int | None,
-    ) -> Following:
+    ) -> FollowingLines:
         """Return the state after a commit of this process.
 
         What is read from a log, and so has to be checked, is taken over by `records.Step`.
@@ -210,7 +210,7 @@ class State(NamedTuple):
             fresh[name] = entry._replace(modified=time)
             next_id = max(next_id, int(entry.id.partition("-")[0]) + 1)
         state = State(self.token, self.commit + 1, next_id, arrays, journal)
-        return Following(state, list(drop), fresh)
+        return FollowingLines(state, list(drop), fresh)
 
     def snapshot(self) -> Record:
         """Give the line of a log that says it all."""
@@ -224,7 +224,7 @@ class State(NamedTuple):
         return line
 
 
-class Following(NamedTuple):
+class FollowingLines(NamedTuple):
     """A state after some commits, whose dictionary of arrays has yet to follow them.
 
     Copying the dictionary for each commit would cost in proportion to the number of arrays.

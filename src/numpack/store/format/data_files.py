@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._core.memory import aligned_empty, plain
+from ..._core.memory import aligned_empty, normalize_strides
 from ..._core.pages import READABLE, FileMapping, reading_takes_room
 from ...errors import CorruptStoreError
 from ..fs.directory import failure, read_between, too_large, write_all
@@ -252,7 +252,7 @@ def as_bytes(array: Array) -> Array:
 
 def little_endian(array: Array, dtype: DType) -> Array:
     """Give rows in C order and in the dtype of the store, copied only if they are not."""
-    array = plain(array)
+    array = normalize_strides(array)
     if array.flags.c_contiguous and array.dtype == dtype:
         return array
     fresh = aligned_empty(array.shape, dtype)
@@ -279,7 +279,7 @@ def too_short(folder: Folder, entry: Entry) -> CorruptStoreError:
 
 def chunks_of(array: Array, dtype: DType) -> Iterator[Array]:
     """Iterate over an array in C order and in the dtype of the store, some MiB at a time."""
-    array = plain(array)
+    array = normalize_strides(array)
     if array.nbytes == 0:
         return
     if array.flags.c_contiguous and array.dtype == dtype:

@@ -157,7 +157,7 @@ def read(folder: Folder, state: State) -> list[Change]:
         raise too_large(f"{folder.path}/{NAME}", folder.size(NAME)) from None
 
 
-def strike_out(descriptor: int, *, durable: bool = False) -> None:
+def clear(descriptor: int, *, durable: bool = False) -> None:
     """Mark the record as done with."""
     os.pwrite(descriptor, _STRUCK, 0)
     if size_of(descriptor) > _KEPT_BYTES:
@@ -194,7 +194,7 @@ def _glance(folder: Folder) -> tuple[Any, ...]:
         os.close(descriptor)
 
 
-def is_struck_out(folder: Folder) -> bool:
+def is_cleared(folder: Folder) -> bool:
     """Tell whether the record was struck out, without reading it."""
     try:
         descriptor = folder.open(NAME)

@@ -1,4 +1,4 @@
-"""Reading the commit log: from its last snapshot on, and further what others add."""
+"""Reader the commit log: from its last snapshot on, and further what others add."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...errors import CorruptStoreError, StoreError
 from ..fs.directory import failure, has_hole, read_between, removed
 from ..fs.syscalls import open_ends, size_of
 from ..kernels.entries import follow
-from .catalog import Following, State, decode, decode_all, has_duplicates
+from .catalog import FollowingLines, State, decode, decode_all, has_duplicates
 from .naming import listed
 from .records import Step, mark, snapshot
 
@@ -159,7 +159,7 @@ class LogReader:
             data = read_between(descriptor, start, size)
             size = start + len(data)  # less if it was cut meanwhile
 
-    def read_on(self, view: View) -> tuple[View, Following]:
+    def read_on(self, view: View) -> tuple[View, FollowingLines]:
         """Read the whole lines behind what was read already; the state stays as it is."""
         size = size_of(view.descriptor)
         if size < view.end:
@@ -168,7 +168,7 @@ class LogReader:
             self._damaged("it has holes where lines should be", view.state)
         return self._with(view, read_between(view.descriptor, view.end, size))
 
-    def _with(self, view: View, data: bytes) -> tuple[View, Following]:
+    def _with(self, view: View, data: bytes) -> tuple[View, FollowingLines]:
         """Return the view after the whole lines of `data`."""
         whole = data.rfind(b"\n") + 1
         if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:

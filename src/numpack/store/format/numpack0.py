@@ -59,7 +59,7 @@ _MAX_BYTES = np.iinfo(np.intp).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OldArray:
+class Numpack0Array:
     """One array of a folder of NumPack 0.x.
 
     Attributes
@@ -85,7 +85,7 @@ class OldArray:
     dropped: Array
 
 
-def read(folder: Path, descriptor: int | None = None) -> dict[str, OldArray]:
+def read(folder: Path, descriptor: int | None = None) -> dict[str, Numpack0Array]:
     """Read which arrays a folder of NumPack 0.x holds; nothing is mapped or changed.
 
     Parameters
@@ -96,7 +96,7 @@ def read(folder: Path, descriptor: int | None = None) -> dict[str, OldArray]:
 
     Returns
     -------
-    dict of str to OldArray
+    dict of str to Numpack0Array
         By name, in the order of the metadata.
 
     Raises
@@ -235,11 +235,11 @@ class _Source:
             ) from None
 
 
-def _metadata(source: _Source) -> list[OldArray]:
+def _metadata(source: _Source) -> list[Numpack0Array]:
     """Read all arrays; their data files and bitmaps are not looked at."""
     _check_version(source)
     _, count = source.unpack(_COUNTS)  # nothing depends on the sum, so it refuses nothing
-    arrays: list[OldArray] = []
+    arrays: list[Numpack0Array] = []
     names, paths = set(), set()
     for _ in range(count):
         array = _array(source)
@@ -269,7 +269,7 @@ def _check_version(source: _Source) -> None:
         raise NewerFormatError(msg)
 
 
-def _array(source: _Source) -> OldArray:
+def _array(source: _Source) -> Numpack0Array:
     """Read what the metadata says of one array."""
     name = source.text("the name of an array")
     shape = _shape(source, name)
@@ -281,7 +281,7 @@ def _array(source: _Source) -> OldArray:
         what = f"the dtype of {name!r} has code {code}, not one up to {len(_DTYPES) - 1}"
         raise _damaged(source.path, what)
     _check_size(source.path, name, _DTYPES[code], shape, size)
-    return OldArray(name, file, _DTYPES[code], shape, modified, _none())
+    return Numpack0Array(name, file, _DTYPES[code], shape, modified, _none())
 
 
 def _shape(source: _Source, name: str) -> tuple[int, ...]:
@@ -327,7 +327,7 @@ def _check_size(path: Path, name: str, dtype: DType, shape: tuple[int, ...], siz
         raise _damaged(path, what)
 
 
-def _check_data(directory: _Directory, array: OldArray) -> None:
+def _check_data(directory: _Directory, array: Numpack0Array) -> None:
     """Make sure that all rows are there; more may be, of an append that never ended."""
     needed = math.prod(array.shape) * array.dtype.itemsize
     status, path = directory.status(array.file), directory.path / array.file

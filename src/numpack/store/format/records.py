@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..kernels.entries import entries_of
-from .catalog import Entry, Following, Record, State
+from .catalog import Entry, FollowingLines, Record, State
 from .dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
 
 if TYPE_CHECKING:
@@ -150,9 +150,9 @@ class Step:
         self._fresh.update(changes)
         self.state = following
 
-    def following(self) -> Following:
+    def following(self) -> FollowingLines:
         """Return the state after what was read, and what that changes of its arrays."""
-        return Following(self.state, list(self._gone), self._fresh)
+        return FollowingLines(self.state, list(self._gone), self._fresh)
 
     def names(self) -> list[str]:
         """Return the names of the arrays after what was read."""

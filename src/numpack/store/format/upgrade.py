@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..fs.directory import Folder
-    from .numpack0 import OldArray
+    from .numpack0 import Numpack0Array
 
 OBSOLETE = "obsolete.json"  # which files an upgrade has replaced, until they are removed
 
@@ -34,17 +34,17 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _MAX_TIME = (1 << 63) - 1
 
 
-class OldLog:
+class Numpack0Log:
     """What a folder of NumPack 0.x says, in the place of a log.
 
     Parameters
     ----------
     folder : Folder
-    arrays : dict of str to OldArray
+    arrays : dict of str to Numpack0Array
         What `read` gave.
     """
 
-    def __init__(self, folder: Folder, arrays: dict[str, OldArray]) -> None:
+    def __init__(self, folder: Folder, arrays: dict[str, Numpack0Array]) -> None:
         self._path = folder.path
         self.dropped = {
             each.file: Dropped(each.dropped, each.shape[0])
@@ -72,12 +72,12 @@ class OldLog:
         self._state = None
 
 
-def is_old(folder: Folder) -> bool:
+def is_numpack0(folder: Folder) -> bool:
     """Tell whether a folder is one of NumPack 0.x."""
     return folder.has(numpack0.METADATA)
 
 
-def read(source: Folder) -> dict[str, OldArray] | None:
+def read(source: Folder) -> dict[str, Numpack0Array] | None:
     """Read what a folder of NumPack 0.x says; ``None`` if it was upgraded meanwhile."""
     try:
         return numpack0.read(Path(source.path), source.descriptor)
@@ -122,11 +122,11 @@ def take_over(source: Folder, *, keep: bool) -> bool:
         source.sync_data()  # the names of all that the log will name, on the device first
         source.sync()
         folder.create(source, state._replace(next_id=len(state.arrays) + 1), durable=True)
-        remove_old(source)
+        remove_numpack0_files(source)
         return True
 
 
-def remove_old(source: Folder) -> None:
+def remove_numpack0_files(source: Folder) -> None:
     """Remove the files of NumPack 0.x that this store's upgrade has replaced.
 
     They are those that the upgrade has recorded, as far as they are the same files still.
@@ -142,7 +142,7 @@ def remove_old(source: Folder) -> None:
     source.unlink(OBSOLETE)
 
 
-def _record(source: Folder, arrays: Iterable[OldArray]) -> None:
+def _record(source: Folder, arrays: Iterable[Numpack0Array]) -> None:
     """Record which files the upgrade replaces, before the header makes it happen."""
     names = [name for old in arrays for name in (old.file, numpack0.bitmap_of(old.file))]
     found = ((name, _identity(source, name)) for name in [*names, numpack0.METADATA])
@@ -204,7 +204,7 @@ def refuse_to_write(path: str) -> str:
     )
 
 
-def _entry(old: OldArray) -> Entry:
+def _entry(old: Numpack0Array) -> Entry:
     return Entry(
         id="",
         code=encode_dtype(old.dtype),
@@ -215,7 +215,7 @@ def _entry(old: OldArray) -> Entry:
     )
 
 
-def _clear_second_names(source: Folder, arrays: Iterable[OldArray]) -> None:
+def _clear_second_names(source: Folder, arrays: Iterable[Numpack0Array]) -> None:
     """Remove the second names that an interrupted upgrade gave the data files.
 
     Their token is of no log, so they are told by the files that they are names of.
@@ -227,7 +227,7 @@ def _clear_second_names(source: Folder, arrays: Iterable[OldArray]) -> None:
                 source.unlink(f"data/{name.removesuffix('.bin')}{ending}")
 
 
-def _adopt(source: Folder, old: OldArray, identifier: str) -> Entry:
+def _adopt(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
     """Give an old data file its new name, its checksums and its list of dropped rows."""
     modified = min(old.modified, _MAX_TIME)
     entry = _entry(old)._replace(id=identifier, old_file="", dropped=0, modified=modified)

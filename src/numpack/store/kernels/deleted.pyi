@@ -5,7 +5,7 @@ def find_stored(dropped: Numbers, numbers: Numbers, stored: Numbers) -> None: ..
 def merge(
     dropped: Numbers, numbers: Numbers, count: int, stored: Numbers, merged: Numbers
 ) -> None: ...
-def copy_kept(
+def copy_live(
     source: Array,
     width: int,
     dropped: Numbers,

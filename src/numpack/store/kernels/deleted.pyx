@@ -201,7 +201,7 @@ cdef void copy_runs(void *parts, int part) noexcept nogil:
         i += 1
 
 
-def copy_kept(
+def copy_live(
     const unsigned char[::1] source,
     Py_ssize_t width,
     const int64_t[::1] dropped,

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..format.catalog import Entry, Following
+from ..format.catalog import Entry, FollowingLines
 from ..format.log import Log
 from ..format.log_reader import View
 
@@ -12,5 +12,5 @@ def entries_of(
     entry_class: type[Entry],
     otherwise: Callable[[str, Any], Entry],
 ) -> dict[str, Entry]: ...
-def follow(following: Following) -> None: ...
-def install(log: Log, view: View, following: Following) -> None: ...
+def follow(following: FollowingLines) -> None: ...
+def install(log: Log, view: View, following: FollowingLines) -> None: ...

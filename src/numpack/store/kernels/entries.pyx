@@ -112,7 +112,7 @@ def follow(following) -> None:
 
     Parameters
     ----------
-    following : Following
+    following : FollowingLines
     """
     change(<tuple>following)
 

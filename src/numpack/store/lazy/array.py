@@ -306,7 +306,7 @@ class LazyArray(NDArrayOperatorsMixin):
             return view
         obstacle = self.obstacle()
         if obstacle is not None and copy is False:
-            raise ZeroCopyError(f"a copy is needed: {obstacle.why}; {obstacle.fix}")
+            raise ZeroCopyError(f"a copy is needed: {obstacle.reason}; {obstacle.fix}")
         if not copy and (dtype is None or dtype == self.dtype):
             array: Array = self._lent(self._array)
             if copy is False and self._pages is not None and pages_of(array) is None:

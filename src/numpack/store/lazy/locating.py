@@ -135,10 +135,10 @@ class _Search:
     def _difference(self, folder: Folder, descriptor: int) -> tuple[str, str] | None:
         """Return why the file at the path does not hold the rows; ``None`` if it does."""
         sent = self._sent
-        is_same = identity_of(descriptor, is_old=bool(sent.old_file))[:2] == sent.file[:2]
+        is_same = identity_of(descriptor, is_numpack0=bool(sent.old_file))[:2] == sent.file[:2]
         other = "another copy", "another copy of the store is there, and its rows are others"
         if sent.old_file:
-            size_and_time = identity_of(descriptor, is_old=True)[2:]
+            size_and_time = identity_of(descriptor, is_numpack0=True)[2:]
             return None if is_same or size_and_time == sent.file[2:] else other
         if sent.digest and self._holds_rows(folder, descriptor):
             return None
@@ -183,7 +183,7 @@ class _Search:
             descriptor = os.open(f"/proc/{sent.pid}/fd/{number}", flags)
         except OSError:
             return None
-        if identity is not None and identity_of(descriptor, is_old=False) != identity[:2]:
+        if identity is not None and identity_of(descriptor, is_numpack0=False) != identity[:2]:
             os.close(descriptor)
             return None
         return descriptor

@@ -103,7 +103,7 @@ class Reference:
             b"" if writable or entry.old_file else self._digest(folder, now),
             entry.dropped,
             self._dropped_crc(),
-            identity_of(held.rows, is_old=bool(entry.old_file)),
+            identity_of(held.rows, is_numpack0=bool(entry.old_file)),
             boot_id(),
             os.getpid(),
             (held.rows, held.gone),
@@ -118,7 +118,9 @@ class Reference:
             return "numpack", uuid.uuid4().hex
         if entry.old_file:
             held = self._hold(folder)
-            seen = uuid.uuid4().hex if held is None else identity_of(held.rows, is_old=True)
+            seen = (
+                uuid.uuid4().hex if held is None else identity_of(held.rows, is_numpack0=True)
+            )
             return "numpack", seen, entry.stored, self._dropped_crc()
         digest = self._digest(folder, now).hex()
         revision = now.revision if now else entry.revision
@@ -245,11 +247,11 @@ def digest_of(sums: bytes, tail: int) -> bytes:
     return hashlib.blake2b(sums + tail.to_bytes(4, "little"), digest_size=16).digest()
 
 
-def identity_of(descriptor: int, *, is_old: bool) -> tuple[int, ...]:
+def identity_of(descriptor: int, *, is_numpack0: bool) -> tuple[int, ...]:
     """Return device and inode of a file; of one of NumPack 0.x its size and time too."""
     status = os.fstat(descriptor)
     identity = status.st_dev, status.st_ino
-    return (*identity, status.st_size, status.st_mtime_ns) if is_old else identity
+    return (*identity, status.st_size, status.st_mtime_ns) if is_numpack0 else identity
 
 
 def path_of(folder: Folder) -> str:

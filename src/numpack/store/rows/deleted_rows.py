@@ -17,7 +17,7 @@ from ..format import data_files
 from ..fs.directory import has_hole, too_large, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
-from ..kernels.deleted import copy_kept, find_stored, merge
+from ..kernels.deleted import copy_live, find_stored, merge
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
@@ -84,7 +84,7 @@ class Dropped:
                 numbers = found
         return numbers
 
-    def kept_before(self, stored: int) -> int:
+    def live_before(self, stored: int) -> int:
         """Return how many rows are kept before a row of the data file."""
         return stored - int(np.searchsorted(self.all(), stored))
 
@@ -92,11 +92,11 @@ class Dropped:
         """Return the kept rows as one range, if they lie without a gap."""
         rows, kept = self.all(), self.count - len(self)
 
-        def kept_before(index: int) -> int:
+        def live_before(index: int) -> int:
             return int(rows[index]) - index
 
-        first = bisect.bisect_right(range(len(rows)), 0, key=kept_before)
-        if len(rows) == first or kept_before(first) == kept:
+        first = bisect.bisect_right(range(len(rows)), 0, key=live_before)
+        if len(rows) == first or live_before(first) == kept:
             return slice(first, first + kept)
         return None
 
@@ -116,7 +116,7 @@ class Dropped:
         if out.nbytes:
             width = out.nbytes // len(out)
             source, target = data_files.as_bytes(stored), data_files.as_bytes(out)
-            copy_kept(source, width, self.all(), offset, first, target, data_files.threads())
+            copy_live(source, width, self.all(), offset, first, target, data_files.threads())
 
     def all(self) -> Numbers:
         """Return the numbers in the data file of all dropped rows, sorted."""

@@ -1,4 +1,4 @@
-"""Reading the rows of a data file that were not dropped, without a copy of all of them."""
+"""Reader the rows of a data file that were not dropped, without a copy of all of them."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def chunks(folder: Folder, entry: Entry, dropped: Dropped | None) -> Iterator[Ar
             elif entry.row_nbytes > _READ:
                 yield from _read_long_rows(descriptor, entry, dropped)
             elif entry.row_nbytes:
-                yield from _read_kept(descriptor, entry, dropped)
+                yield from _read_live(descriptor, entry, dropped)
         except EOFError:
             raise data_files.too_short(folder, entry) from None
 
@@ -175,13 +175,13 @@ def _read_long_rows(descriptor: int, entry: Entry, dropped: Dropped) -> Iterator
         yield from _read(descriptor, start, start + entry.row_nbytes)
 
 
-def _read_kept(descriptor: int, entry: Entry, dropped: Dropped) -> Iterator[Array]:
+def _read_live(descriptor: int, entry: Entry, dropped: Dropped) -> Iterator[Array]:
     width, count = entry.row_nbytes, entry.stored[0]
     step = _READ // width
     buffer = aligned_empty((2, min(step, count) * width), np.dtype(np.uint8))
     for start in range(0, count, step):
         stop = min(start + step, count)
-        first, rows = dropped.kept_before(start), dropped.kept_before(stop)
+        first, rows = dropped.live_before(start), dropped.live_before(stop)
         if first == rows:
             continue
         part, kept = buffer[0, : (stop - start) * width], buffer[1, : (rows - first) * width]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._core.memory import plain
+from ..._core.memory import normalize_strides
 from ..format import data_files, journal
 from ..kernels.checksums import BLOCK
 from ..kernels.patch import patch_sums
@@ -60,7 +60,7 @@ class Replacement:
     ) -> None:
         self.id, self.width, self.offset = entry.id, entry.row_nbytes, 0
         self._files, self._entry, self._dropped = files, entry, dropped
-        array = plain(array)
+        array = normalize_strides(array)
         if array.ndim == len(entry.stored) - 1:  # the one row
             array = array.reshape(1, *array.shape)
         self._array = array
