@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
 BARE_NUMPY ?= numpy
+BARE_TESTS ?= tests/core
 BARE_OPTIONS ?=
+# What is installed: the sources, or a wheel that `make wheel` has built of them.
+PACKAGE ?= .
 FUZZ_SECONDS ?= 3600
 FUZZ_JOBS ?= 2
 FUZZ_SEED ?= $(shell date +%s)
@@ -27,7 +30,7 @@ test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest
 
 bare: $(BARE)/.installed
-	$(BARE)/bin/python -m pytest tests/core $(BARE_OPTIONS)
+	$(BARE)/bin/python -m pytest $(BARE_TESTS) $(BARE_OPTIONS)
 
 # All that CI does in short: every call of every operation struck in every way, thousands of
 # kills, a million appends, 10,000 losses of power for each kind of change, and a disk that is full
@@ -79,25 +82,30 @@ sanitize: $(VENV)/.requirements
 leaks: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest tests/frameworks/test_lifetimes.py -k leak
 
-wheel: $(VENV)/.requirements
+wheel: $(VENV)-build/.installed
 	rm -rf dist
-	$(VENV)/bin/python -m build --outdir dist .
+	$(VENV)-build/bin/python -m build --outdir dist .
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BARE) build dist
+	rm -rf $(VENV) $(VENV)-build $(BARE) build dist
 
 # The package is installed, not linked, so that the tests see what a user gets.
 $(VENV)/.installed: $(VENV)/.requirements $(SOURCES)
-	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall .
+	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall $(PACKAGE)
 	touch $@
 
 $(VENV)/.requirements: $(BUILD)
 	$(call new_venv,$(VENV))
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt '.[dev]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt '$(PACKAGE)[dev]'
+	touch $@
+
+$(VENV)-build/.installed: constraints.txt
+	$(call new_venv,$(VENV)-build)
+	$(VENV)-build/bin/pip install --quiet --constraint constraints.txt build
 	touch $@
 
 # The formats that the store is compared with, for `make bench` alone.
@@ -109,7 +117,7 @@ $(VENV)/.bench: $(VENV)/.requirements benchmarks/constraints.txt
 # NumPy and no framework, nor ml_dtypes. BARE_NUMPY chooses the version of NumPy.
 $(BARE)/.installed: $(BUILD) $(SOURCES)
 	$(call new_venv,$(BARE))
-	$(BARE)/bin/pip install --quiet . '$(BARE_NUMPY)' pytest hypothesis
+	$(BARE)/bin/pip install --quiet $(PACKAGE) '$(BARE_NUMPY)' pytest hypothesis
 	touch $@
 
 define new_venv
