@@ -8,7 +8,6 @@ import importlib.util
 import os
 import pkgutil
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -76,14 +75,37 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_picture_of_the_architecture_names_every_file():
-    """And no other: as often as there are files of the name."""
-    picture = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
-    named = Counter(re.findall(r"\b\w+\.(?:pyx|pxd|py|h)\b", picture))
-    sources = [path for path in (ROOT / "src" / "numpack").rglob("*") if path.is_file()]
-    there = Counter(path.name for path in sources if path.suffix in (".py", ".pyx", ".h"))
-    assert not there - named
-    assert not named.keys() - {path.name for path in sources}
+def rows_of(heading: str) -> list[list[str]]:
+    """The rows of the table under a heading of the architecture page, as cells."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    section = page.split(f"\n## {heading}")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def test_rooms_of_the_architecture_name_every_module():
+    """The table of the rooms has each package, and for each its modules and no others."""
+    package = ROOT / "src" / "numpack"
+    there: dict[str, set[str]] = {}
+    for path in package.rglob("*"):
+        if path.suffix in (".py", ".pyx", ".pxd", ".h") and (
+            path.parent == package or not path.name.startswith("__init__.")
+        ):
+            there.setdefault(str(path.relative_to(package).parent), set()).add(path.stem)
+    there["adapters"].add("__init__")
+    named = {
+        room.strip("`"): set(re.findall(r"`(\w+)`", modules))
+        for room, modules in rows_of("The rooms")
+    }
+    assert named == there
+
+
+@pytest.mark.parametrize("walk", ["A conversion", "A commit"])
+def test_walks_of_the_architecture_name_functions_that_exist(walk):
+    for _, file, names in rows_of(walk):
+        source = (ROOT / "src" / "numpack" / file.strip("`")).read_text()
+        for name in re.findall(r"`(?:\w+\.)?(\w+)`", names):
+            assert re.search(rf"(?:def|class|object|bint) {name}\b", source), f"{file}: {name}"
 
 
 def test_changelog_is_of_this_version():
