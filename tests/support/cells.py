@@ -16,10 +16,12 @@ TIMES = [
 ]
 
 
-def check_cell(array: np.ndarray, target: str, expected: str, side, listed, **options) -> None:
+def check_cell(
+    array: np.ndarray, target: str, expected: str, oracle, listed, **options
+) -> None:
     """Compare a cell with what was expected, under each policy.
 
-    `side` is the framework as its users see it, `listed` makes a pyarrow column of a result.
+    `oracle` is the framework as its users see it, `listed` makes a pyarrow column of a result.
     """
     route = explain(array, target, **options)
     assert route.supported == (expected != REFUSE)
@@ -43,7 +45,7 @@ def check_cell(array: np.ndarray, target: str, expected: str, side, listed, **op
     own = share(array, target, copy=True, **options)
     assert same_values(listed(own), array)
     if array.nbytes and array.dtype.kind not in ("OUT" if expected == SHARE else "OUTSV"):
-        check_places(array, side.address(result), side.address(own), expected)
+        check_places(array, oracle.address(result), oracle.address(own), expected)
 
 
 def check_places(array: np.ndarray, given: int | None, own: int | None, expected: str) -> None:

@@ -22,7 +22,7 @@ import pkgutil
 from types import ModuleType
 
 
-def side(name: str) -> ModuleType:
+def oracle(name: str) -> ModuleType:
     """The module of one framework."""
     return importlib.import_module(f"{__name__}.{name}")
 
