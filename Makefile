@@ -36,7 +36,7 @@ crash: $(VENV)/.installed
 	CRASH=1 $(VENV)/bin/python -m pytest $(addprefix tests/core/test_,faults.py kills.py \
 	  damage.py read_only.py crash.py power_loss.py)
 	PYTHONPATH=tests $(VENV)/bin/python -W error -m support.full_disk
-	CRASH=1 PYTHONPATH=tests $(VENV)/bin/python -m support.lost_power
+	CRASH=1 PYTHONPATH=tests $(VENV)/bin/python -m support.power_loss_ext4
 
 # Stores, folders of 0.x and safetensors files whose claims are changed, opened and used in every
 # way. What is found is saved in build/fuzz: FUZZ="--replay build/fuzz/…" tries it again.

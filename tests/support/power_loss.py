@@ -23,7 +23,7 @@ import numpy as np
 
 from numpack import NotAStoreError, NumPack
 from support.operations import State, state_of
-from support.power_kinds import KINDS, PATH
+from support.power_loss_kinds import KINDS, PATH
 
 SECTOR = 512
 Files = dict[str, bytes]

@@ -1,6 +1,6 @@
 """Every kind of change under ``durability="power"``, as a run that is recorded.
 
-Run as ``python -m support.power_kinds KIND EVENTS STATES`` with the library of
+Run as ``python -m support.power_loss_kinds KIND EVENTS STATES`` with the library of
 `power_loss.built` in ``LD_PRELOAD``.
 """
 

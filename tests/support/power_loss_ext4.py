@@ -1,4 +1,4 @@
-"""A loss of power on a file system: ``python -m support.lost_power``, for who may mount one.
+"""A loss of power on a file system: ``python -m support.power_loss_ext4``, for who may mount one.
 
 The tests have a device that loses whatever it may, everywhere; this is the proof that a real
 file system keeps what they say. A store is changed on ext4 on a loop device. What the file
@@ -22,7 +22,7 @@ from typing import Any
 
 from numpack import NotAStoreError, NumPack
 from support.operations import nothing, state_of
-from support.power_kinds import KINDS, PATH
+from support.power_loss_kinds import KINDS, PATH
 
 SIZE = 24 << 20
 DIGEST = 32  # bytes
@@ -183,7 +183,7 @@ def main() -> None:
     probe = (
         f"cd {folder} && truncate -s 9M probe && mkfs.ext4 -q -F probe && mkdir disk && "
         "mount -o loop probe disk && umount disk || exit 77; "
-        f"exec {sys.executable} -W error -W ignore:.*fork -m support.lost_power mounted"
+        f"exec {sys.executable} -W error -W ignore:.*fork -m support.power_loss_ext4 mounted"
     )
     try:
         done = subprocess.run(["unshare", "-m", "sh", "-c", probe], env=env, check=False)
