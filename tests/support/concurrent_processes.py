@@ -1,6 +1,6 @@
 """Writers and readers of one store at once, each a process of its own.
 
-``python -m support.together write ME SECONDS`` writes, telling each commit that has returned;
+``python -m support.concurrent_processes write ME SECONDS`` writes, telling each commit that has returned;
 ``read ME SECONDS`` looks whether commits are seen whole.
 """
 
