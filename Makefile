@@ -11,7 +11,7 @@ FUZZ_SEED ?= $(shell date +%s)
 BUILD := pyproject.toml meson.build constraints.txt
 SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -name 'meson.build' \
   -o -name 'py.typed')
-NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tables.py sums.py \
+NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py malformed_producers.py deleters.py tables.py sums.py \
   gather.py dropped.py changes.py lazy.py) \
   $(addprefix tests/frameworks/test_,from_torch.py torch_table.py from_arrow.py to_arrow.py \
   roundtrips.py)

@@ -60,7 +60,7 @@ def twice(capsule: object) -> None:
     refused(from_dlpack, capsule)
 
 
-def liar() -> object:
+def malformed_producer() -> object:
     tensor = Tensor(KEPT)
     tensor.managed.tensor.ndim = -1
     return tensor.capsule()
@@ -130,7 +130,7 @@ ROUTES = {
     ),
     "taken twice": lambda: twice(to_dlpack(array()).__dlpack__()),
     "not named": lambda: refused(to_dlpack, array().astype("M8[s]")),
-    "liar": lambda: refused(from_dlpack, liar()),
+    "malformed producer": lambda: refused(from_dlpack, malformed_producer()),
     "own tables": lambda: through_own_table(array()),
     "class with keywords": lambda: ZeroCopyArray(array(), order="C", copy=None),
     "class without arguments": lambda: refused(ZeroCopyArray),
