@@ -1,4 +1,4 @@
-"""Arrow columns of generated types: trees of depth up to 3, sliced at each level, in chunks.
+"""Random Arrow columns: type trees of depth up to 3, sliced at each level, in chunks.
 
 `make_column` builds a column of a specification; `reference` reads any Arrow column by its
 buffers, without pyarrow's conversions, and gives Python values that can be compared.
@@ -17,7 +17,7 @@ Spec: TypeAlias = "tuple[str, tuple[Spec, ...]]"
 
 
 class Tagged(pa.ExtensionType):
-    """An extension type of a user's own."""
+    """A user-defined extension type."""
 
     def __init__(self, storage_type: pa.DataType) -> None:
         super().__init__(storage_type, "numpack.tests.tagged")

@@ -1,18 +1,18 @@
-"""Frameworks as their own users see them: arrays made, found and read without this package.
+"""Oracles: each framework as its own users see it, without this package.
 
-One module a framework, each with
+One module per framework, each with
 
 ``make(values)``
-    an array of the framework that holds the values of an ndarray, made by the framework's own
-    calls; ``None`` if the framework cannot hold values of that dtype as they are;
+    an array of the framework with the values of an ndarray, made by the framework's own calls;
+    ``None`` if the framework cannot hold values of that dtype unchanged;
 ``address(array)``
-    where its first value lies, told by the framework itself; ``None`` where it has no memory
+    the address of its first value, from the framework itself; ``None`` where it has no memory
     of its own (a query);
 ``values(array)``
-    its values as an ndarray of the dtype that NumPy has for them, read by the framework's own
-    calls, whether those copy or not.
+    its values as an ndarray of the equivalent NumPy dtype, read by the framework's own calls,
+    with or without a copy.
 
-The tables of tests that go over all pairs are made of them.
+The tests of all pairs are made from them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from types import ModuleType
 
 
 def oracle(name: str) -> ModuleType:
-    """The module of one framework."""
+    """Import the module of a framework."""
     return importlib.import_module(f"{__name__}.{name}")
 
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(__path__))
-SOURCES_ONLY = frozenset({"safetensors"})  # files, which are written and not shared
+SOURCES_ONLY = frozenset({"safetensors"})  # files, which are written, not shared
 TARGETS = [name for name in NAMES if name not in SOURCES_ONLY]
