@@ -1,7 +1,7 @@
 """Random Arrow columns: type trees of depth up to 3, sliced at each level, in chunks.
 
 `make_column` builds a column of a specification; `reference` reads any Arrow column by its
-buffers, without pyarrow's conversions, and gives Python values that can be compared.
+buffers, without pyarrow's conversions, and returns comparable Python values.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ die(void)
 
 /* Count a call; return the fault to inject. */
 static int
-strike(const char *name)
+fault_at(const char *name)
 {
     if (!armed) {
         return NONE;
@@ -95,7 +95,7 @@ failed(void)
     type name parameters                                         \
     {                                                            \
         static type(*real) parameters;                           \
-        int what = strike(#name);                                \
+        int what = fault_at(#name);                                \
         if (what == FAIL || (what == FULL && (room))) {          \
             return failed();                                     \
         }                                                        \
@@ -158,7 +158,7 @@ PASS(ssize_t, splice, (int in, off64_t *from, int out, off64_t *to, size_t size,
     int name(int fd, offset start, offset size)                  \
     {                                                            \
         static int (*real)(int, offset, offset);                 \
-        int what = strike(#name);                                \
+        int what = fault_at(#name);                                \
         if (what == FAIL || what == FULL) {                      \
             return error_number;                                 \
         }                                                        \
@@ -179,7 +179,7 @@ RESERVE(posix_fallocate64, off64_t)
     int name(int fd)                                             \
     {                                                            \
         (void)fd;                                                \
-        int what = strike(#name);                                \
+        int what = fault_at(#name);                                \
         if (what == KILL_AFTER) {                                \
             die();                                               \
         }                                                        \
@@ -201,7 +201,7 @@ int
 close(int fd)
 {
     static int (*real)(int);
-    int what = armed && is_open_for_writing(fd) ? strike("close") : NONE;
+    int what = armed && is_open_for_writing(fd) ? fault_at("close") : NONE;
     if (!real) {
         *(void **)&real = real_of("close");
     }
@@ -228,7 +228,7 @@ is_cut(int fd, off64_t start, size_t size)
     ssize_t name parameters                                      \
     {                                                            \
         static ssize_t(*real) parameters;                        \
-        int what = strike(#name);                                \
+        int what = fault_at(#name);                                \
         if (!real) {                                             \
             *(void **)&real = real_of(#name);                    \
         }                                                        \
@@ -274,7 +274,7 @@ can_be_opened(int folder, const char *path, int flags)
             va_end(rest);                                        \
         }                                                        \
         int reads = (flags & O_ACCMODE) == O_RDONLY && !IS_MADE(flags); \
-        int what = reads ? NONE : strike(#name);                 \
+        int what = reads ? NONE : fault_at(#name);                 \
         if (what == FAIL || (what == FULL && !can_be_opened(folder, path, flags))) { \
             return failed();                                     \
         }                                                        \
@@ -303,7 +303,7 @@ OPEN(openat64, (int folder, const char *path, int flags, ...), (folder, path, fl
         va_end(rest);                                            \
         int locks = command == F_SETLK || command == F_SETLKW || \
                     command == F_OFD_SETLK || command == F_OFD_SETLKW; \
-        int what = locks ? strike(#name) : NONE;                 \
+        int what = locks ? fault_at(#name) : NONE;                 \
         if (what == FAIL) {                                      \
             return failed();                                     \
         }                                                        \
@@ -350,7 +350,7 @@ keep(uintptr_t start, uintptr_t end)
     {                                                            \
         static void *(*real)(void *, size_t, int, int, int, offset); \
         int writes = (flags & MAP_SHARED) && (access & PROT_WRITE) && fd >= 0; \
-        int what = writes ? strike(#name) : NONE;                \
+        int what = writes ? fault_at(#name) : NONE;                \
         if (what == FAIL) {                                      \
             failed();                                            \
             return MAP_FAILED;                                   \
@@ -400,7 +400,7 @@ on_store(int number, siginfo_t *info, void *context)
     uintptr_t address = (uintptr_t)info->si_addr;
     for (int i = 0; i < RANGES; i++) {
         if (ranges[i].start <= address && address < ranges[i].end) {
-            strike("page"); /* a store cannot fail, so it is carried out */
+            fault_at("page"); /* a store cannot fail, so it is carried out */
             mprotect((void *)(address & ~(page - 1)), page, PROT_READ | PROT_WRITE);
             return;
         }

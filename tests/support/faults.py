@@ -92,7 +92,7 @@ class Trial:
         for kind in kinds:
             for at, call in enumerate([*self.calls, ""], start=1):
                 if not call or self._differs(kind, call):
-                    self._tell(kind, at, call)
+                    self._run_one(kind, at, call)
 
     def _differs(self, kind: int, call: str) -> bool:
         """Check whether a fault at a call differs from one at the previous call."""
@@ -124,7 +124,7 @@ class Trial:
         shutil.rmtree("counted")
         return calls
 
-    def _tell(self, kind: int, at: int, call: str) -> None:
+    def _run_one(self, kind: int, at: int, call: str) -> None:
         result: dict[str, Any] = {"kind": NAMES[kind], "at": at, "call": call, "wrong": []}
         try:
             self._strike(result, kind, at)
@@ -135,8 +135,8 @@ class Trial:
 
     def _strike(self, result: dict[str, Any], kind: int, at: int) -> None:
         self._copy("s.npk")
-        code, told = self._child(kind, at)
-        result |= {"code": code, **told}
+        code, report = self._child(kind, at)
+        result |= {"code": code, **report}
         wrong = result["wrong"]
         disk = contents()
         found = self._seen("s.npk")
@@ -162,8 +162,8 @@ class Trial:
             code = 3
             try:
                 signal.alarm(_SECONDS)
-                told = self._act(kind, at)
-                os.write(writer, json.dumps(told).encode())
+                report = self._act(kind, at)
+                os.write(writer, json.dumps(report).encode())
                 code = 0
             except BaseException:
                 os.write(writer, json.dumps({"error": traceback.format_exc()}).encode())
@@ -179,19 +179,19 @@ class Trial:
         sys.unraisablehook = lambda _: None  # errors in finalizers are expected
         store = self.operation.store("s.npk")
         self.faults.arm(at, kind, error)
-        told: dict[str, Any] = {"raised": "", "wrong": []}
+        report: dict[str, Any] = {"raised": "", "wrong": []}
         try:
             self.operation.act(store)
         except Exception as raised:
-            told["raised"] = f"{type(raised).__name__}: {raised}"
+            report["raised"] = f"{type(raised).__name__}: {raised}"
             if not isinstance(raised, OSError):
-                told["wrong"] = [traceback.format_exc()]
-        told["fired"] = self.faults.disarm()
+                report["wrong"] = [traceback.format_exc()]
+        report["fired"] = self.faults.disarm()
         if kind in (FAIL, FULL):
             store.open()
-            told["same handle"] = self._name(state_of(store))
+            report["same handle"] = self._name(state_of(store))
             store.save({"probe": ROWS})
-        return told
+        return report
 
     def _write_on(self, wrong: list[str], found: State) -> None:
         """Open and change the store as the next writer."""

@@ -164,12 +164,12 @@ def is_between(found: Arrays, change: Change, arrays: Arrays) -> bool:
     )
 
 
-def write_on(number: int, arrays: Arrays, told: int) -> None:
+def write_on(number: int, arrays: Arrays, progress: int) -> None:
     """Run a history from a change on; write the number of each change before it begins."""
     store = NumPack("s.npk")
     store.open()
     while True:
-        os.write(told, struct.pack("<q", number))
+        os.write(progress, struct.pack("<q", number))
         change = drawn(number, arrays)
         make(change, store)
         arrays = changed(change, arrays)
@@ -178,14 +178,14 @@ def write_on(number: int, arrays: Arrays, told: int) -> None:
 
 def killed(number: int, arrays: Arrays, seconds: float) -> int:
     """Run a writer in a child and kill it; return the number of the change it had begun."""
-    reader, told = os.pipe()
+    reader, progress = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            write_on(number, arrays, told)
+            write_on(number, arrays, progress)
         finally:
             os._exit(3)
-    os.close(told)
+    os.close(progress)
     os.read(reader, 8)
     time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)

@@ -326,7 +326,7 @@ class Losses:
         path = str(self._lost / PATH)
         found = _found(path)
         if not any(self._is_like(found, state, allowed) for state in allowed):
-            return f"found {_told(found)}, not {' or '.join(map(_told, allowed))}"
+            return f"found {_summary(found)}, not {' or '.join(map(_summary, allowed))}"
         with NumPack(path, upgrade=True) as store:
             if found is not None and state_of(store) != found:
                 return "a writer sees something else"
@@ -364,7 +364,7 @@ def _found(path: str) -> State | None:
         return None
 
 
-def _told(state: State | None) -> str:
+def _summary(state: State | None) -> str:
     if state is None:
         return "no store"
     return str({name: (shape, hash(content)) for name, (_, shape, content) in state.items()})

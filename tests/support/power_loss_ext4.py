@@ -55,10 +55,10 @@ def digest(state: Any) -> bytes:
     return hashlib.sha256(repr(sorted(state.items())).encode()).digest()
 
 
-def write(name: str, told: int) -> None:
+def write(name: str, writer: int) -> None:
     """Run a kind of change; write a digest of the store after each step."""
     for _ in KINDS[name].run():
-        os.write(told, seen(PATH))
+        os.write(writer, seen(PATH))
 
 
 class Trial:
@@ -95,15 +95,15 @@ class Trial:
             unmount(self._disk)
 
     def _strike(self, state: Any, seconds: float | None) -> None:
-        reader, told = os.pipe()
+        reader, writer = os.pipe()
         pid = os.fork()
         if not pid:
             os.chdir(self._disk)
             if seconds is None:
-                stop_after_each(told, self._name)
-            write(self._name, told)
+                stop_after_each(writer, self._name)
+            write(self._name, writer)
             os._exit(0)
-        os.close(told)
+        os.close(writer)
         try:
             with open(reader, "rb") as pipe:
                 if seconds is None:
@@ -149,9 +149,9 @@ class Trial:
         self.losses += 1
 
 
-def stop_after_each(told: int, name: str) -> None:
+def stop_after_each(writer: int, name: str) -> None:
     for _ in KINDS[name].run():
-        os.write(told, seen(PATH))
+        os.write(writer, seen(PATH))
         os.kill(os.getpid(), signal.SIGSTOP)
     os._exit(0)
 

@@ -132,7 +132,7 @@ class Foreign:
 
 
 def steady(kind: type) -> type:
-    """Let a type count as one that was seen to share, which is asked for memory once only."""
+    """Mark a type as known to share, so that its objects are exported only once."""
     dlpack._steady.add(kind)
     return kind
 
@@ -147,7 +147,7 @@ def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
     class Kind(Foreign):
         calls = asked = 0
 
-    def give(obj, out):
+    def export(obj, out):
         Kind.calls += 1
         out[0] = ctypes.addressof(obj.tensor.managed)
         return 0
@@ -160,7 +160,7 @@ def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
     if isinstance(from_py, int):
         table.from_py_object = from_py
     else:
-        call = FROM_PY(give if from_py is None else counted)
+        call = FROM_PY(export if from_py is None else counted)
         _kept.append(call)
         table.from_py_object = ctypes.cast(call, VOID)
     if to_py is not None:
