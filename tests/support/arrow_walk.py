@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from support.arrow_trees import Spec, make_column, random_spec, reference
+from support.arrow_reference import reference
+from support.arrow_trees import Spec, make_column, random_spec
 
 TARGETS = ("numpy", "polars", "duckdb", "arro3", "nanoarrow", "pandas", "arrow", "ArrowDtype")
 _UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "D": 86400 * 10**9}
