@@ -1,4 +1,4 @@
-# Every target sets up what it needs in a virtual environment of its own, first.
+# Every target first sets up its own virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
@@ -14,8 +14,8 @@ FUZZ_SEED ?= $(shell date +%s)
 BUILD := pyproject.toml meson.build constraints.txt
 SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -name 'meson.build' \
   -o -name 'py.typed')
-NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tables.py sums.py \
-  gather.py dropped.py changes.py lazy.py) \
+NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py malformed_producers.py deleters.py tables.py \
+  sums.py gather.py dropped.py changes.py lazy.py) \
   $(addprefix tests/frameworks/test_,from_torch.py torch_table.py from_arrow.py to_arrow.py \
   roundtrips.py)
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
@@ -32,17 +32,17 @@ test: $(VENV)/.installed
 bare: $(BARE)/.installed
 	$(BARE)/bin/python -m pytest $(BARE_TESTS) $(BARE_OPTIONS)
 
-# All that CI does in short: every call of every operation struck in every way, thousands of
-# kills, a million appends, 10,000 losses of power for each kind of change, and a disk that is full
-# and a file system that loses power for real.
+# The crash tests that CI runs in short form: a fault of every kind at every system call of every
+# operation, thousands of kills, a million appends, 10,000 power losses for each kind of change, a
+# really full disk, and power losses on a real file system.
 crash: $(VENV)/.installed
 	CRASH=1 $(VENV)/bin/python -m pytest $(addprefix tests/core/test_,faults.py kills.py \
 	  damage.py read_only.py crash.py power_loss.py)
 	PYTHONPATH=tests $(VENV)/bin/python -W error -m support.full_disk
-	CRASH=1 PYTHONPATH=tests $(VENV)/bin/python -m support.lost_power
+	CRASH=1 PYTHONPATH=tests $(VENV)/bin/python -m support.power_loss_ext4
 
-# Stores, folders of 0.x and safetensors files whose claims are changed, opened and used in every
-# way. What is found is saved in build/fuzz: FUZZ="--replay build/fuzz/…" tries it again.
+# Mutated stores, folders of NumPack 0.x and safetensors files, opened and used in every way.
+# Findings are saved in build/fuzz; FUZZ="--replay build/fuzz/…" replays one.
 fuzz: $(VENV)/.installed
 	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m fuzz --seed $(FUZZ_SEED) \
 	  --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS) $(FUZZ)
@@ -57,12 +57,12 @@ bench: $(VENV)/.bench $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme README.md \
 	  --page docs/benchmarks.md --plot docs/store.svg
 
-# What is shared, by dtype, layout and framework, for the versions that the constraints name.
+# The page of what is shared by dtype, layout and framework, for the pinned versions.
 matrix: $(VENV)/.installed
 	$(VENV)/bin/numpack matrix > docs/matrix.md
 
-# The tests of the native modules on a build that finds misused memory and undefined behaviour. It
-# needs gcc and its libasan and libubsan, which come with it; Python itself is not rebuilt.
+# The tests of the native modules on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
+# It needs gcc with its libasan and libubsan; Python itself is not rebuilt.
 sanitize: export ASAN_OPTIONS = detect_leaks=0:allocator_may_return_null=1
 sanitize: export UBSAN_OPTIONS = halt_on_error=1:print_stacktrace=1
 sanitize: $(VENV)/.requirements
@@ -78,7 +78,7 @@ sanitize: $(VENV)/.requirements
 	  ASAN_OPTIONS=$$ASAN_OPTIONS:max_allocation_size_mb=4096 \
 	  $(VENV)/bin/python -m fuzz --seed 0 --seconds 60'
 
-# What each route leaves behind after 10,000 passes: objects, memory, references.
+# Leaks of each route after 10,000 passes: objects, memory, references.
 leaks: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest tests/frameworks/test_lifetimes.py -k leak
 
@@ -93,7 +93,7 @@ format: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) $(VENV)-build $(BARE) build dist
 
-# The package is installed, not linked, so that the tests see what a user gets.
+# The package is installed, not linked, so that the tests run what a user gets.
 $(VENV)/.installed: $(VENV)/.requirements $(SOURCES)
 	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall $(PACKAGE)
 	touch $@
@@ -108,13 +108,13 @@ $(VENV)-build/.installed: constraints.txt
 	$(VENV)-build/bin/pip install --quiet --constraint constraints.txt build
 	touch $@
 
-# The formats that the store is compared with, for `make bench` alone.
+# The formats with which `make bench` compares the store.
 $(VENV)/.bench: $(VENV)/.requirements benchmarks/constraints.txt
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt \
 	  --constraint benchmarks/constraints.txt '.[bench]'
 	touch $@
 
-# NumPy and no framework, nor ml_dtypes. BARE_NUMPY chooses the version of NumPy.
+# NumPy without frameworks and ml_dtypes. BARE_NUMPY selects the version of NumPy.
 $(BARE)/.installed: $(BUILD) $(SOURCES)
 	$(call new_venv,$(BARE))
 	$(BARE)/bin/pip install --quiet $(PACKAGE) '$(BARE_NUMPY)' pytest hypothesis

@@ -1,4 +1,4 @@
-"""What the store is to reach: its own operations beside what they have to be compared with."""
+"""The store's targets: each operation, the call it is compared with, and the ratio aimed at."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ TWO_WRITES, FSTAT, NEW, REWRITING = "two writes", "os.fstat", "new store", "np.s
 
 
 class Size(NamedTuple):
-    """Float32 of some rows and columns."""
+    """A float32 array of some rows and columns."""
 
     rows: int
     columns: int
 
     @property
     def label(self) -> str:
-        """Name of a table."""
+        """Heading of a table."""
         nbytes = 4 * self.rows * self.columns
-        told = f"{nbytes / 1e9:.2g} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.2g} MB"
-        return f"{self.rows:,} × {self.columns} ({told})"
+        size = f"{nbytes / 1e9:.2g} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.2g} MB"
+        return f"{self.rows:,} × {self.columns} ({size})"
 
 
 NARROW, WIDE = Size(1_000_000, 10), Size(2_000_000, 128)
 
 
 class Aim(NamedTuple):
-    """A line of the first table: two contenders of one operation."""
+    """A line of the first table: two contenders for one operation."""
 
     ours: str
     theirs: str

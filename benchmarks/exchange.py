@@ -1,8 +1,8 @@
-"""What a hand-over costs, beside the framework's own call on the same data.
+"""Cost of a conversion, beside the framework's own call on the same data.
 
-All calls are timed in turn, a short burst each, for many rounds in one process, so that
-whatever else the machine does falls on all of them alike; the median burst counts. A ratio
-below 1 means that numpack's call is the cheaper one.
+All calls are timed in turn, a short burst each, for many rounds in one process, so that other
+load on the machine affects all of them alike; the median burst counts. A ratio below 1 means
+that numpack's call is the cheaper one.
 
     python benchmarks/exchange.py                     table and, with --json FILE, JSON
     python benchmarks/exchange.py --readme README.md  write the table into a page as well
@@ -34,7 +34,7 @@ PACKAGES = ("numpy", "torch", "pyarrow", "apache-tvm-ffi")
 
 
 class Contest(NamedTuple):
-    """Two statements on the same data, and the ratio of their times that is aimed at."""
+    """Two statements on the same data, and the target for the ratio of their times."""
 
     ours: str
     theirs: str
@@ -66,7 +66,7 @@ TVM_FFI = (
 
 
 def names(a: np.ndarray[Any, Any], f: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Collect what the statements use: `a` and `f` of float32, and the same elsewhere."""
+    """Return the namespace of the statements: `a` and `f`, and the same data elsewhere."""
     public = {name: getattr(numpack.io, name) for name in numpack.io.__all__}
     arrow = pa.array(f)
     modules = {"np": np, "pa": pa, "torch": torch}
@@ -88,7 +88,7 @@ def names(a: np.ndarray[Any, Any], f: np.ndarray[Any, Any]) -> dict[str, Any]:
 def time_statements(
     statements: Iterable[tuple[str, dict[str, Any]]], rounds: int
 ) -> list[float]:
-    """Time statements in turn, in bursts; give the medians in nanoseconds a call."""
+    """Time statements in turn, in bursts; return the medians in nanoseconds per call."""
     timers = [Timer(statement, globals=known) for statement, known in statements]
     for timer in timers:
         timer.timeit(BURST)  # imports, caches
@@ -99,8 +99,8 @@ def compare(contests: Iterable[Contest], rounds: int = ROUNDS) -> list[Result]:
     """Run contests on float32, 1000 × 128 and 100,000."""
     contests = list(contests)
     known = names(np.zeros((1000, 128), "f4"), np.zeros(100_000, "f4"))
-    sides = [(side, known) for contest in contests for side in contest[:2]]
-    medians = time_statements(sides, rounds)
+    statements = [(each, known) for contest in contests for each in contest[:2]]
+    medians = time_statements(statements, rounds)
     pairs = zip(medians[::2], medians[1::2], strict=True)
     return [
         Result(contest.ours, contest.theirs, *times, contest.at_most)
@@ -109,7 +109,7 @@ def compare(contests: Iterable[Contest], rounds: int = ROUNDS) -> list[Result]:
 
 
 def sweep(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
-    """Time our calls over arrays of several sizes, which nobody has touched."""
+    """Time numpack's calls on arrays of several sizes, whose pages were never touched."""
     known = {}
     for size, nbytes in SWEEP.items():
         array = np.zeros(nbytes // 4, "f4")
@@ -122,7 +122,7 @@ def sweep(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
 
 
 def contest_table(results: Iterable[Result]) -> str:
-    """Give results as a Markdown table."""
+    """Return results as a Markdown table."""
     head = ("numpack", "the framework's own call", "ns", "ns", "ratio", "aim")
     rows = [
         (
@@ -138,7 +138,7 @@ def contest_table(results: Iterable[Result]) -> str:
 
 
 def sweep_table(swept: dict[str, dict[str, float]]) -> str:
-    """Give a sweep as a Markdown table."""
+    """Return a sweep as a Markdown table."""
     rows = [
         (f"`{call}`", *(f"{row[size]:,.0f}" for size in SWEEP)) for call, row in swept.items()
     ]
@@ -146,10 +146,10 @@ def sweep_table(swept: dict[str, dict[str, float]]) -> str:
 
 
 def main() -> None:
-    """Measure, and tell."""
-    parser = argparse.ArgumentParser(description="What a hand-over costs.")
+    """Measure, and print or write the results."""
+    parser = argparse.ArgumentParser(description="Measure the cost of conversions.")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--readme", type=Path, help="write the first table into this page")
     options = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Formats that keep an array in files, and the same work on each of them.
+"""File formats for arrays, and the same operations on each of them.
 
 Rows of float32 under the name ``x``. No format compresses. HDF5 and Zarr keep chunks of 1 MiB
 of whole rows, because only chunked arrays can grow.
@@ -42,7 +42,7 @@ class Format(ABC):
     ----------
     label : str
     way : dict of str to str
-        How an operation is done, where it is not the format's own or gives less.
+        How an operation is done, where the format has none of its own or a weaker one.
     """
 
     label: ClassVar[str]
@@ -53,23 +53,23 @@ class Format(ABC):
 
     @abstractmethod
     def save(self, array: Array) -> None:
-        """Write an array over the one before."""
+        """Write an array over the previous one."""
 
     @abstractmethod
     def load(self) -> Array:
-        """Read the array into memory of its own."""
+        """Read the array into new memory."""
 
     @abstractmethod
     def lazy(self) -> object:
-        """Open the files, get hold of the array without reading it, let go of all."""
+        """Open the files, open the array without reading it, and release everything."""
 
     @abstractmethod
     def open(self) -> None:
-        """Open the files for all that follows."""
+        """Open the files for the following operations."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close them, and undo all mappings."""
+        """Close the files and all mappings."""
 
     @abstractmethod
     def gather(self, rows: Array) -> Array:
@@ -77,7 +77,7 @@ class Format(ABC):
 
     def append(self, values: Array) -> None:
         """Add rows."""
-        self.close()  # a mapped file that is truncated kills who reads the mapping
+        self.close()  # reading the mapping of a truncated file raises SIGBUS
         self.save(np.concatenate([self.load(), values]))
 
     def replace(self, rows: Array, values: Array) -> None:
@@ -92,7 +92,7 @@ class Format(ABC):
         self.close()
         self.save(np.delete(self.load(), rows, axis=0))
 
-    def touch(self) -> None:  # noqa: B027 -- most formats have none
+    def touch(self) -> None:  # noqa: B027 -- most formats have no mapping
         """Touch each page of a mapping that stays open, if there is one."""
 
     def files(self) -> list[Path]:
@@ -114,35 +114,35 @@ class Store(Format):
         self._npk.open()
 
     def save(self, array: Array) -> None:
-        """Save, with checksums, in a store that is open."""
+        """Save, with checksums, in an open store."""
         self._npk.save({"x": array})
 
     def load(self) -> Array:
-        """Load from a store that is open."""
+        """Load from an open store."""
         return self._npk.load("x")
 
     def lazy(self) -> LazyArray:
-        """Open the store once more, map, and let go of it."""
+        """Open the store again, map, and release it."""
         npk = NumPack(self.path)
         npk.open()
         return npk.load("x", lazy=True)
 
     def lazy_and_close(self) -> LazyArray:
-        """Open the store once more, map, and close it, which looks at its log again."""
+        """Open the store again, map, and close it, which checks its log again."""
         with NumPack(self.path) as npk:
             return npk.load("x", lazy=True)
 
     def lazy_again(self) -> LazyArray:
-        """Map in a store that is open."""
+        """Map in an open store."""
         return self._npk.load("x", lazy=True)
 
     def open(self) -> None:
-        """Open the store anew."""
+        """Open the store again."""
         self._npk = NumPack(self.path)
         self._npk.open()
 
     def close(self) -> None:
-        """Close it; what it has mapped is undone with it."""
+        """Close the store and its mappings."""
         self._npk.close()
 
     def gather(self, rows: Array) -> Array:
@@ -154,7 +154,7 @@ class Store(Format):
         self._npk.append({"x": values})
 
     def replace(self, rows: Array, values: Array) -> None:
-        """Replace, by way of the journal."""
+        """Replace, through the journal."""
         self._npk.replace({"x": values}, rows)
 
     def drop(self, rows: Array) -> None:
@@ -162,7 +162,7 @@ class Store(Format):
         self._npk.drop("x", rows)
 
     def touch(self) -> None:
-        """Touch the mapping that the open store keeps."""
+        """Touch the mapping that the open store caches."""
         _touch(self.lazy_again()[:])
 
 
@@ -189,12 +189,12 @@ class Npy(Format):
         return mapped
 
     def open(self) -> None:
-        """Map, to be read and written, unless that was done."""
+        """Map for reading and writing, unless mapped."""
         if self._map is None:
             self._map = np.load(self.path, mmap_mode="r+")
 
     def close(self) -> None:
-        """Undo the mapping."""
+        """Release the mapping."""
         self._map = None
 
     def gather(self, rows: Array) -> Array:
@@ -212,7 +212,7 @@ class Npy(Format):
 
 
 class Safetensors(Format):
-    """Files of safetensors."""
+    """safetensors files."""
 
     label = "safetensors"
     way: ClassVar = {
@@ -232,7 +232,7 @@ class Safetensors(Format):
         return loaded
 
     def lazy(self) -> object:
-        """Open the file, and look at the tensor."""
+        """Open the file and the tensor."""
         with safetensors.safe_open(self.path, "np") as file:
             return file.get_slice("x")
 
@@ -241,11 +241,11 @@ class Safetensors(Format):
         self._file = safetensors.safe_open(self.path, "np")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
         self._file = None
 
     def gather(self, rows: Array) -> Array:
-        """Read row by row: ranges are all that it reads."""
+        """Read row by row: safetensors reads only ranges."""
         tensor = self._file.get_slice("x")
         gathered: Array = np.concatenate([tensor[row : row + 1] for row in rows.tolist()])
         return gathered
@@ -260,7 +260,7 @@ class Hdf5(Format):
     _file: Any = None
 
     def save(self, array: Array) -> None:
-        """Save, so that it can grow."""
+        """Save as a dataset that can grow."""
         grows, chunks = (None, *array.shape[1:]), _chunks(array)
         with h5py.File(self.path, "w") as file:
             file.create_dataset("x", data=array, maxshape=grows, chunks=chunks)
@@ -287,7 +287,7 @@ class Hdf5(Format):
             self._file = None
 
     def gather(self, rows: Array) -> Array:
-        """Read the rows in the order of the file, which it asks for, each once."""
+        """Read each row once, in the order of the file, as h5py requires."""
         found, places = np.unique(rows, return_inverse=True)
         gathered: Array = self._file["x"][found][places]
         return gathered
@@ -337,11 +337,11 @@ class Zarr(Format):
         return self._opened("r")
 
     def open(self) -> None:
-        """Open the array, to be read and written."""
+        """Open the array for reading and writing."""
         self._array = self._opened("r+")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
         self._array = None
 
     def gather(self, rows: Array) -> Array:
@@ -354,7 +354,7 @@ class Zarr(Format):
         self._array.append(values)
 
     def replace(self, rows: Array, values: Array) -> None:
-        """Write rows, and with them their chunks."""
+        """Write rows, and so their whole chunks."""
         self._array.oindex[rows] = values
 
     def _opened(self, mode: Any) -> Any:

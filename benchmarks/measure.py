@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing in turns, tables, and filling them into a page."""
+"""Shared by the benchmarks: timing in turns, tables, and writing them into a page."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 END = "<!-- end -->"
 _UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1, "ns"))
-_BURST_NS = 5e6  # long enough for the clock, short enough that others' work hits all alike
+_BURST_NS = 5e6  # long enough for the clock, short enough that other load affects all alike
 
-_WARMING = 0.5  # seconds: what takes longer is not called twice to choose how often to call
+_WARMING = 0.5  # seconds: a longer call is not repeated to choose the size of a burst
 
 
 class Result(NamedTuple):
-    """Two ways to do the same, in nanoseconds a call, and the ratio that is aimed at."""
+    """Times of two contenders in nanoseconds per call, and the target for their ratio."""
 
     ours: str
     theirs: str
@@ -32,22 +32,22 @@ class Result(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Our time in units of theirs."""
+        """Our time divided by theirs."""
         return self.ours_ns / self.theirs_ns
 
     def verdict(self) -> tuple[str, str]:
-        """Give the ratio and the aim for a table."""
+        """Return the ratio and the target for a table."""
         return f"{self.ratio:.3f}", "" if self.at_most is None else f"≤ {self.at_most:g}"
 
     def figures(self) -> dict[str, str | float | None]:
-        """Give all there is for JSON."""
+        """Return all figures for JSON."""
         return {**self._asdict(), "ratio": self.ratio}
 
 
 class Turn(NamedTuple):
-    """What is timed: a burst of calls in each of some rounds.
+    """A call to be timed: a burst in each of some rounds.
 
-    A timer's setup runs before each burst, outside of the clock.
+    A timer's setup runs before each burst, outside the measured time.
     """
 
     timer: Timer
@@ -56,7 +56,7 @@ class Turn(NamedTuple):
 
 
 def time_all(turns: Sequence[Turn]) -> list[float]:
-    """Time bursts in turn; give the median ones in nanoseconds a call."""
+    """Time bursts in turn; return the medians in nanoseconds per call."""
     bursts: list[list[float]] = [[] for _ in turns]
     for passed in range(max(turn.rounds for turn in turns)):
         for turn, known in zip(turns, bursts, strict=True):
@@ -66,20 +66,20 @@ def time_all(turns: Sequence[Turn]) -> list[float]:
 
 
 def fitted(timer: Timer, *, seconds: float, most: int, fewest: int = 3) -> Turn:
-    """Call a few times, and choose as many calls and rounds as fit into some seconds.
+    """Call a few times, and choose how many calls and rounds fit into some seconds.
 
     Parameters
     ----------
     timer : Timer
     seconds : float
-        For all rounds, with their setup.
+        For all rounds, including their setup.
     most : int
-        Calls in a burst.
+        Most calls in a burst.
     fewest : int
-        Rounds, also if they take longer.
+        Fewest rounds, even if they take longer.
     """
     call, whole = _timed(timer)
-    if whole < _WARMING:  # the first one opens and maps what the others find
+    if whole < _WARMING:  # the first call opens and maps what the others reuse
         call, whole = min(_timed(timer) for _ in range(3))
     burst = max(1, min(most, int(_BURST_NS / 1e9 / call)))
     rounds = int(seconds / (whole + (burst - 1) * call))
@@ -93,21 +93,21 @@ def _timed(timer: Timer) -> tuple[float, float]:
 
 
 def quantity(ns: float) -> str:
-    """Give a time with its unit, three figures of it."""
+    """Format a time with its unit, to three figures."""
     size, unit = next((size, unit) for size, unit in _UNITS if ns >= size or unit == "ns")
     value = ns / size
     return f"{value:.{max(0, 3 - len(str(int(value))))}f} {unit}"
 
 
 def as_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int) -> str:
-    """Give a Markdown table, whose first columns begin at the left."""
+    """Return a Markdown table whose first columns are left-aligned."""
     rule = ["---"] * left + ["---:"] * (len(head) - left)
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
 
 
 def machine(packages: Iterable[str]) -> dict[str, str]:
-    """Tell what it ran on, and the versions of the packages that are there."""
+    """Return the machine, and the versions of the installed packages."""
     found = {"python": platform.python_version(), "machine": platform.machine(), "cpu": _cpu()}
     for package in packages:
         if importlib.util.find_spec(package.replace("apache-", "").replace("-", "_")):
@@ -116,7 +116,7 @@ def machine(packages: Iterable[str]) -> dict[str, str]:
 
 
 def write_into(page: Path, script: str, text: str) -> None:
-    """Replace what is between the two marks of a script in a page."""
+    """Replace the text between the two markers of a script in a page."""
     begin = f"<!-- benchmarks/{script} -->"
     before, rest = page.read_text().split(begin)
     after = rest[rest.index(END) :]

@@ -1,4 +1,4 @@
-"""Files in the page cache and out of it, on Linux."""
+"""Load files into the page cache and evict them, on Linux."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STILL_COLD = 0.02  # of 1 GB: safetensors reads megabytes ahead when it opens a
 
 
 def resident(path: Path) -> float:
-    """Tell which part of a file is in the page cache (mincore(2))."""
+    """Return the fraction of a file that is in the page cache (mincore(2))."""
     nbytes = path.stat().st_size
     if not nbytes:
         return 1.0
@@ -34,7 +34,7 @@ def resident(path: Path) -> float:
 
 
 def read_again(paths: Iterable[Path]) -> None:
-    """Bring files into the page cache, from which the system takes them when it likes."""
+    """Read files into the page cache, from which the system may evict them at any time."""
     buffer = bytearray(2**22)
     for path in paths:
         if resident(path) < 1:
@@ -44,7 +44,7 @@ def read_again(paths: Iterable[Path]) -> None:
 
 
 def flush(paths: Iterable[Path]) -> None:
-    """Write files to the device, so that nobody's clock runs while it is done."""
+    """Flush files to the device, so that this is not measured later."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -52,7 +52,7 @@ def flush(paths: Iterable[Path]) -> None:
 
 
 def evict(paths: Iterable[Path]) -> None:
-    """Take files out of the page cache; none may be mapped."""
+    """Evict files from the page cache; none may be mapped."""
     paths = list(paths)
     flush(paths)
     for path in paths:

@@ -1,4 +1,4 @@
-"""The formats' times as a picture, readable on a light and on a dark page."""
+"""A chart of the formats' times, readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HEIGHT = 0.16  # of a bar, in units of a group
 
 
 def draw(times: dict[str, dict[str, float]], path: Path) -> None:
-    """Draw bars, a group for each operation.
+    """Draw a bar chart with a group for each operation.
 
     Parameters
     ----------
@@ -78,9 +78,8 @@ def _group(axes: Axes, place: int, operation: str, row: dict[str, float]) -> Non
             linewidth=0,
             label="" if place else known.label,
         )
-        told = quantity(row[known.label])
         axes.annotate(
-            told,
+            quantity(row[known.label]),
             (row[known.label], height),
             (3, 0),
             textcoords="offset points",

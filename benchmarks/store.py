@@ -1,8 +1,8 @@
-"""What keeping arrays costs, beside other formats doing the same work on the same data.
+"""Cost of storing arrays, beside other formats doing the same work on the same data.
 
-What is compared runs in turns, a short burst each, and the median burst counts; row numbers
-are drawn before the clock starts. The files lie in a new folder in the current one, or in that
-of --folder, which has to be on a real file system: about 6 GB for some minutes. Linux only.
+Contenders run in turns, a short burst each, and the median burst counts; row numbers are drawn
+before the clock starts. The files are in a new folder inside the current one, or inside that of
+--folder, which must be on a disk file system: about 6 GB for some minutes. Linux only.
 
     python benchmarks/store.py                          the tables
     python benchmarks/store.py --readme README.md       write the first into a page as well,
@@ -43,14 +43,14 @@ BATCH = 100  # rows of an append, a replace and a drop
 GATHERS = (256, 4096, 65_536)
 LOG_LINE = b"x" * 95 + b"\n"
 PACKAGES = ("numpy", "h5py", "zarr", "safetensors")
-PAIR_SECONDS, OTHER_SECONDS = 1.5, 0.5  # of a contender in a contest
-DRAWN = 0.8  # part of the rows that are drawn from, so that some can be dropped
+PAIR_SECONDS, OTHER_SECONDS = 1.5, 0.5  # per contender in a contest
+DRAWN = 0.8  # fraction of the rows that are drawn from, so that some can be dropped
 
 CLOSED = "numpack, and close"
 
 
 class Work(NamedTuple):
-    """What a contender does, and what happens before each burst, outside of the clock."""
+    """A contender's call, and the setup before each burst, outside the measured time."""
 
     call: Callable[[], object]
     setup: Callable[[], object] = lambda: None
@@ -89,7 +89,7 @@ class Contest:
         self.nbytes = {f.label: sum(p.stat().st_size for p in f.files()) for f in self._formats}
 
     def run(self) -> None:
-        """Do all there is, what leaves the files whole first."""
+        """Run all operations, beginning with those that leave the files unchanged."""
         self._whole()
         for known in self._formats:
             known.close()
@@ -113,13 +113,15 @@ class Contest:
         os.close(descriptor)
 
     def _flushed(self, known: Format) -> None:
-        if self._size == WIDE:  # or one waits until the gigabytes of the others are written
+        if (
+            self._size == WIDE
+        ):  # or one contender waits while the gigabytes of the others are written
             page_cache.flush(known.files())
 
     def _gathers(self) -> None:
         for count in GATHERS:
             self._gather(f"gather {count:,} rows", count, _warm, most=10)
-        if self._size == WIDE:  # of a small file, opening it reads ahead too much
+        if self._size == WIDE:  # opening a small file reads too much of it ahead
             self._gather("gather 4,096 rows, cold", 4096, _cool, most=1)
 
     def _gather(
@@ -146,7 +148,7 @@ class Contest:
         call: Callable[[Format], object],
         setup: Callable[[Format], object] = lambda _: None,
     ) -> dict[str, Work]:
-        """Give the same work for each format."""
+        """Return the same work for each format."""
         return {f.label: Work(partial(call, f), partial(setup, f)) for f in self._formats}
 
     def _drawn(self, count: int) -> Iterator[Array]:
@@ -177,13 +179,13 @@ def _cool(known: Format) -> None:
 
 
 def _reopened(known: Format) -> None:
-    if isinstance(known, Npy):  # it was closed before the file was written anew
+    if isinstance(known, Npy):  # it was closed before the file was rewritten
         known.open()
     _warm(known)
 
 
 class _TwoWrites:
-    """The least that a commit of rows can be: the rows, and a line in a log."""
+    """The minimum for a commit of rows: the rows, and a line of a log."""
 
     def __init__(self, folder: Path, values: Array) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -203,15 +205,15 @@ class _TwoWrites:
 
 
 def _rivals(works: dict[str, Work], name: str, rival: Work) -> dict[str, Work]:
-    """Put a rival beside the first contender."""
+    """Insert a rival after the first contender."""
     return {Store.label: works[Store.label], name: rival, **works}
 
 
 def race(works: dict[str, Work], most: int = 1) -> dict[str, float]:
-    """Time the first two in turns, many rounds; then the others, which differ more, in fewer.
+    """Time the first two in turns, for many rounds; then the others, in fewer.
 
-    Had all the same turns, a call of microseconds would be timed in the caches that one of a
-    second has left behind.
+    If all took turns, a call of microseconds would run with the caches that a call of a second
+    has left behind.
     """
     timers = {who: Timer(work.call, work.setup) for who, work in works.items()}
     names = list(timers)
@@ -226,7 +228,7 @@ def race(works: dict[str, Work], most: int = 1) -> dict[str, float]:
 
 
 def opening(folder: Path) -> dict[str, float]:
-    """Time opening and closing a store of a long history, and a new one."""
+    """Time opening and closing a store with a long history, and a new one."""
     row = np.zeros((1, 10), "f4")
     old, new = folder / "old", folder / "new"
     with NumPack(old) as npk:
@@ -245,7 +247,7 @@ def opening(folder: Path) -> dict[str, float]:
 
 
 def measured(folder: Path) -> tuple[dict[Size, Times], dict[Size, dict[str, int]]]:
-    """Measure all: times by size, operation and format; bytes by size and format."""
+    """Measure everything: times by size, operation and format; bytes by size and format."""
     times, nbytes = {}, {}
     for size in (NARROW, WIDE):
         inside = folder / str(size.columns)
@@ -257,7 +259,7 @@ def measured(folder: Path) -> tuple[dict[Size, Times], dict[Size, dict[str, int]
 
 
 def results_of(times: dict[Size, Times]) -> list[Result]:
-    """Give what there are aims for."""
+    """Return the results for which there are targets."""
     found = ((aim, times[aim.size][aim.operation]) for aim in AIMS)
     return [
         Result(aim.ours, aim.theirs, known[Store.label], known[aim.rival], aim.at_most)
@@ -266,7 +268,7 @@ def results_of(times: dict[Size, Times]) -> list[Result]:
 
 
 def aims_table(results: list[Result]) -> str:
-    """Give the first table."""
+    """Return the first table."""
     rows = [
         (r.ours, r.theirs, quantity(r.ours_ns), quantity(r.theirs_ns), *r.verdict())
         for r in results
@@ -275,7 +277,7 @@ def aims_table(results: list[Result]) -> str:
 
 
 def format_tables(times: dict[Size, Times], nbytes: dict[Size, dict[str, int]]) -> str:
-    """Give a table for each size, and what its marks mean."""
+    """Return a table for each size, and the meaning of the footnote marks."""
     ways = sorted({way for known in FORMATS for way in known.way.values()})
     tables = [
         f"### float32, {size.label}\n\n{format_table(times[size], nbytes[size], ways)}"
@@ -286,7 +288,7 @@ def format_tables(times: dict[Size, Times], nbytes: dict[Size, dict[str, int]]) 
 
 
 def format_table(times: Times, nbytes: dict[str, int], ways: list[str]) -> str:
-    """Give a table of all operations and formats."""
+    """Return a table of all operations and formats."""
     rows = [
         (operation, *(_cell(operation, known, row, ways) for known in FORMATS))
         for operation, row in times.items()
@@ -313,7 +315,7 @@ def as_json(
     times: dict[Size, Times],
     nbytes: dict[Size, dict[str, int]],
 ) -> str:
-    """Give all figures."""
+    """Return all figures as JSON."""
     figures: dict[str, Any] = {
         "machine": about,
         "aims": [result.figures() for result in results],
@@ -324,10 +326,10 @@ def as_json(
 
 
 def main() -> None:
-    """Measure, and tell."""
-    parser = argparse.ArgumentParser(description="What keeping arrays costs.")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where to put the files")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    """Measure, and print or write the results."""
+    parser = argparse.ArgumentParser(description="Measure the cost of storing arrays.")
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder for the files")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--readme", type=Path, help="write the first table into this page")
     parser.add_argument("--page", type=Path, help="write the other tables into this page")
     parser.add_argument("--plot", type=Path, help="draw the figures into this SVG file")
@@ -336,8 +338,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="benchmark-") as folder:
         times, nbytes = measured(Path(folder))
     about, results = machine(PACKAGES), results_of(times)
-    told = ", ".join(f"{name} {value}" for name, value in about.items())
-    tables = f"{format_tables(times, nbytes)}\n\nMeasured with {told}."
+    versions = ", ".join(f"{name} {value}" for name, value in about.items())
+    tables = f"{format_tables(times, nbytes)}\n\nMeasured with {versions}."
     print(aims_table(results), tables, sep="\n\n")
     if options.json:
         options.json.write_text(as_json(about, results, times, nbytes))
@@ -350,7 +352,7 @@ def main() -> None:
 
 
 def gathers_of(times: Times) -> Times:
-    """Pick the operations on random rows."""
+    """Select the operations on random rows."""
     return {name: row for name, row in times.items() if name.startswith("gather")}
 
 

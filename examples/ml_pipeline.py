@@ -1,9 +1,9 @@
-"""Real features from a store on disk into PyTorch and Arrow, without one byte copied.
+"""Features from a store on disk to PyTorch and Arrow, without copying a byte.
 
 The handwritten digits that scikit-learn ships go into a store. A second process opens it,
-maps the features, hands them to torch, trains a classifier on them, and hands the same
-memory on to Arrow and back to NumPy. For every hand-over it prints what `explain` says,
-the two addresses and the bytes copied, and it fails if an address differs.
+maps the features, shares them with torch, trains a classifier on them, and shares the same
+memory with Arrow and back with NumPy. For every conversion it prints what `explain` reports,
+both addresses and the bytes copied, and it fails if an address differs.
 
 Run it with ``make demo``, or ``python examples/ml_pipeline.py [FOLDER]``.
 """
@@ -37,23 +37,23 @@ def write_store(path: Path) -> None:
     print(f"stored {len(labels)} images in {path}")
 
 
-class HandOvers:
-    """Hands arrays over, and holds each hand-over against what was foretold."""
+class Conversions:
+    """Checks conversions against `explain`, and counts the bytes copied."""
 
     def __init__(self) -> None:
         self.copied = 0
 
     def check(self, what: str, route: Any, source: int, result: int) -> None:
-        """Print one hand-over; fail if the memory is not the source's."""
+        """Print one conversion; exit if the result does not share the memory of the source."""
         self.copied += route.nbytes
         print(f"{what:18} {route.verdict}: {route.steps[-1]}")
         print(f"{'':18} {source:#x} -> {result:#x}, {route.nbytes} bytes copied")
         if source != result or not route.shares_memory or route.nbytes:
-            sys.exit(f"{what}: memory was to be shared and is not")
+            sys.exit(f"{what}: the memory is not shared")
 
 
 def address_of_file(path: Path, result: int) -> int:
-    """Find where the kernel has mapped the first byte of a file, in the map around `result`."""
+    """Return the address of a file's first byte, in the map that contains `result`."""
     inode = path.stat().st_ino
     for line in Path("/proc/self/maps").read_text().splitlines():
         bounds, _, offset, _, mapped, *_ = line.split(None, 5)
@@ -64,7 +64,7 @@ def address_of_file(path: Path, result: int) -> int:
 
 
 def train(features: Any, labels: Any) -> float:
-    """Train a small classifier; give its accuracy on the quarter of images held out."""
+    """Train a small classifier; return its accuracy on the quarter of images held out."""
     import torch  # noqa: PLC0415 -- only this process needs it
 
     torch.manual_seed(0)
@@ -83,10 +83,10 @@ def train(features: Any, labels: Any) -> float:
 
 
 def use_store(path: Path) -> None:
-    """Map the features, train on them, and pass the same memory on."""
+    """Map the features, train on them, and share the same memory with Arrow and NumPy."""
     import pyarrow as pa  # noqa: PLC0415 -- only this process needs it
 
-    hand = HandOvers()
+    conversions = Conversions()
     tensors = {}
     with NumPack(path) as npk:
         for name in npk:
@@ -95,32 +95,36 @@ def use_store(path: Path) -> None:
             tensors[name] = share(lazy, "torch", copy=False)
             file = path / npk.get_metadata()["arrays"][name]["data_file"]
             there = tensors[name].data_ptr()
-            hand.check(f"{name} -> torch", route, address_of_file(file, there), there)
+            conversions.check(f"{name} -> torch", route, address_of_file(file, there), there)
         stored = npk.load("features", lazy=True)
     features, labels = tensors["features"], tensors["labels"]
 
     accuracy = train(features, labels)
-    print(f"{'':18} trained on it: {accuracy:.1%} of the held-out images are right")
+    print(
+        f"{'':18} trained on it: {accuracy:.1%} of the held-out images are classified correctly"
+    )
     if accuracy <= 0.9:
         sys.exit("the classifier did not reach 90 %")
 
     route = explain(features, "arrow", layout="tensor")
     column = share(features, "arrow", layout="tensor", copy=False)
-    hand.check("torch -> Arrow", route, features.data_ptr(), column.buffers()[-1].address)
+    conversions.check(
+        "torch -> Arrow", route, features.data_ptr(), column.buffers()[-1].address
+    )
 
     table = pa.table({"features": column})
     chunk = table.column("features")
     route = explain(chunk, "numpy")
     back = share(chunk, "numpy", copy=False)
-    hand.check("Arrow -> NumPy", route, column.buffers()[-1].address, back.ctypes.data)
+    conversions.check("Arrow -> NumPy", route, column.buffers()[-1].address, back.ctypes.data)
 
     if back.shape != stored.shape or not np.array_equal(back, stored):
-        sys.exit("what came back is not what was stored")
-    print(f"{'total':18} {hand.copied} bytes copied")
+        sys.exit("the result differs from the stored array")
+    print(f"{'total':18} {conversions.copied} bytes copied")
 
 
 def main() -> None:
-    """Write the store, then use it in a process that knows nothing but its path."""
+    """Write the store, then use it in a process that gets only its path."""
     if sys.argv[1:2] == ["--use"]:
         use_store(Path(sys.argv[2]))
         return

@@ -431,7 +431,7 @@ def test_a_journal_claims_no_more_than_its_file_holds():
         record = line({"commit": 1, "arrays": [head]}) + bytes(8) + b"abcd"
         (STORE / "journal").write_bytes(record)
         state = snapshot({"x": entry(bytes(64), shape=[16, 4])}, journal=zlib.crc32(record))
-        (STORE / "commits.log").write_bytes(hostile.mark(1) + line(state))
+        (STORE / "commits.log").write_bytes(hostile.header_line(1) + line(state))
         assert raw_errors(STORE, "a") == []
         with pytest.raises(CorruptStoreError, match="journal"):
             list(opened("r"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import together
+from support import concurrent_processes
 from support.files import contents
 
 from numpack import NumPack
@@ -37,14 +37,15 @@ def test_writers_and_readers_at_once_lose_nothing_and_see_whole_commits(
     start_module, thorough, done
 ):
     seconds = 60 if thorough else 4
-    together.build()
+    concurrent_processes.build()
     readers = [
-        start_module("support.together", "read", str(me), str(seconds)) for me in (10, 11)
+        start_module("support.concurrent_processes", "read", str(me), str(seconds))
+        for me in (10, 11)
     ]
     told, until, me = {}, time.monotonic() + seconds, 0
-    lasting = start_module("support.together", "write", "99", str(seconds))
+    lasting = start_module("support.concurrent_processes", "write", "99", str(seconds))
     while time.monotonic() < until:  # writers that are killed, one after the other
-        writer = start_module("support.together", "write", str(me), "60")
+        writer = start_module("support.concurrent_processes", "write", str(me), "60")
         time.sleep(0.5 + random.random() * 0.3)
         writer.kill()
         told[me] = [int(line) for line in writer.communicate()[0].splitlines()]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import contents
-from support.old_store import CODES, FOLDER, META, Old, bitmap, write, write_metadata
+from support.numpack0_store import CODES, FOLDER, META, Old, bitmap, write, write_metadata
 
 from numpack import CorruptStoreError, NewerFormatError, StoreError
 from numpack.errors import NumpackError, UnsupportedError

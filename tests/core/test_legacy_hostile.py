@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
-from support.old_store import FOLDER, META, Old, bitmap, write, write_metadata
+from support.numpack0_store import FOLDER, META, Old, bitmap, write, write_metadata
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import NumpackError

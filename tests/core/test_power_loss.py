@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import power_loss
-from support.power_kinds import KINDS
+from support.power_loss_kinds import KINDS
 
 pytestmark = pytest.mark.system
 
@@ -28,7 +28,7 @@ def losses(recorder, tmp_path):
         paths = [tests, *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {"PYTHONPATH": os.pathsep.join(paths), "LD_PRELOAD": str(recorder)}
         subprocess.run(
-            [sys.executable, "-W", "error", "-m", "support.power_kinds", *args],
+            [sys.executable, "-W", "error", "-m", "support.power_loss_kinds", *args],
             cwd=cwd,
             env={**os.environ, **env},
             check=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import old_store
+from support import numpack0_store
 
 from numpack import ConflictError, LazyArray, MovedError, NotFoundError, NumPack, StoreError
 from numpack.errors import StoreNotFoundError
@@ -223,8 +223,8 @@ def test_an_open_store_that_was_moved_is_pickled_with_its_present_path(store):
 
 
 def test_stores_of_numpack_0_x():
-    old_store.write({"x": ROWS, "y": LARGE}, {"x": [1, 4]})
-    os.rename(old_store.FOLDER, "s.npk")
+    numpack0_store.write({"x": ROWS, "y": LARGE}, {"x": [1, 4]})
+    os.rename(numpack0_store.FOLDER, "s.npk")
     with NumPack("s.npk") as opened:
         x, y = opened.load("x", lazy=True), opened.load("y", lazy=True)
         data = pickle.dumps(x), pickle.dumps(y.rows(5, 50))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support.files import contents
 from support.memory import address, file_position
-from support.old_store import FOLDER, META, write
+from support.numpack0_store import FOLDER, META, write
 
 from numpack import CorruptStoreError, InvalidValueError, NotAStoreError, NumPack, StoreError
 from numpack.store.format import numpack0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
-from support.sides.array_interface import Named
+from support.oracles.array_interface import Named
 
 from numpack import CopyWarning, UnsupportedError, WrongTypeError, ZeroCopyError, explain, share
 from numpack.adapters import array_interface

@@ -32,7 +32,7 @@ from support.arrays import (
     make,
 )
 from support.cells import COPY, REFUSE, SHARE, TIMES, Owner, check_cell
-from support.sides import arro3 as side
+from support.oracles import arro3 as oracle
 
 from numpack import CopyWarning, UnsupportedError, WrongTypeError, explain, share
 
@@ -57,7 +57,7 @@ def expected(name: str, layout: str) -> str:
 @pytest.mark.parametrize(("name", "layout"), cells([*NATIVE, *LOWPREC[:2], *TIMES, *OTHERS]))
 def test_to_arro3(name, layout, tmp_path):
     array = make(name, layout, tmp_path, readonly=True)
-    check_cell(array, "arro3", expected(name, layout), side, pa.chunked_array)
+    check_cell(array, "arro3", expected(name, layout), oracle, pa.chunked_array)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_from_arro3_is_shared_and_read_only(column):
     array = Array.from_arrow(column)
     found = share(array, "numpy", copy=False)
     assert explain(array, "numpy").shares_memory
-    assert found.__array_interface__["data"] == (side.arrow.address(column), True)
+    assert found.__array_interface__["data"] == (oracle.arrow.address(column), True)
     own = share(array, "numpy", copy=True)
     assert own.flags.writeable
     assert not np.shares_memory(own, found)
@@ -86,7 +86,7 @@ def test_nulls_and_slices_cross_past_numpy():
     column = pa.array([1, None, 3, None, 5]).slice(1, 3)
     array = Array.from_arrow(column)
     assert share(array, "arrow", copy=False).to_pylist() == [None, 3, None]
-    assert side.address(share(column, "arro3", copy=False)) == side.arrow.address(column)
+    assert oracle.address(share(column, "arro3", copy=False)) == oracle.arrow.address(column)
     masked = share(array, "numpy", nulls="mask", copy=False)
     assert masked.tolist() == [None, 3, None]
     with pytest.warns(CopyWarning, match="from arro3 failed.*2 of its values are null"):
@@ -153,7 +153,7 @@ def test_what_is_no_array_is_named(thing):
 def test_options_are_those_of_arrow():
     bools = np.array([True, False])
     shared = share(bools, "arro3", type=pa.bool8(), copy=False)
-    assert side.address(shared) == bools.ctypes.data
+    assert oracle.address(shared) == bools.ctypes.data
     rows = share(np.zeros((3, 2)), "arro3", layout="list", copy=False)
     assert pa.array(rows).type == pa.list_(pa.float64(), 2)
 

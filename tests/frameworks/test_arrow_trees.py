@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from support.arrow_trees import make_column, random_spec, reference
+from support.arrow_reference import reference
+from support.arrow_trees import make_column, random_spec
 from support.arrow_walk import TARGETS, run
 
 from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share

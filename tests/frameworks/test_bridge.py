@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.sides import side
+from support.oracles import oracle
 
 from numpack import ReadOnlyWarning, WrongTypeError, ZeroCopyError, explain, share
 from numpack.adapters.arrow.bridge import own
@@ -48,10 +48,10 @@ def test_nulls_cross_on_the_same_memory(source, target):
     given = share(NULLS, source, copy=False)
     assert explain(given, target).shares_memory
     found = share(given, target, copy=False)
-    assert side(target).address(found) == side("arrow").address(NULLS)
+    assert oracle(target).address(found) == oracle("arrow").address(NULLS)
     assert share(found, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
     apart = share(given, target, copy=True)
-    assert side(target).address(apart) != side("arrow").address(NULLS)
+    assert oracle(target).address(apart) != oracle("arrow").address(NULLS)
     assert share(apart, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
 
 
@@ -108,9 +108,9 @@ def test_a_strangers_array(wrap, target):
             found = share(given(), target, copy=False)
     else:
         found = share(given(), target, copy=False)
-    assert side(target).values(found).tolist() == [0, 1, 2, 3, 4]
-    place = side(target).address(found)
-    assert place in (None, side("arrow").address(values))
+    assert oracle(target).values(found).tolist() == [0, 1, 2, 3, 4]
+    place = oracle(target).address(found)
+    assert place in (None, oracle("arrow").address(values))
 
 
 @pytest.mark.parametrize("target", ["arrow", "polars", "arro3", "nanoarrow", "duckdb"])
@@ -126,7 +126,7 @@ def test_a_strangers_table(wrap, target):
 def test_a_stream_is_read_once_with_options_of_the_hub(target):
     stream = Stream(pa.chunked_array([np.arange(4)]))
     found = share(stream, target, layout="flat", copy=False)
-    assert side(target).values(found).tolist() == [0, 1, 2, 3]
+    assert oracle(target).values(found).tolist() == [0, 1, 2, 3]
 
 
 def test_a_column_of_a_strangers_record_batch():

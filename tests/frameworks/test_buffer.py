@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
-from support.sides.buffer import address
+from support.oracles.buffer import address
 
 import numpack
 from numpack import (

@@ -1,4 +1,4 @@
-"""The framework that CONTRIBUTING.md adds to a copy of the package: it works as told there."""
+"""Add the framework of CONTRIBUTING.md to a copy of the package, and use it as described."""
 
 from __future__ import annotations
 

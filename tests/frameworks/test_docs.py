@@ -1,4 +1,4 @@
-"""Every example runs: the docstrings', and the Python blocks of README and docs."""
+"""Run every example: those of the docstrings, and the Python blocks of README and docs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import importlib.util
 import os
 import pkgutil
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ import numpack
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = ["numpack"] + [m.name for m in pkgutil.walk_packages(numpack.__path__, "numpack.")]
-if importlib.util.find_spec("cupy") is None:  # there is none for machines without a GPU
+if importlib.util.find_spec("cupy") is None:  # it cannot be installed without a GPU
     MODULES.remove("numpack.adapters.cupy")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -43,7 +42,7 @@ def test_docstring(name, monkeypatch):
 
 
 def test_docstrings_have_examples():
-    """The finder sees the examples of all public functions and classes."""
+    """All public functions and classes have examples."""
     public = [*numpack.io.zero_copy.__all__, "NumPack", "LazyArray", "share", "explain"]
     for name in public:
         thing = getattr(numpack.io, name, None) or getattr(numpack, name)
@@ -63,7 +62,7 @@ def test_there_are_blocks():
 
 @pytest.mark.parametrize("text", blocks("sh"))
 def test_commands_are_those_that_ci_runs(text):
-    """A shell block is not run from within the tests: CI runs each of its commands."""
+    """Shell blocks are not run by the tests; CI runs each of their commands."""
     runs = (ROOT / ".ci" / "run").read_text()
     for command in text.splitlines():
         words = command.removeprefix("pip ").strip()  # CI names the pip of an environment
@@ -76,14 +75,39 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_picture_of_the_architecture_names_every_file():
-    """And no other: as often as there are files of the name."""
-    picture = (ROOT / "docs" / "architecture.md").read_text().split("```")[1]
-    named = Counter(re.findall(r"\b\w+\.(?:pyx|pxd|py|h)\b", picture))
-    sources = [path for path in (ROOT / "src" / "numpack").rglob("*") if path.is_file()]
-    there = Counter(path.name for path in sources if path.suffix in (".py", ".pyx", ".h"))
-    assert not there - named
-    assert not named.keys() - {path.name for path in sources}
+def rows_of(heading: str) -> list[list[str]]:
+    """The rows of the tables under a heading of the architecture page, as cells."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    section = page.split(f"\n## {heading}")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line[:1] == "|"]
+    return [[cell.strip() for cell in row] for row in rows if "`" in "".join(row)]
+
+
+def test_rooms_of_the_architecture_name_every_module():
+    """The table of the rooms has each package, and for each its modules and no others."""
+    package = ROOT / "src" / "numpack"
+    there: dict[str, set[str]] = {}
+    for path in package.rglob("*"):
+        if path.suffix in (".py", ".pyx", ".pxd", ".h") and (
+            path.parent == package or not path.name.startswith("__init__.")
+        ):
+            there.setdefault(str(path.relative_to(package).parent), set()).add(path.stem)
+    there["adapters"].add("__init__")
+    named = {
+        room.strip("`"): set(re.findall(r"`(\w+)`", modules))
+        for room, modules in rows_of("The rooms")
+    }
+    assert named == there
+
+
+@pytest.mark.parametrize("walk", ["A conversion", "A commit"])
+def test_walks_of_the_architecture_name_functions_that_exist(walk):
+    rows = rows_of(walk)
+    assert rows
+    for _, file, names in rows:
+        source = (ROOT / "src" / "numpack" / file.strip("`")).read_text()
+        for name in re.findall(r"`(?:\w+\.)?(\w+)`", names):
+            assert re.search(rf"(?:def|class|object|bint) {name}\b", source), f"{file}: {name}"
 
 
 def test_changelog_is_of_this_version():
@@ -91,7 +115,7 @@ def test_changelog_is_of_this_version():
 
 
 def test_constraints_pin_what_runs_here():
-    """The tests run with the versions that the constraints name."""
+    """The tests run with the pinned versions."""
     from importlib.metadata import version
 
     for line in (ROOT / "constraints.txt").read_text().splitlines():

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from support.arrays import CONTIGUOUS, LOWPREC, OTHERS, aligned, cells, dtype_of, make
 from support.cells import COPY, NUMBERS, REFUSE, SHARE, TIMES, Owner, check_cell
-from support.sides import duckdb as side
+from support.oracles import duckdb as oracle
 
 from numpack import (
     CopyWarning,
@@ -58,7 +58,7 @@ def listed(relation: duckdb.DuckDBPyRelation) -> pa.ChunkedArray:
 @pytest.mark.parametrize(("name", "layout"), cells([*NUMBERS, LOWPREC[0], *TIMES, *OTHERS]))
 def test_to_duckdb(name, layout, tmp_path):
     array = make(name, layout, tmp_path, readonly=True)
-    check_cell(array, "duckdb", expected(name, layout), side, listed)
+    check_cell(array, "duckdb", expected(name, layout), oracle, listed)
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u8", "f4", "f8", "M8[ns]", "S3"])
@@ -66,10 +66,10 @@ def test_a_change_of_the_source_is_seen_by_the_next_query(dtype):
     array = np.ones((4, 2), "u1").astype(dtype)
     shared = share(array, "duckdb", copy=False)
     own = share(array, "duckdb", copy=True)
-    before = side.values(shared).tolist()
+    before = oracle.values(shared).tolist()
     array[2] = np.zeros((), dtype)
-    assert side.values(shared).tolist() != before
-    assert side.values(own).tolist() == before
+    assert oracle.values(shared).tolist() != before
+    assert oracle.values(own).tolist() == before
 
 
 def test_a_name_is_found_by_sql_until_it_is_unregistered(connection):
@@ -101,7 +101,7 @@ def test_columns_of_a_2d_array():
 def test_rows_are_arrays_of_fixed_size():
     relation = share(np.arange(24.0).reshape(2, 3, 4), "duckdb", copy=False)
     assert str(relation.types[0]) == "DOUBLE[4][3]"
-    assert side.values(relation).tolist() == np.arange(24.0).reshape(2, 3, 4).tolist()
+    assert oracle.values(relation).tolist() == np.arange(24.0).reshape(2, 3, 4).tolist()
 
 
 def test_nan_is_a_value_and_not_null():

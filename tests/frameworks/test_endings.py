@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.sides import TARGETS
+from support.oracles import TARGETS
 
 TESTS = Path(__file__).parents[1]
 
@@ -18,8 +18,8 @@ target = sys.argv[1]
 import numpy as np
 from numpack import CopyWarning, NumPack, share
 from support.memory import region_at
-from support.sides import side
-framework = side(target)
+from support.oracles import oracle
+framework = oracle(target)
 VALUES = np.arange(1000, dtype="f4")
 
 class Memory(np.ndarray):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from support.memory import address
-from support.sides import side
+from support.oracles import oracle
 
 import numpack
 from numpack import (
@@ -218,9 +218,9 @@ def test_doors_to_other_frameworks(name):
     door = ZeroCopyArray(np.arange(6, dtype="f4"), copy=True)  # on a 64-byte boundary
     where = address(door.array)
     for leave in (EXITS[name], lambda door, **options: door.to(name, **options)):
-        assert side(name).address(leave(door, copy=False)) == where
-        assert side(name).address(leave(door, copy=True)) != where
-        assert side(name).values(leave(door)).tolist() == [0, 1, 2, 3, 4, 5]
+        assert oracle(name).address(leave(door, copy=False)) == where
+        assert oracle(name).address(leave(door, copy=True)) != where
+        assert oracle(name).values(leave(door)).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_options_go_through_the_door():

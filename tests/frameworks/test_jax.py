@@ -16,7 +16,7 @@ from numpy.lib.array_utils import byte_bounds
 from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
 from support.arrays import values as values_of
 from support.memory import address, shares_pages
-from support.sides import jax as side
+from support.oracles import jax as oracle
 
 from numpack import (
     CopyWarning,
@@ -79,7 +79,7 @@ def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
     assert route.shares_memory is is_shareable(array)
     if route.shares_memory:
         result = share(array, "jax", copy=False)
-        assert array.size == 0 or shares_pages(address(array), side.address(result))
+        assert array.size == 0 or shares_pages(address(array), oracle.address(result))
     else:
         assert route.nbytes == array.nbytes
         with pytest.raises(ZeroCopyError):
@@ -87,7 +87,7 @@ def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
         with pytest.warns(CopyWarning):
             result = share(array, "jax")
     assert (result.dtype.name, result.shape) == (name, array.shape)
-    assert elements(side.values(result)) == elements(array)
+    assert elements(oracle.values(result)) == elements(array)
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (1,), (), (0, 3), (2, 0)])
@@ -96,7 +96,7 @@ def test_aligned_memory_is_shared_there_and_back(name, shape):
     array = aligned(name, shape)
     result = share(array, "jax", copy=False)
     back = share(result, "numpy", copy=False)
-    assert array.size == 0 or side.address(result) == address(array) == address(back)
+    assert array.size == 0 or oracle.address(result) == address(array) == address(back)
     assert (back.dtype, back.shape) == (array.dtype, array.shape)
     assert not back.flags.writeable
     assert explain(result, "numpy").shares_memory
@@ -108,7 +108,7 @@ def test_any_order_of_the_axes_is_shared_there_and_back(axes):
     result = share(array, "jax", copy=False)
     back = share(result, "numpy", copy=False)
     assert explain(result, "numpy").shares_memory
-    assert side.address(result) == address(array) == address(back)
+    assert oracle.address(result) == address(array) == address(back)
     assert back.strides == array.strides
     assert back.tolist() == array.tolist()
 
@@ -142,7 +142,7 @@ def test_a_copy_is_independent():
     array = aligned("float32")
     result = share(array, "jax", copy=True)
     other = share(result, "numpy", copy=True)
-    assert len({address(array), side.address(result), address(other)}) == 3
+    assert len({address(array), oracle.address(result), address(other)}) == 3
     assert other.flags.writeable
 
 
@@ -174,7 +174,7 @@ def test_with_64_bits_everything_is_shared(name):
     array = aligned(name)
     with jax.enable_x64(True):
         result = share(array, "jax", copy=False)
-    assert (side.address(result), result.dtype) == (address(array), array.dtype)
+    assert (oracle.address(result), result.dtype) == (address(array), array.dtype)
     back = share(result, "numpy", copy=False)
     assert (address(back), back.dtype) == (address(array), array.dtype)
 
@@ -258,7 +258,7 @@ def test_a_cast_to_the_same_dtype_is_none():
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_arrays_that_jax_made_are_shared(name):
-    made = side.make(values_of(name))
+    made = oracle.make(values_of(name))
     route = explain(made, "numpy")
     assert route.shares_memory is (name not in PACKED)
     if name in PACKED:
@@ -266,7 +266,7 @@ def test_arrays_that_jax_made_are_shared(name):
             array = share(made, "numpy")
     else:
         array = share(made, "numpy", copy=False)
-        assert address(array) == side.address(made)
+        assert address(array) == oracle.address(made)
     assert elements(array) == elements(values_of(name))
     assert array.flags.writeable is (name in PACKED)
     if name in PACKED:  # nor does JAX keep what was copied

@@ -22,7 +22,7 @@ from support.arrays import (
     make,
 )
 from support.cells import COPY, REFUSE, SHARE, TIMES, Owner, check_cell
-from support.sides import nanoarrow as side
+from support.oracles import nanoarrow as oracle
 
 from numpack import CopyWarning, UnsupportedError, WrongTypeError, explain, share
 
@@ -47,7 +47,7 @@ def expected(name: str, layout: str) -> str:
 @pytest.mark.parametrize(("name", "layout"), cells([*NATIVE, *LOWPREC[:2], *TIMES, *OTHERS]))
 def test_to_nanoarrow(name, layout, tmp_path):
     array = make(name, layout, tmp_path, readonly=True)
-    check_cell(array, "nanoarrow", expected(name, layout), side, pa.chunked_array)
+    check_cell(array, "nanoarrow", expected(name, layout), oracle, pa.chunked_array)
 
 
 @pytest.mark.parametrize("make_array", [nanoarrow.Array, nanoarrow.c_array])
@@ -66,7 +66,7 @@ def test_from_nanoarrow_is_shared_and_read_only(make_array, column):
     array = make_array(column)
     found = share(array, "numpy", copy=False)
     assert explain(array, "numpy").shares_memory
-    assert found.__array_interface__["data"] == (side.arrow.address(column), True)
+    assert found.__array_interface__["data"] == (oracle.arrow.address(column), True)
     own = share(array, "numpy", copy=True)
     assert own.flags.writeable
     assert not np.shares_memory(own, found)
@@ -77,7 +77,9 @@ def test_nulls_and_slices_cross_past_numpy():
     column = pa.array([1, None, 3, None, 5]).slice(1, 3)
     array = nanoarrow.Array(column)
     assert share(array, "arrow", copy=False).to_pylist() == [None, 3, None]
-    assert side.address(share(column, "nanoarrow", copy=False)) == side.arrow.address(column)
+    assert oracle.address(share(column, "nanoarrow", copy=False)) == oracle.arrow.address(
+        column
+    )
     masked = share(array, "numpy", nulls="mask", copy=False)
     assert masked.tolist() == [None, 3, None]
     with pytest.warns(CopyWarning, match="from nanoarrow failed.*2 of its values are null"):
@@ -161,7 +163,7 @@ def test_a_device_array_on_the_host_is_shared():
     column = pa.array([1, 2])
     array = nanoarrow.device.c_device_array(column)
     found = share(array, "numpy", copy=False)
-    assert found.__array_interface__["data"][0] == side.arrow.address(column)
+    assert found.__array_interface__["data"][0] == oracle.arrow.address(column)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_what_is_no_array_is_named(thing):
 def test_options_are_those_of_arrow():
     bools = np.array([True, False])
     shared = share(bools, "nanoarrow", type=pa.bool8(), copy=False)
-    assert side.address(shared) == bools.ctypes.data
+    assert oracle.address(shared) == bools.ctypes.data
     rows = share(np.zeros((3, 2)), "nanoarrow", layout="list", copy=False)
     assert pa.array(rows).type == pa.list_(pa.float64(), 2)
 

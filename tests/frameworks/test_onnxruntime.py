@@ -30,7 +30,7 @@ from support.arrays import (
     values,
 )
 from support.memory import address, is_private_copy_on_write, shares_pages
-from support.sides import side
+from support.oracles import oracle
 
 from numpack import (
     CopyWarning,
@@ -45,7 +45,7 @@ from numpack import (
 from numpack.adapters import by_name
 
 module = by_name("onnxruntime").module()
-ORT = side("onnxruntime")
+ORT = oracle("onnxruntime")
 SHARE, COPY, REFUSE = "share", "copy", "refuse"
 WHOLE = [name for name in NATIVE if not name.startswith("complex")]
 WHOLE += [name for name in LOWPREC if ORT.make(values(name)) is not None]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support.arrays import LOWPREC, NATIVE, elements, values
 from support.memory import shares_pages
-from support.sides import NAMES, SOURCES_ONLY, TARGETS, side
+from support.oracles import NAMES, SOURCES_ONLY, TARGETS, oracle
 
 from numpack import (
     CopyWarning,
@@ -32,7 +32,7 @@ DTYPES = [*NATIVE, *LOWPREC, *(f"{k}8[{u}]" for k in "Mm" for u in ("s", "ms", "
 def _quick_collections():
     """Leave what the frameworks have loaded out of the many collections of garbage."""
     for name in NAMES:
-        side(name)
+        oracle(name)
     gc.collect()
     gc.freeze()
     yield
@@ -47,8 +47,8 @@ def known_to_both(source: str, target: str) -> list[str]:
     return [
         name
         for name in DTYPES
-        if side(source).make(given(name)) is not None
-        and side(target).make(given(name)) is not None
+        if oracle(source).make(given(name)) is not None
+        and oracle(target).make(given(name)) is not None
     ]
 
 
@@ -57,7 +57,7 @@ def is_same_memory(source: str, x: object, target: str, result: object) -> bool 
 
     A file leaves for who may write to it mapped again: other addresses, the same pages.
     """
-    one, other = side(source).address(x), side(target).address(result)
+    one, other = oracle(source).address(x), oracle(target).address(result)
     if one is None or other is None:
         return None
     return one == other or (source in SOURCES_ONLY and shares_pages(one, other))
@@ -87,7 +87,7 @@ def test_explain_says_what_the_pointers_say(source, target):
 
 def handed_over(name: str, source: str, target: str) -> tuple[object, str]:
     """Hand an array over; the result, and what is wrong with it."""
-    x = side(source).make(given(name))
+    x = oracle(source).make(given(name))
     route = explain(x, target)
     if not route.supported:
         return None, f"refused: {route}"
@@ -121,11 +121,11 @@ def policy(x: object, name: str, source: str, target: str, *, shared: bool) -> s
         return f"copy=True warns: {categories}"
     if is_same_memory(source, x, target, own):
         return "copy=True shares"
-    return "" if holds(own, name, target) else f"copy=True gives {side(target).values(own)}"
+    return "" if holds(own, name, target) else f"copy=True gives {oracle(target).values(own)}"
 
 
 def holds(result: object, name: str, target: str) -> bool:
-    found = side(target).values(result)
+    found = oracle(target).values(result)
     expected = given(name)
     return found.dtype == expected.dtype and elements(found) == elements(expected)
 
@@ -143,7 +143,7 @@ def test_a_lazy_array_leaves_without_a_copy_and_cannot_be_harmed(target):
             assert route.supported, name
             assert route.shares_memory or (route.reason and route.fix), name
             assert categories == (set() if route.shares_memory else {CopyWarning}), name
-            place = side(target).address(result)
+            place = oracle(target).address(result)
             if place is not None:
                 pages = shares_pages(np.asarray(lazy).ctypes.data, place)
                 assert pages == route.shares_memory, f"{name}: {route}"
@@ -263,7 +263,7 @@ def test_a_stream_is_read_once(target):
 
     values = np.arange(3, dtype="f4")
     result, _ = quietly(lambda: share(nanoarrow.ArrayStream(pa.array(values)), target))
-    assert side(target).values(result).tolist() == [0, 1, 2]
+    assert oracle(target).values(result).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("layout", ["C", "K"])

@@ -25,7 +25,7 @@ from support.arrays import (
     make,
 )
 from support.memory import address
-from support.sides import side
+from support.oracles import oracle
 
 from numpack import (
     CopyWarning,
@@ -111,7 +111,7 @@ def check(array: np.ndarray, verdict: str) -> None:
     elif array.size:
         first = share(array, "pandas", copy=False)
         column = first if array.ndim == 1 else first.iloc[:, 0]
-        assert side("pandas").address(column) == address(array)
+        assert oracle("pandas").address(column) == address(array)
         assert not np.may_share_memory(memory(own), np.ma.getdata(array))
 
 
@@ -298,7 +298,7 @@ def test_read_only_memory_is_shared_and_stays(write, kind):
     values = np.array([3.0, np.nan, 1.0, 2.0])
     array = {"memmap": mapped, "store": stored, "ndarray": closed}[kind](values)
     series = share(array, "pandas", copy=False)
-    assert side("pandas").address(series) == address(np.asarray(array))
+    assert oracle("pandas").address(series) == address(np.asarray(array))
     with pytest.raises(ValueError, match=r"read-only|WRITEABLE"):
         WRITES[write](series)
     assert np.array_equal(np.asarray(array), values, equal_nan=True)
@@ -378,7 +378,7 @@ def test_shared_from_pandas(name):
     assert address(array) == address(again)
     if isinstance(source, pd.Series):
         times = source.dtype.kind in "mM"
-        own = address(source.array.asi8) if times else side("pandas").address(source)
+        own = address(source.array.asi8) if times else oracle("pandas").address(source)
         assert address(array) == own
     assert not array.flags.writeable  # whoever shares it by copy-on-write
     own = share(source, "numpy", copy=True)
@@ -463,7 +463,7 @@ def test_nulls(source):
     assert masked.tolist() == [source[0], None]
     assert address(share(source, "numpy", nulls="mask")) == address(masked)
     if isinstance(source.array, pd.arrays.IntegerArray | pd.arrays.FloatingArray):
-        assert address(masked) == side("pandas").address(source)
+        assert address(masked) == oracle("pandas").address(source)
     for write in (lambda: masked.__setitem__(0, masked[0]), lambda: masked.data.fill(0)):
         with pytest.raises(ValueError, match="read-only"):
             write()
@@ -669,7 +669,7 @@ def test_columns_with_dtype_backend():
     assert buffers(share(series, "arrow", copy=False)) == buffers(column)
     values = np.arange(3.0)
     series = share(values, "pandas", dtype_backend="pyarrow", copy=False)
-    assert side("pandas").address(series) == address(values)
+    assert oracle("pandas").address(series) == address(values)
     with pytest.raises(InvalidValueError, match="dtype_backend"):
         share(values, "pandas", dtype_backend="numpy")
     with pytest.raises(UnsupportedError):
@@ -683,14 +683,14 @@ def test_columns_go_by_numpy_unless_asked():
     assert series.dtype == np.float64
     nullable = share(column, "pandas", nulls="mask", copy=False)
     assert nullable.dtype == pd.Int64Dtype()
-    assert side("pandas").address(nullable) == column.buffers()[1].address
+    assert oracle("pandas").address(nullable) == column.buffers()[1].address
 
 
 def test_nullable_columns_become_nulls():
     series = pd.Series([2**60, None], dtype="Int64")
     column = share(series, "arrow", copy=False)
     assert column.to_pylist() == [2**60, None]
-    assert column.buffers()[1].address == side("pandas").address(series)
+    assert column.buffers()[1].address == oracle("pandas").address(series)
     strided = pd.Series([1, 2, None], dtype="Int64")[::2]
     flags = pd.Series([True, None], dtype="boolean")
     for source, want in ((strided, [1, None]), (flags, [True, None])):
@@ -747,7 +747,7 @@ def test_frames_of_several_dtypes_become_tables():
     assert table["z"].type.tz == "Europe/Berlin"
     assert table["z"].to_pylist() == ZONED[:2].to_pydatetime().tolist()
     for name in ("f", "i"):
-        assert buffers(table[name])[1] == side("pandas").address(frame[name])
+        assert buffers(table[name])[1] == oracle("pandas").address(frame[name])
     assert explain(frame, "arrow").shares_memory
 
 
@@ -788,9 +788,9 @@ def test_what_is_copied_of_a_frame_is_told_and_the_rest_is_shared():
     assert route.nbytes == 1000
     assert "column 'x': Arrow packs booleans as bits" in route.reason
     table = quietly(frame, "arrow")[0]
-    assert buffers(table["f"])[1] == side("pandas").address(frame["f"])
+    assert buffers(table["f"])[1] == oracle("pandas").address(frame["f"])
     own = share(frame, "arrow", copy=True)
-    assert buffers(own["f"])[1] != side("pandas").address(frame["f"])
+    assert buffers(own["f"])[1] != oracle("pandas").address(frame["f"])
 
 
 def test_frames_of_what_arrow_has_not_are_refused():

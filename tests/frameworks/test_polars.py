@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from support.arrays import CONTIGUOUS, LOWPREC, OTHERS, aligned, cells, dtype_of, make
 from support.cells import COPY, NUMBERS, REFUSE, SHARE, TIMES, Owner, check_cell
-from support.sides import polars as side
+from support.oracles import polars as oracle
 
 from numpack import (
     CopyWarning,
@@ -49,7 +49,7 @@ def expected(name: str, layout: str) -> str:
 @pytest.mark.parametrize(("name", "layout"), cells([*NUMBERS, LOWPREC[0], *TIMES, *OTHERS]))
 def test_to_polars(name, layout, tmp_path):
     array = make(name, layout, tmp_path, readonly=True)
-    check_cell(array, "polars", expected(name, layout), side, pa.chunked_array)
+    check_cell(array, "polars", expected(name, layout), oracle, pa.chunked_array)
 
 
 FROM = {
@@ -88,7 +88,7 @@ def test_from_polars(name):
             found = share(series, "numpy")
     else:
         found = share(series, "numpy", copy=False)
-        assert found.__array_interface__["data"] == (side.address(series), True)
+        assert found.__array_interface__["data"] == (oracle.address(series), True)
         assert not np.shares_memory(own, found)
     theirs = series.to_list()
     for each in (own, found):
@@ -270,7 +270,7 @@ def test_arrow_columns_cross_past_numpy(name):
     else:
         series = share(column, "polars", copy=False)
         if name == "slice":  # whose bitmap begins in the middle of a byte, and is moved
-            assert side.address(series) == side.arrow.address(column)
+            assert oracle.address(series) == oracle.arrow.address(column)
         else:
             assert not buffers(series) - buffers(column)
     own = share(column, "polars", copy=True)
@@ -299,9 +299,9 @@ def test_a_table_tells_what_of_it_is_copied():
     with pytest.warns(CopyWarning, match="Polars keeps string in another form"):
         frame = share(table, "polars")
     assert frame.to_dict(as_series=False) == table.to_pydict()
-    assert side.address(frame["a"]) == side.arrow.address(table["a"])
+    assert oracle.address(frame["a"]) == oracle.arrow.address(table["a"])
     own = share(table, "polars", copy=True)
-    assert side.address(own["a"]) != side.arrow.address(table["a"])
+    assert oracle.address(own["a"]) != oracle.arrow.address(table["a"])
     with pytest.raises(InvalidValueError, match="several columns"):
         share(pa.table([[1], [2]], names=["a", "a"]), "polars")
 
@@ -314,7 +314,7 @@ def test_nothing_that_polars_writes_reaches_the_array(tmp_path):
         stored = npk.load("x")
     for array in (mapped, stored, np.arange(6.0)):
         series = share(array, "polars", copy=False)
-        assert side.address(series) == array.ctypes.data
+        assert oracle.address(series) == array.ctypes.data
         series[0] = 100.0
         series.sort(descending=True, in_place=True)
         frame = share(array, "polars", copy=False).to_frame("x")

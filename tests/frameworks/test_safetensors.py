@@ -23,7 +23,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 from safetensors import numpy as upstream
 from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make, values
 from support.memory import address, file_position, is_private_copy_on_write
-from support.sides import side
+from support.oracles import oracle
 
 from numpack import (
     CopyWarning,
@@ -41,7 +41,7 @@ from numpack.adapters import by_name
 from numpack.io import SafetensorsFile, safetensors_to_numpy_zero_copy
 
 module = by_name("safetensors").module()
-ST = side("safetensors")
+ST = oracle("safetensors")
 HELD = [name for name in NATIVE if name != "complex128"]
 HELD += ["bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
 HELD += ["float8_e8m0fnu"]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from support.arrays import LOWPREC, NATIVE, OTHERS, TIMES, cells, elements, make
 from support.arrays import values as values_of
 from support.memory import address, is_private_copy_on_write, shares_pages
-from support.sides import tensorflow as side
+from support.oracles import tensorflow as oracle
 
 from numpack import (
     CopyWarning,
@@ -83,7 +83,7 @@ def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
     assert route.shares_memory is is_shareable(array)
     if route.shares_memory:
         tensor = share(array, "tensorflow", copy=False)
-        assert array.size == 0 or shares_pages(address(array), side.address(tensor))
+        assert array.size == 0 or shares_pages(address(array), oracle.address(tensor))
     else:
         assert route.nbytes == array.nbytes
         with pytest.raises(ZeroCopyError):
@@ -91,7 +91,7 @@ def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
         with pytest.warns(CopyWarning):
             tensor = share(array, "tensorflow")
     assert tensor.dtype.name == name
-    assert elements(side.values(tensor).reshape(array.shape)) == elements(array)
+    assert elements(oracle.values(tensor).reshape(array.shape)) == elements(array)
     assert tensor.shape == array.shape
 
 
@@ -101,7 +101,7 @@ def test_aligned_memory_is_shared_there_and_back(name, shape):
     array = aligned(name, shape)
     tensor = share(array, "tensorflow", copy=False)
     back = share(tensor, "numpy", copy=False)
-    assert array.size == 0 or side.address(tensor) == address(array) == address(back)
+    assert array.size == 0 or oracle.address(tensor) == address(array) == address(back)
     assert (back.dtype, back.shape) == (array.dtype, array.shape)
     assert explain(tensor, "numpy").shares_memory
     assert back.size == 0 or not back.flags.writeable
@@ -142,10 +142,10 @@ def test_ways_out_of_refusals_work():
 def test_a_copy_is_independent(name):
     array = aligned(name)
     tensor = share(array, "tensorflow", copy=True)
-    assert side.address(tensor) != address(array)
+    assert oracle.address(tensor) != address(array)
     other = share(tensor, "numpy", copy=True)
     assert other.flags.writeable
-    assert address(other) not in (address(array), side.address(tensor))
+    assert address(other) not in (address(array), oracle.address(tensor))
 
 
 def test_a_write_through_numpy_shows():
@@ -165,9 +165,9 @@ def test_the_device_of_the_moment_does_not_matter():
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_tensors_that_tensorflow_made_are_shared(name):
-    tensor = side.make(values_of(name))
+    tensor = oracle.make(values_of(name))
     array = share(tensor, "numpy", copy=False)
-    assert address(array) == side.address(tensor)
+    assert address(array) == oracle.address(tensor)
     assert elements(array) == elements(values_of(name))
     assert explain(tensor, "numpy").shares_memory
     with pytest.raises(ValueError, match="read-only"):
@@ -288,8 +288,8 @@ def test_what_tensorflow_writes_in_place_stays_out_of_a_read_only_map(tmp_path):
     mapped = np.memmap("a.bin", "f4", "r")
     assert explain(mapped, "tensorflow").steps[0].action == "mapped copy-on-write"
     tensor = share(mapped, "tensorflow", copy=False)
-    assert shares_pages(address(mapped), side.address(tensor))
-    assert is_private_copy_on_write(side.address(tensor))
+    assert shares_pages(address(mapped), oracle.address(tensor))
+    assert is_private_copy_on_write(oracle.address(tensor))
     in_place(tensor)
     assert (mapped[0], np.fromfile("a.bin", "f4")[0], float(tensor[0])) == (0, 0, 50)
 

@@ -24,7 +24,7 @@ from support.arrays import (
     make,
 )
 from support.memory import address
-from support.sides import side
+from support.oracles import oracle
 
 from numpack import (
     CopyWarning,
@@ -97,7 +97,7 @@ def check(array: np.ndarray, verdict: str) -> None:
     elif array.size:
         shared = share(array, "xarray", copy=False)
         assert shared.dtype == array.dtype
-        assert side("xarray").address(shared) == address(array)
+        assert oracle("xarray").address(shared) == address(array)
         back = share(shared, "numpy", copy=False)
         assert address(back) == address(array)
         assert back.flags.writeable == array.flags.writeable

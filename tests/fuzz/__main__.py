@@ -1,4 +1,4 @@
-"""The command: ``python -m fuzz``."""
+"""Fuzz stores, folders of NumPack 0.x and safetensors files: ``python -m fuzz``."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from .seeds import OLD, STORE, TENSORS
 
 def main() -> int:
     parser = argparse.ArgumentParser("fuzz", description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of what is tried (0)")
-    parser.add_argument("--seconds", type=float, default=60, help="how long (60)")
-    parser.add_argument("--inputs", type=int, help="how many at the most")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the inputs (0)")
+    parser.add_argument("--seconds", type=float, default=60, help="running time (60)")
+    parser.add_argument("--inputs", type=int, help="maximum number of inputs")
     parser.add_argument("--kind", choices=[STORE, OLD, TENSORS], action="append", default=[])
-    parser.add_argument("--saved", type=Path, default=Path("build/fuzz"), help="for findings")
-    parser.add_argument("--replay", type=Path, help="a finding that was saved")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once (1)")
-    parser.add_argument("--messages", action="store_true", help="list the errors that came")
+    parser.add_argument(
+        "--saved", type=Path, default=Path("build/fuzz"), help="folder of findings"
+    )
+    parser.add_argument("--replay", type=Path, help="replay a saved finding")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes (1)")
+    parser.add_argument("--messages", action="store_true", help="list the error messages")
     options = parser.parse_args()
     if options.replay:
         with Fuzzer(options.seed) as fuzzer:
             report = fuzzer.replay(options.replay)
     else:
-        report = _together(options)
+        report = _in_parallel(options)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     lines = [str(report), f"{used.ru_utime + used.ru_stime:.0f} s of CPU in the children"]
     if options.messages:
@@ -38,8 +40,8 @@ def main() -> int:
     return bool(report.findings)
 
 
-def _together(options: argparse.Namespace) -> Report:
-    """Run as many fuzzers as there are jobs, each with a seed of its own."""
+def _in_parallel(options: argparse.Namespace) -> Report:
+    """Run one fuzzer per job, each with its own seed."""
     with tempfile.TemporaryDirectory() as folder:
         children = []
         for job in range(1, options.jobs):

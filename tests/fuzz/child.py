@@ -1,4 +1,4 @@
-"""One input in a forked child of limited memory and time; what became of it."""
+"""Run inputs in a forked child with limited memory and time; collect the outcomes."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from .oracle import untouched
 from .seeds import Arrays, Seed
 from .trees import Tree
 
-_MEMORY = 2 << 30  # more than the parent has
-_CPU, _WALL = 2, 4  # seconds; waiting for others takes none of the first
+_MEMORY = 2 << 30  # beyond the parent's
+_CPU, _WALL = 2, 4  # seconds; waiting for other processes uses no CPU time
 _FILE_BYTES = 1 << 30
 _CANARIES = ["victim", "victim.bin", "victim.sum", "victim.del"]
 
 
 @dataclass(frozen=True)
 class Input:
-    """What is tried."""
+    """An input."""
 
     kind: str
     tree: Tree
     expected: Arrays
-    choices: str  # the seed of what is done with it
+    choices: str  # the seed of the driver's choices
 
 
 @dataclass
 class Outcome:
-    """What became of it."""
+    """The outcome of an input."""
 
-    findings: list[tuple[str, str]] = field(default_factory=list)  # what, and the details
+    findings: list[tuple[str, str]] = field(default_factory=list)  # summary and details
     messages: list[str] = field(default_factory=list)
     ops: Counter[str] = field(default_factory=Counter)
 
 
 class Place:
-    """A folder for the input, beside one that nothing may touch.
+    """A folder for the input, beside one that must not be accessed.
 
     Parameters
     ----------
     folder : Path
-        Empty.
+        An empty folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,10 +69,10 @@ class Place:
         self._signature = self._arm()
 
     def run(self, inputs: list[Input], known: Container[str] = ()) -> list[Outcome]:
-        """Try inputs one after another in one child, or in more if it dies.
+        """Run inputs one after another in one child, or in further ones if it dies.
 
-        What is found, and not `known`, is tried again on its own and with more patience: a hang
-        has to be found again, for other processes may have had the machine.
+        An input with a finding that is not `known` is run again alone and with a longer time
+        limit: a hang must be reproduced, because other processes may have caused it.
         """
         outcomes: list[Outcome] = []
         while len(outcomes) < len(inputs):
@@ -90,7 +90,7 @@ class Place:
         return outcomes
 
     def _forked(self, inputs: list[Input], patience: int) -> list[Outcome]:
-        """Try inputs in one child, up to the first that ends it."""
+        """Run inputs in one child, up to the first that kills it."""
         patience *= self._slowness
         self.log.write_bytes(b"")
         reading, writing = os.pipe()
@@ -99,14 +99,14 @@ class Place:
             os.close(reading)
             self._in_child(inputs, writing, patience)
         os.close(writing)
-        outcomes, last, is_over = _told(reading, _WALL * patience)
+        outcomes, last, is_over = _collect(reading, _WALL * patience)
         if not is_over:
-            os.kill(pid, signal.SIGXCPU)  # which says where it is
+            os.kill(pid, signal.SIGXCPU)  # its handler prints a traceback
             time.sleep(0.2)
             os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if self._look() != self._signature:
-            self._signature = self._arm()  # the child has told of it, and goes on with its own
+            self._signature = self._arm()  # the child has reported it and updated its own
         if is_over and not code:
             return outcomes[: len(inputs)]
         what = f"exit {code}" if code >= 0 else signal.Signals(-code).name
@@ -125,18 +125,18 @@ class Place:
             self._limit()
             os.chdir(self.folder)
 
-            def tell(**event: Any) -> None:
+            def report(**event: Any) -> None:
                 os.write(writing, json.dumps(event).encode() + b"\n")
 
             for what in inputs:
-                self._in_turn(what, tell, patience)
+                self._run_one(what, report, patience)
             code = 0
         finally:
             if code:
                 traceback.print_exc()
             os._exit(code)
 
-    def _in_turn(self, what: Input, tell: Any, patience: int) -> None:
+    def _run_one(self, what: Input, report: Any, patience: int) -> None:
         used = int(time.process_time())
         resource.setrlimit(
             resource.RLIMIT_CPU, (used + _CPU * patience, resource.RLIM_INFINITY)
@@ -147,13 +147,13 @@ class Place:
         )
         trees.write(what.tree, self.store)
         resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, resource.RLIM_INFINITY))
-        Driver(self.store, random.Random(what.choices), what.expected, tell).run(what.kind)
+        Driver(self.store, random.Random(what.choices), what.expected, report).run(what.kind)
         if (found := self._changed()) is not None:
-            tell(finding=f"outside of the store: {found}", trace="")
-        tell(end=1)
+            report(finding=f"outside the store: {found}", trace="")
+        report(end=1)
 
     def _limit(self) -> None:
-        if not self.is_sanitized:  # its shadow alone takes terabytes of addresses
+        if not self.is_sanitized:  # its shadow memory alone takes terabytes of addresses
             faulthandler.enable()
             faulthandler.register(signal.SIGXCPU, chain=True)
             pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -162,15 +162,17 @@ class Place:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    # What is outside
+    # Outside the store
 
     def _arm(self) -> list[tuple[int, ...]]:
-        """Make it show when a file outside of the store is read or written."""
+        """Prepare the canary files so that reading or writing one is detected."""
         for name in _CANARIES:
             if not (self.canary / name).is_file():
                 (self.canary / name).write_bytes(b"not to be touched" * 40)
         for path in (*self._outside(), self.canary):
-            os.utime(path, ns=(10**18, 2 * 10**18))  # read after it was written: never
+            os.utime(
+                path, ns=(10**18, 2 * 10**18)
+            )  # accessed before modified: any read updates the time
         return self._look()
 
     def _outside(self) -> list[Path]:
@@ -220,8 +222,8 @@ def made(seed: Seed, tree: Tree, choices: str) -> Input:
     return Input(seed.kind, tree, untouched(seed, tree), choices)
 
 
-def _told(reading: int, seconds: float) -> tuple[list[Outcome], str, bool]:
-    """What the child tells until it ends, or takes longer for one input than it may."""
+def _collect(reading: int, seconds: float) -> tuple[list[Outcome], str, bool]:
+    """Collect the child's events until it exits or exceeds the time limit of an input."""
     outcomes, last, rest = [Outcome()], "nothing", b""
     poll = select.poll()
     poll.register(reading, select.POLLIN | select.POLLHUP)
@@ -238,13 +240,13 @@ def _told(reading: int, seconds: float) -> tuple[list[Outcome], str, bool]:
                     outcomes.append(Outcome())
                     deadline = time.monotonic() + seconds
                 else:
-                    _take(outcomes[-1], event)
+                    _record(outcomes[-1], event)
         return outcomes, last, False
     finally:
         os.close(reading)
 
 
-def _take(outcome: Outcome, event: dict[str, str]) -> None:
+def _record(outcome: Outcome, event: dict[str, str]) -> None:
     if "op" in event:
         outcome.ops[event["op"]] += 1
     elif "message" in event:

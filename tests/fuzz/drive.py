@@ -1,4 +1,4 @@
-"""Everything that can be done with a store or a file, on one input; runs in the child."""
+"""Make every call on one store or file; runs in the child."""
 
 from __future__ import annotations
 
@@ -25,29 +25,31 @@ from numpack.errors import NumpackError
 from .seeds import FILE, OLD, TENSORS, Arrays
 
 T = TypeVar("T")
-Tell = Callable[..., None]
+Reporter = Callable[..., None]
 
-_READ_BYTES = 32 << 20  # arrays of more are not read whole
+_READ_BYTES = 32 << 20  # larger arrays are not read whole
 _ROW_BYTES = 1 << 20
 _PACKAGE = Path(numpack.__file__).parent
 
 
 class Driver:
-    """Does things with one input, and tells of each error that is not the package's own.
+    """Makes calls on one input, and reports each error that is not the package's own.
 
     Parameters
     ----------
     path : Path
     rng : random.Random
-        Chooses what is done.
+        Chooses the calls.
     expected : dict of str to ndarray
-        Arrays that are there, or lead to an error.
-    tell : callable
-        Takes what happens, as keywords.
+        Arrays that must have these rows or raise an error.
+    report : callable
+        Takes events, as keywords.
     """
 
-    def __init__(self, path: Path, rng: random.Random, expected: Arrays, tell: Tell) -> None:
-        self.path, self.rng, self.expected, self.tell = path, rng, dict(expected), tell
+    def __init__(
+        self, path: Path, rng: random.Random, expected: Arrays, report: Reporter
+    ) -> None:
+        self.path, self.rng, self.expected, self.report = path, rng, dict(expected), report
 
     def run(self, kind: str) -> None:
         warnings.simplefilter("ignore")
@@ -62,25 +64,27 @@ class Driver:
             gc.collect()
             left = len(os.listdir("/dev/fd")) - descriptors
             if left > 0:
-                self.tell(finding="descriptors left open", trace=str(left))
+                self.report(finding="descriptors left open", trace=str(left))
 
     def attempt(
         self, what: str, call: Callable[[], T], allowed: type = NumpackError
     ) -> T | None:
-        """Do something that ends well or in an error of the package."""
-        self.tell(op=what)
+        """Make a call that must succeed or raise an error of the package."""
+        self.report(op=what)
         try:
             return call()
         except NumpackError as error:
-            self.tell(message=f"{type(error).__name__}: {_template(error)}")
+            self.report(message=f"{type(error).__name__}: {_template(error)}")
         except allowed as error:
-            self.tell(message=f"{type(error).__name__}")
+            self.report(message=f"{type(error).__name__}")
         except BaseException as error:
-            self.tell(finding=f"{what}: {_where(error)}", trace=traceback.format_exc(limit=-12))
+            self.report(
+                finding=f"{what}: {_where(error)}", trace=traceback.format_exc(limit=-12)
+            )
         return None
 
     def check(self, what: str, name: str, found: Any) -> None:
-        """Compare rows with those that an untouched array has."""
+        """Compare rows with those of an array that was not mutated."""
         expected = self.expected.get(name)
         if expected is None or found is None:
             return
@@ -90,7 +94,7 @@ class Driver:
             expected.shape,
             expected.tobytes(),
         ):
-            self.tell(finding=f"{what}: wrong values", trace=f"{name!r}: {array!r:.2000}")
+            self.report(finding=f"{what}: wrong values", trace=f"{name!r}: {array!r:.2000}")
 
     # Reader
 
@@ -114,7 +118,7 @@ class Driver:
         if names is None:
             return
         if missing := set(self.expected) - set(names):
-            self.tell(finding="an untouched array is missing", trace=repr(missing))
+            self.report(finding="an untouched array is missing", trace=repr(missing))
         for name in names[:20]:
             self._read_array(store, name)
 
@@ -183,7 +187,7 @@ class Driver:
             return
         self.attempt("metadata", lambda: f"{file!r} {file.metadata} {len(file)}")
         if missing := set(self.expected) - set(file):
-            self.tell(finding="an untouched tensor is missing", trace=repr(missing))
+            self.report(finding="an untouched tensor is missing", trace=repr(missing))
         for name in file:
             self.attempt("buffer", lambda name=name: file.buffer(name)[-1:].tobytes())
             array = self.attempt("tensor", lambda name=name: file[name])
@@ -201,7 +205,7 @@ class Driver:
 
 
 def _row(store: NumPack, name: str) -> np.ndarray:
-    """A row that goes into an array."""
+    """Make a row that fits an array."""
     lazy = store.load(name, lazy=True)
     if not lazy.ndim or math.prod(lazy.shape[1:]) * lazy.itemsize > _ROW_BYTES:
         return np.zeros(1)
@@ -209,9 +213,9 @@ def _row(store: NumPack, name: str) -> np.ndarray:
 
 
 def _small(store: NumPack, name: str) -> None:
-    """Refuse to copy what is large."""
+    """Refuse to copy a large array."""
     if store.load(name, lazy=True).nbytes > _READ_BYTES:
-        msg = "more than is copied here"
+        msg = "too large to be copied here"
         raise NumpackError(msg)
 
 
@@ -258,13 +262,13 @@ _CHANGES: dict[str, Callable[[NumPack, str], Any]] = {
 
 
 def _template(error: BaseException) -> str:
-    """A message without what differs from one input to the next."""
+    """Replace the parts of a message that vary between inputs."""
     text = re.sub(r"'[^']*'|\"[^\"]*\"|b'[^']*'|/\S+", "…", str(error)[:2000])
     return re.sub(r"[\d,.]*\d", "0", text)[:200]
 
 
 def _where(error: BaseException) -> str:
-    """The type of an error, and the deepest function of the package that it came through."""
+    """Return an error's type, and the innermost function of the package in its traceback."""
     inside = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Values that claim too much, lead elsewhere, or are of another type than a reader expects."""
+"""Hostile values: too large, paths that lead elsewhere, wrong types."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ OTHER += [NAN, "\ud800", "\0", "x" * 2000, [[1]], 1e308]
 
 
 def changed(rng: random.Random, value: Any, key: Any = None) -> Any:
-    """Another value in the place of one, of its type or not."""
+    """Return a replacement for a value, of the same type or of another."""
     if key == "dtype" and rng.random() < 0.7:
         return rng.choice(DTYPES)
     if key in ("id", "store") and rng.random() < 0.8:
@@ -184,7 +184,7 @@ def _changed_dict(rng: random.Random, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def mutate(rng: random.Random, document: Any) -> None:
-    """Change something somewhere in a JSON document."""
+    """Mutate one value of a JSON document."""
     places: list[tuple[Any, Any]] = []
     _collect(document, places)
     if places:
@@ -201,7 +201,7 @@ def _collect(document: Any, places: list[tuple[Any, Any]]) -> None:
 
 
 def dumps(document: Any) -> bytes:
-    """JSON as the format writes it, with what JSON cannot say put in."""
+    """Encode JSON as the format does, with invalid tokens inserted."""
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
     raw = text.encode("utf-8", "surrogatepass")
     for name, value in _RAW.items():

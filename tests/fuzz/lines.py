@@ -1,4 +1,4 @@
-"""Lines of a log, each closed with the checksum of what stands before it."""
+"""Lines of a log, each ending with the checksum of the text before it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TAIL = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n\Z')
 
 
 def body(line: bytes) -> bytes | None:
-    """What stands before the checksum of a line."""
+    """Return the text of a line before its checksum."""
     found = _TAIL.search(line)
     return line[: found.start()] if found else None
 

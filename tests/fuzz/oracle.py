@@ -1,4 +1,4 @@
-"""Which arrays a mutated input still holds whole, by a reader of its own."""
+"""Determine which arrays of a mutated input are intact, by an independent reader."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ENDS = ("bin", "sum", "del")
 
 
 def untouched(seed: Seed, tree: Tree) -> Arrays:
-    """The arrays whose entries and files are those of the seed: an error, or these rows."""
+    """Return the arrays whose entries and files equal the seed's; their rows must too."""
     try:
         if seed.kind == STORE:
             return _of_store(seed, tree)
         return _of_old(seed, tree) if seed.kind == OLD else _of_tensors(seed, tree)
-    except Exception:  # what this reader cannot read is no whole input
+    except Exception:  # an input that this reader cannot parse has no intact arrays
         return {}
 
 
@@ -45,7 +45,7 @@ def _files(identifier: str) -> list[str]:
 
 
 def _state(tree: Tree) -> tuple[dict[str, Any], Any]:
-    """The arrays that a log names, by docs/format.md; and its token, commit and journal."""
+    """Parse the arrays of a log by docs/format.md, and its token, commit and journal."""
     log = tree["commits.log"]
     assert isinstance(log, bytes)
     lines = [line for line in log.splitlines(keepends=True) if line.endswith(b"\n")]

@@ -1,4 +1,4 @@
-"""Changes of folders of NumPack 0.x and of safetensors files."""
+"""Mutations of folders of NumPack 0.x and of safetensors files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES += ["data_\\x.npkd", "data_../../canary/victim.npkd", "numpack.json", "da
 
 
 def old_folder(rng: random.Random, tree: Tree) -> Tree:
-    """Change a folder of NumPack 0.x in one to three ways."""
+    """Mutate a folder of NumPack 0.x one to three times."""
     tree = dict(tree)
     for _ in range(rng.choice([1, 1, 2, 3])):
         ways = [*[_records_changed] * 6, *[_bitmap_changed] * 3, bytes_changed, bytes_changed]
@@ -32,7 +32,7 @@ def old_folder(rng: random.Random, tree: Tree) -> Tree:
 
 
 def records(metadata: bytes) -> list[dict[str, Any]]:
-    """What metadata that are valid say of each array."""
+    """Parse the records of valid metadata."""
     (count,), at, found = struct.unpack_from("<I", metadata, 16), 20, []
     for _ in range(count):
         record: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _records_changed(rng: random.Random, tree: Tree) -> None:
             head[rng.randrange(16)] ^= 1 << rng.randrange(8)
             tail = rng.choice([b"", b"\0", bytes(100)])
     if rng.random() < 0.5:
-        _mend_size(record)
+        _repair_size(record)
     body = b"".join(map(_record, found))
     tree[_META] = bytes(head) + struct.pack("<I", count % 2**32) + body + tail
 
@@ -118,8 +118,8 @@ def _name(rng: random.Random) -> bytes:
     return rng.choice([name, name, name + b"\xff", b"\xed\xa0\x80", b"x" * 70_000])
 
 
-def _mend_size(record: dict[str, Any]) -> None:
-    """Make the size agree with shape and dtype, as far as there is one."""
+def _repair_size(record: dict[str, Any]) -> None:
+    """Make the size agree with shape and dtype, if they have one."""
     items = [1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 8, 16]
     size, code = 1, record["rest"][2]
     for extent in record["shape"]:
@@ -167,7 +167,7 @@ def _bitmap_changed(rng: random.Random, tree: Tree) -> None:
 
 
 def tensors(rng: random.Random, tree: Tree) -> Tree:
-    """Change a safetensors file in one or two ways."""
+    """Mutate a safetensors file once or twice."""
     tree = dict(tree)
     for _ in range(rng.choice([1, 1, 2])):
         rng.choice([*[_header_changed] * 6, _length_changed, bytes_changed, _kind_changed])(

@@ -1,4 +1,4 @@
-"""Trying inputs for some time, keeping those that lead somewhere new, saving what is found."""
+"""Run inputs for some time, keep those with new messages, and save findings."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from .other_mutations import old_folder, tensors
 from .seeds import OLD, STORE, Seed, build
 from .store_mutations import bytes_only, mutated
 
-_POOL = 300  # inputs that led to a message that was new
-_BATCH = 20  # inputs for one child: forking costs as much as trying one
+_POOL = 300  # most inputs that are kept because their message was new
+_BATCH = 20  # inputs per child: forking costs as much as running one
 _MUTATE = {STORE: mutated, OLD: old_folder}
 
 
 @dataclass
 class Report:
-    """What was tried and found."""
+    """Counts of inputs, calls and messages, and the findings."""
 
     inputs: Counter[str] = field(default_factory=Counter)  # by the name of the seed
     ops: Counter[str] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
     findings: dict[str, tuple[Path | None, str]] = field(default_factory=dict)
     seconds: float = 0.0
-    unchecked: int = 0  # inputs none of whose arrays was left alone
+    unchecked: int = 0  # inputs without an intact array
 
     def add(self, other: Report) -> None:
-        """Add what another process has tried."""
+        """Add the report of another process."""
         for ours, theirs in zip(self._counters(), other._counters(), strict=True):
             ours.update(theirs)
         self.findings = {**other.findings, **self.findings}
@@ -64,15 +64,15 @@ class Report:
 
 
 class Fuzzer:
-    """Tries inputs one after another; the same ones for the same seed.
+    """Runs inputs one after another; the same seed gives the same inputs.
 
     Parameters
     ----------
     seed : int
     saved : Path, optional
-        Where findings are saved.
+        Folder for findings.
     kinds : tuple of str, optional
-        What is tried; everything if left out.
+        Kinds of inputs; all by default.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Fuzzer:
         shutil.rmtree(self._folder)
 
     def run(self, seconds: float = 3600, inputs: int | None = None) -> Report:
-        """Try inputs until the time is over, or there were so many."""
+        """Run inputs for some time, or up to a number of them."""
         began, number = time.monotonic(), 0
         for seed in self._seeds:  # valid ones first
             self._try([(seed, made(seed, seed.tree, f"{self._seed}/{seed.name}"))])
@@ -109,7 +109,7 @@ class Fuzzer:
         return self.report
 
     def replay(self, path: Path) -> Report:
-        """Try a saved input again, and those before it in its child."""
+        """Run a saved input again, after those that preceded it in its child."""
         kinds = {each.kind: each for each in self._seeds}
         saved = trees.load(path)["inputs"]
         self._try([(kinds[each["kind"]], Input(**each)) for each in saved])
@@ -124,7 +124,7 @@ class Fuzzer:
         try:
             tree = _MUTATE.get(seed.kind, tensors)(rng, seed.tree)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-            tree = bytes_only(rng, seed.tree)  # what was changed before has another form by now
+            tree = bytes_only(rng, seed.tree)  # an earlier mutation changed the form
         return seed, made(seed, tree, f"{self._seed}/{number}/choices")
 
     def _try(self, batch: list[tuple[Seed, Input]]) -> None:

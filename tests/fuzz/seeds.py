@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from support.old_store import CODES, Old, bitmap
+from support.numpack0_store import CODES, Old, bitmap
 
 from numpack import NumPack
 
@@ -41,7 +41,7 @@ DTYPES += ["<m8[s]", "S0", "bfloat16", "float8_e4m3fn", STRUCT, PADDED]
 
 @dataclass(frozen=True)
 class Seed:
-    """A valid input, and the arrays that it holds."""
+    """A valid input and its arrays."""
 
     name: str
     kind: str
@@ -50,7 +50,7 @@ class Seed:
 
 
 def build(folder: Path, seed: int = 0) -> list[Seed]:
-    """Make all seeds, in a folder that is empty; the same ones for the same number."""
+    """Make all seeds in an empty folder; the same number gives the same seeds."""
     made = []
     with _repeatable(seed):
         for make in (*_STORES, *_OLD):
@@ -65,13 +65,13 @@ def build(folder: Path, seed: int = 0) -> list[Seed]:
 
 @contextmanager
 def _repeatable(seed: int) -> Iterator[None]:
-    """Draw tokens from a seed."""
+    """Draw tokens from a seeded generator."""
     with mock.patch.object(os, "urandom", random.Random(seed).randbytes):
         yield
 
 
 def _timeless(tree: Tree) -> Tree:
-    """Put the same times into every log."""
+    """Replace the times in a log by fixed ones."""
     log = tree.get("commits.log")
     if not isinstance(log, bytes):
         return tree
@@ -86,7 +86,7 @@ def _timeless(tree: Tree) -> Tree:
 
 
 def values(dtype: str | np.dtype, rows: int, *extents: int) -> np.ndarray:
-    """Rows of any dtype, the same ones each time."""
+    """Return deterministic rows of any dtype."""
     dtype = _dtype(dtype)
     shape = (rows, *extents)
     count = int(np.prod(shape)) * dtype.itemsize
@@ -97,7 +97,7 @@ def values(dtype: str | np.dtype, rows: int, *extents: int) -> np.ndarray:
     if not count:
         return np.zeros(shape, dtype)
     raw = np.arange(1, count + 1, dtype=np.uint64) * 37 % 61
-    return raw.astype(np.uint8).view(dtype).reshape(shape)  # padding has values as well
+    return raw.astype(np.uint8).view(dtype).reshape(shape)  # padding bytes have values as well
 
 
 def _dtype(dtype: str | np.dtype) -> np.dtype:
@@ -120,7 +120,7 @@ def _has_ml_dtypes() -> bool:
 
 
 def several(path: Path) -> Arrays:
-    """Arrays of every dtype, as one save writes them."""
+    """Save arrays of every dtype in one commit."""
     names = [each for each in DTYPES if _has_ml_dtypes() or "float" not in str(each)]
     arrays = {f"a{n}": values(dtype, 3, 2) for n, dtype in enumerate(names)}
     arrays |= {"0d": np.array(2.5), "none": np.empty((0, 3)), "flat": np.empty((4, 0), "<i4")}
@@ -130,7 +130,7 @@ def several(path: Path) -> Arrays:
 
 
 def plain(path: Path) -> Arrays:
-    """One array of one save, and a name that JSON escapes."""
+    """Save an array, and one whose name JSON escapes."""
     arrays = {"x": values("<f8", 6, 2), 'a/"\n\ud800': values("i1", 3)}
     with NumPack(path) as store:
         store.save(arrays)
@@ -143,7 +143,7 @@ def empty(path: Path) -> Arrays:
 
 
 def changed(path: Path) -> tuple[Arrays, Tree]:
-    """Appended to, dropped from, replaced, saved anew; commits stand behind the snapshot."""
+    """Append, drop, replace and save again, so that commits follow the snapshot."""
     store = NumPack(path)
     store.open()
     store.save({"x": values("<f8", 6, 2), "y": values("<i4", 5), "gone": values("u1", 3)})
@@ -158,7 +158,7 @@ def changed(path: Path) -> tuple[Arrays, Tree]:
 
 
 def long(path: Path) -> tuple[Arrays, Tree]:
-    """A history of many commits, snapshots among them."""
+    """Make many commits with snapshots among them."""
     store = NumPack(path)
     store.open()
     store.save({f"n{number}": values("u1", 2) for number in range(12)})
@@ -170,7 +170,7 @@ def long(path: Path) -> tuple[Arrays, Tree]:
 
 
 def large(path: Path) -> tuple[Arrays, Tree]:
-    """More than a block, so that there is a file of checksums; dropped rows, and a replace."""
+    """Save more than a block, so that there is a checksum file; drop and replace rows."""
     store = NumPack(path)
     store.open()
     store.save({"big": values("<f4", 70_000, 4), "x": values("<i2", 8)})
@@ -180,7 +180,7 @@ def large(path: Path) -> tuple[Arrays, Tree]:
 
 
 def pending(path: Path) -> tuple[Arrays, Tree]:
-    """A replace that was committed, and whose rows are not in place yet."""
+    """Commit a replace whose rows are not yet in place."""
     store = NumPack(path)
     store.open()
     store.save({"x": values("<f8", 6, 2), "y": values("<i4", 5), "z": values("u1", 4)})
@@ -194,7 +194,7 @@ def pending(path: Path) -> tuple[Arrays, Tree]:
 
 
 def writable(path: Path) -> tuple[Arrays, Tree]:
-    """Rows that somebody wrote to in place, without checksums."""
+    """Write rows in place, without checksums."""
     store = NumPack(path)
     store.open()
     store.save({"x": values("<f8", 6, 2), "y": values("<i4", 5)})
@@ -208,7 +208,7 @@ def writable(path: Path) -> tuple[Arrays, Tree]:
 
 
 def torn(path: Path) -> tuple[Arrays, Tree]:
-    """What a writer that died left: rows that no commit counts, half a line, other files."""
+    """Leave the remains of a killed writer: uncommitted rows, a torn line, orphans."""
     arrays = plain(path)
     tree = trees.read(path)
     for name, node in list(tree.items()):
@@ -221,7 +221,7 @@ def torn(path: Path) -> tuple[Arrays, Tree]:
 
 
 def _still_open(store: NumPack, path: Path) -> tuple[Arrays, Tree]:
-    """What is on disk before closing writes a snapshot."""
+    """Read the files before closing writes a snapshot."""
     arrays, tree = {name: store.load(name) for name in store}, trees.read(path)
     store.close()
     return arrays, tree
@@ -256,7 +256,7 @@ def old(path: Path) -> Arrays:
 
 
 def upgrading(path: Path) -> tuple[Arrays, Tree]:
-    """A folder whose upgrade was interrupted before it had removed what it replaced."""
+    """Interrupt an upgrade before it removes the files that it replaced."""
     arrays = old(path)
     before = trees.read(path)
     with NumPack(path, upgrade=True) as store:

@@ -1,4 +1,4 @@
-"""Changes of a store's files, structure by structure, with the checksums mended."""
+"""Mutations of a store's files, structure by structure, with repaired checksums."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXTRA += ["metadata.npkm", "data_x.npkd", "data/00000001-deadbeef.bin", "000000
 
 
 def mutated(rng: random.Random, tree: Tree) -> Tree:
-    """Change a store in one to three ways."""
+    """Mutate a store one to three times."""
     tree = dict(tree)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         rng.choice(_WAYS)(rng, tree)
@@ -34,7 +34,7 @@ def mutated(rng: random.Random, tree: Tree) -> Tree:
 def _written(rng: random.Random, document: Any) -> bytes:
     text = hostile.dumps(document)
     if rng.random() < 0.03:
-        text = text.replace(b"{", b'{"commit":1,', 1)  # a member twice
+        text = text.replace(b"{", b'{"commit":1,', 1)  # a duplicate member
     return sealed(text[:-1]) if text.endswith(b"}") else text + b"\n"
 
 
@@ -44,14 +44,14 @@ def _lines(tree: Tree) -> list[bytes]:
 
 
 def _of_json(lines: list[bytes]) -> list[int]:
-    """Numbers of the lines that are read when the log is opened, mostly."""
+    """Return the numbers of the lines that are mostly read when the log is opened."""
     last = max((n for n, line in enumerate(lines) if line.startswith(_SNAPSHOT)), default=0)
     read = [n for n in range(last, len(lines)) if isinstance(parsed(lines[n]), dict)]
     return read or [n for n, line in enumerate(lines) if isinstance(parsed(line), dict)]
 
 
 def log_fields(rng: random.Random, tree: Tree) -> None:
-    """Values in lines of the log."""
+    """Mutate values in lines of the log."""
     lines = _lines(tree)
     numbers = _of_json(lines)
     if not numbers:
@@ -62,13 +62,13 @@ def log_fields(rng: random.Random, tree: Tree) -> None:
         for _ in range(rng.choice([1, 1, 2])):
             hostile.mutate(rng, document)
         if rng.random() < 0.5:
-            _mend_sums(document, tree)
+            _repair_checksums(document, tree)
         lines[at] = _written(rng, document)
         tree["commits.log"] = b"".join(lines)
 
 
 def entry_fields(rng: random.Random, tree: Tree) -> None:
-    """What the log says of an array: id, dtype, shape, dropped rows, in concert."""
+    """Mutate the record of an array consistently: id, dtype, shape, deleted rows."""
     lines = _lines(tree)
     found = [
         (at, document, record)
@@ -102,13 +102,13 @@ def entry_fields(rng: random.Random, tree: Tree) -> None:
             shape = list(record.get("shape", []))
             record["shape"] = rng.choice([shape[::-1], shape[:-1], [*shape, 1], [*shape, 0]])
     if rng.random() < 0.8:
-        _mend_sums(document, tree)
+        _repair_checksums(document, tree)
     lines[at] = _written(rng, document)
     tree["commits.log"] = b"".join(lines)
 
 
 def commit_added(rng: random.Random, tree: Tree) -> None:
-    """One more commit, made up."""
+    """Append an invented commit."""
     lines = _lines(tree)
     numbers = _of_json(lines)
     known = [document for n in numbers if isinstance(document := parsed(lines[n]), dict)]
@@ -137,12 +137,12 @@ def commit_added(rng: random.Random, tree: Tree) -> None:
         case _:
             line |= {"set": rng.choice(hostile.OTHER), "put": rng.choice(hostile.OTHER)}
     if rng.random() < 0.5:
-        _mend_sums(line, tree)
+        _repair_checksums(line, tree)
     tree["commits.log"] = b"".join([*lines, _written(rng, line)])
 
 
 def lines_moved(rng: random.Random, tree: Tree) -> None:
-    """Lines twice, missing, in another order, cut, empty, foreign."""
+    """Duplicate, remove, reorder, truncate, empty or insert lines."""
     lines = _lines(tree)
     if not lines:
         return
@@ -172,7 +172,7 @@ def lines_moved(rng: random.Random, tree: Tree) -> None:
     tree["commits.log"] = b"".join(lines)
 
 
-def mark(rng: random.Random, tree: Tree) -> None:
+def header_line(rng: random.Random, tree: Tree) -> None:
     lines = _lines(tree)
     if lines:
         commits = rng.choice([*hostile.INTS, *hostile.OTHER])
@@ -182,7 +182,7 @@ def mark(rng: random.Random, tree: Tree) -> None:
 
 
 def records(document: Any) -> dict[str, Any]:
-    """The arrays that a line describes."""
+    """Return the array records of a line."""
     found: dict[str, Any] = {}
     for member in ("arrays", "put"):
         if isinstance(document.get(member), dict):
@@ -190,8 +190,8 @@ def records(document: Any) -> dict[str, Any]:
     return found
 
 
-def _mend_sums(document: Any, tree: Tree) -> None:
-    """Make the checksums in a line those of the files, whatever it claims now."""
+def _repair_checksums(document: Any, tree: Tree) -> None:
+    """Set the checksums in a line to those of the files, given its current claims."""
     for record in records(document).values():
         if not isinstance(record, dict) or not isinstance(record.get("id"), str):
             continue
@@ -214,7 +214,7 @@ def _nbytes(record: dict[str, Any]) -> int:
         count = np.dtype(record["dtype"]).itemsize
         for extent in record["shape"]:
             count *= int(extent)
-    except Exception:  # what makes no sense has no size
+    except Exception:  # a malformed record has no size
         return -1
     return count
 
@@ -223,7 +223,7 @@ def _nbytes(record: dict[str, Any]) -> int:
 
 
 def journal(rng: random.Random, tree: Tree) -> None:
-    """A replace that is not in place yet, and what its record claims."""
+    """Mutate the journal of a replace that is not yet in place."""
     content = tree.get("journal")
     if not isinstance(content, bytes):
         content = tree["journal"] = rng.choice([b"", b"\n", b"{", b"{}\n", b"\0" * 100])
@@ -246,7 +246,7 @@ def journal(rng: random.Random, tree: Tree) -> None:
 
 
 def _name_journal(rng: random.Random, tree: Tree, crc: int) -> None:
-    """Put the journal's checksum where the log names it."""
+    """Set the journal's checksum in the log."""
     lines = _lines(tree)
     for at, line in enumerate(lines):
         document = parsed(line)
@@ -260,7 +260,7 @@ def _name_journal(rng: random.Random, tree: Tree, crc: int) -> None:
 
 
 def bytes_changed(rng: random.Random, tree: Tree) -> None:
-    """Bits flipped, files cut, longer, empty, of holes."""
+    """Flip bits; truncate, extend, empty or sparsify files."""
     files = [name for name, node in tree.items() if isinstance(node, bytes)]
     if not files:
         return
@@ -289,14 +289,14 @@ def bytes_changed(rng: random.Random, tree: Tree) -> None:
 
 
 def bytes_only(rng: random.Random, tree: Tree) -> Tree:
-    """Change bytes, whatever they mean."""
+    """Mutate bytes regardless of structure."""
     tree = dict(tree)
     bytes_changed(rng, tree)
     return tree
 
 
 def numbers_changed(rng: random.Random, tree: Tree) -> None:
-    """Numbers in lists of dropped rows and in checksums, and the list's checksum mended."""
+    """Mutate deleted-row lists and checksums, with the list's checksum repaired."""
     files = [
         name
         for name, node in tree.items()
@@ -316,13 +316,13 @@ def numbers_changed(rng: random.Random, tree: Tree) -> None:
     for at, line in enumerate(lines):
         document = parsed(line)
         if isinstance(document, dict) and records(document):
-            _mend_sums(document, tree)
+            _repair_checksums(document, tree)
             lines[at] = _written(rng, document)
     tree["commits.log"] = b"".join(lines)
 
 
 def kinds_changed(rng: random.Random, tree: Tree) -> None:
-    """Links, FIFOs, folders in the place of files, and the other way round."""
+    """Replace files by links, FIFOs and folders, and folders by files."""
     name = rng.choice([*tree, "data", "lock", "journal", *_EXTRA])
     if name == "data" or rng.random() < 0.1:
         name = rng.choice(["data", name])
@@ -334,7 +334,7 @@ def kinds_changed(rng: random.Random, tree: Tree) -> None:
 
 
 def files_moved(rng: random.Random, tree: Tree) -> None:
-    """Files missing, exchanged, beside."""
+    """Remove, exchange or copy files."""
     name, other = rng.choice([*tree]), rng.choice([*tree, *_EXTRA])
     match rng.randrange(3):
         case 0:
@@ -368,5 +368,5 @@ _WAYS = [
     *[bytes_changed] * 3,
     *[numbers_changed] * 3,
     *[kinds_changed] * 4,
-    *(mark, files_moved, files_moved, header),
+    *(header_line, files_moved, files_moved, header),
 ]

@@ -1,4 +1,4 @@
-"""Folders in memory: files, links, FIFOs, holes; written to disk, and read from it."""
+"""Folder trees in memory, with files, links, FIFOs and holes; written to disk and read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class Sparse:
-    """A file that begins with some bytes, and is a hole up to its size."""
+    """A file that begins with some bytes and continues as a hole up to its size."""
 
     head: bytes
     size: int
@@ -51,7 +51,7 @@ def write(tree: Tree, folder: Path) -> None:
     for name, node in tree.items():
         path = folder / name
         if name.partition("/")[0] in places - {name}:
-            continue  # below something that is no folder any more
+            continue  # its parent is no longer a folder
         if isinstance(node, Directory):
             path.mkdir(parents=True, exist_ok=True)
             continue
@@ -67,7 +67,7 @@ def write(tree: Tree, folder: Path) -> None:
             path.write_bytes(node.head)
             try:
                 os.truncate(path, node.size)
-            except OSError:  # longer than this file system has files
+            except OSError:  # beyond the maximum file size of the file system
                 os.truncate(path, 1 << 36)
 
 
@@ -79,7 +79,7 @@ def remove(folder: Path) -> None:
 
 
 def save(path: Path, what: object) -> None:
-    """Keep an input, by the only format that has every node; it is this machine's own."""
+    """Save an input as a pickle, which supports every node and is only read locally."""
     path.write_bytes(pickle.dumps(what))
 
 

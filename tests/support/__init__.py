@@ -1,1 +1,1 @@
-"""What several test modules share."""
+"""Modules shared by several test modules."""

@@ -1,4 +1,4 @@
-"""The cells of the table: dtypes × layouts, made as a user would make them."""
+"""Arrays of every dtype × layout, made as a user would make them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ LOWPREC = [row.numpy for row in dtypes.DTYPES if row.extension]
 TIMES = [f"{kind}8[{unit}]" for kind in "Mm" for unit in TIME_UNITS] + ["M8", "m8"]
 TIMES += ["M8[25ms]", "m8[7s]"]
 OTHERS = ["longdouble", "clongdouble", "S5", "U5", "V3", "struct", "object", "string"]
-FIXED = [*NATIVE, *TIMES, "S5", "U5", "V3", "struct"]  # what a store holds, ml_dtypes aside
+FIXED = [
+    *NATIVE,
+    *TIMES,
+    "S5",
+    "U5",
+    "V3",
+    "struct",
+]  # the dtypes of a store, without ml_dtypes
 
 STRUCT = np.dtype([("a", "<i4"), ("b", "<f8", (2,))])
 
 
 def dtype_of(name: str) -> np.dtype:
-    """The dtype of a name of this table."""
+    """Return the dtype of a name of this table."""
     if name == "struct":
         return STRUCT
     if name == "string":
@@ -33,7 +40,7 @@ def dtype_of(name: str) -> np.dtype:
 
 
 def values(name: str, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
-    """C-ordered values that differ from one another as far as the dtype allows."""
+    """Return C-ordered values that differ from one another as far as the dtype allows."""
     dtype = dtype_of(name)
     count = int(np.prod(shape))
     numbers = np.arange(1, count + 1)
@@ -154,7 +161,7 @@ NEEDS_BYTES = {"odd_bytes", "memmap_r", "memmap_c", "memmap_r+"}
 
 
 def cells(names: list[str]) -> list[tuple[str, str]]:
-    """All pairs of dtype and layout that NumPy can make."""
+    """List all pairs of dtype and layout that NumPy can make."""
     return [
         (name, layout)
         for name in names
@@ -167,17 +174,17 @@ def cells(names: list[str]) -> list[tuple[str, str]]:
 
 
 def dtype_of_is_reference(name: str) -> bool:
-    """Whether elements are references, which no raw bytes can hold."""
+    """Check whether elements are references, which raw bytes cannot hold."""
     return name in ("object", "string")
 
 
 def swapping_changes_nothing(name: str) -> bool:
-    """Whether the dtype has no byte order."""
+    """Check whether the dtype has no byte order."""
     return name in LOWPREC or name in ("bool", "int8", "uint8", "S5", "V3", "object", "string")
 
 
 def make(name: str, layout: str, tmp_path, *, readonly: bool = False) -> np.ndarray:
-    """One cell of the table."""
+    """Make the array of a dtype and a layout."""
     array = LAYOUTS[layout](values(name), tmp_path)
     if readonly and array.flags.writeable:
         array = array.view()
@@ -186,12 +193,12 @@ def make(name: str, layout: str, tmp_path, *, readonly: bool = False) -> np.ndar
 
 
 def aligned(name: str, layout: str) -> bool:
-    """Whether a layout that shifts by a byte leaves the dtype aligned."""
+    """Check whether the dtype is aligned in a layout that shifts it by a byte."""
     return layout not in ("packed_field", "odd_bytes") or dtype_of(name).alignment == 1
 
 
 def elements(array: np.ndarray) -> bytes | list:
-    """The values in C order and native byte order, for comparison."""
+    """Return the values in C order and native byte order, for comparison."""
     array = np.ma.getdata(array).view(np.ndarray)
     if array.dtype.hasobject:
         return array.ravel().tolist()

@@ -1,10 +1,10 @@
-"""A walk over generated Arrow columns to every framework, in a process of its own.
+"""Conversions of random Arrow columns to every framework, in a child process.
 
     python -m support.arrow_walk TARGETS FIRST LAST START
 
-prints a line before each conversion, so that the parent can name what ended the process, and a
-line for each conversion that is wrong. TARGETS are separated by commas, and START is the number
-of the first conversion.
+prints a line before each conversion, so that the parent can name the one that crashed, and a
+line for each wrong conversion. TARGETS are separated by commas, and START is the number of the
+first conversion.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from support.arrow_trees import Spec, make_column, random_spec, reference
+from support.arrow_reference import reference
+from support.arrow_trees import Spec, make_column, random_spec
 
 TARGETS = ("numpy", "polars", "duckdb", "arro3", "nanoarrow", "pandas", "arrow", "ArrowDtype")
 _UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "D": 86400 * 10**9}
 
 
 def column_of(seed: int) -> tuple[Spec, Any]:
-    """Make the column, or the table of one column, that a seed stands for."""
+    """Make the column, or the table of one column, of a seed."""
     rng = random.Random(seed)
     spec = random_spec(rng, rng.choice([1, 2, 2, 3, 3]))
     column = make_column(spec, rng)
@@ -43,7 +44,7 @@ def named(spec: Spec) -> str:
 
 
 def run(targets: tuple[str, ...], first: int, last: int) -> list[str]:
-    """Walk in a process; one that ends early costs the conversion that it was at."""
+    """Run the conversions in child processes; a crash skips one conversion."""
     found: list[str] = []
     steps = _steps(targets, first, last)
     start = 0
@@ -78,7 +79,7 @@ def _steps(targets: tuple[str, ...], first: int, last: int) -> list[tuple[str, i
 
 
 def walk(targets: tuple[str, ...], first: int, last: int, start: int) -> None:
-    """Convert the columns of some seeds and print what is wrong."""
+    """Convert the columns of some seeds and print the errors."""
     warnings.simplefilter("error")
     for number, (target, seed) in enumerate(_steps(targets, first, last)[start:], start):
         _say(f"at {number}")
@@ -93,7 +94,7 @@ def _say(line: str) -> None:
 
 
 def check(column: Any, target: str) -> list[str]:
-    """Compare values, verdict and what `copy=` does; describe each difference."""
+    """Compare values, verdict and the effect of `copy=`; describe each difference."""
     from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
 
     options: dict[str, Any] = {}
@@ -116,18 +117,18 @@ def check(column: Any, target: str) -> list[str]:
             wrong += [f"copy={copy}: warns {each}" for each in others]
         except UnsupportedError as error:
             if route.supported:
-                wrong.append(f"copy={copy}: refused, not foretold: {error}")
+                wrong.append(f"copy={copy}: refused, unlike the route: {error}")
             continue
         except ZeroCopyError:
             if route.shares_memory or copy is not False:
-                wrong.append(f"copy={copy}: no zero copy, not foretold: {route.verdict}")
+                wrong.append(f"copy={copy}: ZeroCopyError, unlike the route: {route.verdict}")
             continue
         if not route.supported or (copy is False and not route.shares_memory):
-            wrong.append(f"copy={copy}: converted, and foretold was {route.verdict}")
+            wrong.append(f"copy={copy}: converted, but the route is: {route.verdict}")
         if copy is None and copied == route.shares_memory:
-            wrong.append(f"copied={copied}, and foretold was {route.verdict}")
+            wrong.append(f"copied={copied}, but the route is: {route.verdict}")
         if copy is not True and route.shares_memory and not _shares(column, result, target):
-            wrong.append(f"copy={copy}: memory is not shared, as was foretold")
+            wrong.append(f"copy={copy}: memory is not shared, unlike the route")
         if target == "numpy" or (target == "pandas" and not _is_arrow(result)):
             got = [canonical(value) for value in np.asarray(result)]
             expected = plain(want, whole.type)
@@ -145,7 +146,7 @@ def _is_arrow(result: Any) -> bool:
 
 
 def arrow_of(result: Any, target: str, is_table: bool) -> Any:
-    """Bring a result back to Arrow by its framework's own call."""
+    """Convert a result to Arrow by its framework's own call."""
     if target == "duckdb":
         return result.to_arrow_table().column(0)
     if target == "pandas":
@@ -159,7 +160,7 @@ def arrow_of(result: Any, target: str, is_table: bool) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """Bring what NumPy or Python holds to what `plain` gives of the reference."""
+    """Convert a NumPy or Python value to the form of `plain`."""
     if isinstance(value, np.ndarray):
         return [canonical(each) for each in value]
     if isinstance(value, list):
@@ -200,7 +201,7 @@ def _canonical_time(value: Any) -> Any:
 
 
 def plain(values: list[Any], kind: pa.DataType) -> list[Any]:
-    """Bring the reference to what NumPy tells apart: NaN is a null, tensors have shapes."""
+    """Convert reference values to NumPy's view: NaN is a null, tensors have shapes."""
     if isinstance(kind, pa.FixedShapeTensorType):
         return [v if v is None else _shaped(_without_nan(v), kind) for v in values]
     if isinstance(kind, pa.BaseExtensionType):
@@ -224,7 +225,7 @@ def _shaped(values: list[Any], kind: Any) -> Any:
 
 
 def _shares(column: Any, result: Any, target: str) -> bool:
-    """Tell whether a result has a buffer of the column's; nothing to share is shared."""
+    """Check whether a result has a buffer of the column; without buffers it does."""
     if target == "duckdb" or not len(column):
         return True
     is_table = isinstance(column, pa.Table)
@@ -243,7 +244,7 @@ def _shares(column: Any, result: Any, target: str) -> bool:
 def _spans(column: Any) -> list[tuple[int, int]]:
     chunks = [column] if isinstance(column, pa.Array) else column.chunks
     buffers = [b for chunk in chunks for array in _nodes(chunk) for b in array.buffers()]
-    bitmaps = 2  # bytes, of columns as short as these: whoever has an offset moves them
+    bitmaps = 2  # bytes: bitmaps of short columns are realigned for an offset
     found = [b for b in buffers if b is not None and b.size > bitmaps]
     return [(b.address, b.address + b.size) for b in found]
 

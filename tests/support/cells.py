@@ -1,4 +1,4 @@
-"""One cell of the table of a framework that speaks Arrow: what is foretold is what happens."""
+"""One conversion to a framework that uses Arrow: `share` must do what `explain` reports."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ TIMES = [
 ]
 
 
-def check_cell(array: np.ndarray, target: str, expected: str, side, listed, **options) -> None:
-    """Compare a cell with what was expected, under each policy.
+def check_cell(
+    array: np.ndarray, target: str, expected: str, oracle, listed, **options
+) -> None:
+    """Compare a conversion with the expected verdict, under each policy.
 
-    `side` is the framework as its users see it, `listed` makes a pyarrow column of a result.
+    `oracle` is a module of `support.oracles`; `listed` makes a pyarrow column of a result.
     """
     route = explain(array, target, **options)
     assert route.supported == (expected != REFUSE)
@@ -43,7 +45,7 @@ def check_cell(array: np.ndarray, target: str, expected: str, side, listed, **op
     own = share(array, target, copy=True, **options)
     assert same_values(listed(own), array)
     if array.nbytes and array.dtype.kind not in ("OUT" if expected == SHARE else "OUTSV"):
-        check_places(array, side.address(result), side.address(own), expected)
+        check_places(array, oracle.address(result), oracle.address(own), expected)
 
 
 def check_places(array: np.ndarray, given: int | None, own: int | None, expected: str) -> None:
@@ -54,7 +56,7 @@ def check_places(array: np.ndarray, given: int | None, own: int | None, expected
 
 
 def same_values(column: pa.Array | pa.ChunkedArray, array: np.ndarray) -> bool:
-    """Compare in C order; what is masked or NaT has to be null, and nothing else."""
+    """Compare in C order; exactly the masked values and NaT must be null."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     while pa.types.is_fixed_size_list(column.type):
@@ -66,7 +68,7 @@ def same_values(column: pa.Array | pa.ChunkedArray, array: np.ndarray) -> bool:
         hidden = hidden | np.isnat(flat)
         found = column.to_numpy(zero_copy_only=False).astype(native).view("i8").tolist()
         wanted = flat.astype(native).view("i8").tolist()
-    elif flat.dtype.kind in "SV":  # with all their zeros
+    elif flat.dtype.kind in "SV":  # with trailing zeros
         found, wanted = column.to_pylist(), [each.tobytes() for each in flat.reshape(-1, 1)]
     else:
         found, wanted = column.to_pylist(), flat.tolist()
@@ -79,7 +81,7 @@ def same_values(column: pa.Array | pa.ChunkedArray, array: np.ndarray) -> bool:
 
 
 class Owner:
-    """Memory whose end can be seen."""
+    """A memory owner whose lifetime a test can observe."""
 
     def __init__(self, count: int) -> None:
         self.array = np.arange(float(count))

@@ -1,4 +1,4 @@
-"""DLPack producers made by hand, honest ones and others, that count their deleter's calls."""
+"""Hand-made DLPack producers, well-formed or malformed, that count calls of their deleter."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class Tensor:
         self.deleted += 1
 
     def capsule(self) -> object:
-        """A raw capsule, which leaves the deleter to whoever takes it."""
+        """Make a raw capsule; its consumer must call the deleter."""
         return _new_capsule(ctypes.addressof(self.managed), self._name, None)
 
 
 class Producer:
-    """An object with `__dlpack__` that takes only the keywords given."""
+    """An object whose `__dlpack__` takes only the given keywords."""
 
     def __init__(self, tensor: Tensor, keywords: tuple[str, ...] = (), device=(1, 0)):
         self.tensor, self.keywords, self.device = tensor, keywords, device

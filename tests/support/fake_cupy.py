@@ -1,7 +1,7 @@
-"""As much of CuPy as this project asks of it, over ordinary memory, and what it was asked.
+"""A fake of the part of CuPy that this project uses, over host memory; it records calls.
 
-It shows what is planned for memory on a device where there is none. That CuPy itself does its
-part is tested on machines that have one.
+It tests plans for device memory on machines without a device. CuPy itself is tested on machines
+that have one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ndarray:
         return 2, 0
 
     def __dlpack__(self, **_: object) -> object:
-        raise AssertionError("nobody on the host may ask for memory of a device")
+        raise AssertionError("device memory must not be requested on the host")
 
 
 def array(memory: np.ndarray, *, blocking: bool) -> ndarray:
@@ -55,7 +55,7 @@ def array(memory: np.ndarray, *, blocking: bool) -> ndarray:
 
 
 def asarray(obj: object) -> ndarray:
-    """View what an object names, as CuPy does for the CUDA array interface."""
+    """View the memory of an object, as CuPy does for the CUDA array interface."""
     asked.append("asarray")
     named = types.SimpleNamespace(__array_interface__=dict(obj.__cuda_array_interface__))
     return ndarray(np.asarray(named))
@@ -67,7 +67,7 @@ def from_dlpack(producer: object) -> ndarray:
 
 
 def module() -> types.ModuleType:
-    """Make what `import cupy` would give."""
+    """Make the module that `import cupy` would return."""
     cupy = types.ModuleType("cupy")
     cupy.__spec__ = ModuleSpec("cupy", None)
     cupy.__version__ = "14.0.0"

@@ -1,11 +1,11 @@
-/* Faults on demand: loaded before the C library (LD_PRELOAD), so that each call that can change a
- * file, or that makes a change durable, comes by here, from Python and from native code alike.
+/* Fault injection, loaded before the C library (LD_PRELOAD): it intercepts each call that can change
+ * a file or make a change durable, from Python and from native code.
  *
- * The calls are counted from `faults_arm` on, and at a chosen one the process dies, or the call
- * fails. Stores to pages that are mapped from a file are no calls: those pages are kept read-only
- * while armed, and the first store to each is counted as one call more, `page`.
+ * Calls are counted from `faults_arm` on; at a chosen one the process is killed, or the call fails.
+ * Stores to pages mapped from a file are not calls: those pages are kept read-only while armed, and
+ * the first store to each counts as one more call, `page`.
  *
- * Nothing is really flushed to a device: no test pulls the plug, and they are many.
+ * Nothing is flushed to the device: no test cuts the power, and flushes are slow.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -31,7 +31,7 @@ enum fault {
     KILL_HALF,  /* of a write */
     KILL_AFTER,
     FAIL,       /* this call alone */
-    FULL,       /* half a write, and from then on all that needs room on the disk fails */
+    FULL,       /* half a write; from then on every call that needs disk space fails */
 };
 
 enum { EVENTS = 4096, RANGES = 256 };
@@ -56,9 +56,9 @@ die(void)
     }
 }
 
-/* Count a call; what is to happen to it. */
+/* Count a call; return the fault to inject. */
 static int
-strike(const char *name)
+fault_at(const char *name)
 {
     if (!armed) {
         return NONE;
@@ -90,12 +90,12 @@ failed(void)
     return -1;
 }
 
-/* A call that is passed on; `room` tells whether it needs room on the disk. */
+/* A call that is passed on; `room`: whether it needs disk space. */
 #define PASS(type, name, parameters, arguments, room)            \
     type name parameters                                         \
     {                                                            \
         static type(*real) parameters;                           \
-        int what = strike(#name);                                \
+        int what = fault_at(#name);                                \
         if (what == FAIL || (what == FULL && (room))) {          \
             return failed();                                     \
         }                                                        \
@@ -153,12 +153,12 @@ PASS(ssize_t, copy_file_range,
 PASS(ssize_t, splice, (int in, off64_t *from, int out, off64_t *to, size_t size, unsigned flags),
      (in, from, out, to, size, flags), 1)
 
-/* posix_fallocate gives its error instead of setting errno. */
+/* posix_fallocate returns its error instead of setting errno. */
 #define RESERVE(name, offset)                                    \
     int name(int fd, offset start, offset size)                  \
     {                                                            \
         static int (*real)(int, offset, offset);                 \
-        int what = strike(#name);                                \
+        int what = fault_at(#name);                                \
         if (what == FAIL || what == FULL) {                      \
             return error_number;                                 \
         }                                                        \
@@ -179,7 +179,7 @@ RESERVE(posix_fallocate64, off64_t)
     int name(int fd)                                             \
     {                                                            \
         (void)fd;                                                \
-        int what = strike(#name);                                \
+        int what = fault_at(#name);                                \
         if (what == KILL_AFTER) {                                \
             die();                                               \
         }                                                        \
@@ -196,12 +196,12 @@ is_open_for_writing(int fd)
     return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
 }
 
-/* As the kernel does it: the descriptor is gone, whatever is said. */
+/* As in the kernel, the descriptor is closed even if an error is returned. */
 int
 close(int fd)
 {
     static int (*real)(int);
-    int what = armed && is_open_for_writing(fd) ? strike("close") : NONE;
+    int what = armed && is_open_for_writing(fd) ? fault_at("close") : NONE;
     if (!real) {
         *(void **)&real = real_of("close");
     }
@@ -212,10 +212,10 @@ close(int fd)
     return what == FAIL ? failed() : done;
 }
 
-/* ---- writes, which can be done in part ---- */
+/* ---- writes, which can be partial ---- */
 
-/* The system looks for a signal between two pages: over bytes that are there and lie in one page,
- * a write is never cut by a kill. */
+/* The kernel checks for signals between two pages: a write within one page over existing bytes is
+ * never interrupted by a kill. */
 static int
 is_cut(int fd, off64_t start, size_t size)
 {
@@ -228,7 +228,7 @@ is_cut(int fd, off64_t start, size_t size)
     ssize_t name parameters                                      \
     {                                                            \
         static ssize_t(*real) parameters;                        \
-        int what = strike(#name);                                \
+        int what = fault_at(#name);                                \
         if (!real) {                                             \
             *(void **)&real = real_of(#name);                    \
         }                                                        \
@@ -251,11 +251,11 @@ WRITE(pwrite, (int fd, const void *data, size_t size, off_t at_byte),
 WRITE(pwrite64, (int fd, const void *data, size_t size, off64_t at_byte),
       (fd, data, size / 2, at_byte), (fd, data, size, at_byte), at_byte)
 
-/* ---- opening: to write, or a new file; not to read ---- */
+/* ---- opening for writing or creating; not for reading ---- */
 
 #define IS_MADE(flags) (((flags) & O_CREAT) || ((flags) & O_TMPFILE) == O_TMPFILE)
 
-/* On a full disk no file is made, but those that are there can be opened. */
+/* On a full disk no file can be created, but existing ones can be opened. */
 static int
 can_be_opened(int folder, const char *path, int flags)
 {
@@ -274,7 +274,7 @@ can_be_opened(int folder, const char *path, int flags)
             va_end(rest);                                        \
         }                                                        \
         int reads = (flags & O_ACCMODE) == O_RDONLY && !IS_MADE(flags); \
-        int what = reads ? NONE : strike(#name);                 \
+        int what = reads ? NONE : fault_at(#name);                 \
         if (what == FAIL || (what == FULL && !can_be_opened(folder, path, flags))) { \
             return failed();                                     \
         }                                                        \
@@ -303,7 +303,7 @@ OPEN(openat64, (int folder, const char *path, int flags, ...), (folder, path, fl
         va_end(rest);                                            \
         int locks = command == F_SETLK || command == F_SETLKW || \
                     command == F_OFD_SETLK || command == F_OFD_SETLKW; \
-        int what = locks ? strike(#name) : NONE;                 \
+        int what = locks ? fault_at(#name) : NONE;                 \
         if (what == FAIL) {                                      \
             return failed();                                     \
         }                                                        \
@@ -350,7 +350,7 @@ keep(uintptr_t start, uintptr_t end)
     {                                                            \
         static void *(*real)(void *, size_t, int, int, int, offset); \
         int writes = (flags & MAP_SHARED) && (access & PROT_WRITE) && fd >= 0; \
-        int what = writes ? strike(#name) : NONE;                \
+        int what = writes ? fault_at(#name) : NONE;                \
         if (what == FAIL) {                                      \
             failed();                                            \
             return MAP_FAILED;                                   \
@@ -391,7 +391,7 @@ munmap(void *start, size_t size)
     return real(start, size);
 }
 
-/* The first store to a page that was kept read-only. */
+/* Handle the first store to a page that was kept read-only. */
 static void
 on_store(int number, siginfo_t *info, void *context)
 {
@@ -400,12 +400,12 @@ on_store(int number, siginfo_t *info, void *context)
     uintptr_t address = (uintptr_t)info->si_addr;
     for (int i = 0; i < RANGES; i++) {
         if (ranges[i].start <= address && address < ranges[i].end) {
-            strike("page"); /* where a call would fail, a store is made */
+            fault_at("page"); /* a store cannot fail, so it is carried out */
             mprotect((void *)(address & ~(page - 1)), page, PROT_READ | PROT_WRITE);
             return;
         }
     }
-    signal(number, SIG_DFL); /* a fault of the program: it comes again */
+    signal(number, SIG_DFL); /* a fault of the program: let it recur */
 }
 
 static void
@@ -423,7 +423,7 @@ protect(int access)
 
 /* ---- control ---- */
 
-/* Count calls from now on, and let one fare as told; none if `number` is 0. */
+/* Count calls from now on, and inject a fault into one; none if `number` is 0. */
 void
 faults_arm(long number, int what, int error)
 {
@@ -440,7 +440,7 @@ faults_arm(long number, int what, int error)
     armed = 1;
 }
 
-/* Count no more; whether the chosen call came. */
+/* Stop counting; return whether the chosen call was made. */
 int
 faults_disarm(void)
 {

@@ -1,4 +1,4 @@
-"""A fault at each call of an operation in turn, and what is found afterwards.
+"""A fault at each system call of an operation in turn, and a check of the store after it.
 
 Run as ``python -m support.faults OPERATION`` with the library of `built` in ``LD_PRELOAD``, it
 prints a line of JSON for each fault.
@@ -32,11 +32,11 @@ NEED_ROOM = WRITES | {"open", "openat", "fallocate", "posix_fallocate", "mkdir",
 TOP = {"numpack.json", "commits.log", "lock", "data", "journal"}
 
 _SOURCE = Path(__file__).with_name("faults.c")
-_SECONDS = 60  # after which a child is taken to hang
+_SECONDS = 60  # after which a child counts as hung
 
 
 def built(folder: Path) -> Path:
-    """Build the library."""
+    """Build the fault-injection library."""
     library = folder / "faults.so"
     compiler = os.environ.get("CC", "cc").split()
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
@@ -46,7 +46,7 @@ def built(folder: Path) -> Path:
 
 
 class Faults:
-    """The library in this process, which was started with it."""
+    """The fault-injection library, with which this process was started."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(None)
@@ -68,7 +68,7 @@ class Faults:
 
 
 class Trial:
-    """One operation, with a fault at each of its calls in turn."""
+    """One operation, with a fault at each of its system calls in turn."""
 
     def __init__(self, name: str) -> None:
         self.operation: Operation = OPERATIONS[name]
@@ -88,14 +88,14 @@ class Trial:
         self.calls = self._counted()
 
     def run(self, kinds: list[int]) -> None:
-        """Strike at each call, and then once behind the last."""
+        """Inject a fault at each call, and then once after the last."""
         for kind in kinds:
             for at, call in enumerate([*self.calls, ""], start=1):
                 if not call or self._differs(kind, call):
-                    self._tell(kind, at, call)
+                    self._run_one(kind, at, call)
 
     def _differs(self, kind: int, call: str) -> bool:
-        """Tell whether a fault at a call has not been seen at the call before."""
+        """Check whether a fault at a call differs from one at the previous call."""
         if call == "page":
             return kind == KILL_BEFORE
         if kind == KILL_HALF:
@@ -124,7 +124,7 @@ class Trial:
         shutil.rmtree("counted")
         return calls
 
-    def _tell(self, kind: int, at: int, call: str) -> None:
+    def _run_one(self, kind: int, at: int, call: str) -> None:
         result: dict[str, Any] = {"kind": NAMES[kind], "at": at, "call": call, "wrong": []}
         try:
             self._strike(result, kind, at)
@@ -135,16 +135,16 @@ class Trial:
 
     def _strike(self, result: dict[str, Any], kind: int, at: int) -> None:
         self._copy("s.npk")
-        code, told = self._child(kind, at)
-        result |= {"code": code, **told}
+        code, report = self._child(kind, at)
+        result |= {"code": code, **report}
         wrong = result["wrong"]
         disk = contents()
         found = self._seen("s.npk")
         if contents() != disk:
-            wrong.append("reading has changed the store")
+            wrong.append("reading changed the store")
         probe = found.pop("probe", None)
         if (probe is not None) != (kind in (FAIL, FULL)):
-            wrong.append("the handle does not write any more")
+            wrong.append("the handle can no longer write")
         result["state"] = self._name(found)
         self._write_on(wrong, {**found, **({"probe": probe} if probe else {})})
 
@@ -154,7 +154,7 @@ class Trial:
         return "before" if state == self.warm else "mixture"
 
     def _child(self, kind: int, at: int) -> tuple[int, dict[str, Any]]:
-        """Run the operation in a child; its end, and what it tells if it lives on."""
+        """Run the operation in a child; return its exit code, and its report if it survives."""
         reader, writer = os.pipe()
         pid = os.fork()
         if not pid:
@@ -162,8 +162,8 @@ class Trial:
             code = 3
             try:
                 signal.alarm(_SECONDS)
-                told = self._act(kind, at)
-                os.write(writer, json.dumps(told).encode())
+                report = self._act(kind, at)
+                os.write(writer, json.dumps(report).encode())
                 code = 0
             except BaseException:
                 os.write(writer, json.dumps({"error": traceback.format_exc()}).encode())
@@ -176,25 +176,25 @@ class Trial:
 
     def _act(self, kind: int, at: int) -> dict[str, Any]:
         error = errno.ENOSPC if kind == FULL else errno.EIO
-        sys.unraisablehook = lambda _: None  # a finalizer has nobody to tell
+        sys.unraisablehook = lambda _: None  # errors in finalizers are expected
         store = self.operation.store("s.npk")
         self.faults.arm(at, kind, error)
-        told: dict[str, Any] = {"raised": "", "wrong": []}
+        report: dict[str, Any] = {"raised": "", "wrong": []}
         try:
             self.operation.act(store)
         except Exception as raised:
-            told["raised"] = f"{type(raised).__name__}: {raised}"
+            report["raised"] = f"{type(raised).__name__}: {raised}"
             if not isinstance(raised, OSError):
-                told["wrong"] = [traceback.format_exc()]
-        told["fired"] = self.faults.disarm()
+                report["wrong"] = [traceback.format_exc()]
+        report["fired"] = self.faults.disarm()
         if kind in (FAIL, FULL):
             store.open()
-            told["same handle"] = self._name(state_of(store))
+            report["same handle"] = self._name(state_of(store))
             store.save({"probe": ROWS})
-        return told
+        return report
 
     def _write_on(self, wrong: list[str], found: State) -> None:
-        """Open and change the store as the next writer does."""
+        """Open and change the store as the next writer."""
         options = {"upgrade": True} if (self.operation.options or {}).get("upgrade") else {}
         with NumPack("s.npk", mode="r" if found else "a") as reader:
             lazies = {name: reader.load(name, lazy=True) for name in reader}
@@ -212,7 +212,7 @@ class Trial:
             wrong.append(f"left after reset: {left}")
         lost = [n for n, a in lazies.items() if a[()].tobytes() != found[n][2]]
         if lost:
-            wrong.append(f"lazy arrays have changed: {lost}")
+            wrong.append(f"lazy arrays changed: {lost}")
 
     def _check_files(self, wrong: list[str], store: NumPack) -> None:
         live = {entry.id for entry in store._handle.session.arrays().values()}

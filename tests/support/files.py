@@ -1,4 +1,4 @@
-"""What is on disk."""
+"""The contents of a folder on disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def contents(folder: str = "s.npk") -> dict[str, bytes]:
-    """All files below a folder, by their path in it."""
+    """Return the bytes of all files below a folder, by their relative path."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -1,4 +1,4 @@
-"""Every route of the frameworks besides torch and Arrow, for the counts of `routes`."""
+"""Every route of the frameworks other than torch and Arrow, for the counts of `routes`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TARGETS = (
 
 
 def aligned(dtype: object = "f4") -> np.ndarray:
-    """New memory on a 64-byte boundary, which every framework takes as it is."""
+    """Allocate 64-byte aligned memory, which every framework can share."""
     nbytes = 1000 * np.dtype(dtype).itemsize
     raw = np.ones(nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -61,7 +61,7 @@ def quietly(x: object, target: str, **options: object) -> object:
 
 
 def arrived(target: str) -> object:
-    """By a copy, where the framework has no strides or no other byte order."""
+    """Convert by a copy, unless the framework supports strides and byte order."""
     return quietly(aligned(">f4")[::2], target)
 
 
@@ -70,7 +70,7 @@ def owned(target: str) -> object:
 
 
 class Foreign:
-    """Names memory that it owns, by the array interface."""
+    """An object that exposes memory by the array interface."""
 
     def __init__(self) -> None:
         self.owner = aligned()
@@ -155,13 +155,13 @@ ROUTES = {
     "no such tensor": lambda: refused(share, FILE, "numpy", tensor="y"),
     "opening a file": lambda: share(SafetensorsFile(FILE.path), "numpy", tensor="x"),
     "sparse": lambda: refused(share, SPARSE, "numpy"),
-    # Not DuckDB: version 2.0 by itself keeps some 270 bytes of each connection.from_arrow().
+    # Not DuckDB: version 2.0 itself leaks some 270 bytes per connection.from_arrow().
 }
 
-PASSES = 2_000  # each costs up to 0.3 ms; a leak is seen as well as after 10,000
+PASSES = 2_000  # each costs up to 0.3 ms; this is enough to detect a leak
 
 
 if __name__ == "__main__":
-    gc.freeze()  # what the frameworks are, which would be looked at each time
+    gc.freeze()  # the frameworks' objects, which each collection would traverse
     found = {route: growth(go, PASSES) for route, go in ROUTES.items()}
     sys.stdout.write(json.dumps(found))

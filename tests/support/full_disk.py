@@ -1,6 +1,7 @@
-"""A disk that is full for real: ``python -m support.full_disk``, for who may mount one.
+"""A really full disk: ``python -m support.full_disk``.
 
-The tests have a disk that only seems full, everywhere; this is the proof of it.
+The tests simulate a full disk, and run everywhere; this program checks the simulation, and
+needs the right to mount a file system.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ CALLS: dict[str, Callable[[NumPack], object]] = {
 
 
 def fill(path: str, spare: int) -> None:
-    """Take all room but some."""
+    """Fill the disk except for some bytes."""
     with open(path, "wb", buffering=0) as file:
         try:
             while file.write(bytes(4096)):
@@ -45,7 +46,7 @@ def fill(path: str, spare: int) -> None:
 
 
 def attempt(name: str, spare: int) -> bool:
-    """Make a call with so much room; whether it failed."""
+    """Make a call with some bytes left on the disk; return whether it failed."""
     with NumPack("s.npk", drop_if_exists=True) as store:
         store.save(
             {"x": ROWS[: len(ROWS) // 2], "y": ROWS[:5000]}
@@ -63,7 +64,7 @@ def attempt(name: str, spare: int) -> bool:
         found = state_of(store)
         if failed and found != before:
             raise AssertionError(
-                f"{name} with {spare} bytes left: the failed call has changed it"
+                f"{name} with {spare} bytes left: the failed call has changed the store"
             )
         os.unlink("filler")
         if name != "replace" and lazy[()].tobytes() != before["x"][2]:
@@ -82,7 +83,7 @@ def check(found: State, name: str) -> None:
 
 
 def main() -> None:
-    """Try all calls in a small file system that nobody else sees."""
+    """Try all calls on a small file system in a private mount namespace."""
     if sys.argv[1:] == ["mounted"]:
         failures = sum(
             attempt(name, spare)
@@ -105,9 +106,7 @@ def main() -> None:
         done = None
     shutil.rmtree(folder)
     if done is None or (done.returncode in (1, 77) and os.geteuid()):
-        sys.stdout.write(
-            "NOT CHECKED: a disk that is full for real takes root and unshare(1)\n"
-        )
+        sys.stdout.write("NOT CHECKED: a really full disk needs root and unshare(1)\n")
         return
     sys.exit(done.returncode)
 

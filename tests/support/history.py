@@ -1,4 +1,4 @@
-"""Histories of a store, drawn by a seed: what is done, and what the arrays are then."""
+"""Random histories of a store by seed: each change, and the expected arrays after it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = (
 
 
 class Change(NamedTuple):
-    """One change: its kind, and for each array the rows or the row numbers."""
+    """One change: its kind, and for each array its rows or row numbers."""
 
     kind: str
     rows: dict[str, Any]
@@ -39,7 +39,7 @@ def rows_of(number: int, count: int) -> np.ndarray:
 
 
 def drawn(number: int, arrays: Arrays) -> Change:
-    """Give the n-th change of a history, from what is there."""
+    """Return the n-th change of a history, given the current arrays."""
     dice = random.Random(number)
     kind = dice.choice(KINDS)
     if kind == "reset" and dice.random() < 0.7:
@@ -77,7 +77,7 @@ def drawn(number: int, arrays: Arrays) -> Change:
 
 
 def changed(change: Change, arrays: Arrays) -> Arrays:
-    """Give what the arrays are after a change."""
+    """Return the arrays after a change."""
     kind, rows, indexes = change
     arrays = dict(arrays)
     match kind:
@@ -110,7 +110,7 @@ def changed(change: Change, arrays: Arrays) -> Arrays:
 
 
 def make(change: Change, store: NumPack) -> None:
-    """Make a change."""
+    """Apply a change to a store."""
     kind, rows, indexes = change
     match kind:
         case "save" | "append":
@@ -155,7 +155,7 @@ def is_same(found: Arrays, expected: Arrays) -> bool:
 
 
 def is_between(found: Arrays, change: Change, arrays: Arrays) -> bool:
-    """Tell whether some of a `writable` change has happened, and nothing else."""
+    """Check whether a `writable` change was applied in part, and nothing else changed."""
     after = changed(change, arrays)
     return (
         change.kind == "writable"
@@ -164,12 +164,12 @@ def is_between(found: Arrays, change: Change, arrays: Arrays) -> bool:
     )
 
 
-def write_on(number: int, arrays: Arrays, told: int) -> None:
-    """Go through a history from a change on, telling the number of each that is begun."""
+def write_on(number: int, arrays: Arrays, progress: int) -> None:
+    """Run a history from a change on; write the number of each change before it begins."""
     store = NumPack("s.npk")
     store.open()
     while True:
-        os.write(told, struct.pack("<q", number))
+        os.write(progress, struct.pack("<q", number))
         change = drawn(number, arrays)
         make(change, store)
         arrays = changed(change, arrays)
@@ -177,15 +177,15 @@ def write_on(number: int, arrays: Arrays, told: int) -> None:
 
 
 def killed(number: int, arrays: Arrays, seconds: float) -> int:
-    """Let a child write on and kill it; the number of the change that it had begun."""
-    reader, told = os.pipe()
+    """Run a writer in a child and kill it; return the number of the change it had begun."""
+    reader, progress = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            write_on(number, arrays, told)
+            write_on(number, arrays, progress)
         finally:
             os._exit(3)
-    os.close(told)
+    os.close(progress)
     os.read(reader, 8)
     time.sleep(seconds)
     os.kill(pid, signal.SIGKILL)
@@ -198,7 +198,7 @@ def killed(number: int, arrays: Arrays, seconds: float) -> int:
 
 
 def check(number: int, arrays: Arrays) -> tuple[int, Arrays]:
-    """Check what is found after change `number` was begun; the next change, the arrays."""
+    """Check the store after change `number` began; return the next change and the arrays."""
     change = drawn(number, arrays)
     with NumPack("s.npk", mode="r") as reader:
         found = arrays_of(reader)

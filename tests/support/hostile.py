@@ -1,6 +1,6 @@
-"""Stores written by hand, with right checksums and claims that may be wrong.
+"""Hand-written stores with valid checksums and false claims.
 
-``python -m support.hostile`` uses all of them in every way, within bounds of time and memory.
+``python -m support.hostile`` makes every call on each of them, with limits on time and memory.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ MODES = ("a", "r", "r+")
 
 
 def line(record: Any) -> bytes:
-    """A line of a log, with its checksum."""
+    """Encode a line of a log, with its checksum."""
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
     return checked(text[:-1].encode("utf-8", "surrogatepass"))
 
 
 def checked(body: bytes) -> bytes:
-    """A line that begins with `body`, with its checksum."""
+    """Append the checksum to the beginning of a line."""
     return body + b',"crc32":"%08x"}\n' % zlib.crc32(body)
 
 
-def mark(commits: Any) -> bytes:
+def header_line(commits: Any) -> bytes:
     return checked(b'{"numpack":1,"commits":%-20s' % str(commits).encode())
 
 
 def entry(data: bytes = bytes(16), **members: Any) -> dict[str, Any]:
-    """What a snapshot says of an array of so many bytes."""
+    """Return the snapshot record of an array of bytes."""
     tail = zlib.crc32(data[len(data) // BLOCK * BLOCK :])
     usual = {"id": ID, "dtype": "|u1", "shape": [len(data)], "tail": tail, "modified_us": 0}
     return usual | members
@@ -55,14 +55,14 @@ def snapshot(arrays: Any, **members: Any) -> dict[str, Any]:
 
 
 def write(path: str | Path, *lines: Any, files: dict[str, bytes] | None = None) -> None:
-    """Write a store whose log has these lines behind the mark."""
+    """Write a store whose log has these lines after the header line."""
     path = Path(path)
     shutil.rmtree(path, ignore_errors=True)
     (path / "data").mkdir(parents=True)
     (path / "numpack.json").write_text('{"format": "numpack", "version": 1}\n')
     (path / "lock").touch()
     written = [each if isinstance(each, bytes) else line(each) for each in lines]
-    (path / "commits.log").write_bytes(mark(1) + b"".join(written))
+    (path / "commits.log").write_bytes(header_line(1) + b"".join(written))
     for name, content in (files or {}).items():
         (path / name).write_bytes(content)
 
@@ -106,7 +106,7 @@ def _writable(store: NumPack) -> None:
 
 
 def raw_errors(path: str, mode: str = "r", calls: Any = None) -> list[str]:
-    """Make every call on a store; what raised something that is not the library's own."""
+    """Make every call on a store; list exceptions that are not the package's own."""
     calls = calls or (CALLS if mode == "r" else CALLS | CHANGES)
     found: list[str] = []
 
@@ -208,7 +208,7 @@ DTYPES: tuple[Any, ...] = (
 
 
 def stores() -> Iterator[tuple[str, list[Any], dict[str, bytes]]]:
-    """All stores that ought to be refused, or of which an array ought to be."""
+    """Yield all stores that must be refused, or of which an array must be refused."""
     data = {f"data/{ID}.bin": bytes(16)}
     usual = snapshot({"x": entry()})
     dropped = {"dropped": 1, "dropped_crc32": zlib.crc32(bytes(8))}
@@ -255,7 +255,7 @@ def commits(usual: Any, data: dict[str, bytes]) -> Iterator[tuple[str, list[Any]
 
 
 def lines(usual: Any, data: dict[str, bytes]) -> Iterator[tuple[str, list[Any], Any]]:
-    """Logs whose lines are no records."""
+    """Yield logs whose lines are not records."""
     deep = [b"[" * 200_000 + b"]" * 200_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000]
     for each in (*deep, b"9" * 10_000, b"NaN", b"-Infinity", b'"\xff"', b"tru", b'"\n"'):
         yield f"snapshot {each[:20]!r}", [checked(b'{"store":' + each)], data
@@ -272,7 +272,7 @@ def lines(usual: Any, data: dict[str, bytes]) -> Iterator[tuple[str, list[Any], 
 
 
 def limit(seconds: int) -> None:
-    """End this process after some seconds, and let it have no more than 3 GiB."""
+    """Limit this process to some seconds and to 3 GiB of addresses."""
     signal.alarm(seconds)
     resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 

@@ -1,4 +1,4 @@
-"""Where memory is: addresses, and the kernel's table of mappings."""
+"""Addresses of memory, and the kernel's table of mappings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Region(NamedTuple):
 
 
 def region_at(address: int) -> Region:
-    """The mapping that holds an address."""
+    """Return the mapping that contains an address."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         bounds, rights, offset, _, inode, *_ = line.split(None, 5)
         start, end = (int(each, 16) for each in bounds.split("-"))
@@ -30,18 +30,18 @@ def region_at(address: int) -> Region:
 
 
 def file_position(address: int) -> tuple[int, int]:
-    """The inode and the byte of the file behind an address."""
+    """Return the inode and the offset of the file behind an address."""
     region = region_at(address)
     return region.inode, region.offset + address - region.start
 
 
 def is_private_copy_on_write(address: int) -> bool:
-    """Whether writes at an address stay out of the file."""
+    """Check whether writes at an address stay private."""
     return region_at(address).rights == "rw-p"
 
 
 def shares_pages(address: int, other: int) -> bool:
-    """Whether two addresses are the same byte: the same memory, or the same of a file."""
+    """Check whether two addresses are the same byte of memory, or of a file."""
     if address == other:
         return True
     inode, position = file_position(address)
@@ -49,11 +49,11 @@ def shares_pages(address: int, other: int) -> bool:
 
 
 def address(array: np.ndarray) -> int:
-    """Where an array's first element lies."""
+    """Return the address of an array's first element."""
     return array.__array_interface__["data"][0]
 
 
 def resident_bytes() -> int:
-    """The resident size of this process."""
+    """Return the resident size of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""What a consumer in C does with a capsule, on threads that never saw Python."""
+"""DLPack consumers written in C, on threads that Python did not create."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 
 from support.dlpack import LEGACY, VERSIONED, Legacy, Versioned
 
-libc = ctypes.CDLL(None)  # its calls give the GIL up
+libc = ctypes.CDLL(None)  # its calls release the GIL
 holding = ctypes.PyDLL(None)  # its calls keep the GIL
 
 VOID = ctypes.c_void_p
@@ -27,25 +27,25 @@ _get_pointer.restype, _get_pointer.argtypes = VOID, [ctypes.py_object, ctypes.c_
 _set_name = ctypes.PyDLL(None).PyCapsule_SetName
 _set_name.restype, _set_name.argtypes = ctypes.c_int, [ctypes.py_object, VOID]
 
-# A capsule keeps the address of its name: these stay for as long as the process.
+# A capsule keeps only the address of its name, so these are never freed.
 _USED = {name: ctypes.create_string_buffer(b"used_" + name) for name in (LEGACY, VERSIONED)}
 for _each in _USED.values():
     ctypes.PyDLL(None).Py_IncRef(ctypes.py_object(_each))
 
 
 def name_of(capsule: object) -> bytes | None:
-    """The name that a capsule has now."""
+    """Return the current name of a capsule."""
     address = _get_name(capsule)
     return None if address is None else ctypes.string_at(address)
 
 
 def pointer_in(capsule: object) -> int:
-    """What a capsule points to, without taking it."""
+    """Return the pointer of a capsule without consuming it."""
     return _get_pointer(capsule, name_of(capsule))
 
 
 def take(capsule: object) -> Legacy | Versioned:
-    """Take a capsule over as a consumer does; who calls this has to call the deleter."""
+    """Consume a capsule; the caller must call the deleter."""
     name = name_of(capsule)
     managed = (Versioned if name == VERSIONED else Legacy).from_address(pointer_in(capsule))
     _set_name(capsule, ctypes.addressof(_USED[name]))
@@ -59,7 +59,7 @@ def delete(managed: Legacy | Versioned, *, keep_gil: bool = False) -> None:
 
 
 def start(function: int, argument: int | None = None, *, keep_gil: bool = False) -> Thread:
-    """Run a C function of one pointer on a thread that is not Python's."""
+    """Run a C function of one pointer on a thread that Python did not create."""
     thread = Thread()
     library = holding if keep_gil else libc
     error = library.pthread_create(ctypes.byref(thread), None, function, argument)
@@ -68,12 +68,12 @@ def start(function: int, argument: int | None = None, *, keep_gil: bool = False)
 
 
 def start_deleter(managed: Legacy | Versioned, *, keep_gil: bool = False) -> Thread:
-    """Call a deleter on a thread that is not Python's. It returns nothing, so no result."""
+    """Call a deleter on a thread that Python did not create; it has no result."""
     return start(managed.deleter, ctypes.addressof(managed), keep_gil=keep_gil)
 
 
 def join(thread: Thread) -> int:
-    """Wait for a thread without the GIL; what its function returned."""
+    """Wait for a thread without the GIL; return the result of its function."""
     result = VOID()
     error = libc.pthread_join(thread, ctypes.byref(result))
     assert error == 0, error
@@ -81,13 +81,13 @@ def join(thread: Thread) -> int:
 
 
 def at_exit(function: int, argument: int | None) -> None:
-    """Have the C library call a function when the process exits, after Python's end."""
+    """Register a function to be called at process exit, after Python has shut down."""
     error = _at_exit(function, argument, None)
     assert error == 0, error
 
 
 def address_of(function: object) -> int:
-    """The address of a function of a library."""
+    """Return the address of a function of a library."""
     return ctypes.cast(function, VOID).value
 
 
@@ -97,5 +97,5 @@ def sleep_with_gil(seconds: float) -> None:
 
 
 def kill_after(seconds: int) -> None:
-    """End this process by a signal if it hangs; a forked child does not inherit it."""
+    """Kill this process by a signal if it hangs; a forked child does not inherit the alarm."""
     libc.alarm(seconds)

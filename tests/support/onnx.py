@@ -1,4 +1,4 @@
-"""Models of one node, encoded here so that no package is needed to make them.
+"""ONNX models of one node, encoded here so that no package is needed to make them.
 
 Source: onnx.proto, whose field numbers these are; Protocol Buffers, wire types 0 and 2.
 """
@@ -41,12 +41,12 @@ def optional(element: bytes) -> bytes:
 
 
 def to_type(element: int) -> bytes:
-    """Give Cast its attribute."""
+    """Encode the attribute of Cast."""
     return _message(5, _message(1, "to") + _number(3, element) + _number(20, _INT))
 
 
 def of_type(kind: bytes) -> bytes:
-    """Give Optional its attribute."""
+    """Encode the attribute of Optional."""
     return _message(5, _message(1, "type") + _message(14, kind) + _number(20, _TYPE))
 
 
@@ -59,7 +59,7 @@ def session(
     attribute: bytes = b"",
     opset: int = 21,
 ) -> onnxruntime.InferenceSession:
-    """A session of one node, from the value x to the value y."""
+    """Make a session of one node, from the value x to the value y."""
     node = b"".join(_message(1, name) for name in inputs)
     node += _message(2, "y") + _message(4, operator) + attribute
     graph = _message(1, node) + _message(2, "graph")

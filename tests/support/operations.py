@@ -1,4 +1,4 @@
-"""Every call that changes a store, each with the store that it starts from."""
+"""Every call that changes a store, with the store on which it is made."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ State = dict[str, tuple[str, tuple[int, ...], bytes]]
 
 ROWS = np.arange(6.0).reshape(3, 2)
 BLOCK = 1 << 20
-WIDE = np.arange(1000, dtype=np.uint16).astype(np.uint8)  # a row: 1,048 fill a block, nearly
+WIDE = np.arange(1000, dtype=np.uint16).astype(np.uint8)  # a row: 1,048 nearly fill a block
 OLD = Path(__file__).parent.parent / "data" / "numpack-0.7.0"
 
 
 def state_of(store: NumPack) -> State:
-    """All values of a store, to be compared byte by byte."""
+    """Return all values of a store, for comparison byte by byte."""
     loaded = {name: store.load(name) for name in store}
     return {n: (str(a.dtype), a.shape, a.tobytes()) for n, a in loaded.items()}
 
@@ -58,21 +58,21 @@ class Operation:
     Attributes
     ----------
     act : callable
-        Takes the store, and makes the call.
+        Makes the call on a store.
     build : callable
-        Makes the store at a path.
+        Creates the store at a path.
     prepare : callable
-        Takes the store, and does what comes before the call.
+        Prepares the store before the call.
     options : dict
         Of `NumPack`.
     calls : str
-        What the call cannot do without: the faults are known to strike there.
+        System calls that the call must make, so that faults in them are exercised.
     in_place : bool
-        Whether it shows in lazy arrays that were loaded before.
+        Whether lazy arrays that were loaded before show it.
     mixes : bool
-        Whether some of it may have happened when the process dies.
+        Whether it may be applied in part when the process is killed.
     opens : bool
-        Whether to leave the opening to the call.
+        Whether the call itself opens the store.
     thresholds : dict of str to int
         Of the log.
     """
@@ -88,7 +88,7 @@ class Operation:
     thresholds: dict[str, int] | None = None
 
     def store(self, path: str) -> NumPack:
-        """Open the store as the call finds it."""
+        """Open and prepare the store for the call."""
         for name, value in (self.thresholds or {}).items():
             setattr(log, name, value)
         store = NumPack(path, **(self.options or {}))
@@ -132,7 +132,7 @@ def reopened(store: NumPack) -> None:
 
 
 def mapped(store: NumPack) -> None:
-    """Have the file mapped for writing before the call, and not only by it."""
+    """Map the file for writing before the call."""
     store.replace({"x": ROWS[:1]}, 2)
 
 

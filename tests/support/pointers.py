@@ -1,4 +1,4 @@
-"""Memory whose rows are reached through pointers, as old image libraries keep it."""
+"""Buffers with suboffsets, whose rows are reached through pointers (PEP 3118)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Buffer(ctypes.Structure):
 
 
 def rows_behind_pointers(code: bytes) -> tuple[memoryview, Any]:
-    """Make a view of two rows of three 4-byte integers, and what has to live as long."""
+    """Make a view of two rows of three 4-byte integers; return it with its memory owners."""
     rows = [np.array([1, 2, 3], "i4"), np.array([4, 5, 6], "i4")]
     pointers = (ctypes.c_void_p * 2)(*(row.ctypes.data for row in rows))
     sizes = ctypes.c_ssize_t * 2

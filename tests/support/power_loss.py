@@ -1,8 +1,8 @@
-"""Losses of power: what a recorded run may have left on the device, and what is found there.
+"""A model of power loss: the states that a recorded run may leave on a device.
 
-At any moment each sector of 512 bytes that was not flushed may be on the device as it is, or as
-it was at any time since the flush before; so may the size of each file, and each name that was
-made or removed in a folder, whatever the order.
+At any moment each 512-byte sector that was not flushed may be on the device in its current
+version or in any version since the last flush; so may the size of each file, and each name that
+was created or removed in a folder, in any order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from numpack import NotAStoreError, NumPack
 from support.operations import State, state_of
-from support.power_kinds import KINDS, PATH
+from support.power_loss_kinds import KINDS, PATH
 
 SECTOR = 512
 Files = dict[str, bytes]
@@ -32,7 +32,7 @@ _HEADER = struct.Struct("<IIIIQQ")
 
 
 def built(folder: Path) -> Path:
-    """Build the library that records."""
+    """Build the library that records system calls."""
     library = folder / "recorder.so"
     compiler = os.environ.get("CC", "cc").split()
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
@@ -63,13 +63,13 @@ def events_in(path: str) -> Iterator[Event]:
 
 
 class Luck:
-    """What of the things that were not flushed a loss of power spares.
+    """Chooses which pending writes a power loss keeps.
 
     Parameters
     ----------
     dice : Random
     pending : int
-        How many there are.
+        Number of pending writes.
     """
 
     def __init__(self, dice: random.Random, pending: int) -> None:
@@ -81,14 +81,14 @@ class Luck:
         return self._dice.random() < self._chance
 
     def version(self, count: int) -> int:
-        """Choose one of the versions there were: the last is the one that nobody lost."""
+        """Choose one of the versions; the last is the current one."""
         if self.spares():
             return count - 1
         return 0 if self._chance == 0.0 else self._dice.randrange(count)
 
 
 class File:
-    """A file: what of it is on the device, and what may be."""
+    """A file: its durable contents, and the pending versions of its sectors."""
 
     def __init__(self, content: bytes = b"") -> None:
         self.now = bytearray(content)
@@ -116,7 +116,7 @@ class File:
         self._note(min(before, size), max(before, size))
 
     def become(self, content: bytes) -> None:
-        """Take over what was stored to its pages."""
+        """Apply writes through mapped pages."""
         new, old = np.frombuffer(content, np.uint8), np.frombuffer(bytes(self.now), np.uint8)
         for sector in np.unique(np.flatnonzero(new != old) // SECTOR):
             start = int(sector) * SECTOR
@@ -152,7 +152,7 @@ Changes = dict[str, "Folder | File | None"]
 
 
 class Folder:
-    """A folder: the names in it that are on the device, and changes of them that may be."""
+    """A folder: its durable names, and pending changes of them."""
 
     def __init__(self) -> None:
         self.now: dict[str, Folder | File] = {}
@@ -187,7 +187,7 @@ class Folder:
 
 
 class Disk:
-    """What is below a folder, and what becomes of it by the events of a run."""
+    """A folder tree, to which the events of a run are applied."""
 
     def __init__(self, path: str) -> None:
         self._nodes: dict[int, Folder | File] = {}
@@ -259,15 +259,15 @@ class Disk:
 
 
 class Losses:
-    """A recorded kind of change, and losses of power in it.
+    """A recorded kind of change, and power losses during it.
 
     Parameters
     ----------
     name : str
     folder : Path
-        An empty one to work in.
+        An empty working folder.
     record : callable
-        Runs the module of kinds with the library, there.
+        Runs `power_loss_kinds` with the recording library, in a folder.
     """
 
     def __init__(self, name: str, folder: Path, record: Callable[..., None]) -> None:
@@ -288,7 +288,7 @@ class Losses:
         self.distinct = 0
 
     def run(self, count: int, seed: int) -> Iterator[tuple[int, str]]:
-        """Lose power so often; for each flaw, at which event, and what it is."""
+        """Lose power `count` times; yield the event and the description of each flaw."""
         dice = random.Random(seed)
         notes = [at for at, event in enumerate(self.events, 1) if event.kind == "N"]
         first = 0 if self._kind.at_once else notes[0]
@@ -326,10 +326,10 @@ class Losses:
         path = str(self._lost / PATH)
         found = _found(path)
         if not any(self._is_like(found, state, allowed) for state in allowed):
-            return f"found {_told(found)}, not {' or '.join(map(_told, allowed))}"
+            return f"found {_summary(found)}, not {' or '.join(map(_summary, allowed))}"
         with NumPack(path, upgrade=True) as store:
             if found is not None and state_of(store) != found:
-                return "who opens it to write sees something else"
+                return "a writer sees something else"
             store.save({"next": np.arange(3)})
             report = store.verify()
         return "" if report.ok else str(report)
@@ -364,7 +364,7 @@ def _found(path: str) -> State | None:
         return None
 
 
-def _told(state: State | None) -> str:
+def _summary(state: State | None) -> str:
     if state is None:
         return "no store"
     return str({name: (shape, hash(content)) for name, (_, shape, content) in state.items()})

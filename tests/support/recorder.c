@@ -1,11 +1,10 @@
-/* A record of what a process does to files: loaded before the C library (LD_PRELOAD), so that each
- * call that changes a file or a folder, or flushes one to the device, comes by here.
+/* A recorder of file changes, loaded before the C library (LD_PRELOAD): it intercepts each call that
+ * changes a file or a folder, or flushes one to the device.
  *
- * Each event is written to a file: what happened, the inodes, and the bytes. What is stored to
- * pages that are mapped from a file is no call: such files are compared with what they were, at
- * each call.
+ * Each event is written to a file: its kind, the inodes, and the bytes. Stores to pages mapped from a
+ * file are not calls: at each call, such files are compared with their previous contents.
  *
- * Nothing is really flushed to a device: no test pulls the plug, and they are many.
+ * Nothing is flushed to the device: no test cuts the power, and flushes are slow.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,7 +24,7 @@
 enum { MAPPED = 64 };
 
 struct event {
-    uint32_t kind, first, second, unused; /* a letter; bytes that follow, in two parts */
+    uint32_t kind, first, second, unused; /* a letter; the lengths of the two parts that follow */
     uint64_t a, b;
 };
 
@@ -71,7 +70,7 @@ inode_of(int fd)
     return fstat(fd, &status) ? 0 : status.st_ino;
 }
 
-/* The folder in which a path names something, and the name. */
+/* Split a path into the folder and the name. */
 static uint64_t
 place_of(int folder, const char *path, char *name)
 {
@@ -92,7 +91,7 @@ inode_at(int folder, const char *path)
     return fstatat(folder, path, &status, AT_SYMLINK_NOFOLLOW) ? 0 : status.st_ino;
 }
 
-/* Record what was stored to mapped pages since. */
+/* Record stores to mapped pages since the last call. */
 static void
 look_at_maps(void)
 {
@@ -355,14 +354,14 @@ mmap(void *start, size_t size, int access, int flags, int fd, off_t from)
 void *mmap64(void *start, size_t size, int access, int flags, int fd, off64_t from)
     __attribute__((alias("mmap")));
 
-/* Record from now on, into a file; or no more, if there is none. */
+/* Start recording into a file, or stop if there is none. */
 void
 recorder_begin(int fd)
 {
     record = fd;
 }
 
-/* Record that something has happened that is no call. */
+/* Record an event that is not a system call. */
 void
 recorder_note(void)
 {

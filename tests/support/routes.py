@@ -1,4 +1,4 @@
-"""Every route once, and what 10,000 passes over each leave behind."""
+"""Every route, and the objects and memory that 10,000 passes over each leak."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def frozen() -> np.ndarray:
 def refused(call, *arguments, **keywords) -> None:
     with contextlib.suppress(Exception):
         call(*arguments, **keywords)
-        raise SystemExit(f"{call} accepts what it should refuse")
+        raise SystemExit(f"{call} accepts an argument that it should refuse")
 
 
 def twice(capsule: object) -> None:
@@ -60,14 +60,14 @@ def twice(capsule: object) -> None:
     refused(from_dlpack, capsule)
 
 
-def liar() -> object:
+def malformed_producer() -> object:
     tensor = Tensor(KEPT)
     tensor.managed.tensor.ndim = -1
     return tensor.capsule()
 
 
 def through_own_table(array: np.ndarray) -> object:
-    """As a foreign consumer would: out by the table of one class, in by the other's."""
+    """Export through the exchange API of one class and import through the other's."""
     managed, made = ctypes.c_void_p(), ctypes.c_void_p()
     buffer = to_dlpack(array)
     OUT(id(buffer), ctypes.byref(managed))
@@ -78,7 +78,7 @@ def through_own_table(array: np.ndarray) -> object:
 
 
 def _function(cls: type, number: int) -> object:
-    """The function of a class's table, by its place after the header of 16 bytes."""
+    """Return a function of a class's exchange API, by its place after the 16-byte header."""
     get = ctypes.PyDLL(None).PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = get(cls.__dlpack_c_exchange_api__, b"dlpack_exchange_api")
@@ -115,7 +115,7 @@ ROUTES = {
     "tensor by dlpack": lambda: from_dlpack(torch.ones(1000)),
     "arrow by dlpack": lambda: from_dlpack(pa.array(array())),
     "unused capsule": lambda: to_dlpack(bfloat()).__dlpack__(max_version=(1, 0)),
-    "door": lambda: ZeroCopyArray(array()).to_torch(),
+    "wrapper": lambda: ZeroCopyArray(array()).to_torch(),
     "torch to arrow": lambda: share(torch.ones(1000), "arrow"),
     "complex to numpy": lambda: torch_to_numpy_zero_copy(torch.ones(9, dtype=torch.complex64)),
     "column": lambda: table_to_numpy_zero_copy(pa.table({"x": array()}), "x"),
@@ -130,7 +130,7 @@ ROUTES = {
     ),
     "taken twice": lambda: twice(to_dlpack(array()).__dlpack__()),
     "not named": lambda: refused(to_dlpack, array().astype("M8[s]")),
-    "liar": lambda: refused(from_dlpack, liar()),
+    "malformed producer": lambda: refused(from_dlpack, malformed_producer()),
     "own tables": lambda: through_own_table(array()),
     "class with keywords": lambda: ZeroCopyArray(array(), order="C", copy=None),
     "class without arguments": lambda: refused(ZeroCopyArray),
@@ -138,7 +138,7 @@ ROUTES = {
 
 
 class _Heap(ctypes.Structure):
-    """What glibc's mallinfo2(3) gives."""
+    """The result of glibc's mallinfo2(3)."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -149,7 +149,7 @@ class _Heap(ctypes.Structure):
     )
 
 
-# What many things refer to: a reference too many to one of them leaves no memory behind.
+# Long-lived objects: a leaked reference to one of them leaks no memory.
 SHARED = (
     *(None, True, False, (), importing.CPU, importing.MAX_VERSION),
     *(np.dtype(name) for name in np.typecodes["All"]),
@@ -160,7 +160,7 @@ SHARED = (
 
 
 def counts() -> list[int]:
-    """Objects and blocks of Python, bytes of malloc, bytes resident; references to each."""
+    """Count Python objects and blocks, malloc bytes, resident bytes, and references."""
     heap = ctypes.CDLL(None).mallinfo2
     heap.restype = _Heap
     taken = heap()
@@ -174,7 +174,7 @@ def counts() -> list[int]:
 
 
 def passes(go: Callable[[], object], times: int) -> list[int]:
-    """Go many times; count what has come, and the references to what gained the most."""
+    """Run a route many times; return the growth of each count."""
     gc.collect()
     before = counts()
     for _ in range(times):
@@ -185,7 +185,7 @@ def passes(go: Callable[[], object], times: int) -> list[int]:
 
 
 def growth(go: Callable[[], object], times: int = 10_000) -> list[int]:
-    """Warm up, and take the lesser of two rounds: a leak grows in each."""
+    """Warm up, and return the smaller growth of two rounds: a leak grows in both."""
     for _ in range(times // 10):
         go()
     return [min(each) for each in zip(passes(go, times), passes(go, times), strict=True)]

@@ -1,4 +1,4 @@
-"""Subclasses of ndarray as other packages have them: owners of memory, masks, units, hooks."""
+"""Subclasses of ndarray like those of other packages: memory owners, masks, hooks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 
 class Owned(np.ndarray):
-    """An array whose memory is gone when it is: a subclass that others make views of."""
+    """A subclass whose memory is invalid once the array object is destroyed."""
 
 
 def owned(gone: list[str], shape: tuple[int, ...] = (1, 16), kind: type = Owned) -> np.ndarray:
-    """Make an array over memory of ctypes that is overwritten when the array object goes."""
+    """Make an array over ctypes memory that is overwritten when the array is destroyed."""
     raw = (ctypes.c_char * (64 * 4 + 64))()
     start = -ctypes.addressof(raw) % 64
     flat = np.frombuffer(raw, "f4", 64, start)
@@ -66,7 +66,7 @@ def _raises(*_: Any, **__: Any) -> Any:
 
 
 class Hooked(np.ndarray):
-    """Every hook that a subclass has raises."""
+    """A subclass whose every hook raises."""
 
     view = copy = astype = reshape = ravel = tolist = transpose = squeeze = _raises
     __array_function__ = __array_ufunc__ = __getitem__ = __array__ = __len__ = _raises
@@ -75,5 +75,5 @@ class Hooked(np.ndarray):
 
 
 def of_class(array: np.ndarray, kind: type) -> Any:
-    """View an array as one of a class without running the class's own code."""
+    """View an array as a subclass without running the subclass's code."""
     return np.ndarray.view(array, kind)

@@ -1,4 +1,4 @@
-"""One conversion checked whole: its values, its warnings, and what `explain` said before."""
+"""A full check of one conversion: its values, its warnings, and the route of `explain`."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ _UNITS |= {"D": 86400 * 10**9, "W": 7 * 86400 * 10**9, "ps": None, "fs": None, "
 
 
 def check(x: Any, target: str, want: list[Any] | None = None) -> None:
-    """Convert `x` under every policy, and compare what comes of it with what was said."""
-    said, _ = _attempt(lambda: explain(x, target))
+    """Convert `x` under every policy, and compare the results with the route of `explain`."""
+    route, _ = _attempt(lambda: explain(x, target))
     result, warned = _attempt(lambda: share(x, target))
     own, warned_too = _attempt(lambda: share(x, target, copy=True))
     shared, _ = _attempt(lambda: share(x, target, copy=False))
-    assert not warned_too, "copy=True warns of nothing"
-    if isinstance(said, NumpackError):
-        assert type(said) is type(result) is type(own), (said, result, own)
+    assert not warned_too, "copy=True does not warn"
+    if isinstance(route, NumpackError):
+        assert type(route) is type(result) is type(own), (route, result, own)
         return
-    if not said.supported:
+    if not route.supported:
         for each in (result, own, shared):
-            assert isinstance(each, NumpackError), f"{said}\nbut got {each!r}"
+            assert isinstance(each, NumpackError), f"{route}\nbut got {each!r}"
         return
     for each in (result, own):
-        assert not isinstance(each, NumpackError), f"{said}\nbut raised {each!r}"
-    assert warned != said.shares_memory, said
-    assert isinstance(shared, ZeroCopyError) != said.shares_memory, (said, shared)
+        assert not isinstance(each, NumpackError), f"{route}\nbut raised {each!r}"
+    assert warned != route.shares_memory, route
+    assert isinstance(shared, ZeroCopyError) != route.shares_memory, (route, shared)
     if want is None:
         return
     for each in (result, own):
         got = values_of(each, target)
         if got is not None:
-            assert same(got, want, loosely=target not in STRICT), (said, got, want)
+            assert same(got, want, loosely=target not in STRICT), (route, got, want)
 
 
 def _attempt(call: Any) -> tuple[Any, bool]:
@@ -64,7 +64,7 @@ def _attempt(call: Any) -> tuple[Any, bool]:
 
 
 def values_of(result: Any, target: str) -> list[Any] | None:
-    """List the values of a result of `share`; ``None`` where its own library has no way."""
+    """List the values of a result of `share`; ``None`` where its library cannot list them."""
     if target == "duckdb":
         return [row[0] for row in result.fetchall()]
     if target == "polars":
@@ -89,14 +89,14 @@ def _array(result: Any, target: str) -> np.ndarray:
 
 
 def of_numpy(array: np.ndarray) -> list[Any]:
-    """List the values of an array, of times with their units."""
+    """List the values of an array, times with their units."""
     if not isinstance(array, np.ma.MaskedArray):
         array = np.asarray(array)
     return list(array) if array.ndim else [array[()]]
 
 
 def of_arrow(column: Any) -> list[Any] | None:
-    """List the values of a column; ``None`` where Python has none of them."""
+    """List the values of a column; ``None`` where Python cannot represent them."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
         unit = _UNITS[kind.unit]
@@ -113,13 +113,13 @@ class Instant(int):
 
 
 def same(got: Any, want: Any, *, loosely: bool = False) -> bool:
-    """Compare values as equal in meaning; `loosely`, what is missing is NaN, NaT or None."""
+    """Compare values by meaning; `loosely`, NaN, NaT and None are all missing."""
     got, want = canonical(got, loosely), canonical(want, loosely)
     return bool(got == want)
 
 
 def canonical(value: Any, loosely: bool) -> Any:
-    """Bring a value to a form that compares equal to what means the same."""
+    """Convert a value to a form in which equal meanings compare equal."""
     missing = "missing" if loosely else None
     if value is None or value is pd.NA or value is np.ma.masked:
         return missing
@@ -132,9 +132,9 @@ def canonical(value: Any, loosely: bool) -> Any:
         return ("ns", whole * factor) if factor else (unit, whole)
     if value is pd.NaT:
         return missing
-    for kinds, turn in _TURNS:
+    for kinds, convert in _CONVERTERS:
         if isinstance(value, kinds):
-            return turn(value, loosely)
+            return convert(value, loosely)
     return value
 
 
@@ -169,7 +169,7 @@ def _sequence(value: Any, loosely: bool) -> Any:
     return [canonical(each, loosely) for each in value]
 
 
-_TURNS: tuple[tuple[Any, Any], ...] = (
+_CONVERTERS: tuple[tuple[Any, Any], ...] = (
     (Instant, lambda value, _: ("ns", int(value))),
     (dt.datetime, _instant),
     (dt.date, lambda value, _: ("ns", (value - _EPOCH.date()).days * _UNITS["D"])),

@@ -1,6 +1,6 @@
-"""Every kind of change under ``durability="power"``, as a run that is recorded.
+"""Every kind of change under ``durability="power"``, run and recorded.
 
-Run as ``python -m support.power_kinds KIND EVENTS STATES`` with the library of
+Run as ``python -m support.power_loss_kinds KIND EVENTS STATES`` with the library of
 `power_loss.built` in ``LD_PRELOAD``.
 """
 
@@ -32,13 +32,13 @@ class Kind:
     run : callable
         Makes changes at `PATH`, and yields after each that has returned.
     build : callable
-        Makes what is there, and on the device, before.
+        Creates the store that is on the device before the run.
     mixed : str
-        Name of an array of which some of a change may have happened.
+        Name of an array to which a change may be applied in part.
     thresholds : dict of str to int
         Of the log.
     at_once : bool
-        Whether something is promised before the first change has returned.
+        Whether durability holds before the first change has returned.
     """
 
     run: Run
@@ -49,7 +49,7 @@ class Kind:
 
 
 def changes(*calls: Callable[[NumPack], object], **options: str) -> Run:
-    """Make a run of calls by one handle, which is closed afterwards."""
+    """Make a run of calls through one handle, which is closed afterwards."""
 
     def run() -> Iterator[None]:
         with NumPack(PATH, **{"durability": "power", **options}) as store:  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def two_handles() -> Iterator[None]:
 
 
 def process_before() -> Iterator[None]:
-    """Change by a handle that flushes nothing, and then by one that does."""
+    """Change through a handle that does not flush, and then through one that does."""
     with NumPack(PATH) as store:
         store.save({"x": wide(30), "y": ROWS})
         store.append({"x": wide(3)})
@@ -199,7 +199,7 @@ KINDS = {
 
 
 def main() -> None:
-    """Record a kind: its events, and what the store holds after each change."""
+    """Record a kind: its events, and the state of the store after each change."""
     name, events, states = sys.argv[1:]
     kind = KINDS[name]
     recorder = ctypes.CDLL(None)

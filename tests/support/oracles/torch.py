@@ -13,7 +13,7 @@ def make(values: np.ndarray) -> torch.Tensor | None:
         return None
     if hasattr(ml_dtypes, values.dtype.name):
         if values.dtype.name.startswith(("int", "uint")):
-            return None  # those of less than a byte: names without operations
+            return None  # sub-byte dtypes, which have no operations
         return torch.tensor(values.view(f"u{dtype.itemsize}")).view(dtype)
     return torch.tensor(values)
 

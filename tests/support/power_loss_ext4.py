@@ -1,9 +1,9 @@
-"""A loss of power on a file system: ``python -m support.lost_power``, for who may mount one.
+"""Power loss on a real file system: ``python -m support.power_loss_ext4``.
 
-The tests have a device that loses whatever it may, everywhere; this is the proof that a real
-file system keeps what they say. A store is changed on ext4 on a loop device. What the file
-behind the device holds, when a call has returned or while one goes on, is what a loss of power
-leaves: it is copied, mounted, and opened.
+The tests model a device that may lose anything that was not flushed, and run everywhere; this
+program checks the model against ext4, and needs the right to mount a file system. A store is
+changed on ext4 on a loop device. The contents of the file behind the device, after a call has
+returned or during one, are what a power loss leaves: they are copied, mounted and opened.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 
 from numpack import NotAStoreError, NumPack
 from support.operations import nothing, state_of
-from support.power_kinds import KINDS, PATH
+from support.power_loss_kinds import KINDS, PATH
 
 SIZE = 24 << 20
 DIGEST = 32  # bytes
 FEW = "create,save over,append across blocks,replace,drop,mode w,upgrade,fold,sync".split(",")
-MOMENTS = 1, 40  # at which a writer is stopped, for each kind: in CI, and in `make crash`
-OPTIONS = "commit=300"  # nothing is written but what is flushed
+MOMENTS = 1, 40  # when a writer is stopped, for each kind: in CI, and in `make crash`
+OPTIONS = "commit=300"  # only what is flushed is written
 
 
 def mount(image: Path, where: Path) -> None:
@@ -41,7 +41,7 @@ def unmount(where: Path) -> None:
 
 
 def seen(path: str) -> bytes:
-    """Return a digest of all that a store holds."""
+    """Return a digest of the contents of a store."""
     try:
         with NumPack(path, mode="r") as store:
             if not store.verify():
@@ -55,14 +55,14 @@ def digest(state: Any) -> bytes:
     return hashlib.sha256(repr(sorted(state.items())).encode()).digest()
 
 
-def write(name: str, told: int) -> None:
-    """Go through a kind of change; tell what the store holds after each."""
+def write(name: str, writer: int) -> None:
+    """Run a kind of change; write a digest of the store after each step."""
     for _ in KINDS[name].run():
-        os.write(told, seen(PATH))
+        os.write(writer, seen(PATH))
 
 
 class Trial:
-    """A kind of change on a file system of its own."""
+    """A kind of change on its own file system."""
 
     def __init__(self, name: str, work: Path) -> None:
         self._name, self._kind = name, KINDS[name]
@@ -70,12 +70,12 @@ class Trial:
         self.losses = 0
 
     def run(self, seconds: float | None) -> float:
-        """Lose power each time that a call has returned, or once after some seconds.
+        """Lose power after each call that has returned, or once after some seconds.
 
         Returns
         -------
         float
-            The seconds that all of it took.
+            The seconds that the run took.
         """
         with open(self._image, "wb") as file:
             file.truncate(SIZE)
@@ -95,15 +95,15 @@ class Trial:
             unmount(self._disk)
 
     def _strike(self, state: Any, seconds: float | None) -> None:
-        reader, told = os.pipe()
+        reader, writer = os.pipe()
         pid = os.fork()
         if not pid:
             os.chdir(self._disk)
             if seconds is None:
-                stop_after_each(told, self._name)
-            write(self._name, told)
+                stop_after_each(writer, self._name)
+            write(self._name, writer)
             os._exit(0)
-        os.close(told)
+        os.close(writer)
         try:
             with open(reader, "rb") as pipe:
                 if seconds is None:
@@ -136,7 +136,9 @@ class Trial:
         try:
             found = seen(str(where / PATH))
             if found not in allowed:
-                raise AssertionError(f"{self._name}: neither what was there nor what is to be")
+                raise AssertionError(
+                    f"{self._name}: neither the state before nor the one after"
+                )
             with NumPack(where / PATH, upgrade=True) as store:
                 if any(found) and digest(state_of(store)) != found:
                     raise AssertionError(f"{self._name}: a writer sees something else")
@@ -147,15 +149,15 @@ class Trial:
         self.losses += 1
 
 
-def stop_after_each(told: int, name: str) -> None:
+def stop_after_each(writer: int, name: str) -> None:
     for _ in KINDS[name].run():
-        os.write(told, seen(PATH))
+        os.write(writer, seen(PATH))
         os.kill(os.getpid(), signal.SIGSTOP)
     os._exit(0)
 
 
 def with_no_child(pid: int) -> None:
-    """End the child, if it is there still."""
+    """Kill the child, if it is still running."""
     try:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -164,7 +166,7 @@ def with_no_child(pid: int) -> None:
 
 
 def main() -> None:
-    """Try all kinds on a file system that nobody else sees."""
+    """Try all kinds on a file system in a private mount namespace."""
     if sys.argv[1:2] == ["mounted"]:
         dice, losses = random.Random(3), 0
         thorough = "CRASH" in os.environ
@@ -176,14 +178,14 @@ def main() -> None:
                 if KINDS[name].at_once:
                     trial.run(dice.random() * min(took, 0.3))
             losses += trial.losses
-        sys.stdout.write(f"{losses} losses of power on ext4, nothing was lost\n")
+        sys.stdout.write(f"{losses} power losses on ext4, nothing was lost\n")
         return
     folder = tempfile.mkdtemp()
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     probe = (
         f"cd {folder} && truncate -s 9M probe && mkfs.ext4 -q -F probe && mkdir disk && "
         "mount -o loop probe disk && umount disk || exit 77; "
-        f"exec {sys.executable} -W error -W ignore:.*fork -m support.lost_power mounted"
+        f"exec {sys.executable} -W error -W ignore:.*fork -m support.power_loss_ext4 mounted"
     )
     try:
         done = subprocess.run(["unshare", "-m", "sh", "-c", probe], env=env, check=False)
@@ -192,7 +194,7 @@ def main() -> None:
     shutil.rmtree(folder)
     if done is None or done.returncode == 77 or (done.returncode == 1 and os.geteuid()):
         sys.stdout.write(
-            "NOT CHECKED: a loss of power on ext4 takes root, unshare(1), mkfs.ext4 and a loop "
+            "NOT CHECKED: a power loss on ext4 needs root, unshare(1), mkfs.ext4 and a loop "
             "device\n"
         )
         return

@@ -1,4 +1,4 @@
-"""safetensors, by files in the working folder of the test."""
+"""safetensors: files in the working folder of the test."""
 
 from __future__ import annotations
 

@@ -32,5 +32,5 @@ def values(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def column(array: pa.Array | pa.ChunkedArray | pa.Table) -> pa.Array | pa.ChunkedArray:
-    """The only column of a table, which a query is when it comes."""
+    """Return the only column of a table, the form of a query's result."""
     return array.column(0) if isinstance(array, pa.Table) else array

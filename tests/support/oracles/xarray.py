@@ -1,4 +1,4 @@
-"""xarray, a DataArray."""
+"""xarray: a DataArray."""
 
 from __future__ import annotations
 

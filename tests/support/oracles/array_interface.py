@@ -1,4 +1,4 @@
-"""The array interface, by an object that has nothing else."""
+"""The array interface, by an object without other protocols."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Named:
-    """Names memory that it owns, as an extension module in C would."""
+    """An object that exposes its memory, as an extension module in C would."""
 
     def __init__(self, owner: np.ndarray):
         self._owner = owner

@@ -1,4 +1,4 @@
-"""A writer of folders of NumPack 0.x, after their layout, that can be made to lie."""
+"""A writer of folders of NumPack 0.x whose metadata can be falsified."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy as np
 
 FOLDER = Path("old.npk")
 META = FOLDER / "metadata.npkm"
-CODES = "? u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8 c8 c16".split()  # dtypes by their codes
+CODES = (
+    "? u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8 c8 c16".split()
+)  # dtypes, in the order of their codes
 
 
 @dataclass
 class Old:
-    """What the metadata says of an array; each part can be made a lie."""
+    """The metadata record of an array; each field can be falsified."""
 
     name: str | bytes = "x"
     shape: tuple[int, ...] = (6, 2)
@@ -62,7 +64,7 @@ def bitmap(rows: int, dropped=(), deleted=None) -> bytes:
 
 
 def write(arrays: dict[str, np.ndarray], dropped: dict[str, list[int]] | None = None) -> None:
-    """Write a folder as NumPack 0.x does."""
+    """Write a folder in the layout of NumPack 0.x."""
     olds = [
         Old(name, array.shape, size=array.nbytes, code=CODES.index(_code(array.dtype)))
         for name, array in arrays.items()

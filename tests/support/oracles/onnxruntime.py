@@ -1,4 +1,4 @@
-"""ONNX Runtime, by its OrtValues."""
+"""ONNX Runtime: an OrtValue."""
 
 from __future__ import annotations
 

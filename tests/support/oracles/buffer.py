@@ -26,7 +26,7 @@ def make(values: np.ndarray) -> memoryview | None:
     if values.ndim == 0 or values.size == 0:
         return memoryview(values.copy())
     view = memoryview(bytearray(values.tobytes()))
-    if values.dtype.char == "e":  # of which `cast` knows nothing
+    if values.dtype.char == "e":  # which `cast` does not support
         return memoryview(np.frombuffer(view, values.dtype).reshape(values.shape))
     return view.cast(values.dtype.char, values.shape)
 

@@ -1,4 +1,4 @@
-"""NumPy, the hub."""
+"""NumPy."""
 
 from __future__ import annotations
 

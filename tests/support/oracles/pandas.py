@@ -1,4 +1,4 @@
-"""pandas, a Series, or a table's only column."""
+"""pandas: a Series, or the only column of a frame."""
 
 from __future__ import annotations
 

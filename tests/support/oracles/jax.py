@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-# Of which JAX has names alone.
+# JAX has these dtypes but no arrays of them.
 _WITHOUT_ARRAYS = ("float6_e2m3fn", "float6_e3m2fn", "int1", "uint1")
 
 

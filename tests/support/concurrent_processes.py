@@ -1,7 +1,7 @@
-"""Writers and readers of one store at once, each a process of its own.
+"""Concurrent writers and readers of one store, each a process.
 
-``python -m support.together write ME SECONDS`` writes, telling each commit that has returned;
-``read ME SECONDS`` looks whether commits are seen whole.
+``python -m support.concurrent_processes write ME SECONDS`` writes and reports each commit that
+has returned; ``read ME SECONDS`` checks that commits are seen whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpack import NumPack
 from numpack.store.format import log
 
-ROWS, WIDTH = 700, 2000  # of the array whose rows all carry the same number: over a block
+ROWS, WIDTH = 700, 2000  # of the array whose rows all hold the same number: more than a block
 
 
 def write(store: NumPack, me: int, until: float) -> None:
@@ -58,7 +58,7 @@ def read(store: NumPack, me: int, until: float) -> None:
         if looks % 5 == 0:
             assert store.verify().ok, str(store.verify())
         if looks % 7 == 0:
-            with NumPack("s.npk", mode="r") as other:  # who opens beside writers
+            with NumPack("s.npk", mode="r") as other:  # a reader that opens beside writers
                 assert other.get_shape("x")[0] >= rows
         if looks % 11 == 0:
             a = store.load("a", verify=True)
