@@ -17,7 +17,7 @@ from support.files import contents
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.store.format import log
 from numpack.store.format.catalog import Entry, State
-from numpack.store.format.log_reader import View
+from numpack.store.format.log_reader import LogCursor
 
 LOG = Path("s.npk/commits.log")
 ROWS = np.arange(6.0).reshape(3, 2)
@@ -60,8 +60,8 @@ def test_the_native_commits_know_the_fields_by_their_places():
     assert Entry._fields[:4] == ("id", "code", "stored", "modified")
     assert Entry._fields[4:7] == ("tail", "dropped", "dropped_crc")
     assert State._fields == ("token", "commit", "next_id", "arrays", "journal")
-    assert View._fields[:3] == ("descriptor", "end", "torn")
-    assert View._fields[3:] == ("snapshot", "snapshot_length", "state")
+    assert LogCursor._fields[:3] == ("descriptor", "end", "torn")
+    assert LogCursor._fields[3:] == ("snapshot", "snapshot_length", "state")
 
 
 def test_long_names_are_not_kept(store):

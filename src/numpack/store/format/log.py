@@ -23,7 +23,7 @@ from ..fs.directory import write_all
 from ..fs.syscalls import has_changed, is_current
 from ..kernels.entries import install
 from .catalog import Entry, Record, State, checked, encode
-from .log_reader import NAME, LogReader, View
+from .log_reader import NAME, LogCursor, LogReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -70,8 +70,8 @@ class Log:
         self._synced = -1  # bytes of the log when it was flushed on demand
         self._reader = LogReader(folder, writable=writable)
         self._lock = threading.RLock()
-        self._view: View | None = None
-        self._view = self._reader.opened()
+        self._cursor: LogCursor | None = None
+        self._cursor = self._reader.opened()
         self.openings = 1
 
     def __del__(self) -> None:
@@ -81,9 +81,9 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            view, self._view = self._view, None
-            if view is not None:
-                os.close(view.descriptor)
+            cursor, self._cursor = self._cursor, None
+            if cursor is not None:
+                os.close(cursor.descriptor)
 
     def conclude(self) -> None:
         """Write a snapshot if the commits behind the last are not few beside it.
@@ -94,10 +94,10 @@ class Log:
         commit does it.
         """
         with self._lock, contextlib.suppress(OSError):
-            view = self._now()
-            behind, length = view.end - view.snapshot, view.snapshot_length
+            cursor = self._now()
+            behind, length = cursor.end - cursor.snapshot, cursor.snapshot_length
             if behind and (length <= _SNAPSHOT_EVERY or _CLOSE_FACTOR * behind > length):
-                self._snapshot(view)
+                self._snapshot(cursor)
             elif behind:
                 self.mark()
 
@@ -113,8 +113,8 @@ class Log:
     @property
     def state(self) -> State:
         """What the log said when it was last read."""
-        view = self._view or self._now()
-        return view.state
+        cursor = self._cursor or self._now()
+        return cursor.state
 
     def refresh(self) -> State:
         """Read what others committed since, and give the state.
@@ -122,10 +122,10 @@ class Log:
         One system call tells whether there is anything: the size grows with each commit, and
         a log that was renamed over, or whose store was removed, has lost its only name.
         """
-        view = self._view
+        cursor = self._cursor
         try:
-            if view is not None and not has_changed(view.descriptor, view.end):
-                return view.state
+            if cursor is not None and not has_changed(cursor.descriptor, cursor.end):
+                return cursor.state
         except OSError:  # another thread has closed it
             pass
         return self.refresh_exactly()
@@ -133,14 +133,14 @@ class Log:
     def refresh_exactly(self) -> State:
         """Do as `refresh`, and make sure as well that the log still has its name."""
         with self._lock:
-            view = self._now()
-            current = is_current(view.descriptor, view.end, self._folder.descriptor, _NAME)
+            cursor = self._now()
+            current = is_current(cursor.descriptor, cursor.end, self._folder.descriptor, _NAME)
             if current < 0:
-                self._view = self._reader.opened()
+                self._cursor = self._reader.opened()
                 self.openings += 1
-                os.close(view.descriptor)
+                os.close(cursor.descriptor)
             elif not current:
-                install(self, *self._reader.read_on(view))
+                install(self, *self._reader.read_on(cursor))
             return self._now().state
 
     def commit(
@@ -187,19 +187,21 @@ class Log:
             line["journal"] = journal
         data = encode(line)
         with self._lock:
-            view = self._now()
-            write_line(view, data, durable=self._durable)
-            following = view.state.after(time_us, put or {}, changes or {}, drop, journal)
-            end = view.end + len(data)
-            view = view._replace(end=end, torn=False, state=following.state)
-            install(self, view, following)
-            self._snapshot_if_due(view)
+            cursor = self._now()
+            write_line(cursor, data, durable=self._durable)
+            following = cursor.state.after(time_us, put or {}, changes or {}, drop, journal)
+            end = cursor.end + len(data)
+            cursor = cursor._replace(end=end, torn=False, state=following.state)
+            install(self, cursor, following)
+            self._snapshot_if_due(cursor)
         is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY
         if is_short and not changes and not self._durable:
             self.conclude()  # as cheap as the line: who opens the store is spared reading it
         return len(data)
 
-    def commit_growth(self, name: str, grow: Callable[..., View | None], *what: Any) -> int:
+    def commit_growth(
+        self, name: str, grow: Callable[..., LogCursor | None], *what: Any
+    ) -> int:
         """Commit that a file of an array has grown: `commit`, for what is called most.
 
         Parameters
@@ -221,16 +223,16 @@ class Log:
             Nothing has happened, but the file may be longer.
         """
         with self._lock:
-            view = self._view or self._now()
-            if view.torn:
-                os.ftruncate(view.descriptor, view.end)
-            grown = grow(view, name, _keys.get(name) or _key(name), *what)
+            cursor = self._cursor or self._now()
+            if cursor.torn:
+                os.ftruncate(cursor.descriptor, cursor.end)
+            grown = grow(cursor, name, _keys.get(name) or _key(name), *what)
             if grown is None:
                 return 0
-            self._view = grown
+            self._cursor = grown
             if grown.end - grown.snapshot > _SNAPSHOT_EVERY:
                 self._snapshot_if_due(grown)
-            return grown.end - view.end
+            return grown.end - cursor.end
 
     def mark(self) -> None:
         """Tell in the first line how many commits there are, so that none is lost unseen.
@@ -239,43 +241,45 @@ class Log:
         cannot be written, the next commit does it.
         """
         with self._lock, contextlib.suppress(OSError):
-            view = self._now()
+            cursor = self._now()
             if self.is_writable:
-                os.pwrite(view.descriptor, checked(_MARK % view.state.commit), 0)
+                os.pwrite(cursor.descriptor, checked(_MARK % cursor.state.commit), 0)
 
     def sync(self) -> None:
         """Flush the log to the device."""
         with self._lock:
-            view = self._now()
-            os.fsync(view.descriptor)
-            self._synced = view.end
+            cursor = self._now()
+            os.fsync(cursor.descriptor)
+            self._synced = cursor.end
 
     def damage(self) -> list[str]:
         """Check every line, those before the last snapshot too; tell what is wrong."""
         with self._lock:
             return self._reader.damage(self._now())
 
-    def _snapshot_if_due(self, view: View) -> None:
-        behind = view.end - view.snapshot
-        if behind > _SNAPSHOT_EVERY and behind > _SNAPSHOT_FACTOR * view.snapshot_length:
+    def _snapshot_if_due(self, cursor: LogCursor) -> None:
+        behind = cursor.end - cursor.snapshot
+        if behind > _SNAPSHOT_EVERY and behind > _SNAPSHOT_FACTOR * cursor.snapshot_length:
             with contextlib.suppress(OSError):  # the commit stands; the next tries again
-                self._snapshot(view)
+                self._snapshot(cursor)
 
-    def _snapshot(self, view: View) -> None:
-        line = encode(view.state.snapshot())
-        if view.end > max(_FOLD_BYTES, _FOLD_FACTOR * len(line)):
-            write_new(self._folder, view.state, durable=True)
+    def _snapshot(self, cursor: LogCursor) -> None:
+        line = encode(cursor.state.snapshot())
+        if cursor.end > max(_FOLD_BYTES, _FOLD_FACTOR * len(line)):
+            write_new(self._folder, cursor.state, durable=True)
             return  # the new one is opened by the next refresh
-        durable = self._durable or view.end == self._synced  # it harms nothing that is safe
-        write_line(view, line, durable=durable)
-        end = view.end + len(line)
-        self._view = view._replace(end=end, torn=False, snapshot=end, snapshot_length=len(line))
+        durable = self._durable or cursor.end == self._synced  # it harms nothing that is safe
+        write_line(cursor, line, durable=durable)
+        end = cursor.end + len(line)
+        self._cursor = cursor._replace(
+            end=end, torn=False, snapshot=end, snapshot_length=len(line)
+        )
         self.mark()
 
-    def _now(self) -> View:
-        if self._view is None:
+    def _now(self) -> LogCursor:
+        if self._cursor is None:
             raise closed(self._folder.path)
-        return self._view
+        return self._cursor
 
 
 def write_new(folder: Folder, state: State, *, durable: bool) -> None:
@@ -318,7 +322,7 @@ def _retire(folder: Folder) -> None:
             os.close(descriptor)
 
 
-def write_line(view: View, line: bytes, *, durable: bool = False) -> None:
+def write_line(cursor: LogCursor, line: bytes, *, durable: bool = False) -> None:
     """Write a line at the end of the log.
 
     What a dead writer began is cut off before: written over, it might be read as damage.
@@ -327,33 +331,33 @@ def write_line(view: View, line: bytes, *, durable: bool = False) -> None:
     half of a line is ever read as damage, its end is written when the rest is on the device
     (`durable`), unless all of it lies in one sector.
     """
-    if view.torn:
-        _cut(view, durable=durable)
+    if cursor.torn:
+        _cut(cursor, durable=durable)
     parts: tuple[bytes, ...] = (line,)
-    if durable and view.end // _SECTOR != (view.end + len(line) - 1) // _SECTOR:
+    if durable and cursor.end // _SECTOR != (cursor.end + len(line) - 1) // _SECTOR:
         parts = line[:-1], line[-1:]
-    offset = view.end
+    offset = cursor.end
     try:
         for part in parts:
-            if offset > view.end:
-                os.fdatasync(view.descriptor)
-            count = os.pwrite(view.descriptor, part, offset)
+            if offset > cursor.end:
+                os.fdatasync(cursor.descriptor)
+            count = os.pwrite(cursor.descriptor, part, offset)
             if count < len(part):
-                write_all(view.descriptor, part[count:], offset + count)
+                write_all(cursor.descriptor, part[count:], offset + count)
             offset += len(part)
     except OSError:  # the disk is full, say; a signal handler may raise one behind the line
-        if os.fstat(view.descriptor).st_size < view.end + len(line):
-            _cut(view, durable=durable)
+        if os.fstat(cursor.descriptor).st_size < cursor.end + len(line):
+            _cut(cursor, durable=durable)
         raise
     if durable:
-        os.fdatasync(view.descriptor)
+        os.fdatasync(cursor.descriptor)
 
 
-def _cut(view: View, *, durable: bool) -> None:
+def _cut(cursor: LogCursor, *, durable: bool) -> None:
     """Cut what stands behind the last whole line, before anything else is written there."""
-    os.ftruncate(view.descriptor, view.end)
+    os.ftruncate(cursor.descriptor, cursor.end)
     if durable:
-        os.fdatasync(view.descriptor)
+        os.fdatasync(cursor.descriptor)
 
 
 def closed(path: str) -> StoreClosedError:

@@ -35,7 +35,7 @@ _REPORTED = 1000  # damaged lines
 _Opened = tuple[int, bytes, int, bytes]  # what `open_ends` gives
 
 
-class View(NamedTuple):
+class LogCursor(NamedTuple):
     """An open log and what was read of it: put in place at once, so never half."""
 
     descriptor: int
@@ -66,7 +66,7 @@ class LogReader:
         """Whether the log could be opened for writing."""
         return self._flags == os.O_RDWR
 
-    def opened(self) -> View:
+    def opened(self) -> LogCursor:
         """Open the log and read it from its last snapshot.
 
         Raises
@@ -109,7 +109,7 @@ class LogReader:
         self._flags = os.O_RDONLY
         return open_ends(folder, _NAME, self._flags, *sizes)
 
-    def _read(self, descriptor: int, first_line: bytes, size: int, data: bytes) -> View:
+    def _read(self, descriptor: int, first_line: bytes, size: int, data: bytes) -> LogCursor:
         """Read the lines from the last snapshot on.
 
         Parameters
@@ -127,15 +127,15 @@ class LogReader:
         first = data[at : data.find(b"\n", at) + 1]
         commits, state = self._begun(first_line, first, start + at)
         end = start + at + len(first)
-        view = View(descriptor, end, False, end, len(first), state)
+        cursor = LogCursor(descriptor, end, False, end, len(first), state)
         rest = data[at + len(first) :]
         if rest:
-            view, following = self._with(view, rest)
+            cursor, following = self._with(cursor, rest)
             follow(following)
-        if view.state.commit < commits:
-            what = f"commits up to {commits} were made, and it ends with {view.state.commit}"
-            self._damaged(what, view.state)
-        return view
+        if cursor.state.commit < commits:
+            what = f"commits up to {commits} were made, and it ends with {cursor.state.commit}"
+            self._damaged(what, cursor.state)
+        return cursor
 
     def _found(self, descriptor: int, size: int, data: bytes) -> tuple[int, int, bytes]:
         """Search for the last whole snapshot, backwards from the end.
@@ -159,22 +159,22 @@ class LogReader:
             data = read_between(descriptor, start, size)
             size = start + len(data)  # less if it was cut meanwhile
 
-    def read_on(self, view: View) -> tuple[View, FollowingLines]:
+    def read_on(self, cursor: LogCursor) -> tuple[LogCursor, FollowingLines]:
         """Read the whole lines behind what was read already; the state stays as it is."""
-        size = size_of(view.descriptor)
-        if size < view.end:
-            self._damaged(f"it was cut to {size:,} of {view.end:,} bytes", view.state)
-        if size - view.end > _REAL_BYTES and has_hole(view.descriptor, view.end, size):
-            self._damaged("it has holes where lines should be", view.state)
-        return self._with(view, read_between(view.descriptor, view.end, size))
+        size = size_of(cursor.descriptor)
+        if size < cursor.end:
+            self._damaged(f"it was cut to {size:,} of {cursor.end:,} bytes", cursor.state)
+        if size - cursor.end > _REAL_BYTES and has_hole(cursor.descriptor, cursor.end, size):
+            self._damaged("it has holes where lines should be", cursor.state)
+        return self._with(cursor, read_between(cursor.descriptor, cursor.end, size))
 
-    def _with(self, view: View, data: bytes) -> tuple[View, FollowingLines]:
-        """Return the view after the whole lines of `data`."""
+    def _with(self, cursor: LogCursor, data: bytes) -> tuple[LogCursor, FollowingLines]:
+        """Return the cursor after the whole lines of `data`."""
         whole = data.rfind(b"\n") + 1
         if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:
-            self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", view.state)
-        step = Step(view.state)
-        end, last, length = view.end, view.snapshot, view.snapshot_length
+            self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", cursor.state)
+        step = Step(cursor.state)
+        end, last, length = cursor.end, cursor.snapshot, cursor.snapshot_length
         for batch in _batches(data, whole):
             lines = batch.splitlines(keepends=True)
             self._read_lines(step, end, lines)
@@ -184,7 +184,7 @@ class LogReader:
                     last, length = end, len(line)
         following = step.following()
         torn = whole < len(data)
-        return View(view.descriptor, end, torn, last, length, following.state), following
+        return LogCursor(cursor.descriptor, end, torn, last, length, following.state), following
 
     def _read_lines(self, step: Step, at: int, lines: list[bytes]) -> None:
         """Read lines that begin at byte `at`; all at once takes a fraction of the time."""
@@ -242,16 +242,16 @@ class LogReader:
         )
         raise CorruptStoreError(msg)
 
-    def damage(self, view: View) -> list[str]:
+    def damage(self, cursor: LogCursor) -> list[str]:
         """Check every line, those before the last snapshot too; tell what is wrong."""
         where = f"{self._folder.path}/{NAME}"
-        if has_hole(view.descriptor, 0, view.end):
+        if has_hole(cursor.descriptor, 0, cursor.end):
             return [f"{where} has holes where lines should be"]
         found: list[str] = []
         at, rest = 0, b""
-        while at + len(rest) < view.end and len(found) < _REPORTED:
+        while at + len(rest) < cursor.end and len(found) < _REPORTED:
             begin = at + len(rest)
-            part = read_between(view.descriptor, begin, min(begin + _BATCH_BYTES, view.end))
+            part = read_between(cursor.descriptor, begin, min(begin + _BATCH_BYTES, cursor.end))
             if not part:
                 break
             data = rest + part

@@ -3,7 +3,7 @@ from typing import Any
 
 from ..format.catalog import Entry, FollowingLines
 from ..format.log import Log
-from ..format.log_reader import View
+from ..format.log_reader import LogCursor
 
 def entries_of(
     arrays: Mapping[str, Any],
@@ -13,4 +13,4 @@ def entries_of(
     otherwise: Callable[[str, Any], Entry],
 ) -> dict[str, Entry]: ...
 def follow(following: FollowingLines) -> None: ...
-def install(log: Log, view: View, following: FollowingLines) -> None: ...
+def install(log: Log, cursor: LogCursor, following: FollowingLines) -> None: ...

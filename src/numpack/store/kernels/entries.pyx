@@ -117,10 +117,10 @@ def follow(following) -> None:
     change(<tuple>following)
 
 
-def install(log, view, following) -> None:
-    """Do as `follow`, and make a view the one of a log, at once."""
+def install(log, cursor, following) -> None:
+    """Do as `follow`, and make a cursor the one of a log, at once."""
     change(<tuple>following)
-    log._view = view
+    log._cursor = cursor
 
 
 cdef int change(tuple following) except -1:
