@@ -21,7 +21,7 @@ from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StoreMemoryError, StorePermissionError
 from numpack.store import session
 from numpack.store.format import dtype_codes, records, schema
-from numpack.store.format.catalog import State
+from numpack.store.format.catalog import Catalog
 
 DATA = f"data/{ID}.bin"
 STORE = Path("s.npk")
@@ -96,7 +96,7 @@ def test_what_the_writer_writes_is_what_the_reader_takes():
 
 
 def test_the_checks_of_many_arrays_are_those_of_one():
-    state = State(TOKEN, 1, 9, {})
+    state = Catalog(TOKEN, 1, 9, {})
     bad = [*hostile.BAD, *hostile.IDS, *hostile.DTYPES, [4, 4], 5, 2**32 - 1, "<f8"]
     for key in ("id", "dtype", "shape", "tail", "modified_us"):
         for value in bad:

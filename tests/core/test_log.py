@@ -16,7 +16,7 @@ from support.files import contents
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.store.format import log
-from numpack.store.format.catalog import Entry, State
+from numpack.store.format.catalog import Catalog, Entry
 from numpack.store.format.log_reader import LogCursor
 
 LOG = Path("s.npk/commits.log")
@@ -59,9 +59,9 @@ def test_the_native_commits_know_the_fields_by_their_places():
     """Those of `_append.pyx`."""
     assert Entry._fields[:4] == ("id", "code", "stored", "modified")
     assert Entry._fields[4:7] == ("tail", "dropped", "dropped_crc")
-    assert State._fields == ("token", "commit", "next_id", "arrays", "journal")
+    assert Catalog._fields == ("token", "commit", "next_id", "arrays", "journal")
     assert LogCursor._fields[:3] == ("descriptor", "end", "torn")
-    assert LogCursor._fields[3:] == ("snapshot", "snapshot_length", "state")
+    assert LogCursor._fields[3:] == ("snapshot", "snapshot_length", "catalog")
 
 
 def test_long_names_are_not_kept(store):

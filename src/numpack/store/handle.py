@@ -14,7 +14,7 @@ from .fs.lock import Alone, Turn
 from .session import Session
 
 if TYPE_CHECKING:
-    from .format.catalog import State
+    from .format.catalog import Catalog
     from .fs.directory import Folder
 
 MODES = ("a", "r", "r+", "w", "x")
@@ -132,7 +132,7 @@ class Handle:
         if self._swept != state.token:
             self._sweep(session, state)
 
-    def _sweep(self, session: Session, state: State) -> None:
+    def _sweep(self, session: Session, state: Catalog) -> None:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
         upgrade.remove_numpack0_files(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._core.memory import Array
-    from .format.catalog import Entry, State
+    from .format.catalog import Catalog, Entry
     from .format.data_files import Progress
     from .format.log import Log
     from .fs.directory import Folder
@@ -100,7 +100,7 @@ class Session:
         self.openings = 1  # of the log, as far as what is remembered goes
         self._flushed = Flushed()
         self._commits = counts["commits"]  # that the handle had made before
-        self._seen: State | None = None
+        self._seen: Catalog | None = None
         self._settled = _NONE  # the last commit whose rows are known to be in place
         self._unwritten: dict[str, journal.Change] = {}  # what cannot be put in place here
         self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
@@ -259,7 +259,7 @@ class Session:
                 self.log.refresh_exactly()
                 self.log.conclude()
 
-    def settle(self, state: State) -> None:
+    def settle(self, state: Catalog) -> None:
         """Put the rows of the last commit in place, if who replaced them died before he had.
 
         For who holds mutex and lock. All of it is flushed: who died may have promised that.
@@ -289,12 +289,12 @@ class Session:
         os.fdatasync(self.files.descriptor(entry))
         self.folder.sync_file(entry.sum_file)
 
-    def finish(self, state: State, *, looks: bool = True) -> None:
+    def finish(self, state: Catalog, *, looks: bool = True) -> None:
         """Strike out the journal: the rows of the last commit are in place.
 
         Parameters
         ----------
-        state : State
+        state : Catalog
         looks : bool
             Whether to make sure that the open file has the name still; it was made sure of
             a moment ago if this session has written the journal.
@@ -325,7 +325,7 @@ class Session:
         """Give the rows that are committed, and cannot be put in place here."""
         return self._unwritten.get(entry.id)
 
-    def _see(self, state: State) -> None:
+    def _see(self, state: Catalog) -> None:
         """Look at a state that is new: let go of what is gone, finish what is half done."""
         arrays = state.arrays
         for name, (entry, _) in list(self._lazies.items()):
@@ -341,7 +341,7 @@ class Session:
         self._unwritten = self._settled_for_reading(state) if pending else {}
         self._seen = state
 
-    def _settled_for_reading(self, state: State) -> dict[str, journal.Change]:
+    def _settled_for_reading(self, state: Catalog) -> dict[str, journal.Change]:
         """Have the rows of the last commit in place; give those that are not.
 
         Nobody is waited for: neither a writer, who may have been stopped, nor other readers
@@ -394,7 +394,7 @@ class Session:
         return lazy
 
 
-def _number(state: State) -> tuple[str, int]:
+def _number(state: Catalog) -> tuple[str, int]:
     """Identify a commit: the numbers begin again in a store that was emptied."""
     return state.token, state.commit
 

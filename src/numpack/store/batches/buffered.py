@@ -95,10 +95,10 @@ class Batch:
         if not changed:
             return
         with self._handle.writing() as session:
-            conflicts = self._conflicts(changed, session.log.state.arrays)
+            conflicts = self._conflicts(changed, session.log.catalog.arrays)
             written = [name for name in changed if name not in conflicts]
             commits.save(session, {name: changed[name].array for name in written})
-            arrays = session.log.state.arrays
+            arrays = session.log.catalog.arrays
             self._bases.update((name, arrays[name]) for name in written)
         for name in written:
             changed[name].sums = sums[name]

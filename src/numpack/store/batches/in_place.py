@@ -74,7 +74,7 @@ class WritableBatch:
         self._settle([array_name])
         with self._handle.writing() as session:
             commits.update(session, array_name)
-            session.files.fill(entry_of(session.log.state.arrays, array_name))
+            session.files.fill(entry_of(session.log.catalog.arrays, array_name))
             entry = commits.mark_writable(session, array_name)
             if entry.dropped:  # since another batch has opened it
                 msg = (
@@ -186,7 +186,7 @@ def _conflict(arrays: dict[str, Array]) -> ConflictError:
 
 def recompute_abandoned(session: Session, name: str) -> None:
     """Bring checksums up to date where nobody writes in place any more, dead or done."""
-    entry = session.log.state.arrays.get(name)
+    entry = session.log.catalog.arrays.get(name)
     if entry is None or not entry.writable:
         return
     if not data_files.is_open_in_place(session.folder, entry):

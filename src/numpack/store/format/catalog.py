@@ -162,7 +162,7 @@ class Entry(NamedTuple):
         return record
 
 
-class State(NamedTuple):
+class Catalog(NamedTuple):
     """What the log says up to some commit.
 
     Attributes
@@ -185,7 +185,7 @@ class State(NamedTuple):
     token: str = ""
     commit: int = 0
     next_id: int = 1
-    arrays: dict[str, Entry] = {}  # noqa: RUF012 -- the state of no store; nobody changes it
+    arrays: dict[str, Entry] = {}  # noqa: RUF012 -- the catalog of no store; nobody changes it
     journal: int | None = None
 
     def new_id(self, ahead: int = 0) -> str:
@@ -199,8 +199,8 @@ class State(NamedTuple):
         changes: Mapping[str, Record],
         drop: Iterable[str],
         journal: int | None,
-    ) -> FollowingLines:
-        """Return the state after a commit of this process.
+    ) -> CatalogUpdate:
+        """Return the catalog after a commit of this process.
 
         What is read from a log, and so has to be checked, is taken over by `records.Step`.
         """
@@ -209,8 +209,8 @@ class State(NamedTuple):
         for name, entry in put.items():
             fresh[name] = entry._replace(modified=time)
             next_id = max(next_id, int(entry.id.partition("-")[0]) + 1)
-        state = State(self.token, self.commit + 1, next_id, arrays, journal)
-        return FollowingLines(state, list(drop), fresh)
+        catalog = Catalog(self.token, self.commit + 1, next_id, arrays, journal)
+        return CatalogUpdate(catalog, list(drop), fresh)
 
     def snapshot(self) -> Record:
         """Give the line of a log that says it all."""
@@ -224,22 +224,22 @@ class State(NamedTuple):
         return line
 
 
-class FollowingLines(NamedTuple):
-    """A state after some commits, whose dictionary of arrays has yet to follow them.
+class CatalogUpdate(NamedTuple):
+    """A catalog after some commits, whose dictionary of arrays has yet to follow them.
 
     Copying the dictionary for each commit would cost in proportion to the number of arrays.
     So it is changed in place, by `_entries.follow`, when the commits are known to be right.
 
     Attributes
     ----------
-    state : State
+    catalog : Catalog
     gone : list of str
         Names to remove from its arrays.
     fresh : dict of str to Entry
         Arrays that are new or changed.
     """
 
-    state: State
+    catalog: Catalog
     gone: list[str]
     fresh: dict[str, Entry]
 

@@ -46,16 +46,16 @@ class Flushed:
 
     def note(self, session: Session) -> None:
         """Note that everything up to the last commit is flushed."""
-        state = session.log.state
-        self._commit, self._arrays = (state.token, state.commit), dict(state.arrays)
+        catalog = session.log.catalog
+        self._commit, self._arrays = (catalog.token, catalog.commit), dict(catalog.arrays)
 
     def bring_up_to_date(self, session: Session) -> None:
         """Flush what others have committed since."""
-        state = session.log.state
-        if self._commit == (state.token, state.commit):
+        catalog = session.log.catalog
+        if self._commit == (catalog.token, catalog.commit):
             return
         known = self._arrays
-        changed = [e for name, e in list(state.arrays.items()) if known.get(name) is not e]
+        changed = [e for name, e in list(catalog.arrays.items()) if known.get(name) is not e]
         flush_store(session, changed)
         self.note(session)
 

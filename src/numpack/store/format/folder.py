@@ -20,7 +20,7 @@ from ..fs.directory import DATA, Folder, failure, write_all
 from ..fs.lock import LOCK, Lock
 from ..fs.syscalls import read_small
 from . import log, numpack0, records
-from .catalog import State
+from .catalog import Catalog
 from .dtype_codes import InvalidRecordError, brief
 from .log_reader import NAME as LOG
 
@@ -88,7 +88,7 @@ def created(
     with Lock(folder):
         if not is_store(folder):
             _check_creatable(path)
-            create(folder, fresh_state(), durable=durable)
+            create(folder, new_catalog(), durable=durable)
         elif exclusive:
             raise exists(os.fspath(path))
     if durable:
@@ -118,7 +118,7 @@ def empty(folder: Folder, *, durable: bool) -> None:
             flush_names(folder)
         with contextlib.suppress(CorruptStoreError):  # of a damaged log nothing is known
             _drop_all(folder, durable=durable)
-        log.write_new(folder, fresh_state(), durable=durable)
+        log.write_new(folder, new_catalog(), durable=durable)
         folder.make_data()
 
 
@@ -156,16 +156,16 @@ def _drop_all(folder: Folder, *, durable: bool) -> None:
     """Drop all arrays under the old token, which names the files to remove."""
     history = log.Log(folder, writable=True, durable=durable)
     try:
-        if history.state.arrays:
-            history.commit(drop=list(history.state.arrays))
+        if history.catalog.arrays:
+            history.commit(drop=list(history.catalog.arrays))
             if durable:
                 history.sync()
-        sweep(folder, history.state)
+        sweep(folder, history.catalog)
     finally:
         history.close()
 
 
-def sweep(folder: Folder, state: State) -> None:
+def sweep(folder: Folder, catalog: Catalog) -> None:
     """Remove the files of arrays that no commit names: those of writers that were killed.
 
     Only regular files are removed whose names carry the store's own token: what else is there,
@@ -174,22 +174,22 @@ def sweep(folder: Folder, state: State) -> None:
     Parameters
     ----------
     folder : Folder
-    state : State
+    catalog : Catalog
         Of now.
     """
     folder.make_data()  # some tools copy no empty folders
     folder.unlink(log.BESIDE)
-    live = {entry.id for entry in state.arrays.values()}
+    live = {entry.id for entry in catalog.arrays.values()}
     for name in folder.names(DATA):
         match = _DATA_FILE.fullmatch(name)
-        if match and match[2] == state.token and match[1] not in live:
+        if match and match[2] == catalog.token and match[1] not in live:
             folder.unlink(f"{DATA}/{name}")
 
 
-def create(folder: Folder, state: State, *, durable: bool) -> None:
+def create(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
     """Create a store; it is one from the moment that its header has its name."""
     folder.make_data()
-    log.write_new(folder, state, durable=durable)
+    log.write_new(folder, catalog, durable=durable)
     beside = f"{HEADER}.new"
     descriptor = folder.new(beside)
     try:
@@ -203,9 +203,9 @@ def create(folder: Folder, state: State, *, durable: bool) -> None:
         folder.sync()
 
 
-def fresh_state() -> State:
-    """Give the state of a new store."""
-    return State(token=os.urandom(4).hex(), arrays={})
+def new_catalog() -> Catalog:
+    """Give the catalog of a new store."""
+    return Catalog(token=os.urandom(4).hex(), arrays={})
 
 
 def is_store(folder: Folder) -> bool:
@@ -267,5 +267,5 @@ def _is_log_in_use(path: Path, names: set[str]) -> bool:
     """Tell whether the log says more than one does that was just created."""
     if LOG not in names:
         return False
-    state = log.Log(Folder(os.fspath(path)), writable=False).state
-    return state.commit > 0 or bool(state.arrays)
+    catalog = log.Log(Folder(os.fspath(path)), writable=False).catalog
+    return catalog.commit > 0 or bool(catalog.arrays)

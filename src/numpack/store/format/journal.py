@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..fs.directory import Folder
     from ..rows.deleted_rows import Numbers
     from ..rows.replacing import Replacement
-    from .catalog import State
+    from .catalog import Catalog
     from .records import ChangeHead
 
 NAME = "journal"
@@ -132,7 +132,7 @@ def _write_all_but_first(descriptor: int, head: bytes, changes: Sequence[Replace
     return crc
 
 
-def read(folder: Folder, state: State) -> list[Change]:
+def read(folder: Folder, catalog: Catalog) -> list[Change]:
     """Read the record of the last commit; nothing if it was struck out, or another was begun.
 
     Raises
@@ -143,7 +143,7 @@ def read(folder: Folder, state: State) -> list[Change]:
     try:
         descriptor = folder.open(NAME)
         try:
-            return _changes(descriptor, state)
+            return _changes(descriptor, catalog)
         finally:
             os.close(descriptor)
     except (ValueError, FileNotFoundError) as error:
@@ -166,7 +166,7 @@ def clear(descriptor: int, *, durable: bool = False) -> None:
         os.ftruncate(descriptor, 1)
 
 
-def read_beside(folder: Folder, state: State) -> list[Change]:
+def read_beside(folder: Folder, catalog: Catalog) -> list[Change]:
     """Read the record of the last commit as `read` does, without keeping writers out.
 
     What seems damaged was only read while it was being written, if it has changed since.
@@ -174,7 +174,7 @@ def read_beside(folder: Folder, state: State) -> list[Change]:
     while True:
         before = _glance(folder)
         try:
-            return read(folder, state)
+            return read(folder, catalog)
         except CorruptStoreError:
             if _glance(folder) == before:
                 raise
@@ -212,7 +212,7 @@ def patched(array: Array, change: Change) -> None:
     memory[change.rows] = change.fresh.reshape(-1, change.width)
 
 
-def _changes(descriptor: int, state: State) -> list[Change]:
+def _changes(descriptor: int, catalog: Catalog) -> list[Change]:
     """Read a record: its first line, and of the rest no more than that accounts for."""
     if os.pread(descriptor, 1, 0) == _STRUCK:
         return []
@@ -220,14 +220,14 @@ def _changes(descriptor: int, state: State) -> list[Change]:
         raise InvalidRecordError("next to nothing of it is on the disk")
     line = _head(descriptor)
     record = decode(line)
-    if commit_of(record) != state.commit:
+    if commit_of(record) != catalog.commit:
         return []
-    heads = journal_head(record, state)
+    heads = journal_head(record, catalog)
     end = len(line) + sum(head.nbytes for head in heads)
     if end > size_of(descriptor):
         raise InvalidRecordError(f"it should have {end:,} bytes")
     content = read_between(descriptor, 0, end)
-    if len(content) < end or crc32(content) != state.journal:
+    if len(content) < end or crc32(content) != catalog.journal:
         raise InvalidRecordError("its checksum is wrong")
     at, changes = len(line), []
     for head in heads:

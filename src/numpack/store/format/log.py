@@ -22,7 +22,7 @@ from ...errors import StoreClosedError
 from ..fs.directory import write_all
 from ..fs.syscalls import has_changed, is_current
 from ..kernels.entries import install
-from .catalog import Entry, Record, State, checked, encode
+from .catalog import Catalog, Entry, Record, checked, encode
 from .log_reader import NAME, LogCursor, LogReader
 
 if TYPE_CHECKING:
@@ -111,13 +111,13 @@ class Log:
         return self._reader.is_writable
 
     @property
-    def state(self) -> State:
+    def catalog(self) -> Catalog:
         """What the log said when it was last read."""
         cursor = self._cursor or self._now()
-        return cursor.state
+        return cursor.catalog
 
-    def refresh(self) -> State:
-        """Read what others committed since, and give the state.
+    def refresh(self) -> Catalog:
+        """Read what others committed since, and give the catalog.
 
         One system call tells whether there is anything: the size grows with each commit, and
         a log that was renamed over, or whose store was removed, has lost its only name.
@@ -125,12 +125,12 @@ class Log:
         cursor = self._cursor
         try:
             if cursor is not None and not has_changed(cursor.descriptor, cursor.end):
-                return cursor.state
+                return cursor.catalog
         except OSError:  # another thread has closed it
             pass
         return self.refresh_exactly()
 
-    def refresh_exactly(self) -> State:
+    def refresh_exactly(self) -> Catalog:
         """Do as `refresh`, and make sure as well that the log still has its name."""
         with self._lock:
             cursor = self._now()
@@ -141,7 +141,7 @@ class Log:
                 os.close(cursor.descriptor)
             elif not current:
                 install(self, *self._reader.read_on(cursor))
-            return self._now().state
+            return self._now().catalog
 
     def commit(
         self,
@@ -174,8 +174,8 @@ class Log:
         OSError
             The line could not be written; nothing has happened.
         """
-        state, time_us = self._now().state, now_us()
-        line: Record = {"commit": state.commit + 1, "time_us": time_us}
+        catalog, time_us = self._now().catalog, now_us()
+        line: Record = {"commit": catalog.commit + 1, "time_us": time_us}
         drop = list(drop)
         if drop:
             line["drop"] = drop
@@ -189,9 +189,9 @@ class Log:
         with self._lock:
             cursor = self._now()
             write_line(cursor, data, durable=self._durable)
-            following = cursor.state.after(time_us, put or {}, changes or {}, drop, journal)
+            following = cursor.catalog.after(time_us, put or {}, changes or {}, drop, journal)
             end = cursor.end + len(data)
-            cursor = cursor._replace(end=end, torn=False, state=following.state)
+            cursor = cursor._replace(end=end, torn=False, catalog=following.catalog)
             install(self, cursor, following)
             self._snapshot_if_due(cursor)
         is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY
@@ -243,7 +243,7 @@ class Log:
         with self._lock, contextlib.suppress(OSError):
             cursor = self._now()
             if self.is_writable:
-                os.pwrite(cursor.descriptor, checked(_MARK % cursor.state.commit), 0)
+                os.pwrite(cursor.descriptor, checked(_MARK % cursor.catalog.commit), 0)
 
     def sync(self) -> None:
         """Flush the log to the device."""
@@ -264,9 +264,9 @@ class Log:
                 self._snapshot(cursor)
 
     def _snapshot(self, cursor: LogCursor) -> None:
-        line = encode(cursor.state.snapshot())
+        line = encode(cursor.catalog.snapshot())
         if cursor.end > max(_FOLD_BYTES, _FOLD_FACTOR * len(line)):
-            write_new(self._folder, cursor.state, durable=True)
+            write_new(self._folder, cursor.catalog, durable=True)
             return  # the new one is opened by the next refresh
         durable = self._durable or cursor.end == self._synced  # it harms nothing that is safe
         write_line(cursor, line, durable=durable)
@@ -282,7 +282,7 @@ class Log:
         return self._cursor
 
 
-def write_new(folder: Folder, state: State, *, durable: bool) -> None:
+def write_new(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
     """Write a log of a mark and a snapshot beside the log and rename it into place.
 
     A log that takes the place of another has to be on the device first (`durable`): else a
@@ -291,7 +291,7 @@ def write_new(folder: Folder, state: State, *, durable: bool) -> None:
     descriptor = folder.new(BESIDE, like=NAME)
     try:
         try:
-            data = checked(_MARK % state.commit) + encode(state.snapshot())
+            data = checked(_MARK % catalog.commit) + encode(catalog.snapshot())
             write_all(descriptor, data, 0)
             if durable:
                 os.fsync(descriptor)

@@ -10,7 +10,7 @@ from ...errors import CorruptStoreError, StoreError
 from ..fs.directory import failure, has_hole, read_between, removed
 from ..fs.syscalls import open_ends, size_of
 from ..kernels.entries import follow
-from .catalog import FollowingLines, State, decode, decode_all, has_duplicates
+from .catalog import Catalog, CatalogUpdate, decode, decode_all, has_duplicates
 from .naming import listed
 from .records import Step, mark, snapshot
 
@@ -43,7 +43,7 @@ class LogCursor(NamedTuple):
     torn: bool  # whether something stands behind it
     snapshot: int  # end of the last snapshot
     snapshot_length: int
-    state: State
+    catalog: Catalog
 
 
 class LogReader:
@@ -85,7 +85,9 @@ class LogReader:
             found = failure(path, error)
             if isinstance(found, CorruptStoreError):
                 missing = isinstance(found, FileNotFoundError)
-                self._damaged("it is missing" if missing else "it is no regular file", State())
+                self._damaged(
+                    "it is missing" if missing else "it is no regular file", Catalog()
+                )
             raise found from error
         try:
             return self._read(*opened)
@@ -123,18 +125,20 @@ class LogReader:
         """
         start, at, data = self._found(descriptor, size, data)
         if not data:
-            self._damaged("it is empty", State())
+            self._damaged("it is empty", Catalog())
         first = data[at : data.find(b"\n", at) + 1]
-        commits, state = self._begun(first_line, first, start + at)
+        commits, catalog = self._begun(first_line, first, start + at)
         end = start + at + len(first)
-        cursor = LogCursor(descriptor, end, False, end, len(first), state)
+        cursor = LogCursor(descriptor, end, False, end, len(first), catalog)
         rest = data[at + len(first) :]
         if rest:
             cursor, following = self._with(cursor, rest)
             follow(following)
-        if cursor.state.commit < commits:
-            what = f"commits up to {commits} were made, and it ends with {cursor.state.commit}"
-            self._damaged(what, cursor.state)
+        if cursor.catalog.commit < commits:
+            what = (
+                f"commits up to {commits} were made, and it ends with {cursor.catalog.commit}"
+            )
+            self._damaged(what, cursor.catalog)
         return cursor
 
     def _found(self, descriptor: int, size: int, data: bytes) -> tuple[int, int, bytes]:
@@ -153,27 +157,27 @@ class LogReader:
                 return start, at, data
             start = max(0, size - 4 * len(data))
             if size - start > _SEARCHED_BYTES:
-                self._damaged(f"its last {_SEARCHED_BYTES:,} bytes hold no snapshot", State())
+                self._damaged(f"its last {_SEARCHED_BYTES:,} bytes hold no snapshot", Catalog())
             if size - start > _REAL_BYTES and has_hole(descriptor, start, size):
-                self._damaged("it has holes where lines should be", State())
+                self._damaged("it has holes where lines should be", Catalog())
             data = read_between(descriptor, start, size)
             size = start + len(data)  # less if it was cut meanwhile
 
-    def read_on(self, cursor: LogCursor) -> tuple[LogCursor, FollowingLines]:
-        """Read the whole lines behind what was read already; the state stays as it is."""
+    def read_on(self, cursor: LogCursor) -> tuple[LogCursor, CatalogUpdate]:
+        """Read the whole lines behind what was read already; the catalog stays as it is."""
         size = size_of(cursor.descriptor)
         if size < cursor.end:
-            self._damaged(f"it was cut to {size:,} of {cursor.end:,} bytes", cursor.state)
+            self._damaged(f"it was cut to {size:,} of {cursor.end:,} bytes", cursor.catalog)
         if size - cursor.end > _REAL_BYTES and has_hole(cursor.descriptor, cursor.end, size):
-            self._damaged("it has holes where lines should be", cursor.state)
+            self._damaged("it has holes where lines should be", cursor.catalog)
         return self._with(cursor, read_between(cursor.descriptor, cursor.end, size))
 
-    def _with(self, cursor: LogCursor, data: bytes) -> tuple[LogCursor, FollowingLines]:
+    def _with(self, cursor: LogCursor, data: bytes) -> tuple[LogCursor, CatalogUpdate]:
         """Return the cursor after the whole lines of `data`."""
         whole = data.rfind(b"\n") + 1
         if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:
-            self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", cursor.state)
-        step = Step(cursor.state)
+            self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", cursor.catalog)
+        step = Step(cursor.catalog)
         end, last, length = cursor.end, cursor.snapshot, cursor.snapshot_length
         for batch in _batches(data, whole):
             lines = batch.splitlines(keepends=True)
@@ -184,7 +188,9 @@ class LogReader:
                     last, length = end, len(line)
         following = step.following()
         torn = whole < len(data)
-        return LogCursor(cursor.descriptor, end, torn, last, length, following.state), following
+        return LogCursor(
+            cursor.descriptor, end, torn, last, length, following.catalog
+        ), following
 
     def _read_lines(self, step: Step, at: int, lines: list[bytes]) -> None:
         """Read lines that begin at byte `at`; all at once takes a fraction of the time."""
@@ -219,10 +225,10 @@ class LogReader:
                 break
             at += len(line)
         what = f"the line at byte {at:,} cannot be read ({error})"
-        self._damaged(what, step.state, step.names())
+        self._damaged(what, step.catalog, step.names())
 
-    def _begun(self, first: bytes, line: bytes, at: int) -> tuple[int, State]:
-        """Read the mark and a snapshot: how many commits there were, and the state."""
+    def _begun(self, first: bytes, line: bytes, at: int) -> tuple[int, Catalog]:
+        """Read the mark and a snapshot: how many commits there were, and the catalog."""
         try:
             begun, record = decode_all((first, line))
             return mark(begun), snapshot(record)
@@ -231,13 +237,13 @@ class LogReader:
         try:
             return 0, snapshot(decode(line))
         except ValueError as error:
-            self._damaged(f"the line at byte {at:,} cannot be read ({error})", State())
+            self._damaged(f"the line at byte {at:,} cannot be read ({error})", Catalog())
 
-    def _damaged(self, what: str, state: State, names: list[str] | None = None) -> NoReturn:
-        readable = listed(state.arrays if names is None else names)
+    def _damaged(self, what: str, catalog: Catalog, names: list[str] | None = None) -> NoReturn:
+        readable = listed(catalog.arrays if names is None else names)
         msg = (
             f"the log {self._folder.path}/{NAME} is damaged: {what}; up to commit "
-            f"{state.commit} it names these arrays: {readable}; restore it from a backup, and "
+            f"{catalog.commit} it names these arrays: {readable}; restore it from a backup, and "
             "touch nothing in data/, which holds their rows"
         )
         raise CorruptStoreError(msg)

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..kernels.entries import entries_of
-from .catalog import Entry, FollowingLines, Record, State
+from .catalog import Catalog, CatalogUpdate, Entry, Record
 from .dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def mark(record: Any) -> int:
     return _natural(record, "commits")
 
 
-def snapshot(line: Any) -> State:
-    """Return the state that a snapshot tells."""
+def snapshot(line: Any) -> Catalog:
+    """Return the catalog that a snapshot tells."""
     if type(line) is not dict or not _SNAPSHOT <= line.keys() <= _IN_SNAPSHOT:
         _check_members(line, _SNAPSHOT, _IN_SNAPSHOT)
     token, arrays = line["store"], line["arrays"]
@@ -93,24 +93,24 @@ def snapshot(line: Any) -> State:
     if len(entries) > 1 and len({each[0] for each in entries.values()}) != len(entries):
         raise InvalidRecordError("two arrays have one id")
     journal = _u32(line, "journal") if "journal" in line else None
-    return State(token, commit, next_id, entries, journal)
+    return Catalog(token, commit, next_id, entries, journal)
 
 
 class Step:
-    """Reads commits of a log that follow a state, which stays as it is.
+    """Reads commits of a log that follow a catalog, which stays as it is.
 
     Parameters
     ----------
-    state : State
+    catalog : Catalog
 
     Attributes
     ----------
-    state : State
+    catalog : Catalog
         After the last commit that was read, but for its arrays, which are those before all.
     """
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
         self._gone: set[str] = set()  # names of the arrays before
         self._fresh: dict[str, Entry] = {}  # entries that are new or changed
 
@@ -125,17 +125,17 @@ class Step:
         if type(line) is dict and "time_us" in line:
             self._read_commit(line)
         else:
-            _check_repeated(self.state, line)
+            _check_repeated(self.catalog, line)
 
     def _read_commit(self, line: Record) -> None:
         if not line.keys() <= _IN_COMMIT:
             _check_members(line, {"commit", "time_us"}, _IN_COMMIT)
         commit, time = line.get("commit"), _natural(line, "time_us")
-        if type(commit) is not int or commit != self.state.commit + 1:
-            before = f"commit {self.state.commit:,}"
+        if type(commit) is not int or commit != self.catalog.commit + 1:
+            before = f"commit {self.catalog.commit:,}"
             raise InvalidRecordError(f"commit {brief(commit)} follows {before}")
         journal = _u32(line, "journal") if "journal" in line else None
-        following = self.state._replace(commit=commit, journal=journal)
+        following = self.catalog._replace(commit=commit, journal=journal)
         changes = {
             name: _changed(name, self._entry(name), fields, commit, time)
             for name, fields in _members(line, "set").items()
@@ -145,23 +145,23 @@ class Step:
         dropped = self._checked_drops(line)
         for name in dropped:
             self._fresh.pop(name, None)
-            if name in self.state.arrays:
+            if name in self.catalog.arrays:
                 self._gone.add(name)
         self._fresh.update(changes)
-        self.state = following
+        self.catalog = following
 
-    def following(self) -> FollowingLines:
-        """Return the state after what was read, and what that changes of its arrays."""
-        return FollowingLines(self.state, list(self._gone), self._fresh)
+    def following(self) -> CatalogUpdate:
+        """Return the catalog after what was read, and what that changes of its arrays."""
+        return CatalogUpdate(self.catalog, list(self._gone), self._fresh)
 
     def names(self) -> list[str]:
         """Return the names of the arrays after what was read."""
-        return [*({*self.state.arrays} - self._gone | {*self._fresh})]
+        return [*({*self.catalog.arrays} - self._gone | {*self._fresh})]
 
     def _entry(self, name: str) -> Entry | None:
         found = self._fresh.get(name)
         if found is None and name not in self._gone:
-            found = self.state.arrays.get(name)
+            found = self.catalog.arrays.get(name)
         return found
 
     def _checked_drops(self, line: Record) -> list[str]:
@@ -176,12 +176,14 @@ class Step:
         return names
 
 
-def journal_head(record: Any, state: State) -> list[ChangeHead]:
+def journal_head(record: Any, catalog: Catalog) -> list[ChangeHead]:
     """Return what the first line of the journal of the last commit says."""
     _check_members(record, {"commit", "arrays"}, {"commit", "arrays", "crc32"})
     if type(record["arrays"]) is not list:
         raise InvalidRecordError(f"the arrays are {brief(record['arrays'])}, not a list")
-    known = {entry.id: entry for entry in list(state.arrays.values()) if not entry.is_unusable}
+    known = {
+        entry.id: entry for entry in list(catalog.arrays.values()) if not entry.is_unusable
+    }
     heads = []
     for each in record["arrays"]:
         _check_members(each, _IN_CHANGE, _IN_CHANGE)
@@ -260,27 +262,27 @@ def _described(identifier: str, record: Record, modified: int, commit: int) -> E
     return made
 
 
-def _check_repeated(state: State, line: Any) -> None:
+def _check_repeated(catalog: Catalog, line: Any) -> None:
     """Check a snapshot behind commits, which tells what is known already."""
     _check_members(line, _SNAPSHOT, _IN_SNAPSHOT)
-    if _natural(line, "commit") != state.commit or line["store"] != state.token:
-        raise InvalidRecordError(f"a snapshot is out of turn, not of {state.commit:,}")
+    if _natural(line, "commit") != catalog.commit or line["store"] != catalog.token:
+        raise InvalidRecordError(f"a snapshot is out of turn, not of {catalog.commit:,}")
 
 
-def _put(changes: dict[str, Entry], put: Record, state: State, time: int) -> State:
+def _put(changes: dict[str, Entry], put: Record, catalog: Catalog, time: int) -> Catalog:
     """Add the new arrays of a commit; their ids are of no array before."""
     ids = set()
     for name, record in put.items():
         made = entry(
-            name, record, time, token=state.token, next_id=_COUNTED, commit=state.commit
+            name, record, time, token=catalog.token, next_id=_COUNTED, commit=catalog.commit
         )
         number = int(made.id.partition("-")[0])
-        if number < state.next_id or made.id in ids or name in changes:
+        if number < catalog.next_id or made.id in ids or name in changes:
             raise InvalidRecordError(f"the id {brief(made.id)} or its array comes twice")
         ids.add(made.id)
         changes[name] = made
     numbers = [int(each.partition("-")[0]) + 1 for each in ids]
-    return state._replace(next_id=max([state.next_id, *numbers]))
+    return catalog._replace(next_id=max([catalog.next_id, *numbers]))
 
 
 def _changed(name: str, before: Entry | None, fields: Any, commit: int, time: int) -> Entry:

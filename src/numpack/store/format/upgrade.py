@@ -16,7 +16,7 @@ from ..kernels.checksums import sum_blocks
 from ..rows import deleted_rows
 from ..rows.deleted_rows import Dropped
 from . import data_files, folder, numpack0
-from .catalog import Entry, State
+from .catalog import Catalog, Entry
 from .log import closed
 from .schema import encode_dtype
 
@@ -52,13 +52,13 @@ class Numpack0Log:
             if len(each.dropped)
         }
         entries = {each.name: _entry(each) for each in arrays.values()}
-        self._state: State | None = State(arrays=entries)
+        self._catalog: Catalog | None = Catalog(arrays=entries)
 
-    def refresh(self) -> State:
-        """Give the state, which nobody changes any more."""
-        if self._state is None:
+    def refresh(self) -> Catalog:
+        """Give the catalog, which nobody changes any more."""
+        if self._catalog is None:
             raise closed(self._path)
-        return self._state
+        return self._catalog
 
     def after_fork(self) -> None:
         """Do nothing: there is no lock."""
@@ -68,8 +68,8 @@ class Numpack0Log:
         return []
 
     def close(self) -> None:
-        """Forget the state."""
-        self._state = None
+        """Forget the catalog."""
+        self._catalog = None
 
 
 def is_numpack0(folder: Folder) -> bool:
@@ -113,15 +113,15 @@ def take_over(source: Folder, *, keep: bool) -> bool:
         if keep and "" in arrays:
             msg = f"{source.path} has an array without a name, which no store can hold"
             raise StoreError(msg)
-        state = folder.fresh_state()
+        catalog = folder.new_catalog()
         source.make_data()
         _clear_second_names(source, arrays.values())
         for number, old in enumerate(arrays.values() if keep else ()):
-            state.arrays[old.name] = _adopt(source, old, state.new_id(ahead=number))
+            catalog.arrays[old.name] = _adopt(source, old, catalog.new_id(ahead=number))
         _record(source, arrays.values())
         source.sync_data()  # the names of all that the log will name, on the device first
         source.sync()
-        folder.create(source, state._replace(next_id=len(state.arrays) + 1), durable=True)
+        folder.create(source, catalog._replace(next_id=len(catalog.arrays) + 1), durable=True)
         remove_numpack0_files(source)
         return True
 

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The changes that are made most, in one go: what comes to the end of a file, and its commit.
 
-They know how `state.Entry`, `state.State` and `log_reader.LogCursor` lie in memory: they are tuples.
+They know how `catalog.Entry`, `catalog.Catalog` and `log_reader.LogCursor` lie in memory: they are tuples.
 """
 
 import os
@@ -188,22 +188,22 @@ cdef bint is_named(int file, int64_t size) noexcept:
     return numpack_look(file, b"", &status) == 0 and status.names == 1 and status.size >= size
 
 
-cdef tuple state_of(cursor):
+cdef tuple catalog_of(cursor):
     return <tuple>(<tuple>cursor)[5]
 
 
 cdef tuple entry_of(cursor, name):
-    return <tuple>(<dict>state_of(cursor)[3])[name]
+    return <tuple>(<dict>catalog_of(cursor)[3])[name]
 
 
 cdef after(cursor, name, tuple entry, int64_t length):
     """Give the cursor of a log to which a line was written."""
-    cdef tuple before = <tuple>cursor, state = state_of(cursor)
-    cdef dict arrays = state[3]
+    cdef tuple before = <tuple>cursor, catalog = catalog_of(cursor)
+    cdef dict arrays = catalog[3]
     arrays[name] = like(arrays[name], entry)
-    state = <tuple>like(state, (state[0], <int64_t>state[1] + 1, state[2], arrays, None))
+    catalog = <tuple>like(catalog, (catalog[0], <int64_t>catalog[1] + 1, catalog[2], arrays, None))
     end = <int64_t>before[1] + length
-    return like(cursor, (before[0], end, False, before[3], before[4], state))
+    return like(cursor, (before[0], end, False, before[3], before[4], catalog))
 
 
 cdef like(known, tuple fields):
@@ -216,7 +216,7 @@ cdef int64_t write(
 ) except -1:
     """Write data and the line; give its length."""
     cdef int log = (<tuple>cursor)[0], error
-    cdef int64_t end = (<tuple>cursor)[1], commit = <int64_t>state_of(cursor)[1] + 1
+    cdef int64_t end = (<tuple>cursor)[1], commit = <int64_t>catalog_of(cursor)[1] + 1
     cdef Line line
     growth.time = now_us()
     line.length = 0

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..format.catalog import Entry, FollowingLines
+from ..format.catalog import CatalogUpdate, Entry
 from ..format.log import Log
 from ..format.log_reader import LogCursor
 
@@ -12,5 +12,5 @@ def entries_of(
     entry_class: type[Entry],
     otherwise: Callable[[str, Any], Entry],
 ) -> dict[str, Entry]: ...
-def follow(following: FollowingLines) -> None: ...
-def install(log: Log, cursor: LogCursor, following: FollowingLines) -> None: ...
+def follow(following: CatalogUpdate) -> None: ...
+def install(log: Log, cursor: LogCursor, following: CatalogUpdate) -> None: ...

@@ -37,7 +37,7 @@ def entries_of(dict arrays, str token, next_id, type entry_class, otherwise) -> 
         Of the store.
     next_id : int
     entry_class : type
-        A named tuple: `state.Entry`.
+        A named tuple: `catalog.Entry`.
     otherwise : callable
         Takes name and record of an array that needs a closer look; returns the entry.
     """
@@ -105,14 +105,14 @@ cdef long long bytes_of(list shape, size) except -1:
 
 
 def follow(following) -> None:
-    """Bring the arrays of a state up to date with the commits that it follows.
+    """Bring the arrays of a catalog up to date with the commits that it follows.
 
     No Python code runs meanwhile: no other thread sees a part of a commit, and no signal
     handler can come between two of its steps.
 
     Parameters
     ----------
-    following : FollowingLines
+    following : CatalogUpdate
     """
     change(<tuple>following)
 

@@ -24,7 +24,7 @@ from ..kernels.checksums import BLOCK, crc32, sum_blocks
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
-    from ..format.catalog import Entry, State
+    from ..format.catalog import Catalog, Entry
     from ..rows.deleted_rows import Dropped
     from ..session import Session
 
@@ -127,7 +127,7 @@ class Reference:
         gone = entry.dropped, self._dropped_crc()
         return "numpack", entry.id, str(entry.code), entry.stored, *gone, revision, digest
 
-    def _store(self) -> tuple[Folder | None, State | None]:
+    def _store(self) -> tuple[Folder | None, Catalog | None]:
         """Return the store's folder and its state of this moment, as far as they are there."""
         session = None if self._session is None else self._session()
         if session is not None:
@@ -141,7 +141,7 @@ class Reference:
             return None, None
         return folder, state_of(folder)
 
-    def _now(self, state: State | None) -> Entry | None:
+    def _now(self, state: Catalog | None) -> Entry | None:
         """Return the present entry of the array, if it has not been dropped or saved anew."""
         if state is None:
             return None
@@ -207,19 +207,19 @@ class _Held:
                 os.close(descriptor)
 
 
-def state_of(folder: Folder) -> State | None:
+def state_of(folder: Folder) -> Catalog | None:
     """Read the log of a store; ``None`` if there is none that can be read."""
     try:
         log = Log(folder, writable=False)
     except OSError:
         return None
     try:
-        return log.state
+        return log.catalog
     finally:
         log.close()
 
 
-def entry_by_id(state: State, identifier: str) -> Entry | None:
+def entry_by_id(state: Catalog, identifier: str) -> Entry | None:
     """Return the entry of the array whose files have an id."""
     return next((each for each in list(state.arrays.values()) if each.id == identifier), None)
 
