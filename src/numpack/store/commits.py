@@ -230,7 +230,7 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
     for name, change in changes.items():
         session.apply_replacement(found[name], change, looks=False)
         session.counts["bytes_written"] += 2 * change.nbytes
-    session.finish(session.log.catalog, looks=False)
+    session.clear_journal(session.log.catalog, looks=False)
 
 
 def update(session: Session, name: str, progress: Progress = data_files.no_progress) -> None:

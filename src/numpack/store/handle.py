@@ -64,7 +64,7 @@ class Handle:
         self._upgrade = upgrade
         self._durable = durable
         self._lock_timeout = lock_timeout
-        self._swept = ""  # token of the store that was swept
+        self._cleaned = ""  # token of the store that was swept
         self._opening = threading.RLock()  # of this handle alone: no store waits for another
         remember(self)
 
@@ -126,20 +126,20 @@ class Handle:
         if log.openings != session.openings:
             session.forget_all()
         if state.journal is not None:
-            session.settle(state)
+            session.replay_journal(state)
         if session.durable:
             session.flush_others()
-        if self._swept != state.token:
-            self._sweep(session, state)
+        if self._cleaned != state.token:
+            self._remove_orphans(session, state)
 
-    def _sweep(self, session: Session, state: Catalog) -> None:
+    def _remove_orphans(self, session: Session, state: Catalog) -> None:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
         upgrade.remove_numpack0_files(
             session.folder
         )  # an upgrade was interrupted before it had done so
-        folder.sweep(session.folder, state)
-        self._swept = state.token
+        folder.remove_orphans(session.folder, state)
+        self._cleaned = state.token
 
     def _found(self) -> tuple[Folder, bool]:
         """Find the folder, or make of it what the mode asks for; tell if it is one of 0.x."""

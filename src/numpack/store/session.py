@@ -101,7 +101,7 @@ class Session:
         self._flushed = Flushed()
         self._commits = counts["commits"]  # that the handle had made before
         self._seen: Catalog | None = None
-        self._settled = _NONE  # the last commit whose rows are known to be in place
+        self._replayed = _NONE  # the last commit whose rows are known to be in place
         self._unwritten: dict[str, journal.Change] = {}  # what cannot be put in place here
         self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
         self._dropped: dict[str, tuple[Entry, Dropped]] = {}
@@ -127,7 +127,7 @@ class Session:
                 parts.callback(close)
             parts.callback(self.history.close)
             with contextlib.suppress(OSError):  # an extra, for who opens the store next
-                self._conclude()
+                self._checkpoint()
 
     def forget_all(self) -> None:
         """Forget what is known of the files: others may have taken their places.
@@ -142,7 +142,7 @@ class Session:
     def _forget_rows(self) -> None:
         self._lazies.clear()
         self._dropped.clear()
-        self._unwritten, self._settled = {}, _NONE
+        self._unwritten, self._replayed = {}, _NONE
 
     def flush_others(self) -> None:
         """Flush to the device what was committed by others; for who holds mutex and lock."""
@@ -251,30 +251,30 @@ class Session:
                 )
                 raise CorruptStoreError(msg) from None
 
-    def _conclude(self) -> None:
+    def _checkpoint(self) -> None:
         if self.counts["commits"] == self._commits:  # nothing was changed
             return
         with Chance(self, opens=False) as taken:
             if taken:
                 self.log.refresh_exactly()
-                self.log.conclude()
+                self.log.checkpoint()
 
-    def settle(self, state: Catalog) -> None:
+    def replay_journal(self, state: Catalog) -> None:
         """Put the rows of the last commit in place, if who replaced them died before he had.
 
         For who holds mutex and lock. All of it is flushed: who died may have promised that.
         """
-        if state.journal is not None and self._settled != _number(state):
+        if state.journal is not None and self._replayed != _number(state):
             for change in journal.read(self.folder, state):
                 entry = next(e for e in list(state.arrays.values()) if e.id == change.id)
                 self.apply_replacement(entry, change)
                 self._flush_rows(entry)
-            self.finish(state)
+            self.clear_journal(state)
 
     def apply_replacement(
         self, entry: Entry, change: journal.Change | Replacement, *, looks: bool = True
     ) -> None:
-        """Write replaced rows, and the checksums of their blocks; `looks`: see `finish`."""
+        """Write replaced rows, and the checksums of their blocks; `looks`: see `clear_journal`."""
         for rows, fresh in change.blocks():
             self.files.overwrite(entry, rows, change.width, fresh)
         whole = change.sums[: entry.nbytes // BLOCK - change.first]
@@ -289,7 +289,7 @@ class Session:
         os.fdatasync(self.files.descriptor(entry))
         self.folder.sync_file(entry.sum_file)
 
-    def finish(self, state: Catalog, *, looks: bool = True) -> None:
+    def clear_journal(self, state: Catalog, *, looks: bool = True) -> None:
         """Strike out the journal: the rows of the last commit are in place.
 
         Parameters
@@ -301,7 +301,7 @@ class Session:
         """
         file = self.files.named(journal.NAME, looks=looks)
         journal.clear(file, durable=self.durable)
-        self._settled = _number(state)
+        self._replayed = _number(state)
         self._unwritten = {}
 
     def forget(self, entry: Entry) -> None:
@@ -337,11 +337,11 @@ class Session:
                 self.files.close_unlinked()
             finally:
                 self.mutex.release()
-        pending = state.journal is not None and self._settled != _number(state)
-        self._unwritten = self._settled_for_reading(state) if pending else {}
+        pending = state.journal is not None and self._replayed != _number(state)
+        self._unwritten = self._replay_for_reading(state) if pending else {}
         self._seen = state
 
-    def _settled_for_reading(self, state: Catalog) -> dict[str, journal.Change]:
+    def _replay_for_reading(self, state: Catalog) -> dict[str, journal.Change]:
         """Have the rows of the last commit in place; give those that are not.
 
         Nobody is waited for: neither a writer, who may have been stopped, nor other readers
@@ -349,22 +349,22 @@ class Session:
         """
         deadline = time.monotonic() + _PATIENCE
         while not journal.is_cleared(self.folder):
-            if self._settled_by_itself():
+            if self._replay_if_unlocked():
                 return {}
             if time.monotonic() > deadline or not SharedLock(self.folder).would_wait():
                 changes = journal.read_beside(self.folder, state)
                 return {change.id: change for change in changes}
             time.sleep(_PAUSE)
-        self._settled = _number(state)
+        self._replayed = _number(state)
         return {}
 
-    def _settled_by_itself(self) -> bool:
+    def _replay_if_unlocked(self) -> bool:
         """Put the rows in place if nobody holds the lock, and the store can be written."""
         with contextlib.suppress(OSError):  # nothing can be written here, or the disk fails
             if not self.read_only:
                 with Chance(self, opens=True) as taken:
                     if taken:
-                        self.settle(self.history.refresh())
+                        self.replay_journal(self.history.refresh())
                         return True
         return False
 

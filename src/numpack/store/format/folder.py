@@ -160,12 +160,12 @@ def _drop_all(folder: Folder, *, durable: bool) -> None:
             history.commit(drop=list(history.catalog.arrays))
             if durable:
                 history.sync()
-        sweep(folder, history.catalog)
+        remove_orphans(folder, history.catalog)
     finally:
         history.close()
 
 
-def sweep(folder: Folder, catalog: Catalog) -> None:
+def remove_orphans(folder: Folder, catalog: Catalog) -> None:
     """Remove the files of arrays that no commit names: those of writers that were killed.
 
     Only regular files are removed whose names carry the store's own token: what else is there,

@@ -85,7 +85,7 @@ class Log:
             if cursor is not None:
                 os.close(cursor.descriptor)
 
-    def conclude(self) -> None:
+    def checkpoint(self) -> None:
         """Write a snapshot if the commits behind the last are not few beside it.
 
         Of a store with few arrays opening reads one line then, and of one with many hardly
@@ -196,7 +196,7 @@ class Log:
             self._snapshot_if_due(cursor)
         is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY
         if is_short and not changes and not self._durable:
-            self.conclude()  # as cheap as the line: who opens the store is spared reading it
+            self.checkpoint()  # as cheap as the line: who opens the store is spared reading it
         return len(data)
 
     def commit_growth(
