@@ -479,7 +479,7 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
 
 
 def test_a_log_that_is_folded_keeps_its_permissions(monkeypatch):
-    monkeypatch.setattr("numpack.store.format.log._FOLD_BYTES", 1000)
+    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 1000)
     with NumPack(STORE) as store:
         store.save({"x": np.arange(3)})
         log = STORE / "commits.log"

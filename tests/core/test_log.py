@@ -364,7 +364,7 @@ def test_a_handle_works_again_once_the_log_is_restored(history):
 
 
 def test_thousands_of_commits_are_folded_and_lose_nothing(monkeypatch):
-    monkeypatch.setattr("numpack.store.format.log._FOLD_BYTES", 100_000)
+    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 100_000)
     with NumPack("s.npk") as writer, NumPack("s.npk") as reader:
         writer.save({"x": np.zeros(0, "i8"), "y": ROWS})
         largest = 0
@@ -416,8 +416,8 @@ def test_snapshots_and_folding_cost_a_constant_share_of_the_writing(monkeypatch)
 @pytest.fixture
 def folding(monkeypatch):
     """Every few commits, the log is folded."""
-    monkeypatch.setattr("numpack.store.format.log._FOLD_BYTES", 0)
-    monkeypatch.setattr("numpack.store.format.log._FOLD_FACTOR", 0)
+    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 0)
+    monkeypatch.setattr("numpack.store.format.log._COMPACT_FACTOR", 0)
     monkeypatch.setattr("numpack.store.format.log._SNAPSHOT_EVERY", 100)
 
 

@@ -274,7 +274,7 @@ class Session:
     def apply_replacement(
         self, entry: Entry, change: journal.Change | Replacement, *, looks: bool = True
     ) -> None:
-        """Write replaced rows, and the checksums of their blocks; `looks`: see `clear_journal`."""
+        """Write replaced rows and their checksums; for `looks`, see `clear_journal`."""
         for rows, fresh in change.blocks():
             self.files.overwrite(entry, rows, change.width, fresh)
         whole = change.sums[: entry.nbytes // BLOCK - change.first]

@@ -202,7 +202,7 @@ class Catalog(NamedTuple):
     ) -> CatalogUpdate:
         """Return the catalog after a commit of this process.
 
-        What is read from a log, and so has to be checked, is taken over by `records.Step`.
+        What is read from a log has to be checked: see `records.CommitReader`.
         """
         arrays, next_id = self.arrays, self.next_id
         fresh = {name: arrays[name].changed(fields, time) for name, fields in changes.items()}

@@ -31,7 +31,7 @@ HEADER = "numpack.json"
 _NAME, _HEADER_LIMIT = HEADER.encode(), 1 << 16
 FORMAT, VERSION = "numpack", 1
 
-_UNFINISHED = frozenset({LOCK, DATA, LOG, log.BESIDE, f"{HEADER}.new"})
+_UNFINISHED = frozenset({LOCK, DATA, LOG, log.NEW_LOG, f"{HEADER}.new"})
 _DATA_FILE = re.compile(r"([0-9]{8,19}-([0-9a-f]{8}))\.(?:bin|sum|del)", re.ASCII)
 _HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
 
@@ -178,7 +178,7 @@ def remove_orphans(folder: Folder, catalog: Catalog) -> None:
         Of now.
     """
     folder.make_data()  # some tools copy no empty folders
-    folder.unlink(log.BESIDE)
+    folder.unlink(log.NEW_LOG)
     live = {entry.id for entry in catalog.arrays.values()}
     for name in folder.names(DATA):
         match = _DATA_FILE.fullmatch(name)

@@ -31,15 +31,17 @@ if TYPE_CHECKING:
     from ..fs.directory import Folder
 
 _NAME = NAME.encode()
-BESIDE = f"{NAME}.new"
+NEW_LOG = f"{NAME}.new"
 
 _UTF8 = "utf-8", "surrogatepass"  # a name may be any str
-_MARK = b'{"numpack":1,"commits":%-20d'
+_HEADER_LINE = b'{"numpack":1,"commits":%-20d'
 _SNAPSHOT_EVERY = 3 * 1024  # bytes of commits, and no less than _SNAPSHOT_FACTOR snapshots:
 _SNAPSHOT_FACTOR = 2  # what is read on opening is in proportion to the arrays
 _CLOSE_FACTOR = 4  # of commits behind it, for a snapshot when the store is closed
-_FOLD_BYTES = 1 << 20  # a log is folded when it is longer, and than _FOLD_FACTOR snapshots:
-_FOLD_FACTOR = 16  # folding costs a constant share of the writing
+_COMPACT_BYTES = (
+    1 << 20
+)  # a log is folded when it is longer, and than _COMPACT_FACTOR snapshots:
+_COMPACT_FACTOR = 16  # folding costs a constant share of the writing
 _SECTOR = 512  # bytes that a device writes whole or not at all
 _LONG = 200  # bytes of a name in JSON that is not kept
 
@@ -99,7 +101,7 @@ class Log:
             if behind and (length <= _SNAPSHOT_EVERY or _CLOSE_FACTOR * behind > length):
                 self._snapshot(cursor)
             elif behind:
-                self.mark()
+                self.write_header_line()
 
     def after_fork(self) -> None:
         """Make a new lock."""
@@ -234,7 +236,7 @@ class Log:
                 self._snapshot_if_due(grown)
             return grown.end - cursor.end
 
-    def mark(self) -> None:
+    def write_header_line(self) -> None:
         """Tell in the first line how many commits there are, so that none is lost unseen.
 
         That a log was cut at the end of a line shows nowhere else. It is an extra: where it
@@ -243,7 +245,7 @@ class Log:
         with self._lock, contextlib.suppress(OSError):
             cursor = self._now()
             if self.is_writable:
-                os.pwrite(cursor.descriptor, checked(_MARK % cursor.catalog.commit), 0)
+                os.pwrite(cursor.descriptor, checked(_HEADER_LINE % cursor.catalog.commit), 0)
 
     def sync(self) -> None:
         """Flush the log to the device."""
@@ -265,7 +267,7 @@ class Log:
 
     def _snapshot(self, cursor: LogCursor) -> None:
         line = encode(cursor.catalog.snapshot())
-        if cursor.end > max(_FOLD_BYTES, _FOLD_FACTOR * len(line)):
+        if cursor.end > max(_COMPACT_BYTES, _COMPACT_FACTOR * len(line)):
             write_new(self._folder, cursor.catalog, durable=True)
             return  # the new one is opened by the next refresh
         durable = self._durable or cursor.end == self._synced  # it harms nothing that is safe
@@ -274,7 +276,7 @@ class Log:
         self._cursor = cursor._replace(
             end=end, torn=False, snapshot=end, snapshot_length=len(line)
         )
-        self.mark()
+        self.write_header_line()
 
     def _now(self) -> LogCursor:
         if self._cursor is None:
@@ -288,19 +290,19 @@ def write_new(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
     A log that takes the place of another has to be on the device first (`durable`): else a
     loss of power could take what was safe already.
     """
-    descriptor = folder.new(BESIDE, like=NAME)
+    descriptor = folder.new(NEW_LOG, like=NAME)
     try:
         try:
-            data = checked(_MARK % catalog.commit) + encode(catalog.snapshot())
+            data = checked(_HEADER_LINE % catalog.commit) + encode(catalog.snapshot())
             write_all(descriptor, data, 0)
             if durable:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
         _retire(folder)
-        folder.rename(BESIDE, NAME)
+        folder.rename(NEW_LOG, NAME)
     except BaseException:
-        folder.unlink(BESIDE)
+        folder.unlink(NEW_LOG)
         raise
     if durable:
         folder.sync()

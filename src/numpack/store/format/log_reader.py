@@ -12,7 +12,7 @@ from ..fs.syscalls import open_ends, size_of
 from ..kernels.entries import follow
 from .catalog import Catalog, CatalogUpdate, decode, decode_all, has_duplicates
 from .naming import listed
-from .records import Step, mark, snapshot
+from .records import CommitReader, header_line, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..fs.directory import Folder
 
 NAME = "commits.log"
-MARK_LENGTH = 64
+HEADER_LINE_LENGTH = 64
 
 _NAME = NAME.encode()
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -102,7 +102,7 @@ class LogReader:
             raise
 
     def _open(self) -> _Opened:
-        folder, sizes = self._folder.descriptor, (MARK_LENGTH, _WINDOW_BYTES)
+        folder, sizes = self._folder.descriptor, (HEADER_LINE_LENGTH, _WINDOW_BYTES)
         try:
             return open_ends(folder, _NAME, self._flags, *sizes)
         except OSError as error:
@@ -177,61 +177,61 @@ class LogReader:
         whole = data.rfind(b"\n") + 1
         if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:
             self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", cursor.catalog)
-        step = Step(cursor.catalog)
+        reader = CommitReader(cursor.catalog)
         end, last, length = cursor.end, cursor.snapshot, cursor.snapshot_length
         for batch in _batches(data, whole):
             lines = batch.splitlines(keepends=True)
-            self._read_lines(step, end, lines)
+            self._read_lines(reader, end, lines)
             for line in lines:
                 end += len(line)
                 if line.startswith(_SNAPSHOT[1:]):
                     last, length = end, len(line)
-        following = step.following()
+        following = reader.following()
         torn = whole < len(data)
         return LogCursor(
             cursor.descriptor, end, torn, last, length, following.catalog
         ), following
 
-    def _read_lines(self, step: Step, at: int, lines: list[bytes]) -> None:
+    def _read_lines(self, reader: CommitReader, at: int, lines: list[bytes]) -> None:
         """Read lines that begin at byte `at`; all at once takes a fraction of the time."""
         told = [line for line in lines if line != b"\n"]
         try:
             records = decode_all(told)
         except ValueError as error:
-            self._find_damage(step, at, lines, error)
+            self._find_damage(reader, at, lines, error)
         for number, record in enumerate(records):
             try:
-                step.read(record)
+                reader.read(record)
             except ValueError as error:
-                self._damaged_line(step, at, lines, told[number], error)
+                self._damaged_line(reader, at, lines, told[number], error)
 
     def _find_damage(
-        self, step: Step, at: int, lines: list[bytes], error: ValueError
+        self, reader: CommitReader, at: int, lines: list[bytes], error: ValueError
     ) -> NoReturn:
         """Raise the error for the first of some lines that cannot be read by itself."""
         for line in lines:
             if line != b"\n":
                 try:
-                    step.read(decode(line))
+                    reader.read(decode(line))
                 except ValueError as found:
-                    self._damaged_line(step, at, lines, line, found)
-        self._damaged_line(step, at, lines, lines[0], error)
+                    self._damaged_line(reader, at, lines, line, found)
+        self._damaged_line(reader, at, lines, lines[0], error)
 
     def _damaged_line(
-        self, step: Step, at: int, lines: list[bytes], wrong: bytes, error: ValueError
+        self, reader: CommitReader, at: int, lines: list[bytes], wrong: bytes, error: ValueError
     ) -> NoReturn:
         for line in lines:
             if line is wrong:
                 break
             at += len(line)
         what = f"the line at byte {at:,} cannot be read ({error})"
-        self._damaged(what, step.catalog, step.names())
+        self._damaged(what, reader.catalog, reader.names())
 
     def _begun(self, first: bytes, line: bytes, at: int) -> tuple[int, Catalog]:
         """Read the mark and a snapshot: how many commits there were, and the catalog."""
         try:
             begun, record = decode_all((first, line))
-            return mark(begun), snapshot(record)
+            return header_line(begun), snapshot(record)
         except ValueError:  # a mark that is being written, or is damaged, says nothing
             pass
         try:
@@ -243,8 +243,8 @@ class LogReader:
         readable = listed(catalog.arrays if names is None else names)
         msg = (
             f"the log {self._folder.path}/{NAME} is damaged: {what}; up to commit "
-            f"{catalog.commit} it names these arrays: {readable}; restore it from a backup, and "
-            "touch nothing in data/, which holds their rows"
+            f"{catalog.commit} it names these arrays: {readable}; restore it from a backup, "
+            "and touch nothing in data/, which holds their rows"
         )
         raise CorruptStoreError(msg)
 

@@ -66,7 +66,7 @@ def header(record: Any) -> tuple[str, float]:
     return record["format"], version
 
 
-def mark(record: Any) -> int:
+def header_line(record: Any) -> int:
     """Return the number of commits that the first line of a log tells."""
     if type(record) is not dict:
         raise InvalidRecordError(f"it is {brief(record)}, not an object")
@@ -96,7 +96,7 @@ def snapshot(line: Any) -> Catalog:
     return Catalog(token, commit, next_id, entries, journal)
 
 
-class Step:
+class CommitReader:
     """Reads commits of a log that follow a catalog, which stays as it is.
 
     Parameters
