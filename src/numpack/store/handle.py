@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError, StoreError
 from .format import folder, upgrade
-from .format.log import Log, closed
+from .format.log import Log, closed_error
 from .fs.forks import remember
 from .fs.lock import Alone, Turn
 from .session import Session
@@ -110,7 +110,7 @@ class Handle:
             There is none.
         """
         if self.session is None:
-            raise closed(self.path)
+            raise closed_error(self.path)
         return self.session
 
     def writing(self) -> Turn:
@@ -146,14 +146,14 @@ class Handle:
         found = folder.opened(self.path, self._lock_timeout)
         if found is not None and folder.is_store(found):
             if self._mode == "x":
-                raise folder.exists(self.path)
+                raise folder.store_exists_error(self.path)
             if self._mode == "w":
                 folder.empty(found, durable=self._durable)
             return found, False
         if found is not None and upgrade.is_numpack0(found):
             return found, self._is_left_old(found)
         if self._mode in ("r", "r+"):
-            raise folder.absent(self.path)
+            raise folder.not_found_error(self.path)
         return self._created(), False
 
     def _created(self) -> Folder:
@@ -166,7 +166,7 @@ class Handle:
 
     def _is_left_old(self, found: Folder) -> bool:
         if self._mode == "x":
-            raise folder.exists(self.path)
+            raise folder.store_exists_error(self.path)
         if self._mode != "w" and (not self._upgrade or self._mode == "r"):
             return True
         is_ours = upgrade.take_over(found, keep=self._mode != "w")

@@ -13,7 +13,7 @@ from .._core.memory import aligned_empty
 from ..errors import CorruptStoreError, StoreError
 from .checks import entry_of
 from .format import data_files
-from .format.dtype_codes import unusable
+from .format.dtype_codes import unusable_error
 from .format.naming import listed
 from .fs.lock import SharedLock
 from .kernels.checksums import BLOCK, sum_blocks
@@ -122,7 +122,7 @@ def of_array(
     if entry is None:  # dropped meanwhile
         return
     if entry.is_unusable:
-        report.damaged.append(Damage(name, -1, range(0), str(unusable(entry.code))))
+        report.damaged.append(Damage(name, -1, range(0), str(unusable_error(entry.code))))
         return
     if _damaged(session, name, entry, progress):
         with SharedLock(session.folder):

@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import CorruptStoreError
-from .dtype_codes import InvalidRecordError, Unusable, is_extension, itemsize, unusable
+from .dtype_codes import InvalidRecordError, Unusable, is_extension, itemsize, unusable_error
 from .schema import DTYPES, decode_dtype
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Entry(NamedTuple):
         """The dtype; needs ml_dtypes for bfloat16 and narrower floats."""
         code = self.code
         if type(code) is Unusable:
-            raise unusable(code)
+            raise unusable_error(code)
         if type(code) is str and (known := DTYPES.get(code)) is not None:
             return known
         return decode_dtype(code)
@@ -91,7 +91,7 @@ class Entry(NamedTuple):
         """Shape of the array: without the rows that were dropped."""
         if not self.dropped:
             if not self.stored and type(self.code) is Unusable:
-                raise unusable(self.code)
+                raise unusable_error(self.code)
             return self.stored
         return (self.stored[0] - self.dropped, *self.stored[1:])
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..._core.memory import aligned_empty, normalize_strides
 from ..._core.pages import READABLE, FileMapping, reading_takes_room
 from ...errors import CorruptStoreError
-from ..fs.directory import failure, read_between, too_large, write_all
+from ..fs.directory import read_between, store_error, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import BLOCK, read_into, write_summed
 
@@ -66,7 +66,7 @@ def open_grown(folder: Folder, entry: Entry, flags: int = os.O_RDWR) -> Opened:
     """Open a data file, to write to it by default; its committed bytes must be there."""
     file = folder.opened(entry.data_file, flags)
     if size_of(file.descriptor) < entry.nbytes:
-        raise too_short(folder, entry)
+        raise too_short_error(folder, entry)
     return file
 
 
@@ -164,7 +164,7 @@ def read(folder: Folder, entry: Entry, progress: Progress = no_progress) -> Arra
             part = memory[start : start + _CHUNK_BYTES]
             count = read_part(folder, entry.data_file, descriptor, part, start)
             if count < len(part):
-                raise too_short(folder, entry)
+                raise too_short_error(folder, entry)
             progress(count)
     return array
 
@@ -179,7 +179,7 @@ def _room(folder: Folder, entry: Entry, dtype: DType) -> Array:
     try:
         return aligned_empty(entry.stored, dtype)
     except (MemoryError, ValueError):
-        raise too_large(f"{folder.path}/{entry.data_file}", entry.nbytes) from None
+        raise too_large_error(f"{folder.path}/{entry.data_file}", entry.nbytes) from None
 
 
 def read_part(folder: Folder, name: str, descriptor: int, part: Array, start: int) -> int:
@@ -189,7 +189,7 @@ def read_part(folder: Folder, name: str, descriptor: int, part: Array, start: in
     except OSError as error:
         if error.errno is None:  # raised by a signal handler, say
             raise
-        raise failure(f"{folder.path}/{name}", error, name) from error
+        raise store_error(f"{folder.path}/{name}", error, name) from error
 
 
 def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
@@ -219,9 +219,9 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     try:
         return FileMapping(file, nbytes, path, READABLE).array(entry.stored, dtype), path
     except ValueError:  # what is said of a file that is shorter
-        raise too_short(folder, entry) from None
+        raise too_short_error(folder, entry) from None
     except OSError as error:
-        raise failure(path, error, name) from error
+        raise store_error(path, error, name) from error
 
 
 def shaped(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
@@ -260,7 +260,7 @@ def little_endian(array: Array, dtype: DType) -> Array:
     return fresh
 
 
-def missing_sums(folder: Folder, entry: Entry) -> CorruptStoreError:
+def missing_checksums_error(folder: Folder, entry: Entry) -> CorruptStoreError:
     """Make the error for checksums that are gone."""
     return CorruptStoreError(
         f"the checksums {folder.path}/{entry.sum_file} are missing or cut: rows cannot be "
@@ -268,7 +268,7 @@ def missing_sums(folder: Folder, entry: Entry) -> CorruptStoreError:
     )
 
 
-def too_short(folder: Folder, entry: Entry) -> CorruptStoreError:
+def too_short_error(folder: Folder, entry: Entry) -> CorruptStoreError:
     """Make the error for a data file that was cut."""
     found = folder.size(entry.data_file)
     return CorruptStoreError(

@@ -65,13 +65,13 @@ def itemsize(code: Any) -> int:
         known = SIZES.get(code)
         return _of_string(code) if known is None else known
     if type(code) is Unusable:
-        raise unusable(code)
+        raise unusable_error(code)
     if type(code) is not dict:
         raise InvalidRecordError(f"the dtype is {brief(code)}, not a string or an object")
     return _of_struct(code, 1)
 
 
-def unusable(code: Unusable) -> CorruptStoreError:
+def unusable_error(code: Unusable) -> CorruptStoreError:
     """Make the error for an array of which the log makes no sense."""
     identifier = code.record["id"]
     return CorruptStoreError(

@@ -16,7 +16,7 @@ from ...errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from ..fs.directory import DATA, Folder, failure, write_all
+from ..fs.directory import DATA, Folder, store_error, write_all
 from ..fs.lock import LOCK, Lock
 from ..fs.syscalls import read_small
 from . import log, numpack0, records
@@ -43,7 +43,7 @@ def opened(path: str, lock_timeout: float | None = None) -> Folder | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise failure(path, error) from error
+        raise store_error(path, error) from error
     folder.lock_timeout = lock_timeout
     return folder
 
@@ -78,30 +78,30 @@ def created(
         if found is None or not is_store(found):
             raise
         if exclusive:
-            raise exists(os.fspath(path)) from None
+            raise store_exists_error(os.fspath(path)) from None
         return found  # it was created meanwhile
     except (FileExistsError, NotADirectoryError) as error:
         msg = f"no store can be made at {path}: {error.strerror}; choose another path"
         raise NotAStoreError(msg) from error
     except OSError as error:
-        raise failure(os.fspath(path), error) from error
+        raise store_error(os.fspath(path), error) from error
     with Lock(folder):
         if not is_store(folder):
             _check_creatable(path)
             create(folder, new_catalog(), durable=durable)
         elif exclusive:
-            raise exists(os.fspath(path))
+            raise store_exists_error(os.fspath(path))
     if durable:
         flush_names(folder)
     return folder
 
 
-def exists(path: str) -> StoreExistsError:
+def store_exists_error(path: str) -> StoreExistsError:
     """Make the error for a store that must not be there."""
     return StoreExistsError(f"there is a store at {path} already; choose another path or mode")
 
 
-def absent(path: str) -> StoreNotFoundError:
+def not_found_error(path: str) -> StoreNotFoundError:
     """Make the error for a store that must be there."""
     msg = f"there is no store at {path}; mode='a', the default, creates one"
     return StoreNotFoundError(msg)
@@ -215,7 +215,7 @@ def is_store(folder: Folder) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise failure(f"{folder.path}/{HEADER}", error, HEADER) from error
+        raise store_error(f"{folder.path}/{HEADER}", error, HEADER) from error
     if text == _HEADER:
         return True
     try:

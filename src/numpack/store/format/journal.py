@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...errors import CorruptStoreError
-from ..fs.directory import is_sparse, read_between, too_large, write_all
+from ..fs.directory import is_sparse, read_between, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
 from . import data_files
@@ -154,7 +154,7 @@ def read(folder: Folder, catalog: Catalog) -> list[Change]:
         )
         raise CorruptStoreError(msg) from error
     except MemoryError:
-        raise too_large(f"{folder.path}/{NAME}", folder.size(NAME)) from None
+        raise too_large_error(f"{folder.path}/{NAME}", folder.size(NAME)) from None
 
 
 def clear(descriptor: int, *, durable: bool = False) -> None:

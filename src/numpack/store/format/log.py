@@ -280,7 +280,7 @@ class Log:
 
     def _now(self) -> LogCursor:
         if self._cursor is None:
-            raise closed(self._folder.path)
+            raise closed_error(self._folder.path)
         return self._cursor
 
 
@@ -362,7 +362,7 @@ def _cut(cursor: LogCursor, *, durable: bool) -> None:
         os.fdatasync(cursor.descriptor)
 
 
-def closed(path: str) -> StoreClosedError:
+def closed_error(path: str) -> StoreClosedError:
     """Make the error for a store that is not open."""
     return StoreClosedError(
         f"the store {path} is not opened or has been closed; call open(), or use it in a "

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ...errors import CorruptStoreError, StoreError
-from ..fs.directory import failure, has_hole, read_between, removed
+from ..fs.directory import has_hole, read_between, removed_error, store_error
 from ..fs.syscalls import open_ends, size_of
 from ..kernels.entries import follow
 from .catalog import Catalog, CatalogUpdate, decode, decode_all, has_duplicates
@@ -81,8 +81,8 @@ class LogReader:
             opened = self._open()
         except OSError as error:
             if self._folder.is_removed():
-                raise removed(self._folder.path) from None
-            found = failure(path, error)
+                raise removed_error(self._folder.path) from None
+            found = store_error(path, error)
             if isinstance(found, CorruptStoreError):
                 missing = isinstance(found, FileNotFoundError)
                 self._damaged(
@@ -96,7 +96,7 @@ class LogReader:
             raise
         except OSError as error:
             os.close(opened[0])
-            raise failure(path, error) from error
+            raise store_error(path, error) from error
         except BaseException:
             os.close(opened[0])
             raise

@@ -34,7 +34,7 @@ def listed(names: Collection[str], empty: str = "none") -> str:
     return f"{text} and {rest:,} more" if rest > 0 else text
 
 
-def missing(name: str, arrays: Mapping[str, Any]) -> NotFoundError:
+def unknown_name_error(name: str, arrays: Mapping[str, Any]) -> NotFoundError:
     """Return the error for a name that no array has."""
     text = f"no array is called {quoted(name)}"
     if len(arrays) <= _LISTED:

@@ -149,10 +149,10 @@ class OpenFiles:
         if whole:
             file = self.named(entry.sum_file)
             if size_of(file) < 4 * whole:
-                raise data_files.missing_sums(self._folder, entry)
+                raise data_files.missing_checksums_error(self._folder, entry)
             content = os.pread(file, 4 * whole, 0)
             if len(content) < 4 * whole:
-                raise data_files.missing_sums(self._folder, entry)
+                raise data_files.missing_checksums_error(self._folder, entry)
         return data_files.sums_in(content, entry)
 
     def memory(self, entry: Entry) -> Array:
@@ -160,7 +160,7 @@ class OpenFiles:
         descriptor, nbytes = self.descriptor(entry), entry.nbytes
         memory = self._files[entry.id].memory
         if size_of(descriptor) < nbytes:  # to touch its pages would end the process
-            raise data_files.too_short(self._folder, entry)
+            raise data_files.too_short_error(self._folder, entry)
         if len(memory) < nbytes:
             if reading_takes_room(descriptor, nbytes):
                 allocate(descriptor, 0, nbytes)

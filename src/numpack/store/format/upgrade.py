@@ -17,7 +17,7 @@ from ..rows import deleted_rows
 from ..rows.deleted_rows import Dropped
 from . import data_files, folder, numpack0
 from .catalog import Catalog, Entry
-from .log import closed
+from .log import closed_error
 from .schema import encode_dtype
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Numpack0Log:
     def refresh(self) -> Catalog:
         """Give the catalog, which nobody changes any more."""
         if self._catalog is None:
-            raise closed(self._path)
+            raise closed_error(self._path)
         return self._catalog
 
     def after_fork(self) -> None:

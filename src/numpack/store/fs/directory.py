@@ -124,7 +124,7 @@ class Folder:
         except StoreError:
             raise
         except OSError as error:
-            raise failure(f"{self.path}/{name}", error, name) from error
+            raise store_error(f"{self.path}/{name}", error, name) from error
 
     def unlink_large(self, name: str) -> None:
         """Remove a large file; its room is given back a little later."""
@@ -140,7 +140,7 @@ class Folder:
         try:
             os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         except OSError as error:
-            raise failure(f"{self.path}/{new}", error, new) from error
+            raise store_error(f"{self.path}/{new}", error, new) from error
 
     def has(self, name: str) -> bool:
         """Tell whether there is anything of that name, a link that leads nowhere too."""
@@ -182,7 +182,7 @@ class Folder:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(DATA, dir_fd=self.descriptor)
         except OSError as error:
-            raise failure(f"{self.path}/{DATA}", error, DATA) from error
+            raise store_error(f"{self.path}/{DATA}", error, DATA) from error
         self._opened_data()
 
     def sync(self) -> None:
@@ -222,13 +222,13 @@ class Folder:
         except FileNotFoundError as error:
             if self._has_other_data():
                 return self._opened(use, name, flags)
-            raise failure(f"{self.path}/{name}", error, name) from None
+            raise store_error(f"{self.path}/{name}", error, name) from None
         except StoreError:
             raise
         except OSError as error:
             if error.errno is None:  # raised by a signal handler, say
                 raise
-            raise failure(f"{self.path}/{name}", error, name) from error
+            raise store_error(f"{self.path}/{name}", error, name) from error
 
     def _place(self, name: str) -> tuple[Directory, str]:
         if name.startswith(_DATA):
@@ -244,7 +244,7 @@ class Folder:
             except OSError as error:
                 if error.errno is None:
                     raise
-                raise failure(f"{self.path}/{DATA}", error, DATA) from error
+                raise store_error(f"{self.path}/{DATA}", error, DATA) from error
             self._data = held
         return held
 
@@ -276,7 +276,7 @@ class Folder:
             os.fchmod(descriptor, stat.S_IMODE(wanted.st_mode) & 0o777)
 
 
-def failure(path: str, error: OSError, name: str | None = None) -> StoreError:
+def store_error(path: str, error: OSError, name: str | None = None) -> StoreError:
     """Make the store's error of the operating system's.
 
     Parameters
@@ -328,7 +328,7 @@ def failure(path: str, error: OSError, name: str | None = None) -> StoreError:
     return made
 
 
-def too_large(path: str, nbytes: int) -> StoreMemoryError:
+def too_large_error(path: str, nbytes: int) -> StoreMemoryError:
     """Make the error for what does not fit in memory."""
     return StoreMemoryError(
         f"{nbytes:,} bytes of {path} do not fit in memory; load it with lazy=True, or some of "
@@ -336,7 +336,7 @@ def too_large(path: str, nbytes: int) -> StoreMemoryError:
     )
 
 
-def removed(path: str) -> NotAStoreError:
+def removed_error(path: str) -> NotAStoreError:
     """Make the error for a store whose folder is gone."""
     return NotAStoreError(f"the store {path} was removed; open another")
 

@@ -18,9 +18,9 @@ from posix.stat cimport S_ISREG, fstat, struct_stat
 from posix.unistd cimport close
 
 from ...errors import LockError, LockTimeoutError, StoreError
-from .directory import removed
+from .directory import removed_error
 from .forks import remember, remembered
-from .lock_errors import another_thread, not_locked, timed_out
+from .lock_errors import held_by_thread_error, no_locks_error, lock_timeout_error
 
 cdef extern from "<fcntl.h>" nogil:
     int O_NOFOLLOW
@@ -139,7 +139,7 @@ cdef class Held:
 
     cdef int wait_on(self, int operation, int error) except -1:
         if error != EAGAIN and error != EINTR:
-            raise not_locked(self.folder.path, error)
+            raise no_locks_error(self.folder.path, error)
         if self.is_held_by_caller():
             raise StoreError(another_use(self.folder.path))
         if self.folder.lock_timeout is not None:
@@ -150,17 +150,17 @@ cdef class Held:
             with nogil:
                 result = flock(descriptor, operation)
             if result < 0 and errno != EINTR:
-                raise not_locked(self.folder.path, errno)
+                raise no_locks_error(self.folder.path, errno)
         return 0
 
     cdef int wait_within(self, int operation, double seconds) except -1:
         cdef double until = time.monotonic() + seconds, pause = 0.0005, left
         while flock(self.descriptor, operation | LOCK_NB) < 0:
             if errno != EAGAIN and errno != EINTR:
-                raise not_locked(self.folder.path, errno)
+                raise no_locks_error(self.folder.path, errno)
             left = until - time.monotonic()
             if left <= 0:
-                raise timed_out(self.folder.path, seconds, self.device, self.inode)
+                raise lock_timeout_error(self.folder.path, seconds, self.device, self.inode)
             time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
         return 0
@@ -261,7 +261,7 @@ cdef class Lock(Held):
             raise
         except OSError as error:
             if self.folder.is_removed():
-                raise removed(self.folder.path) from None
+                raise removed_error(self.folder.path) from None
             msg = f"the store {self.folder.path} cannot be written: {error}"
             raise StoreError(msg) from error
 
@@ -364,7 +364,7 @@ cdef int wait_for_thread(mutex, path, seconds) except -1:
     if seconds is None:
         mutex.acquire()
     elif not mutex.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
-        raise another_thread(path, seconds)
+        raise held_by_thread_error(path, seconds)
     return 0
 
 

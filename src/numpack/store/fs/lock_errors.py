@@ -26,7 +26,7 @@ def checked_timeout(seconds: object) -> float | None:
     return None if limited == float("inf") else min(limited, threading.TIMEOUT_MAX)
 
 
-def not_locked(path: str, error: int) -> LockError:
+def no_locks_error(path: str, error: int) -> LockError:
     """Make the error for a store that cannot be locked."""
     return LockError(
         error,
@@ -36,7 +36,7 @@ def not_locked(path: str, error: int) -> LockError:
     )
 
 
-def timed_out(path: str, seconds: float, device: int, inode: int) -> LockTimeoutError:
+def lock_timeout_error(path: str, seconds: float, device: int, inode: int) -> LockTimeoutError:
     """Make the error for a lock that was not to be had in time."""
     return LockTimeoutError(
         f"the store {path} was still locked after {seconds:g} s: it is held by "
@@ -44,7 +44,7 @@ def timed_out(path: str, seconds: float, device: int, inode: int) -> LockTimeout
     )
 
 
-def another_thread(path: str, seconds: float) -> LockTimeoutError:
+def held_by_thread_error(path: str, seconds: float) -> LockTimeoutError:
     """Make the error for a handle that another thread uses for longer than allowed."""
     return LockTimeoutError(
         f"the store {path} was still locked after {seconds:g} s: it is held by another thread "

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import CorruptStoreError
 from ..format import data_files
-from ..fs.directory import has_hole, too_large, write_all
+from ..fs.directory import has_hole, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
 from ..kernels.deleted import copy_live, find_stored, merge
@@ -205,7 +205,7 @@ def read(folder: Folder, entry: Entry) -> Dropped:
         rows = np.empty(entry.dropped, "<i8")
         length = data_files.read_part(folder, entry.dropped_file, descriptor, rows, 0)
     except (MemoryError, ValueError):
-        raise too_large(path, needed) from None
+        raise too_large_error(path, needed) from None
     finally:
         os.close(descriptor)
     if length < needed:

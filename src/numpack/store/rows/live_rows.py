@@ -157,7 +157,7 @@ def chunks(folder: Folder, entry: Entry, dropped: Dropped | None) -> Iterator[Ar
             elif entry.row_nbytes:
                 yield from _read_live(descriptor, entry, dropped)
         except EOFError:
-            raise data_files.too_short(folder, entry) from None
+            raise data_files.too_short_error(folder, entry) from None
 
 
 def _read(descriptor: int, start: int, stop: int) -> Iterator[Array]:
