@@ -10,7 +10,7 @@ from ..errors import InvalidValueError, StoreError
 from .format import folder, upgrade
 from .format.log import Log, closed_error
 from .fs.forks import remember
-from .fs.lock import Alone, Turn
+from .fs.lock import MutexGuard, WriteTransaction
 from .session import Session
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Handle:
 
     def open(self) -> None:
         """Open the store; create it if there is none. Does nothing if it is open."""
-        with self._alone():
+        with self._exclusive():
             if self.session is None:
                 found, is_numpack0 = self._found()
                 history = self._history(found, is_numpack0=is_numpack0)
@@ -92,14 +92,14 @@ class Handle:
         """Close the store; wait for a writer on another thread."""
         if self.session is None:  # a thread may be waiting to open it
             return
-        with self._alone():
+        with self._exclusive():
             session, self.session = self.session, None
         if session is not None:
             session.close()
 
-    def _alone(self) -> Alone:
+    def _exclusive(self) -> MutexGuard:
         """Keep the other threads of this handle from opening and closing it."""
-        return Alone(self._opening, self.path, self._lock_timeout)
+        return MutexGuard(self._opening, self.path, self._lock_timeout)
 
     def opened(self) -> Session:
         """Give the session.
@@ -113,12 +113,12 @@ class Handle:
             raise closed_error(self.path)
         return self.session
 
-    def writing(self) -> Turn:
+    def writing(self) -> WriteTransaction:
         """Give the turn to write, for a ``with`` statement: it holds the store's lock."""
         session = self.session or self.opened()
         if session.read_only:
             raise StoreError(session.read_only)
-        return Turn(session, self._prepare)
+        return WriteTransaction(session, self._prepare)
 
     def _prepare(self, session: Session) -> None:
         log = session.log

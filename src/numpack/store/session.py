@@ -22,7 +22,7 @@ from .format.upgrade import Numpack0Log
 from .fs import resources
 from .fs.directory import write_all
 from .fs.forks import remember
-from .fs.lock import Chance, Lock, SharedLock
+from .fs.lock import SharedLock, TryLock, WriteLock
 from .kernels.checksums import BLOCK
 from .lazy.array import LazyArray
 from .lazy.reference import Reference
@@ -72,7 +72,7 @@ class Session:
         Whether it is a folder of NumPack 0.x, which has no checksums.
     mutex : threading.RLock
         The threads of this session that write queue on it, before the lock.
-    lock : Lock
+    lock : WriteLock
         The writers'.
     files : OpenFiles
         For who holds mutex and lock.
@@ -95,7 +95,7 @@ class Session:
         self.is_numpack0 = isinstance(history, Numpack0Log)
         self.durable = durable
         self.mutex = threading.RLock()
-        self.lock = Lock(folder)
+        self.lock = WriteLock(folder)
         self.files = OpenFiles(folder)
         self.openings = 1  # of the log, as far as what is remembered goes
         self._flushed = Flushed()
@@ -123,7 +123,7 @@ class Session:
                 return
         with contextlib.ExitStack() as parts:
             parts.callback(self.mutex.release)
-            for close in (self._lazies.clear, self.lock.forget, self.files.close):
+            for close in (self._lazies.clear, self.lock.close, self.files.close):
                 parts.callback(close)
             parts.callback(self.history.close)
             with contextlib.suppress(OSError):  # an extra, for who opens the store next
@@ -254,7 +254,7 @@ class Session:
     def _checkpoint(self) -> None:
         if self.counts["commits"] == self._commits:  # nothing was changed
             return
-        with Chance(self, opens=False) as taken:
+        with TryLock(self, opens=False) as taken:
             if taken:
                 self.log.refresh_exactly()
                 self.log.checkpoint()
@@ -362,7 +362,7 @@ class Session:
         """Put the rows in place if nobody holds the lock, and the store can be written."""
         with contextlib.suppress(OSError):  # nothing can be written here, or the disk fails
             if not self.read_only:
-                with Chance(self, opens=True) as taken:
+                with TryLock(self, opens=True) as taken:
                     if taken:
                         self.replay_journal(self.history.refresh())
                         return True

@@ -17,7 +17,7 @@ from ...errors import (
     StoreNotFoundError,
 )
 from ..fs.directory import DATA, Folder, store_error, write_all
-from ..fs.lock import LOCK, Lock
+from ..fs.lock import LOCK, WriteLock
 from ..fs.syscalls import read_small
 from . import log, numpack0, records
 from .catalog import Catalog
@@ -85,7 +85,7 @@ def created(
         raise NotAStoreError(msg) from error
     except OSError as error:
         raise store_error(os.fspath(path), error) from error
-    with Lock(folder):
+    with WriteLock(folder):
         if not is_store(folder):
             _check_creatable(path)
             create(folder, new_catalog(), durable=durable)
@@ -113,7 +113,7 @@ def empty(folder: Folder, *, durable: bool) -> None:
     A new log takes the place of the old one, under a new token, so that no file of the
     old store is ever taken for one of the new. Lazy arrays stay valid.
     """
-    with Lock(folder):
+    with WriteLock(folder):
         if durable:
             flush_names(folder)
         with contextlib.suppress(CorruptStoreError):  # of a damaged log nothing is known

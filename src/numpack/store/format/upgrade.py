@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import StoreError
 from ..fs.directory import read_between, write_all
-from ..fs.lock import Lock
+from ..fs.lock import WriteLock
 from ..kernels.checksums import sum_blocks
 from ..rows import deleted_rows
 from ..rows.deleted_rows import Dropped
@@ -106,7 +106,7 @@ def take_over(source: Folder, *, keep: bool) -> bool:
     """
     if read(source) is None:  # and what cannot be read is left as it is, without a lock
         return False
-    with Lock(source):
+    with WriteLock(source):
         if folder.is_store(source):
             return False
         arrays = numpack0.read(Path(source.path), source.descriptor)
