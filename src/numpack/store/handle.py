@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidValueError, StoreError
 from .format import folder, upgrade
 from .format.log import Log, closed_error
-from .fs.forks import remember
+from .fs.forks import register
 from .fs.lock import MutexGuard, WriteTransaction
 from .session import Session
 
@@ -66,7 +66,7 @@ class Handle:
         self._lock_timeout = lock_timeout
         self._cleaned = ""  # token of the store that was swept
         self._opening = threading.RLock()  # of this handle alone: no store waits for another
-        remember(self)
+        register(self)
 
     def after_fork(self) -> None:
         """Make a new lock."""

@@ -21,7 +21,7 @@ from .format.open_files import OpenFiles
 from .format.upgrade import Numpack0Log
 from .fs import resources
 from .fs.directory import write_all
-from .fs.forks import remember
+from .fs.forks import register
 from .fs.lock import SharedLock, TryLock, WriteLock
 from .kernels.checksums import BLOCK
 from .lazy.array import LazyArray
@@ -105,7 +105,7 @@ class Session:
         self._unwritten: dict[str, journal.Change] = {}  # what cannot be put in place here
         self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
         self._dropped: dict[str, tuple[Entry, Dropped]] = {}
-        remember(self)
+        register(self)
 
     def after_fork(self) -> None:
         """Make new locks."""
@@ -312,12 +312,12 @@ class Session:
             if known.id == entry.id:
                 self._lazies.pop(name, None)
 
-    def make_room(self) -> None:
+    def release_cached(self) -> None:
         """Close files, and forget mappings, that can be opened and made again."""
         self._lazies.clear()
         if self.mutex.acquire(blocking=False):
             try:
-                self.files.make_room()
+                self.files.release_cached()
             finally:
                 self.mutex.release()
 
@@ -385,7 +385,7 @@ class Session:
             array = self.stored(entry)
             array.flags.writeable = False
         else:
-            array = resources.with_room(lambda: data_files.mapped(self.folder, entry))[0]
+            array = resources.map_with_retry(lambda: data_files.mapped(self.folder, entry))[0]
             origin = Reference(self.folder.path, name, entry, array, gone, self)
         lazy = LazyArray(array, origin, gone)
         self.counts["mappings"] += 1

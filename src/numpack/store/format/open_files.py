@@ -80,7 +80,7 @@ class OpenFiles:
             if os.fstat(each.file.descriptor).st_nlink == 0:
                 self._close(name)
 
-    def make_room(self) -> None:
+    def release_cached(self) -> None:
         """Close all files but those that are `pinned`: they are opened again when needed."""
         for name in self._files.keys() - self._pinned:
             self._close(name)

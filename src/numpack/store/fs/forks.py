@@ -7,30 +7,30 @@ import weakref
 from typing import Protocol
 
 
-class Forked(Protocol):
+class ForkAware(Protocol):
     """What has something to do in a forked child."""
 
     def after_fork(self) -> None:
         """Do it."""
 
 
-def remember(owner: Forked) -> None:
+def register(owner: ForkAware) -> None:
     """Call an object's `after_fork` in each forked child, as long as it lives."""
     _OWNERS.add(weakref.ref(owner, _OWNERS.discard))
 
 
-def remembered() -> list[Forked]:
+def registered() -> list[ForkAware]:
     """List what is remembered and lives."""
     owners = (reference() for reference in list(_OWNERS))
     return [owner for owner in owners if owner is not None]
 
 
-_OWNERS: set[weakref.ref[Forked]] = set()
+_OWNERS: set[weakref.ref[ForkAware]] = set()
 
 
-def _tell_all() -> None:
-    for owner in remembered():
+def _after_fork_in_child() -> None:
+    for owner in registered():
         owner.after_fork()
 
 
-os.register_at_fork(after_in_child=_tell_all)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -19,7 +19,7 @@ from posix.unistd cimport close
 
 from ...errors import LockError, LockTimeoutError, StoreError
 from .directory import removed_error
-from .forks import remember, remembered
+from .forks import register, remembered
 from .lock_errors import held_by_thread_error, no_locks_error, lock_timeout_error
 
 cdef extern from "<fcntl.h>" nogil:
@@ -111,7 +111,7 @@ cdef class FileLock:
         """
         cdef struct_stat status
         cdef int descriptor = -1
-        remember(self)
+        register(self)
         flags |= O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
         while descriptor < 0:
             descriptor = openat(self.folder.descriptor, b"lock", flags, 0o666)
@@ -168,7 +168,7 @@ cdef class FileLock:
     cdef bint is_held_by_caller(self) except -1:
         """Tell whether the calling thread holds this lock by another object."""
         cdef unsigned long caller = PyThread_get_thread_ident()
-        for each in remembered():
+        for each in registered():
             if isinstance(each, FileLock):
                 other = <FileLock>each
                 if (
