@@ -461,8 +461,8 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
 
     calls = [lambda: store.load("x"), store.verify]
     monkeypatch.setattr("numpack.store.fs.directory.open_at", refuse)
-    monkeypatch.setattr("numpack.store.fs.directory.Opened", refuse)
-    monkeypatch.setattr("numpack.store.format.log_reader.open_ends", refuse)
+    monkeypatch.setattr("numpack.store.fs.directory.OpenFile", refuse)
+    monkeypatch.setattr("numpack.store.format.log_reader.open_head_and_tail", refuse)
     calls.append(lambda: NumPack(STORE, mode="r").open())
     if number == errno.EIO:  # `verify` reports the array, and goes on to the next
         calls.remove(store.verify)

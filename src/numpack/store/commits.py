@@ -267,7 +267,7 @@ def recompute_checksums(session: Session, name: str) -> None:
     """Bring the checksums of an array up to date, and commit that nobody writes in place."""
     entry = session.log.catalog.arrays[name]
     memory = session.files.memory(entry)
-    sums, tail = sum_blocks(memory, data_files.threads())
+    sums, tail = sum_blocks(memory, data_files.thread_count())
     if sums:
         data_files.write_sums(session.folder, entry, 0, sums)
     commit = session.log.catalog.commit + 1
@@ -282,7 +282,7 @@ def _write_new(
 ) -> Entry:
     entry = Entry(identifier, content.code, content.shape, modified=0)
     folder, durable = session.folder, session.durable
-    with data_files.new_files(folder, entry) as descriptor:
+    with data_files.create_files(folder, entry) as descriptor:
         tail = data_files.write(
             folder, descriptor, entry, content.chunks, 0, progress=progress, durable=durable
         )

@@ -143,12 +143,12 @@ class Handle:
 
     def _found(self) -> tuple[Folder, bool]:
         """Find the folder, or make of it what the mode asks for; tell if it is one of 0.x."""
-        found = folder.opened(self.path, self._lock_timeout)
+        found = folder.open_folder(self.path, self._lock_timeout)
         if found is not None and folder.is_store(found):
             if self._mode == "x":
                 raise folder.store_exists_error(self.path)
             if self._mode == "w":
-                folder.empty(found, durable=self._durable)
+                folder.drop_all(found, durable=self._durable)
             return found, False
         if found is not None and upgrade.is_numpack0(found):
             return found, self._is_left_old(found)
@@ -157,7 +157,7 @@ class Handle:
         return self._created(), False
 
     def _created(self) -> Folder:
-        return folder.created(
+        return folder.create_store(
             Path(self.path),
             exclusive=self._mode == "x",
             durable=self._durable,
@@ -169,9 +169,9 @@ class Handle:
             raise folder.store_exists_error(self.path)
         if self._mode != "w" and (not self._upgrade or self._mode == "r"):
             return True
-        is_ours = upgrade.take_over(found, keep=self._mode != "w")
+        is_ours = upgrade.upgrade_folder(found, keep=self._mode != "w")
         if self._mode == "w" and not is_ours:
-            folder.empty(found, durable=self._durable)
+            folder.drop_all(found, durable=self._durable)
         return False
 
     def _history(self, found: Folder, *, is_numpack0: bool) -> Log | upgrade.Numpack0Log:
@@ -182,7 +182,7 @@ class Handle:
 
     def _why_read_only(self, history: Log | upgrade.Numpack0Log) -> str:
         if isinstance(history, upgrade.Numpack0Log):
-            return upgrade.refuse_to_write(self.path)
+            return upgrade.read_only_reason(self.path)
         if self._mode == "r":
             return f"the store {self.path} was opened with mode='r'; open it with mode='r+'"
         return ""

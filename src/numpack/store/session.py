@@ -146,7 +146,7 @@ class Session:
 
     def flush_others(self) -> None:
         """Flush to the device what was committed by others; for who holds mutex and lock."""
-        self._flushed.bring_up_to_date(self)
+        self._flushed.flush_new_commits(self)
 
     def note_flushed(self) -> None:
         """Note that the session has flushed its own change, and all that was before."""
@@ -385,7 +385,7 @@ class Session:
             array = self.stored(entry)
             array.flags.writeable = False
         else:
-            array = resources.map_with_retry(lambda: data_files.mapped(self.folder, entry))[0]
+            array = resources.map_with_retry(lambda: data_files.map_rows(self.folder, entry))[0]
             origin = Reference(self.folder.path, name, entry, array, gone, self)
         lazy = LazyArray(array, origin, gone)
         self.counts["mappings"] += 1

@@ -221,7 +221,7 @@ def _found_sums(session: Session, entry: Entry, progress: Progress) -> Sums:
     """Sum what is in the data file, as far as it goes."""
     if session.unwritten(entry) is not None:
         whole, tail = sum_blocks(
-            data_files.as_bytes(session.stored(entry)), data_files.threads()
+            data_files.as_bytes(session.stored(entry)), data_files.thread_count()
         )
         return data_files.sums_in(whole, entry._replace(tail=tail))
     buffer, sums = aligned_empty((min(_AT_ONCE, entry.nbytes),), np.dtype(np.uint8)), b""
@@ -232,7 +232,7 @@ def _found_sums(session: Session, entry: Entry, progress: Progress) -> Sums:
             count = data_files.read_part(
                 session.folder, entry.data_file, descriptor, part, start
             )
-            whole, tail = sum_blocks(part[:count], data_files.threads())
+            whole, tail = sum_blocks(part[:count], data_files.thread_count())
             sums += whole
             if count < len(part):
                 break

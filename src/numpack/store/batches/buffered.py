@@ -226,5 +226,5 @@ def _sums(array: Array) -> _Sums:
     """
     memory = as_bytes(np.ascontiguousarray(array))
     words = memory[: len(memory) // 8 * 8].view(np.uint64)
-    found = sum_blocks(memory, data_files.threads())
+    found = sum_blocks(memory, data_files.thread_count())
     return array.shape, array.dtype, *found, int(words.sum(dtype=np.uint64))

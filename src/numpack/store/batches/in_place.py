@@ -145,7 +145,7 @@ class _View:
         self._memory = np.empty(0, np.uint8)
         if entry.nbytes:
             self._memory = np.frombuffer(mmap.mmap(self._file, entry.nbytes), np.uint8)
-        self.array = data_files.shaped(self._memory, entry.dtype, entry.stored)
+        self.array = data_files.as_rows(self._memory, entry.dtype, entry.stored)
         if not entry.nbytes:
             self.array = np.empty(entry.stored, entry.dtype)
 
@@ -158,11 +158,11 @@ class _View:
 
     def note(self) -> None:
         """Take note of the values."""
-        self._noted = sum_blocks(self._memory, data_files.threads())
+        self._noted = sum_blocks(self._memory, data_files.thread_count())
 
     def has_changed(self) -> bool:
         """Return whether values may have changed since `note` was called, if it was."""
-        return self._noted != sum_blocks(self._memory, data_files.threads())
+        return self._noted != sum_blocks(self._memory, data_files.thread_count())
 
     def part(self, session: Session | None) -> bool:
         """Keep later writes private to this process; return whether the array `is_replaced`."""

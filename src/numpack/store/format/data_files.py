@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.memory import Array
     from ..fs.directory import Folder
-    from ..fs.syscalls import Opened
+    from ..fs.syscalls import OpenFile
     from .catalog import Entry
 
     Progress = Callable[[int], None]
@@ -37,14 +37,14 @@ def no_progress(_nbytes: int) -> None:
     """Tell nobody."""
 
 
-def threads() -> int:
+def thread_count() -> int:
     """Tell how many threads can run at once."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
     return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 @contextmanager
-def new_files(folder: Folder, entry: Entry) -> Iterator[int]:
+def create_files(folder: Folder, entry: Entry) -> Iterator[int]:
     """Open a data file that no commit names yet; remove it, and its sums, if the block fails.
 
     A file of that name can only be left over from a writer that died: it is unlinked, not
@@ -62,9 +62,9 @@ def new_files(folder: Folder, entry: Entry) -> Iterator[int]:
         raise
 
 
-def open_grown(folder: Folder, entry: Entry, flags: int = os.O_RDWR) -> Opened:
+def open_grown(folder: Folder, entry: Entry, flags: int = os.O_RDWR) -> OpenFile:
     """Open a data file, to write to it by default; its committed bytes must be there."""
-    file = folder.opened(entry.data_file, flags)
+    file = folder.open_file(entry.data_file, flags)
     if size_of(file.descriptor) < entry.nbytes:
         raise too_short_error(folder, entry)
     return file
@@ -185,14 +185,14 @@ def _room(folder: Folder, entry: Entry, dtype: DType) -> Array:
 def read_part(folder: Folder, name: str, descriptor: int, part: Array, start: int) -> int:
     """Read a part of a file on several threads; fewer bytes are only read where it ends."""
     try:
-        return read_into(descriptor, part, start, threads())
+        return read_into(descriptor, part, start, thread_count())
     except OSError as error:
         if error.errno is None:  # raised by a signal handler, say
             raise
         raise store_error(f"{folder.path}/{name}", error, name) from error
 
 
-def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
+def map_rows(folder: Folder, entry: Entry) -> tuple[Array, str]:
     """Map the stored rows read-only; the array stays valid when the file is unlinked.
 
     What cannot be read from a mapping without risk is read into memory.
@@ -205,10 +205,10 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
     """
     name, dtype, nbytes = entry.data_file, entry.dtype, entry.nbytes
     path = f"{folder.path}/{name}"
-    file = folder.opened(name)
+    file = folder.open_file(name)
     if not nbytes:
         file.close()
-        empty = shaped(np.empty(0, np.uint8), dtype, entry.stored)
+        empty = as_rows(np.empty(0, np.uint8), dtype, entry.stored)
         empty.flags.writeable = False
         return empty, path
     if reading_takes_room(file.descriptor, nbytes):
@@ -224,7 +224,7 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
         raise store_error(path, error, name) from error
 
 
-def shaped(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
+def as_rows(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
     """View the bytes of a data file as the rows that they are."""
     if len(memory) == 0:
         memory = np.frombuffer(bytes(1), np.uint8)  # keeps an item size of 0, as S0 has

@@ -49,7 +49,7 @@ class Flushed:
         catalog = session.log.catalog
         self._commit, self._arrays = (catalog.token, catalog.commit), dict(catalog.arrays)
 
-    def bring_up_to_date(self, session: Session) -> None:
+    def flush_new_commits(self, session: Session) -> None:
         """Flush what others have committed since."""
         catalog = session.log.catalog
         if self._commit == (catalog.token, catalog.commit):

@@ -36,7 +36,7 @@ _DATA_FILE = re.compile(r"([0-9]{8,19}-([0-9a-f]{8}))\.(?:bin|sum|del)", re.ASCI
 _HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
 
 
-def opened(path: str, lock_timeout: float | None = None) -> Folder | None:
+def open_folder(path: str, lock_timeout: float | None = None) -> Folder | None:
     """Open a folder, if there is one."""
     try:
         folder = Folder(path)
@@ -48,7 +48,7 @@ def opened(path: str, lock_timeout: float | None = None) -> Folder | None:
     return folder
 
 
-def created(
+def create_store(
     path: Path, *, exclusive: bool, durable: bool = False, lock_timeout: float | None = None
 ) -> Folder:
     """Create a store where there is none, and open its folder.
@@ -74,7 +74,7 @@ def created(
         folder = Folder(os.fspath(path))
         folder.lock_timeout = lock_timeout
     except StoreError:
-        found = opened(os.fspath(path), lock_timeout)
+        found = open_folder(os.fspath(path), lock_timeout)
         if found is None or not is_store(found):
             raise
         if exclusive:
@@ -88,7 +88,7 @@ def created(
     with WriteLock(folder):
         if not is_store(folder):
             _check_creatable(path)
-            create(folder, new_catalog(), durable=durable)
+            write_store(folder, new_catalog(), durable=durable)
         elif exclusive:
             raise store_exists_error(os.fspath(path))
     if durable:
@@ -107,7 +107,7 @@ def not_found_error(path: str) -> StoreNotFoundError:
     return StoreNotFoundError(msg)
 
 
-def empty(folder: Folder, *, durable: bool) -> None:
+def drop_all(folder: Folder, *, durable: bool) -> None:
     """Drop all arrays of a store at once.
 
     A new log takes the place of the old one, under a new token, so that no file of the
@@ -117,7 +117,7 @@ def empty(folder: Folder, *, durable: bool) -> None:
         if durable:
             flush_names(folder)
         with contextlib.suppress(CorruptStoreError):  # of a damaged log nothing is known
-            _drop_all(folder, durable=durable)
+            _commit_drop_all(folder, durable=durable)
         log.write_new(folder, new_catalog(), durable=durable)
         folder.make_data()
 
@@ -152,7 +152,7 @@ def _is_flushed(path: str, device: int) -> bool:
         os.close(descriptor)
 
 
-def _drop_all(folder: Folder, *, durable: bool) -> None:
+def _commit_drop_all(folder: Folder, *, durable: bool) -> None:
     """Drop all arrays under the old token, which names the files to remove."""
     history = log.Log(folder, writable=True, durable=durable)
     try:
@@ -186,7 +186,7 @@ def remove_orphans(folder: Folder, catalog: Catalog) -> None:
             folder.unlink(f"{DATA}/{name}")
 
 
-def create(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
+def write_store(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
     """Create a store; it is one from the moment that its header has its name."""
     folder.make_data()
     log.write_new(folder, catalog, durable=durable)

@@ -73,7 +73,7 @@ class Log:
         self._reader = LogReader(folder, writable=writable)
         self._lock = threading.RLock()
         self._cursor: LogCursor | None = None
-        self._cursor = self._reader.opened()
+        self._cursor = self._reader.open()
         self.openings = 1
 
     def __del__(self) -> None:
@@ -138,7 +138,7 @@ class Log:
             cursor = self._now()
             current = is_current(cursor.descriptor, cursor.end, self._folder.descriptor, _NAME)
             if current < 0:
-                self._cursor = self._reader.opened()
+                self._cursor = self._reader.open()
                 self.openings += 1
                 os.close(cursor.descriptor)
             elif not current:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ...errors import CorruptStoreError, StoreError
 from ..fs.directory import has_hole, read_between, removed_error, store_error
-from ..fs.syscalls import open_ends, size_of
+from ..fs.syscalls import open_head_and_tail, size_of
 from ..kernels.entries import follow
 from .catalog import Catalog, CatalogUpdate, decode, decode_all, has_duplicates
 from .naming import listed
@@ -32,7 +32,7 @@ _BATCH_BYTES = 1 << 18  # of lines that are read at once
 _EMPTY_LINES = 1000  # left by folds that were interrupted
 _REPORTED = 1000  # damaged lines
 
-_Opened = tuple[int, bytes, int, bytes]  # what `open_ends` gives
+_HeadAndTail = tuple[int, bytes, int, bytes]  # what `open_head_and_tail` gives
 
 
 class LogCursor(NamedTuple):
@@ -66,7 +66,7 @@ class LogReader:
         """Whether the log could be opened for writing."""
         return self._flags == os.O_RDWR
 
-    def opened(self) -> LogCursor:
+    def open(self) -> LogCursor:
         """Open the log and read it from its last snapshot.
 
         Raises
@@ -101,15 +101,15 @@ class LogReader:
             os.close(opened[0])
             raise
 
-    def _open(self) -> _Opened:
+    def _open(self) -> _HeadAndTail:
         folder, sizes = self._folder.descriptor, (HEADER_LINE_LENGTH, _WINDOW_BYTES)
         try:
-            return open_ends(folder, _NAME, self._flags, *sizes)
+            return open_head_and_tail(folder, _NAME, self._flags, *sizes)
         except OSError as error:
             if self._flags == os.O_RDONLY or error.errno not in _NOT_OURS:
                 raise
         self._flags = os.O_RDONLY
-        return open_ends(folder, _NAME, self._flags, *sizes)
+        return open_head_and_tail(folder, _NAME, self._flags, *sizes)
 
     def _read(self, descriptor: int, first_line: bytes, size: int, data: bytes) -> LogCursor:
         """Read the lines from the last snapshot on.

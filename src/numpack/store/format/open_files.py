@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..._core.memory import Array
     from ..fs.directory import Folder
-    from ..fs.syscalls import Opened
+    from ..fs.syscalls import OpenFile
     from ..rows.deleted_rows import Numbers
     from .catalog import Entry
 
@@ -36,7 +36,7 @@ _PAGE = 4096  # bytes; blocks of files are hardly ever larger, and then this is 
 
 
 class _Open(NamedTuple):
-    file: Opened
+    file: OpenFile
     memory: Array  # all committed bytes, shared with the file; empty until they are needed
 
 
@@ -131,7 +131,7 @@ class OpenFiles:
             self._look_at(name, name)
         found = self._files.get(name)
         if found is None:
-            found = self._keep(name, self._folder.opened(name, os.O_RDWR | os.O_CREAT))
+            found = self._keep(name, self._folder.open_file(name, os.O_RDWR | os.O_CREAT))
         return found.file.descriptor
 
     def _look_at(self, key: str, name: str) -> None:
@@ -230,7 +230,7 @@ class OpenFiles:
             self._solid[entry.id] = known
         return known >= entry.nbytes
 
-    def _keep(self, name: str, file: Opened) -> _Open:
+    def _keep(self, name: str, file: OpenFile) -> _Open:
         others = [known for known in self._files if known not in self._pinned]
         for oldest in others[: max(0, len(self._files) - _LIMIT + 1)]:
             self._close(oldest)

@@ -87,7 +87,7 @@ def read(source: Folder) -> dict[str, Numpack0Array] | None:
         raise
 
 
-def take_over(source: Folder, *, keep: bool) -> bool:
+def upgrade_folder(source: Folder, *, keep: bool) -> bool:
     """Make a store of a folder of NumPack 0.x, without writing its rows anew.
 
     The data files get second names; the folder is a store from the moment that its header
@@ -121,7 +121,9 @@ def take_over(source: Folder, *, keep: bool) -> bool:
         _record(source, arrays.values())
         source.sync_data()  # the names of all that the log will name, on the device first
         source.sync()
-        folder.create(source, catalog._replace(next_id=len(catalog.arrays) + 1), durable=True)
+        folder.write_store(
+            source, catalog._replace(next_id=len(catalog.arrays) + 1), durable=True
+        )
         remove_numpack0_files(source)
         return True
 
@@ -196,7 +198,7 @@ def _identity(source: Folder, name: str) -> list[int]:
     return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
-def refuse_to_write(path: str) -> str:
+def read_only_reason(path: str) -> str:
     """Say why a folder of NumPack 0.x cannot be written."""
     return (
         f"{path} was written by NumPack 0.x and is only read; NumPack(path, upgrade=True) "
@@ -232,8 +234,8 @@ def _adopt(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
     modified = min(old.modified, _MAX_TIME)
     entry = _entry(old)._replace(id=identifier, old_file="", dropped=0, modified=modified)
     _link(source, old.file, entry.data_file)
-    rows = data_files.mapped(source, entry)[0]
-    sums, tail = sum_blocks(data_files.as_bytes(rows), data_files.threads())
+    rows = data_files.map_rows(source, entry)[0]
+    sums, tail = sum_blocks(data_files.as_bytes(rows), data_files.thread_count())
     if sums:
         data_files.write_sums(source, entry, 0, sums)
     source.sync_file(entry.data_file)

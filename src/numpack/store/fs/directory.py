@@ -16,7 +16,7 @@ from ...errors import (
     StoreMemoryError,
     StorePermissionError,
 )
-from .syscalls import Directory, Opened, close_apart, open_at, size_of, unlink_regular
+from .syscalls import Directory, OpenFile, close_in_background, open_at, size_of, unlink_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +86,9 @@ class Folder:
         """
         return self._opened(open_at, name, flags)
 
-    def opened(self, name: str, flags: int = os.O_RDONLY) -> Opened:
+    def open_file(self, name: str, flags: int = os.O_RDONLY) -> OpenFile:
         """Open a file as `open` does, for a ``with`` statement, which gets its descriptor."""
-        return self._opened(Opened, name, flags)
+        return self._opened(OpenFile, name, flags)
 
     def new(self, name: str, *, like: str = "") -> int:
         """Make a file, and open it to read and to write.
@@ -133,7 +133,7 @@ class Folder:
             try:
                 self.unlink(name)
             finally:
-                close_apart(descriptor)
+                close_in_background(descriptor)
 
     def rename(self, name: str, new: str) -> None:
         """Give a file a new name, in place of what has it."""

@@ -150,7 +150,7 @@ cdef extern from *:
 
 @cython.final
 @cython.no_gc
-cdef class Opened:
+cdef class OpenFile:
     """A file of a folder, which is closed with this object at the latest.
 
     An exception of a signal handler, which may come between any two steps of Python code,
@@ -221,7 +221,7 @@ def size_of(int descriptor) -> int:
     return status.size
 
 
-def close_apart(int descriptor) -> None:
+def close_in_background(int descriptor) -> None:
     """Close a file on a thread of its own: the last one of a large file that has no name.
 
     To give its pages back takes a third of the time in which they were written. Only one such
@@ -291,7 +291,7 @@ def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
     return ours.size == size
 
 
-def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
+def open_head_and_tail(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
     """Open a regular file of a folder and read what stands at its beginning, then at its end.
 
     Returns

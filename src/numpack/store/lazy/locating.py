@@ -51,7 +51,7 @@ def found_again(sent: Sent, dtype: DType) -> tuple[Array, Reference, Dropped | N
         )
     except ValueError:
         raise search.refused("another copy", "its file is shorter than it was") from None
-    stored = data_files.shaped(memory, dtype, sent.shape)
+    stored = data_files.as_rows(memory, dtype, sent.shape)
     gone = search.dropped() if sent.dropped else None
     return stored, Reference(sent.path, sent.name, search.entry, stored, gone), gone
 

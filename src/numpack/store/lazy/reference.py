@@ -156,7 +156,7 @@ class Reference:
         if now is not None and folder is not None:
             sums = sums_in(folder, self._entry)
         if sums is None:  # the file is unlinked, and so are its checksums
-            sums = sum_blocks(memory, data_files.threads())[0]
+            sums = sum_blocks(memory, data_files.thread_count())[0]
         return digest_of(sums, crc32(memory[len(memory) // BLOCK * BLOCK :]))
 
     def _dropped_crc(self) -> int:

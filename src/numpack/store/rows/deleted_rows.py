@@ -116,7 +116,9 @@ class Dropped:
         if out.nbytes:
             width = out.nbytes // len(out)
             source, target = data_files.as_bytes(stored), data_files.as_bytes(out)
-            copy_live(source, width, self.all(), offset, first, target, data_files.threads())
+            copy_live(
+                source, width, self.all(), offset, first, target, data_files.thread_count()
+            )
 
     def all(self) -> Numbers:
         """Return the numbers in the data file of all dropped rows, sorted."""
