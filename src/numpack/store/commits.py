@@ -13,8 +13,8 @@ from .checks import check_rows, entry_of, selected
 from .format import data_files, journal
 from .format.catalog import Entry
 from .format.schema import decode_dtype, encode_dtype, storable_dtype
-from .kernels.append import append_and_commit, drop_and_commit
-from .kernels.checksums import BLOCK, sum_blocks
+from .kernels.append import append_and_commit, delete_and_commit
+from .kernels.checksums import BLOCK, checksum_blocks
 from .rows import deleted_rows
 from .rows.deleted_rows import NO_ROWS, Dropped
 from .rows.live_rows import chunks
@@ -187,7 +187,7 @@ def _drop_plain(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) 
     [(name, (numbers, _))] = drops.items()
     file = session.files.named(session.log.catalog.arrays[name].dropped_file, looks=False)
     numbers = numbers.astype("<i8", copy=False)
-    length = session.log.commit_growth(name, drop_and_commit, file, numbers)
+    length = session.log.commit_growth(name, delete_and_commit, file, numbers)
     return _count(session, length, numbers.nbytes)
 
 
@@ -267,13 +267,13 @@ def recompute_checksums(session: Session, name: str) -> None:
     """Bring the checksums of an array up to date, and commit that nobody writes in place."""
     entry = session.log.catalog.arrays[name]
     memory = session.files.memory(entry)
-    sums, tail = sum_blocks(memory, data_files.thread_count())
+    sums, tail = checksum_blocks(memory, data_files.thread_count())
     if sums:
-        data_files.write_sums(session.folder, entry, 0, sums)
+        data_files.write_checksums(session.folder, entry, 0, sums)
     commit = session.log.catalog.commit + 1
     if session.durable:
         os.fsync(session.files.descriptor(entry))
-        session.folder.sync_file(entry.sum_file)
+        session.folder.sync_file(entry.checksum_file)
     _commit(session, changes={name: {"tail": tail, "revision": commit, "writable": False}})
 
 
@@ -342,7 +342,7 @@ def _unlink(session: Session, entries: Iterable[Entry]) -> None:
         is_large = not entry.is_unusable and entry.nbytes > _LARGE
         unlink = session.folder.unlink_large if is_large else session.folder.unlink
         unlink(entry.data_file)
-        session.folder.unlink(entry.sum_file)  # one of an append that died too
+        session.folder.unlink(entry.checksum_file)  # one of an append that died too
         session.folder.unlink(entry.dropped_file)
 
 
@@ -357,6 +357,6 @@ def _rows_kept(name: str, entry: Entry) -> int:
 def _replaced(entry: Entry, change: Replacement, commit: int) -> Record:
     fields: Record = {"revision": commit}
     last = entry.nbytes // BLOCK - change.first
-    if last < len(change.sums):  # the last block is no whole one
-        fields["tail"] = int(change.sums[last])
+    if last < len(change.checksums):  # the last block is no whole one
+        fields["tail"] = int(change.checksums[last])
     return fields

@@ -277,17 +277,17 @@ class Session:
         """Write replaced rows and their checksums; for `looks`, see `clear_journal`."""
         for rows, fresh in change.blocks():
             self.files.overwrite(entry, rows, change.width, fresh)
-        whole = change.sums[: entry.nbytes // BLOCK - change.first]
+        whole = change.checksums[: entry.nbytes // BLOCK - change.first]
         if len(whole):
             sums = whole.astype("<u4", copy=False)
-            file = self.files.named(entry.sum_file, looks=looks)
+            file = self.files.named(entry.checksum_file, looks=looks)
             write_all(file, sums, 4 * change.first)
         if self.durable:
             self._flush_rows(entry)
 
     def _flush_rows(self, entry: Entry) -> None:
         os.fdatasync(self.files.descriptor(entry))
-        self.folder.sync_file(entry.sum_file)
+        self.folder.sync_file(entry.checksum_file)
 
     def clear_journal(self, state: Catalog, *, looks: bool = True) -> None:
         """Strike out the journal: the rows of the last commit are in place.

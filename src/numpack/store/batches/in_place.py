@@ -15,7 +15,7 @@ from .. import commits
 from ..checks import entry_of
 from ..format import data_files
 from ..format.naming import quoted
-from ..kernels.checksums import sum_blocks
+from ..kernels.checksums import checksum_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -158,11 +158,11 @@ class _View:
 
     def note(self) -> None:
         """Take note of the values."""
-        self._noted = sum_blocks(self._memory, data_files.thread_count())
+        self._noted = checksum_blocks(self._memory, data_files.thread_count())
 
     def has_changed(self) -> bool:
         """Return whether values may have changed since `note` was called, if it was."""
-        return self._noted != sum_blocks(self._memory, data_files.thread_count())
+        return self._noted != checksum_blocks(self._memory, data_files.thread_count())
 
     def part(self, session: Session | None) -> bool:
         """Keep later writes private to this process; return whether the array `is_replaced`."""

@@ -101,7 +101,7 @@ class Entry(NamedTuple):
         return self.old_file or f"data/{self.id}.bin"
 
     @property
-    def sum_file(self) -> str:
+    def checksum_file(self) -> str:
         """Path of the checksums of the whole blocks; there is none without such blocks."""
         return f"data/{self.id}.sum"
 
@@ -228,7 +228,7 @@ class CatalogUpdate(NamedTuple):
     """A catalog after some commits, whose dictionary of arrays has yet to follow them.
 
     Copying the dictionary for each commit would cost in proportion to the number of arrays.
-    So it is changed in place, by `_entries.follow`, when the commits are known to be right.
+    So it is changed in place, by `kernels.entries.apply_update`, when the commits are known to be right.
 
     Attributes
     ----------

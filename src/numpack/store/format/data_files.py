@@ -15,7 +15,7 @@ from ..._core.pages import READABLE, FileMapping, reading_takes_room
 from ...errors import CorruptStoreError
 from ..fs.directory import read_between, store_error, too_large_error, write_all
 from ..fs.syscalls import size_of
-from ..kernels.checksums import BLOCK, read_into, write_summed
+from ..kernels.checksums import BLOCK, read_into, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +58,7 @@ def create_files(folder: Folder, entry: Entry) -> Iterator[int]:
             os.close(descriptor)
     except BaseException:
         folder.unlink(entry.data_file)
-        folder.unlink(entry.sum_file)
+        folder.unlink(entry.checksum_file)
         raise
 
 
@@ -103,29 +103,29 @@ def write(
     start = offset
     tail, sums = entry.tail, b""
     for chunk in chunks:
-        whole, tail = write_summed(descriptor, chunk, offset, tail)
+        whole, tail = write_checksummed(descriptor, chunk, offset, tail)
         sums += whole
         offset += chunk.nbytes
         progress(chunk.nbytes)
     if sums:
-        write_sums(folder, entry, start // BLOCK, sums)
+        write_checksums(folder, entry, start // BLOCK, sums)
     if durable:
         os.fdatasync(descriptor)
         if sums:
-            folder.sync_file(entry.sum_file)
+            folder.sync_file(entry.checksum_file)
     return tail
 
 
-def write_sums(folder: Folder, entry: Entry, first: int, sums: bytes) -> None:
+def write_checksums(folder: Folder, entry: Entry, first: int, sums: bytes) -> None:
     """Write the checksums of whole blocks, from block `first` on."""
-    descriptor = folder.open(entry.sum_file, os.O_WRONLY | os.O_CREAT)
+    descriptor = folder.open(entry.checksum_file, os.O_WRONLY | os.O_CREAT)
     try:
         write_all(descriptor, sums, _SUM * first)
     finally:
         os.close(descriptor)
 
 
-def read_sums(folder: Folder, entry: Entry) -> Array:
+def read_checksums(folder: Folder, entry: Entry) -> Array:
     """Read the checksums of all blocks, that of the last one from the log.
 
     Returns
@@ -134,18 +134,20 @@ def read_sums(folder: Folder, entry: Entry) -> Array:
         Shorter than there are blocks if the file of the checksums was cut.
     """
     if entry.nbytes < BLOCK:
-        return sums_in(b"", entry)
+        return checksums_from(b"", entry)
     try:
-        descriptor = folder.open(entry.sum_file)
+        descriptor = folder.open(entry.checksum_file)
     except FileNotFoundError:
         return np.empty(0, np.uint32)
     try:
-        return sums_in(read_between(descriptor, 0, _SUM * (entry.nbytes // BLOCK)), entry)
+        return checksums_from(
+            read_between(descriptor, 0, _SUM * (entry.nbytes // BLOCK)), entry
+        )
     finally:
         os.close(descriptor)
 
 
-def sums_in(content: bytes, entry: Entry) -> Array:
+def checksums_from(content: bytes, entry: Entry) -> Array:
     """Give the checksums of all blocks, of which those of whole blocks are in a file."""
     count, rest = divmod(entry.nbytes, BLOCK)
     if len(content) == _SUM * count and rest:
@@ -263,7 +265,7 @@ def little_endian(array: Array, dtype: DType) -> Array:
 def missing_checksums_error(folder: Folder, entry: Entry) -> CorruptStoreError:
     """Make the error for checksums that are gone."""
     return CorruptStoreError(
-        f"the checksums {folder.path}/{entry.sum_file} are missing or cut: rows cannot be "
+        f"the checksums {folder.path}/{entry.checksum_file} are missing or cut: rows cannot be "
         "replaced; save the array anew if verify() finds no other damage"
     )
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def flush_entries(into: Folder, entries: Iterable[Entry]) -> None:
     """Flush the files of arrays."""
     for entry in entries:
-        for name in (entry.data_file, entry.sum_file, entry.dropped_file):
+        for name in (entry.data_file, entry.checksum_file, entry.dropped_file):
             into.sync_file(name)
 
 

@@ -56,7 +56,7 @@ class Change(NamedTuple):
         What they become, row after row.
     first : int
         Number of the first block of which the file of checksums changes.
-    sums : ndarray of uint32
+    checksums : ndarray of uint32
         The checksums from that block on.
     """
 
@@ -65,7 +65,7 @@ class Change(NamedTuple):
     rows: Numbers
     fresh: Array
     first: int
-    sums: Array
+    checksums: Array
 
     def blocks(self) -> Iterator[tuple[Numbers, Array]]:
         """Iterate over row numbers and new rows: all of them at once."""
@@ -91,7 +91,7 @@ def write(
             "width": change.width,
             "rows": change.count,
             "first": change.first,
-            "sums": len(change.sums),
+            "sums": len(change.checksums),
         }
         for change in changes
     ]
@@ -253,7 +253,7 @@ def _change(content: bytes, at: int, head: ChangeHead) -> Change:
     """Read the rows of one array, each of which is there, and comes once."""
     entry = head.entry
     parts = []
-    counts = (head.rows, head.rows * entry.row_nbytes, head.sums)
+    counts = (head.rows, head.rows * entry.row_nbytes, head.checksums)
     for dtype, count in zip(("<i8", "u1", "<u4"), counts, strict=True):
         part = np.frombuffer(content, dtype, count, at)
         parts.append(part.astype(part.dtype.newbyteorder("=")))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import StoreClosedError
 from ..fs.directory import write_all
 from ..fs.syscalls import has_changed, is_current
-from ..kernels.entries import install
+from ..kernels.entries import apply_and_install
 from .catalog import Catalog, Entry, Record, checked, encode
 from .log_reader import NAME, LogCursor, LogReader
 
@@ -142,7 +142,7 @@ class Log:
                 self.openings += 1
                 os.close(cursor.descriptor)
             elif not current:
-                install(self, *self._reader.read_on(cursor))
+                apply_and_install(self, *self._reader.read_on(cursor))
             return self._now().catalog
 
     def commit(
@@ -191,10 +191,10 @@ class Log:
         with self._lock:
             cursor = self._now()
             write_line(cursor, data, durable=self._durable)
-            following = cursor.catalog.after(time_us, put or {}, changes or {}, drop, journal)
+            update = cursor.catalog.after(time_us, put or {}, changes or {}, drop, journal)
             end = cursor.end + len(data)
-            cursor = cursor._replace(end=end, torn=False, catalog=following.catalog)
-            install(self, cursor, following)
+            cursor = cursor._replace(end=end, torn=False, catalog=update.catalog)
+            apply_and_install(self, cursor, update)
             self._snapshot_if_due(cursor)
         is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY
         if is_short and not changes and not self._durable:
@@ -210,7 +210,7 @@ class Log:
         ----------
         name : str
         grow : callable
-            `append_and_commit` or `drop_and_commit`.
+            `append_and_commit` or `delete_and_commit`.
         *what
             What it takes behind the name in JSON.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from ...errors import CorruptStoreError, StoreError
 from ..fs.directory import has_hole, read_between, removed_error, store_error
 from ..fs.syscalls import open_head_and_tail, size_of
-from ..kernels.entries import follow
+from ..kernels.entries import apply_update
 from .catalog import Catalog, CatalogUpdate, decode, decode_all, has_duplicates
 from .naming import listed
 from .records import CommitReader, header_line, snapshot
@@ -132,8 +132,8 @@ class LogReader:
         cursor = LogCursor(descriptor, end, False, end, len(first), catalog)
         rest = data[at + len(first) :]
         if rest:
-            cursor, following = self._with(cursor, rest)
-            follow(following)
+            cursor, update = self._with(cursor, rest)
+            apply_update(update)
         if cursor.catalog.commit < commits:
             what = (
                 f"commits up to {commits} were made, and it ends with {cursor.catalog.commit}"
@@ -186,11 +186,9 @@ class LogReader:
                 end += len(line)
                 if line.startswith(_SNAPSHOT[1:]):
                     last, length = end, len(line)
-        following = reader.following()
+        update = reader.update()
         torn = whole < len(data)
-        return LogCursor(
-            cursor.descriptor, end, torn, last, length, following.catalog
-        ), following
+        return LogCursor(cursor.descriptor, end, torn, last, length, update.catalog), update
 
     def _read_lines(self, reader: CommitReader, at: int, lines: list[bytes]) -> None:
         """Read lines that begin at byte `at`; all at once takes a fraction of the time."""

@@ -71,7 +71,7 @@ class OpenFiles:
 
     def forget(self, entry: Entry) -> None:
         """Close the files of an array that is gone, so that their room is free."""
-        for name in (entry.id, entry.sum_file, entry.dropped_file):
+        for name in (entry.id, entry.checksum_file, entry.dropped_file):
             self._close(name)
 
     def close_unlinked(self) -> None:
@@ -142,18 +142,18 @@ class OpenFiles:
         if not has_name(found.file.descriptor, self._folder.descriptor, name.encode()):
             self._close(key)
 
-    def sums(self, entry: Entry) -> Array:
+    def checksums(self, entry: Entry) -> Array:
         """Read the checksums of all blocks of a data file."""
         whole = entry.nbytes // BLOCK
         content = b""
         if whole:
-            file = self.named(entry.sum_file)
+            file = self.named(entry.checksum_file)
             if size_of(file) < 4 * whole:
                 raise data_files.missing_checksums_error(self._folder, entry)
             content = os.pread(file, 4 * whole, 0)
             if len(content) < 4 * whole:
                 raise data_files.missing_checksums_error(self._folder, entry)
-        return data_files.sums_in(content, entry)
+        return data_files.checksums_from(content, entry)
 
     def memory(self, entry: Entry) -> Array:
         """Give the committed bytes of a data file, mapped; for reading only."""

@@ -13,7 +13,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..kernels.entries import entries_of
+from ..kernels.entries import read_entries
 from .catalog import Catalog, CatalogUpdate, Entry, Record
 from .dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
 
@@ -43,12 +43,12 @@ class ChangeHead(NamedTuple):
     entry: Entry
     rows: int
     first: int
-    sums: int
+    checksums: int
 
     @property
     def nbytes(self) -> int:
         """Bytes that row numbers, rows and checksums take in the journal."""
-        return self.rows * (8 + self.entry.row_nbytes) + 4 * self.sums
+        return self.rows * (8 + self.entry.row_nbytes) + 4 * self.checksums
 
 
 def header(record: Any) -> tuple[str, float]:
@@ -89,7 +89,7 @@ def snapshot(line: Any) -> Catalog:
         time = _natural(record, "modified_us")
         return entry(name, record, time, token=token, next_id=next_id, commit=commit)
 
-    entries = entries_of(arrays, token, next_id, Entry, unusual)
+    entries = read_entries(arrays, token, next_id, Entry, unusual)
     if len(entries) > 1 and len({each[0] for each in entries.values()}) != len(entries):
         raise InvalidRecordError("two arrays have one id")
     journal = _u32(line, "journal") if "journal" in line else None
@@ -150,7 +150,7 @@ class CommitReader:
         self._fresh.update(changes)
         self.catalog = following
 
-    def following(self) -> CatalogUpdate:
+    def update(self) -> CatalogUpdate:
         """Return the catalog after what was read, and what that changes of its arrays."""
         return CatalogUpdate(self.catalog, list(self._gone), self._fresh)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import StoreError
 from ..fs.directory import read_between, write_all
 from ..fs.lock import WriteLock
-from ..kernels.checksums import sum_blocks
+from ..kernels.checksums import checksum_blocks
 from ..rows import deleted_rows
 from ..rows.deleted_rows import Dropped
 from . import data_files, folder, numpack0
@@ -235,11 +235,11 @@ def _adopt(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
     entry = _entry(old)._replace(id=identifier, old_file="", dropped=0, modified=modified)
     _link(source, old.file, entry.data_file)
     rows = data_files.map_rows(source, entry)[0]
-    sums, tail = sum_blocks(data_files.as_bytes(rows), data_files.thread_count())
+    sums, tail = checksum_blocks(data_files.as_bytes(rows), data_files.thread_count())
     if sums:
-        data_files.write_sums(source, entry, 0, sums)
+        data_files.write_checksums(source, entry, 0, sums)
     source.sync_file(entry.data_file)
-    source.sync_file(entry.sum_file)
+    source.sync_file(entry.checksum_file)
     entry = entry._replace(tail=tail)
     if not len(old.dropped):
         return entry

@@ -8,7 +8,7 @@ from ..format.log_reader import LogCursor
 def append_and_commit(
     cursor: LogCursor, name: str, key: bytes, file: int, rows: Array
 ) -> LogCursor | None: ...
-def drop_and_commit(
+def delete_and_commit(
     cursor: LogCursor,
     name: str,
     key: bytes,

@@ -141,7 +141,7 @@ cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
     return growth.offset % BLOCK_BYTES + rows.len < BLOCK_BYTES
 
 
-def drop_and_commit(cursor, name, bytes key, int file, numbers):
+def delete_and_commit(cursor, name, bytes key, int file, numbers):
     """Write row numbers at the end of a list of dropped rows, then the line that commits them.
 
     Parameters
@@ -234,7 +234,7 @@ cdef int64_t write(
     add(&line, summed)
     add(&line, b'":')
     with nogil:
-        error = write_summed(growth, data)
+        error = write_checksummed(growth, data)
         if not error:
             add_number(&line, growth.crc)
             close(&line)
@@ -246,7 +246,7 @@ cdef int64_t write(
     return line.length
 
 
-cdef int write_summed(Growth *growth, Py_buffer *data) noexcept nogil:
+cdef int write_checksummed(Growth *growth, Py_buffer *data) noexcept nogil:
     """Write data and sum what is written: a copy, as others may change the data meanwhile."""
     cdef numpack_bounce bounce
     cdef size_t size

@@ -26,7 +26,7 @@ cdef long long LONGEST = 0x7FFFFFFFFFFFFFFF
 cdef dict KNOWN_SIZES = SIZES
 
 
-def entries_of(dict arrays, str token, next_id, type entry_class, otherwise) -> dict:
+def read_entries(dict arrays, str token, next_id, type entry_class, otherwise) -> dict:
     """Return the arrays of a snapshot.
 
     Parameters
@@ -104,7 +104,7 @@ cdef long long bytes_of(list shape, size) except -1:
     return total
 
 
-def follow(following) -> None:
+def apply_update(update) -> None:
     """Bring the arrays of a catalog up to date with the commits that it follows.
 
     No Python code runs meanwhile: no other thread sees a part of a commit, and no signal
@@ -112,20 +112,20 @@ def follow(following) -> None:
 
     Parameters
     ----------
-    following : CatalogUpdate
+    update : CatalogUpdate
     """
-    change(<tuple>following)
+    change(<tuple>update)
 
 
-def install(log, cursor, following) -> None:
-    """Do as `follow`, and make a cursor the one of a log, at once."""
-    change(<tuple>following)
+def apply_and_install(log, cursor, update) -> None:
+    """Do as `apply_update`, and make a cursor the one of a log, at once."""
+    change(<tuple>update)
     log._cursor = cursor
 
 
-cdef int change(tuple following) except -1:
-    cdef dict arrays = (<tuple>following[0])[3]
-    for name in <list>following[1]:
+cdef int change(tuple update) except -1:
+    cdef dict arrays = (<tuple>update[0])[3]
+    for name in <list>update[1]:
         del arrays[name]
-    arrays.update(<dict>following[2])
+    arrays.update(<dict>update[2])
     return 0

@@ -25,7 +25,7 @@ from .reference import (
     entry_by_id,
     identity_of,
     state_of,
-    sums_in,
+    stored_checksums,
 )
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Search:
 
     def _holds_rows(self, folder: Folder, descriptor: int) -> bool:
         nbytes = self.entry.nbytes
-        sums = sums_in(folder, self.entry)
+        sums = stored_checksums(folder, self.entry)
         tail = read_between(descriptor, nbytes // BLOCK * BLOCK, nbytes)
         if sums is None or len(tail) < nbytes % BLOCK:
             return False

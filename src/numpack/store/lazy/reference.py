@@ -20,7 +20,7 @@ from ...errors import StoreError
 from ..format import data_files
 from ..format.log import Log
 from ..fs.directory import Folder, read_between
-from ..kernels.checksums import BLOCK, crc32, sum_blocks
+from ..kernels.checksums import BLOCK, checksum_blocks, crc32
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
@@ -154,9 +154,9 @@ class Reference:
     def _digest(self, folder: Folder | None, now: Entry | None) -> bytes:
         memory, sums = data_files.as_bytes(self._stored), None
         if now is not None and folder is not None:
-            sums = sums_in(folder, self._entry)
+            sums = stored_checksums(folder, self._entry)
         if sums is None:  # the file is unlinked, and so are its checksums
-            sums = sum_blocks(memory, data_files.thread_count())[0]
+            sums = checksum_blocks(memory, data_files.thread_count())[0]
         return digest_of(sums, crc32(memory[len(memory) // BLOCK * BLOCK :]))
 
     def _dropped_crc(self) -> int:
@@ -224,13 +224,13 @@ def entry_by_id(state: Catalog, identifier: str) -> Entry | None:
     return next((each for each in list(state.arrays.values()) if each.id == identifier), None)
 
 
-def sums_in(folder: Folder, entry: Entry) -> bytes | None:
+def stored_checksums(folder: Folder, entry: Entry) -> bytes | None:
     """Read the checksums of the whole blocks of an array; ``None`` if they are not there."""
     length = 4 * (entry.nbytes // BLOCK)
     if not length:
         return b""
     try:
-        descriptor = folder.open(entry.sum_file)
+        descriptor = folder.open(entry.checksum_file)
     except OSError:
         return None
     try:

@@ -17,7 +17,7 @@ from ..format import data_files
 from ..fs.directory import has_hole, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
-from ..kernels.deleted import copy_live, find_stored, merge
+from ..kernels.deleted import copy_live, map_live_to_stored, merge_deleted
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
@@ -80,7 +80,7 @@ class Dropped:
         for dropped in (recent, rows):
             if len(dropped):
                 found = np.empty(len(numbers), np.int64)
-                find_stored(dropped, numbers, found)
+                map_live_to_stored(dropped, numbers, found)
                 numbers = found
         return numbers
 
@@ -157,7 +157,7 @@ class Dropped:
         rows, recent = self._lists
         stored, recent = _merged(recent, numbers, self.count - len(rows) - len(recent))
         if len(rows):
-            find_stored(rows, stored, stored)
+            map_live_to_stored(rows, stored, stored)
         if len(recent) > _RECENT:
             rows = _merged(rows, recent, self.count - len(rows))[1]
             return stored, Dropped(rows, self.count)
@@ -173,7 +173,7 @@ def _merged(dropped: Numbers, numbers: Numbers, kept: int) -> tuple[Numbers, Num
     """Give the numbers in the data file of rows that are dropped, and of all dropped then."""
     stored = np.empty(len(numbers), np.int64)
     merged = np.empty(len(dropped) + len(numbers), np.int64)
-    merge(dropped, numbers, kept, stored, merged)
+    merge_deleted(dropped, numbers, kept, stored, merged)
     return stored, merged
 
 
