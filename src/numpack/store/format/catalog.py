@@ -228,7 +228,7 @@ class CatalogUpdate(NamedTuple):
     """A catalog after some commits, whose dictionary of arrays has yet to follow them.
 
     Copying the dictionary for each commit would cost in proportion to the number of arrays.
-    So it is changed in place, by `kernels.entries.apply_update`, when the commits are known to be right.
+    So `kernels.entries.apply_update` changes it in place once the commits are validated.
 
     Attributes
     ----------

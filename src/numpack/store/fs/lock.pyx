@@ -19,7 +19,7 @@ from posix.unistd cimport close
 
 from ...errors import LockError, LockTimeoutError, StoreError
 from .directory import removed_error
-from .forks import register, remembered
+from .forks import register, registered
 from .lock_errors import held_by_thread_error, no_locks_error, lock_timeout_error
 
 cdef extern from "<fcntl.h>" nogil:
