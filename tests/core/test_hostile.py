@@ -107,7 +107,7 @@ def test_the_checks_of_many_arrays_are_those_of_one():
 
 
 def _one_by_one(record, state):
-    time = records._natural(record, "modified_us")
+    time = records.natural(record, "modified_us")
     made = records.entry("x", record, time, token=state.token, next_id=9, commit=1)
     return state._replace(arrays={"x": made})
 

@@ -352,7 +352,7 @@ class Session:
             if self._replay_if_unlocked():
                 return {}
             if time.monotonic() > deadline or not SharedLock(self.folder).would_wait():
-                changes = journal.read_beside(self.folder, state)
+                changes = journal.read_unlocked(self.folder, state)
                 return {change.id: change for change in changes}
             time.sleep(_PAUSE)
         self._replayed = _number(state)
@@ -376,7 +376,7 @@ class Session:
         """Read the rows of a data file, and what could not be put in place."""
         array = data_files.read(self.folder, entry, progress)
         if entry.id in self._unwritten:
-            journal.patched(array, self._unwritten[entry.id])
+            journal.apply_in_memory(array, self._unwritten[entry.id])
         return array
 
     def _mapped(self, name: str, entry: Entry) -> LazyArray:

@@ -69,7 +69,7 @@ class _Search:
             dropped=sent.dropped,
             dropped_crc=sent.dropped_crc,
             revision=sent.revision,
-            old_file=sent.old_file,
+            numpack0_file=sent.numpack0_file,
         )
         self._folder: Folder | None = None
         self._reason, self._why = "missing", "there is no such path"
@@ -86,7 +86,7 @@ class _Search:
     def dropped(self) -> Dropped:
         """Read the list of the rows that were dropped when the reference was made."""
         sent, entry = self._sent, self.entry
-        if sent.old_file:
+        if sent.numpack0_file:
             return self._old_dropped()
         if self._folder is not None:
             try:
@@ -135,9 +135,11 @@ class _Search:
     def _difference(self, folder: Folder, descriptor: int) -> tuple[str, str] | None:
         """Return why the file at the path does not hold the rows; ``None`` if it does."""
         sent = self._sent
-        is_same = identity_of(descriptor, is_numpack0=bool(sent.old_file))[:2] == sent.file[:2]
+        is_same = (
+            identity_of(descriptor, is_numpack0=bool(sent.numpack0_file))[:2] == sent.file[:2]
+        )
         other = "another copy", "another copy of the store is there, and its rows are others"
-        if sent.old_file:
+        if sent.numpack0_file:
             size_and_time = identity_of(descriptor, is_numpack0=True)[2:]
             return None if is_same or size_and_time == sent.file[2:] else other
         if sent.digest and self._holds_rows(folder, descriptor):
@@ -194,7 +196,10 @@ class _Search:
         except OSError:
             arrays = {}
         for each in arrays.values():
-            if each.file == self._sent.old_file and len(each.dropped) == self._sent.dropped:
+            if (
+                each.file == self._sent.numpack0_file
+                and len(each.dropped) == self._sent.dropped
+            ):
                 rows = np.ascontiguousarray(each.dropped, "<i8")
                 if crc32(rows) == self._sent.dropped_crc:
                     return deleted_rows.Dropped(each.dropped, self._sent.shape[0])

@@ -39,7 +39,7 @@ class Sent(NamedTuple):
     commit: int
     name: str  # empty if it is long
     id: str
-    old_file: str
+    numpack0_file: str
     shape: tuple[int, ...]
     revision: int
     digest: bytes  # of the checksums of the rows; empty if they may change at any time
@@ -97,13 +97,13 @@ class Reference:
             0 if state is None else state.commit,
             self._name if len(self._name) <= _SHORT else "",
             entry.id,
-            entry.old_file,
+            entry.numpack0_file,
             entry.stored,
             now.revision if now else entry.revision,
-            b"" if writable or entry.old_file else self._digest(folder, now),
+            b"" if writable or entry.numpack0_file else self._digest(folder, now),
             entry.dropped,
             self._dropped_crc(),
-            identity_of(held.rows, is_numpack0=bool(entry.old_file)),
+            identity_of(held.rows, is_numpack0=bool(entry.numpack0_file)),
             boot_id(),
             os.getpid(),
             (held.rows, held.gone),
@@ -116,7 +116,7 @@ class Reference:
         entry, now = self._entry, self._now(state)
         if now is not None and now.writable:
             return "numpack", uuid.uuid4().hex
-        if entry.old_file:
+        if entry.numpack0_file:
             held = self._hold(folder)
             seen = (
                 uuid.uuid4().hex if held is None else identity_of(held.rows, is_numpack0=True)
@@ -148,8 +148,8 @@ class Reference:
         entry = (
             state.arrays.get(self._name) if self._name else entry_by_id(state, self._entry.id)
         )
-        known = self._entry.id, self._entry.old_file
-        return entry if entry is not None and (entry.id, entry.old_file) == known else None
+        known = self._entry.id, self._entry.numpack0_file
+        return entry if entry is not None and (entry.id, entry.numpack0_file) == known else None
 
     def _digest(self, folder: Folder | None, now: Entry | None) -> bytes:
         memory, sums = data_files.as_bytes(self._stored), None
@@ -160,7 +160,7 @@ class Reference:
         return digest_of(sums, crc32(memory[len(memory) // BLOCK * BLOCK :]))
 
     def _dropped_crc(self) -> int:
-        if self._gone is None or not self._entry.old_file:
+        if self._gone is None or not self._entry.numpack0_file:
             return self._entry.dropped_crc
         return crc32(np.ascontiguousarray(self._gone.all(), "<i8"))
 
@@ -188,7 +188,7 @@ class _Held:
         except OSError:
             return None
         gone = -1
-        if entry.dropped and not entry.old_file:
+        if entry.dropped and not entry.numpack0_file:
             try:
                 gone = folder.open(entry.dropped_file)
             except OSError:
