@@ -343,7 +343,7 @@ def test_an_open_handle_notices_that_the_log_was_cut(history, cut, call):
         last = whole.rindex(b"\n", 0, -1) + 1
         os.truncate(LOG, {"to nothing": 0, "by a line": last, "inside a line": last - 9}[cut])
         before = contents()
-        with pytest.raises(CorruptStoreError, match="it was cut to"):
+        with pytest.raises(CorruptStoreError, match="it was truncated to"):
             call(store)
         assert contents() == before
 

@@ -140,7 +140,7 @@ class _View:
         self.name = name
         self._id = entry.id
         self._noted: tuple[bytes, int] | None = None
-        self._file = data_files.open_grown(session.folder, entry).detach()
+        self._file = data_files.open_committed(session.folder, entry).detach()
         fcntl.flock(self._file, fcntl.LOCK_SH)
         self._memory = np.empty(0, np.uint8)
         if entry.nbytes:

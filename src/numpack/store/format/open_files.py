@@ -110,7 +110,7 @@ class OpenFiles:
         """
         found = self._files.get(entry.id)
         if found is None:
-            found = self._keep(entry.id, data_files.open_grown(self._folder, entry))
+            found = self._keep(entry.id, data_files.open_committed(self._folder, entry))
         return found.file.descriptor
 
     def current(self, entry: Entry) -> int:

@@ -213,7 +213,7 @@ def _entry(old: Numpack0Array) -> Entry:
         stored=old.shape,
         modified=old.modified,
         dropped=len(old.dropped),
-        old_file=old.file,
+        numpack0_file=old.file,
     )
 
 
@@ -232,7 +232,7 @@ def _clear_second_names(source: Folder, arrays: Iterable[Numpack0Array]) -> None
 def _adopt(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
     """Give an old data file its new name, its checksums and its list of dropped rows."""
     modified = min(old.modified, _MAX_TIME)
-    entry = _entry(old)._replace(id=identifier, old_file="", dropped=0, modified=modified)
+    entry = _entry(old)._replace(id=identifier, numpack0_file="", dropped=0, modified=modified)
     _link(source, old.file, entry.data_file)
     rows = data_files.map_rows(source, entry)[0]
     sums, tail = checksum_blocks(data_files.as_bytes(rows), data_files.thread_count())

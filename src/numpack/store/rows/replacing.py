@@ -114,7 +114,7 @@ class Replacement:
         offset = self.offset + _ROW_NUMBER * self.count
         for rows in self._numbers():
             fresh = buffer[: len(rows) * self.width]
-            data_files.read_whole(self._files.named(journal.NAME), fresh, offset)
+            data_files.read_exactly(self._files.named(journal.NAME), fresh, offset)
             yield rows, fresh
             offset += len(fresh)
 
