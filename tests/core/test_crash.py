@@ -512,7 +512,7 @@ assert np.array_equal(store.load("y"), ROWS)
         "hold(data_files, 'write')",
         "hold(log, 'encode')",
         "hold(log, 'write_line')",
-        "hold(log, 'install')",
+        "hold(log, 'apply_and_install')",
         "hold(log, 'now_us')",
     ],
 )

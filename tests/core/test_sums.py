@@ -213,7 +213,7 @@ def test_a_write_that_fails_in_the_middle_raises(opened, limited):
 def test_write_summed_refuses_what_cannot_be(opened):
     file = opened(b"as it was")
     for offset in (-1, 2**63 - 1):
-        with pytest.raises(ValueError, match="no file has 2 bytes at offset"):
+        with pytest.raises(ValueError, match="no file can have 2 bytes at offset"):
             write_checksummed(file, b"ab", offset, 0)
     with pytest.raises(ValueError, match="a block's start"):
         write_checksummed(file, b"ab", BLOCK, 5)

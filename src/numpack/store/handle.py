@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError, StoreError
-from .format import folder, upgrade
+from .format import folder
 from .format.log import Log, closed_error
+from .format.numpack0 import upgrade
 from .fs.forks import register
 from .fs.lock import MutexGuard, WriteTransaction
 from .session import Session

@@ -17,8 +17,8 @@ from ..errors import (
 from .checks import entry_of
 from .format import data_files, journal
 from .format.flush import Flushed
+from .format.numpack0.upgrade import Numpack0Log
 from .format.open_files import OpenFiles
-from .format.upgrade import Numpack0Log
 from .fs import resources
 from .fs.directory import write_all
 from .fs.forks import register

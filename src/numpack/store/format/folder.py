@@ -19,10 +19,11 @@ from ...errors import (
 from ..fs.directory import DATA, Folder, store_error, write_all
 from ..fs.lock import LOCK, WriteLock
 from ..fs.syscalls import read_small
-from . import log, numpack0, records
+from . import log, records
 from .catalog import Catalog
 from .dtype_codes import InvalidRecordError, brief
 from .log_reader import NAME as LOG
+from .numpack0.files import METADATA as NUMPACK0_METADATA
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,7 +248,7 @@ def _check_creatable(path: Path) -> None:
         msg = f"{path} is a file, and a store is a folder; choose another path"
         raise NotAStoreError(msg)
     names = {entry.name for entry in path.iterdir()}
-    if numpack0.METADATA in names:
+    if NUMPACK0_METADATA in names:
         msg = f"{path} is a folder of NumPack 0.x"
         raise NotAStoreError(msg)
     if names - _UNFINISHED or (DATA in names and not _is_folder(path / DATA)):

@@ -1,4 +1,4 @@
-"""What a forked child makes anew: locks, which other threads of its parent may have held."""
+"""Objects to reset in a forked child: locks that other threads of the parent may have held."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Protocol
 
 
 class ForkAware(Protocol):
-    """What has something to do in a forked child."""
+    """An object that must be reset in a forked child."""
 
     def after_fork(self) -> None:
-        """Do it."""
+        """Reset the object."""
 
 
 def register(owner: ForkAware) -> None:
-    """Call an object's `after_fork` in each forked child, as long as it lives."""
+    """Call an object's `after_fork` in each forked child; keep only a weak reference to it."""
     _OWNERS.add(weakref.ref(owner, _OWNERS.discard))
 
 
 def registered() -> list[ForkAware]:
-    """List what is remembered and lives."""
+    """Return the registered objects that are still alive."""
     owners = (reference() for reference in list(_OWNERS))
     return [owner for owner in owners if owner is not None]
 

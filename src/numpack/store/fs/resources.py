@@ -1,4 +1,4 @@
-"""Descriptors and mappings that are kept for speed, and given up when there are no more."""
+"""Release of cached descriptors and mappings when the process reaches its limits."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 @runtime_checkable
 class HasCache(Protocol):
-    """What keeps descriptors or mappings that it can do without."""
+    """An object that caches descriptors or mappings."""
 
     def release_cached(self) -> None:
-        """Close them."""
+        """Close the cached descriptors and mappings."""
 
 
 def release_cached() -> None:
-    """Close all descriptors and mappings of this process that are only kept for speed."""
+    """Close all descriptors and mappings of this process that are cached for speed."""
     for owner in registered():
         if isinstance(owner, HasCache):
             owner.release_cached()
@@ -32,7 +32,7 @@ def release_cached() -> None:
 
 
 def map_with_retry(use: Callable[[], T]) -> T:
-    """Call a function that maps a file; once more if there are too many mappings."""
+    """Call a function that maps a file; retry once after `ENOMEM`, with caches released."""
     try:
         return use()
     except OSError as error:

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..._core.mapped_files import map_open
 from ...errors import MovedError
-from ..format import data_files, numpack0
+from ..format import data_files
 from ..format.catalog import Entry
 from ..format.naming import quoted
+from ..format.numpack0 import reader
 from ..format.schema import encode_dtype
 from ..fs.directory import Folder, read_between
 from ..kernels.checksums import BLOCK, crc32
@@ -192,7 +193,7 @@ class _Search:
 
     def _old_dropped(self) -> Dropped:
         try:
-            arrays = numpack0.read(Path(self._sent.path))
+            arrays = reader.read(Path(self._sent.path))
         except OSError:
             arrays = {}
         for each in arrays.values():

@@ -1,4 +1,4 @@
-"""Folders of NumPack 0.x as stores: read in place, and upgraded."""
+"""Opening NumPack 0.x folders as read-only stores, and upgrading them in place."""
 
 from __future__ import annotations
 
@@ -9,39 +9,43 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import StoreError
-from ..fs.directory import read_between, write_all
-from ..fs.lock import WriteLock
-from ..kernels.checksums import checksum_blocks
-from ..rows import deleted_rows
-from ..rows.deleted_rows import Dropped
-from . import data_files, folder, numpack0
-from .catalog import Catalog, Entry
-from .log import closed_error
-from .schema import encode_dtype
+from ....errors import StoreError
+from ...fs.directory import read_between, write_all
+from ...fs.lock import WriteLock
+from ...kernels.checksums import checksum_blocks
+from ...rows import deleted_rows
+from ...rows.deleted_rows import Dropped
+from .. import data_files, folder
+from ..catalog import Catalog, Entry
+from ..log import closed_error
+from ..schema import encode_dtype
+from . import reader
+from .files import METADATA, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..fs.directory import Folder
-    from .numpack0 import Numpack0Array
+    from ...fs.directory import Folder
+    from .reader import Numpack0Array
 
-OBSOLETE = "obsolete.json"  # which files an upgrade has replaced, until they are removed
+OBSOLETE = "obsolete.json"  # lists the files that an upgrade replaces, until they are removed
 
-_OLD_FILE = re.compile(r"data_[^/\0]*\.npkd|deleted_[^/\0]*\.npkb|metadata\.npkm", re.DOTALL)
+_NUMPACK0_FILE = re.compile(
+    r"data_[^/\0]*\.npkd|deleted_[^/\0]*\.npkb|metadata\.npkm", re.DOTALL
+)
 _CHUNK_BYTES = 1 << 20  # copied at a time
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_INVALID = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _MAX_TIME = (1 << 63) - 1
 
 
 class Numpack0Log:
-    """What a folder of NumPack 0.x says, in the place of a log.
+    """The contents of a NumPack 0.x folder, with the interface of a read-only `Log`.
 
     Parameters
     ----------
     folder : Folder
     arrays : dict of str to Numpack0Array
-        What `read` gave.
+        As returned by `read`.
     """
 
     def __init__(self, folder: Folder, arrays: dict[str, Numpack0Array]) -> None:
@@ -55,32 +59,32 @@ class Numpack0Log:
         self._catalog: Catalog | None = Catalog(arrays=entries)
 
     def refresh(self) -> Catalog:
-        """Give the catalog, which nobody changes any more."""
+        """Return the catalog, which no longer changes."""
         if self._catalog is None:
             raise closed_error(self._path)
         return self._catalog
 
     def after_fork(self) -> None:
-        """Do nothing: there is no lock."""
+        """Do nothing, because there is no lock."""
 
     def damage(self) -> list[str]:
-        """Find nothing: all of it was checked when it was read."""
+        """Return an empty list, because the folder was validated when it was read."""
         return []
 
     def close(self) -> None:
-        """Forget the catalog."""
+        """Discard the catalog."""
         self._catalog = None
 
 
 def is_numpack0(folder: Folder) -> bool:
-    """Tell whether a folder is one of NumPack 0.x."""
-    return folder.has(numpack0.METADATA)
+    """Return whether a folder was written by NumPack 0.x."""
+    return folder.has(METADATA)
 
 
 def read(source: Folder) -> dict[str, Numpack0Array] | None:
-    """Read what a folder of NumPack 0.x says; ``None`` if it was upgraded meanwhile."""
+    """Read a NumPack 0.x folder; return None if it was upgraded meanwhile."""
     try:
-        return numpack0.read(Path(source.path), source.descriptor)
+        return reader.read(Path(source.path), source.descriptor)
     except StoreError:
         if folder.is_store(source):
             return None
@@ -88,10 +92,10 @@ def read(source: Folder) -> dict[str, Numpack0Array] | None:
 
 
 def upgrade_folder(source: Folder, *, keep: bool) -> bool:
-    """Make a store of a folder of NumPack 0.x, without writing its rows anew.
+    """Convert a NumPack 0.x folder to a store, without rewriting its rows.
 
-    The data files get second names; the folder is a store from the moment that its header
-    has its name, and was the old one until then. What is left of the old one is removed.
+    The data files get hard links with new names. The folder is a NumPack 0.x folder until the
+    header is renamed into place, which completes the upgrade. Then the old names are removed.
 
     Parameters
     ----------
@@ -102,24 +106,24 @@ def upgrade_folder(source: Folder, *, keep: bool) -> bool:
     Returns
     -------
     bool
-        Whether it was done: not if somebody else was quicker, who may have kept them.
+        False if another process has upgraded the folder; it may have kept the arrays.
     """
-    if read(source) is None:  # and what cannot be read is left as it is, without a lock
+    if read(source) is None:  # raises before the lock file is created if it is unreadable
         return False
     with WriteLock(source):
         if folder.is_store(source):
             return False
-        arrays = numpack0.read(Path(source.path), source.descriptor)
+        arrays = reader.read(Path(source.path), source.descriptor)
         if keep and "" in arrays:
-            msg = f"{source.path} has an array without a name, which no store can hold"
+            msg = f"{source.path} has an array with an empty name, which no store can hold"
             raise StoreError(msg)
         catalog = folder.new_catalog()
         source.make_data()
-        _clear_second_names(source, arrays.values())
+        _remove_links(source, arrays.values())
         for number, old in enumerate(arrays.values() if keep else ()):
-            catalog.arrays[old.name] = _adopt(source, old, catalog.new_id(ahead=number))
-        _record(source, arrays.values())
-        source.sync_data()  # the names of all that the log will name, on the device first
+            catalog.arrays[old.name] = _convert(source, old, catalog.new_id(ahead=number))
+        _record_obsolete(source, arrays.values())
+        source.sync_data()  # names must be on the device before a log refers to them
         source.sync()
         folder.write_store(
             source, catalog._replace(next_id=len(catalog.arrays) + 1), durable=True
@@ -129,13 +133,13 @@ def upgrade_folder(source: Folder, *, keep: bool) -> bool:
 
 
 def remove_numpack0_files(source: Folder) -> None:
-    """Remove the files of NumPack 0.x that this store's upgrade has replaced.
+    """Remove the files of NumPack 0.x that an upgrade of this folder has replaced.
 
-    They are those that the upgrade has recorded, as far as they are the same files still.
-    All others are left: NumPack 0.x may have saved rows beside the store since, and rows of
-    another store may have been copied here, which are nowhere else.
+    Only files that the upgrade recorded and that have not changed since are removed. Others
+    may hold the only copy of their rows: NumPack 0.x may have saved arrays since, or files
+    of another store may have been copied here.
     """
-    files = _recorded(source)
+    files = _read_obsolete(source)
     if files is None:
         return
     for name, *identity in files:
@@ -144,10 +148,10 @@ def remove_numpack0_files(source: Folder) -> None:
     source.unlink(OBSOLETE)
 
 
-def _record(source: Folder, arrays: Iterable[Numpack0Array]) -> None:
-    """Record which files the upgrade replaces, before the header makes it happen."""
-    names = [name for old in arrays for name in (old.file, numpack0.bitmap_of(old.file))]
-    found = ((name, _identity(source, name)) for name in [*names, numpack0.METADATA])
+def _record_obsolete(source: Folder, arrays: Iterable[Numpack0Array]) -> None:
+    """Record the files that the upgrade replaces, before the header completes it."""
+    names = [name for old in arrays for name in (old.file, reader.bitmap_of(old.file))]
+    found = ((name, _identity(source, name)) for name in [*names, METADATA])
     files = [[name, *identity] for name, identity in found if identity]
     try:
         source.unlink(OBSOLETE)
@@ -162,33 +166,33 @@ def _record(source: Folder, arrays: Iterable[Numpack0Array]) -> None:
         os.close(descriptor)
 
 
-def _recorded(source: Folder) -> list[tuple[str, int, int, int]] | None:
-    """Read the record of an upgrade; ``None`` if there is none that an upgrade has written."""
+def _read_obsolete(source: Folder) -> list[tuple[str, int, int, int]] | None:
+    """Read the record of an upgrade; return None if it is missing or invalid."""
     try:
-        descriptor = numpack0.open_file(OBSOLETE, source.descriptor)
+        descriptor = open_file(OBSOLETE, source.descriptor)
     except OSError:
         return None
     try:
         status = os.fstat(descriptor)
-        if status.st_size > 512 * status.st_blocks + _CHUNK_BYTES:  # it has holes
+        if status.st_size > 512 * status.st_blocks + _CHUNK_BYTES:  # mostly holes
             return None
         record: Any = json.loads(read_between(descriptor, 0, status.st_size))
-        return [_recorded_file(*each) for each in record["files"]]
-    except _UNREADABLE:
+        return [_obsolete_file(*each) for each in record["files"]]
+    except _INVALID:
         return None
     finally:
         os.close(descriptor)
 
 
-def _recorded_file(name: Any, *identity: Any) -> tuple[str, int, int, int]:
+def _obsolete_file(name: Any, *identity: Any) -> tuple[str, int, int, int]:
     inode, size, modified = identity
-    if not _OLD_FILE.fullmatch(name.encode().decode()):  # no surrogates
+    if not _NUMPACK0_FILE.fullmatch(name.encode().decode()):  # raises for surrogates
         raise ValueError(name)
     return name, inode, size, modified
 
 
 def _identity(source: Folder, name: str) -> list[int]:
-    """Return the inode, size and time of the last change of a file; nothing if it is gone."""
+    """Return inode, size and modification time of a file; an empty list if it is missing."""
     try:
         status = os.stat(name, dir_fd=source.descriptor, follow_symlinks=False)
     except OSError as error:
@@ -199,10 +203,10 @@ def _identity(source: Folder, name: str) -> list[int]:
 
 
 def read_only_reason(path: str) -> str:
-    """Say why a folder of NumPack 0.x cannot be written."""
+    """Return the message for an attempt to write to a NumPack 0.x folder."""
     return (
-        f"{path} was written by NumPack 0.x and is only read; NumPack(path, upgrade=True) "
-        "makes a store of this version of it, in place and without writing its rows anew"
+        f"{path} was written by NumPack 0.x and is read-only; NumPack(path, upgrade=True) "
+        "upgrades it to a store of this version, in place and without rewriting its rows"
     )
 
 
@@ -217,10 +221,10 @@ def _entry(old: Numpack0Array) -> Entry:
     )
 
 
-def _clear_second_names(source: Folder, arrays: Iterable[Numpack0Array]) -> None:
-    """Remove the second names that an interrupted upgrade gave the data files.
+def _remove_links(source: Folder, arrays: Iterable[Numpack0Array]) -> None:
+    """Remove links to the data files that an interrupted upgrade has left.
 
-    Their token is of no log, so they are told by the files that they are names of.
+    No log contains their token, so they are recognised by inode.
     """
     old = {source.identity(each.file) for each in arrays}
     for name in source.names("data"):
@@ -229,15 +233,15 @@ def _clear_second_names(source: Folder, arrays: Iterable[Numpack0Array]) -> None
                 source.unlink(f"data/{name.removesuffix('.bin')}{ending}")
 
 
-def _adopt(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
-    """Give an old data file its new name, its checksums and its list of dropped rows."""
+def _convert(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
+    """Link a data file to its new name; write its checksums and its deleted-row list."""
     modified = min(old.modified, _MAX_TIME)
     entry = _entry(old)._replace(id=identifier, numpack0_file="", dropped=0, modified=modified)
     _link(source, old.file, entry.data_file)
     rows = data_files.map_rows(source, entry)[0]
-    sums, tail = checksum_blocks(data_files.as_bytes(rows), data_files.thread_count())
-    if sums:
-        data_files.write_checksums(source, entry, 0, sums)
+    checksums, tail = checksum_blocks(data_files.as_bytes(rows), data_files.thread_count())
+    if checksums:
+        data_files.write_checksums(source, entry, 0, checksums)
     source.sync_file(entry.data_file)
     source.sync_file(entry.checksum_file)
     entry = entry._replace(tail=tail)
@@ -252,16 +256,16 @@ def _adopt(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
 
 
 def _link(source: Folder, old: str, new: str) -> None:
-    """Give a file a second name, or copy it where the file system has no hard links."""
-    here = source.descriptor
+    """Create a hard link, or copy the file if the file system does not support links."""
+    parent = source.descriptor
     try:
-        os.link(old, new, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+        os.link(old, new, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
     except OSError:
         _copy(source, old, new)
 
 
 def _copy(source: Folder, old: str, new: str) -> None:
-    rows = numpack0.open_file(old, source.descriptor)
+    rows = open_file(old, source.descriptor)
     try:
         copy = source.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
