@@ -31,7 +31,7 @@ def full(monkeypatch):
     """A disk that is full while it is set."""
     from numpack.store.format import data_files
 
-    whole = data_files.write_summed
+    whole = data_files.write_checksummed
     state = {"full": False}
 
     def write(*arguments):
@@ -39,7 +39,7 @@ def full(monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         return whole(*arguments)
 
-    monkeypatch.setattr(data_files, "write_summed", write)
+    monkeypatch.setattr(data_files, "write_checksummed", write)
     return state
 
 

@@ -71,7 +71,7 @@ from numpack.store.format import log
 
 operation, fold, name = sys.argv[1:]
 if fold == "True":
-    log._FOLD_BYTES, log._FOLD_FACTOR = -1, 0
+    log._COMPACT_BYTES, log._COMPACT_FACTOR = -1, 0
 Interrupt = {"KeyboardInterrupt": KeyboardInterrupt, "TimeoutError": TimeoutError}[name]
 FOLDER = str(Path(numpack.store.__file__).parent)
 ROWS = np.arange(6.0).reshape(3, 2)
@@ -262,7 +262,7 @@ import sys
 import numpy as np
 from numpack import NumPack
 from numpack.store.format import log
-log._FOLD_BYTES = 2000
+log._COMPACT_BYTES = 2000
 me = int(sys.argv[1])
 with NumPack("s.npk") as store:
     for number in range(60):
@@ -335,7 +335,7 @@ import sys
 import numpy as np
 from numpack import NumPack
 from numpack.store.format import log
-log._FOLD_BYTES = 2000
+log._COMPACT_BYTES = 2000
 with NumPack("s.npk") as store:
     for number in range(1, 400):
         store.append({"x": np.full(1, number), "y": np.full(1, number)})
@@ -512,7 +512,7 @@ assert np.array_equal(store.load("y"), ROWS)
         "hold(data_files, 'write')",
         "hold(log, 'encode')",
         "hold(log, 'write_line')",
-        "hold(log, 'install')",
+        "hold(log, 'apply_and_install')",
         "hold(log, 'now_us')",
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpack import NumPack
-from numpack.store.kernels.deleted import find_stored, merge
+from numpack.store.kernels.deleted import map_live_to_stored, merge_deleted
 
 COUNT = 60
 Numbers = st.lists(st.integers(0, COUNT - 1), unique=True).map(sorted)
@@ -16,13 +16,13 @@ Numbers = st.lists(st.integers(0, COUNT - 1), unique=True).map(sorted)
 
 def found(dropped: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     stored = np.full(len(numbers), -9)
-    find_stored(dropped, numbers, stored)
+    map_live_to_stored(dropped, numbers, stored)
     return stored
 
 
 def merged(dropped: np.ndarray, numbers: np.ndarray, count: int):
     stored, all_of_them = np.full(len(numbers), -9), np.full(len(dropped) + len(numbers), -9)
-    merge(dropped, numbers, count - len(dropped), stored, all_of_them)
+    merge_deleted(dropped, numbers, count - len(dropped), stored, all_of_them)
     return stored, all_of_them
 
 
@@ -40,7 +40,7 @@ def test_many_rows_are_found(count, order):
     kept = np.delete(np.arange(20_000), dropped)
     numbers = np.arange(len(kept))[::order].copy()
     assert np.array_equal(found(dropped, numbers), kept[numbers])
-    find_stored(dropped, numbers, numbers)
+    map_live_to_stored(dropped, numbers, numbers)
     assert np.array_equal(numbers, kept[::order])
 
 
@@ -67,20 +67,20 @@ def test_buffers_that_do_not_fit_are_refused(stored, merged):
     dropped, numbers = np.array([2, 4, 6]), np.array([0, 1])
     room = np.full(stored, -9), np.full(merged, -9)
     with pytest.raises(ValueError, match="do not fit"):
-        merge(dropped, numbers, 9, *room)
+        merge_deleted(dropped, numbers, 9, *room)
     assert (np.concatenate(room) == -9).all()
     if stored != 2:
         with pytest.raises(ValueError, match="do not fit"):
-            find_stored(dropped, numbers, room[0])
+            map_live_to_stored(dropped, numbers, room[0])
 
 
 @pytest.mark.parametrize("wrong", [np.zeros(2), np.zeros(2, np.int32), np.zeros(4, int)[::2]])
 def test_what_is_no_plain_int64_is_refused(wrong):
     right = np.array([0, 1])
     with pytest.raises(ValueError, match=r"Buffer dtype mismatch|not C.contiguous"):
-        find_stored(wrong, right, right.copy())
+        map_live_to_stored(wrong, right, right.copy())
     with pytest.raises(ValueError, match=r"Buffer dtype mismatch|not C.contiguous"):
-        find_stored(right, wrong, right.copy())
+        map_live_to_stored(right, wrong, right.copy())
 
 
 def test_what_is_read_only_is_read_and_not_written():
@@ -88,7 +88,7 @@ def test_what_is_read_only_is_read_and_not_written():
     numbers.flags.writeable = False
     assert found(numbers, numbers).tolist() == [2, 3]
     with pytest.raises(ValueError, match="read-only"):
-        find_stored(numbers, numbers, numbers)
+        map_live_to_stored(numbers, numbers, numbers)
 
 
 def test_no_more_is_held_than_the_list():

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from numpack._core.mapped_files import map_file
-from numpack.store.kernels.gather import take
+from numpack.store.kernels.gather import take_rows
 
 INT64 = np.iinfo(np.int64)
 WIDTHS = [1, 2, 3, 4, 7, 8, 12, 16, 20, 24, 32, 40, 48, 63, 64, 65, 128, 512, 4095, 4096, 4097]
@@ -27,7 +27,7 @@ def gather(source: np.ndarray, rows: np.ndarray) -> np.ndarray:
     width = source.dtype.itemsize * int(np.prod(source.shape[1:]))
     raw = np.full(rows.size * width + 128, 0xA5, np.uint8)
     inner = raw[64 : raw.size - 64]
-    assert take(source, width, len(source), rows, inner) == -1
+    assert take_rows(source, width, len(source), rows, inner) == -1
     assert (raw[:64] == 0xA5).all()
     assert (raw[-64:] == 0xA5).all()
     return inner.view(source.dtype).reshape(rows.shape + source.shape[1:])
@@ -96,13 +96,13 @@ def test_dtypes_and_shapes(dtype, shape):
     rows = random_rows(50, 70)
     out = np.zeros((70, *shape[1:]), dtype)
     width = source.nbytes // 50
-    assert take(source.view(np.uint8), width, 50, rows, out.view(np.uint8)) == -1
+    assert take_rows(source.view(np.uint8), width, 50, rows, out.view(np.uint8)) == -1
     assert out.tobytes() == source[rows].tobytes()
 
 
 def test_buffers_that_are_no_arrays():
     out = bytearray(6)
-    assert take(b"aabbcc", 2, 3, memoryview(np.array([2, 0, -2])), out) == -1
+    assert take_rows(b"aabbcc", 2, 3, memoryview(np.array([2, 0, -2])), out) == -1
     assert out == b"ccaabb"
 
 
@@ -120,12 +120,12 @@ def test_large_batches_are_shared_among_threads_without_seams():
 
 @pytest.mark.parametrize("total", [0, 3])
 def test_rows_without_bytes(total):
-    assert take(b"", 0, 2, np.arange(total) - 2, bytearray()) == -1
-    assert take(b"", 0, 2, np.array([1, -2, 2]), bytearray()) == 2
+    assert take_rows(b"", 0, 2, np.arange(total) - 2, bytearray()) == -1
+    assert take_rows(b"", 0, 2, np.array([1, -2, 2]), bytearray()) == 2
 
 
 def test_no_rows_of_an_empty_source():
-    assert take(b"", 8, 0, np.empty(0, np.int64), bytearray()) == -1
+    assert take_rows(b"", 8, 0, np.empty(0, np.int64), bytearray()) == -1
 
 
 # What is refused
@@ -138,7 +138,7 @@ def test_first_row_out_of_range_is_told(width, bad, at):
     rows = random_rows(7, 100)
     rows[at] = bad
     rows[at + 1 :: 5] = bad
-    assert take(matrix(7, width), width, 7, rows, bytearray(100 * width)) == at
+    assert take_rows(matrix(7, width), width, 7, rows, bytearray(100 * width)) == at
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_first_row_out_of_range_is_told(width, bad, at):
 def test_first_row_out_of_range_of_all_threads_is_told(at):
     rows = random_rows(9, 40_000)
     rows[at] = 9
-    assert take(matrix(9, 512), 512, 9, rows, np.empty(40_000 * 512, np.uint8)) == at[0]
+    assert take_rows(matrix(9, 512), 512, 9, rows, np.empty(40_000 * 512, np.uint8)) == at[0]
 
 
 @pytest.mark.parametrize("row", [0, -1])
 def test_empty_source_has_no_row(row):
-    assert take(b"", 8, 0, np.array([row]), bytearray(8)) == 0
+    assert take_rows(b"", 8, 0, np.array([row]), bytearray(8)) == 0
 
 
 def test_out_of_range_of_a_cold_file():
@@ -160,7 +160,7 @@ def test_out_of_range_of_a_cold_file():
     evict(path)
     rows = np.array([3, INT64.max, INT64.min, 64, -65])
     out = bytearray(5 * 4096)
-    assert take(map_file(path, 64 * 4096), 4096, 64, rows, out) == 1
+    assert take_rows(map_file(path, 64 * 4096), 4096, 64, rows, out) == 1
 
 
 @pytest.mark.parametrize(
@@ -169,36 +169,36 @@ def test_out_of_range_of_a_cold_file():
 )
 def test_sizes_that_do_not_fit_the_source(width, count, nbytes):
     with pytest.raises(ValueError, match="the source has 23 bytes"):
-        take(bytes(23), width, count, np.array([0, 1]), bytearray(nbytes))
+        take_rows(bytes(23), width, count, np.array([0, 1]), bytearray(nbytes))
 
 
 @pytest.mark.parametrize("nbytes", [0, 15, 17, 24])
 def test_sizes_that_do_not_fit_the_output(nbytes):
     with pytest.raises(ValueError, match="the output has"):
-        take(bytes(24), 8, 3, np.array([0, 1]), bytearray(nbytes))
+        take_rows(bytes(24), 8, 3, np.array([0, 1]), bytearray(nbytes))
 
 
 @pytest.mark.parametrize("dtype", ["<i4", "<u8", "<f8", ">i8", "?"])
 def test_row_numbers_of_another_dtype(dtype):
     with pytest.raises(ValueError, match="must be native int64"):
-        take(bytes(24), 8, 3, np.zeros(2, dtype), bytearray(16))
+        take_rows(bytes(24), 8, 3, np.zeros(2, dtype), bytearray(16))
 
 
 def test_buffers_that_cannot_be_used():
     with pytest.raises(ValueError, match="contiguous"):
-        take(bytes(24), 8, 3, np.zeros(4, np.int64)[::2], bytearray(16))
+        take_rows(bytes(24), 8, 3, np.zeros(4, np.int64)[::2], bytearray(16))
     with pytest.raises((BufferError, TypeError)):
-        take(bytes(24), 8, 3, np.zeros(2, np.int64), bytes(16))
+        take_rows(bytes(24), 8, 3, np.zeros(2, np.int64), bytes(16))
     with pytest.raises(TypeError):
-        take([1, 2, 3], 8, 3, np.zeros(2, np.int64), bytearray(16))
+        take_rows([1, 2, 3], 8, 3, np.zeros(2, np.int64), bytearray(16))
 
 
 def test_refusals_let_go_of_the_buffers():
     out = bytearray(1)
     with pytest.raises(ValueError):
-        take(bytes(24), 8, 3, np.zeros(2, np.int64), out)
+        take_rows(bytes(24), 8, 3, np.zeros(2, np.int64), out)
     out.extend(bytes(15))  # a BufferError if somebody still held it
-    assert take(bytes(24), 8, 3, np.zeros(2, np.int64), out) == -1
+    assert take_rows(bytes(24), 8, 3, np.zeros(2, np.int64), out) == -1
     out.clear()
 
 
@@ -261,7 +261,7 @@ def test_other_threads_run_meanwhile():
 
         def work() -> None:
             events.append("begun")
-            take(source, 64, 4096, rows, out)
+            take_rows(source, 64, 4096, rows, out)
             events.append("done")
 
         thread = threading.Thread(target=work)
@@ -283,14 +283,14 @@ def test_after_a_fork(run_python):
         """
 import os
 import numpy as np
-from numpack.store.kernels.gather import take
+from numpack.store.kernels.gather import take_rows
 
 source = np.random.default_rng(0).integers(0, 256, (4096, 512), np.uint8)
 rows = np.random.default_rng(1).integers(-4096, 4096, 40_000)
 
 def right():
     out = np.empty((rows.size, 512), np.uint8)
-    return take(source, 512, 4096, rows, out) == -1 and np.array_equal(out, source[rows])
+    return take_rows(source, 512, 4096, rows, out) == -1 and np.array_equal(out, source[rows])
 
 assert right()
 child = os.fork()

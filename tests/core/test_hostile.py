@@ -21,7 +21,7 @@ from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StoreMemoryError, StorePermissionError
 from numpack.store import session
 from numpack.store.format import dtype_codes, records, schema
-from numpack.store.format.catalog import State
+from numpack.store.format.catalog import Catalog
 
 DATA = f"data/{ID}.bin"
 STORE = Path("s.npk")
@@ -96,7 +96,7 @@ def test_what_the_writer_writes_is_what_the_reader_takes():
 
 
 def test_the_checks_of_many_arrays_are_those_of_one():
-    state = State(TOKEN, 1, 9, {})
+    state = Catalog(TOKEN, 1, 9, {})
     bad = [*hostile.BAD, *hostile.IDS, *hostile.DTYPES, [4, 4], 5, 2**32 - 1, "<f8"]
     for key in ("id", "dtype", "shape", "tail", "modified_us"):
         for value in bad:
@@ -107,7 +107,7 @@ def test_the_checks_of_many_arrays_are_those_of_one():
 
 
 def _one_by_one(record, state):
-    time = records._natural(record, "modified_us")
+    time = records.natural(record, "modified_us")
     made = records.entry("x", record, time, token=state.token, next_id=9, commit=1)
     return state._replace(arrays={"x": made})
 
@@ -461,8 +461,8 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
 
     calls = [lambda: store.load("x"), store.verify]
     monkeypatch.setattr("numpack.store.fs.directory.open_at", refuse)
-    monkeypatch.setattr("numpack.store.fs.directory.Opened", refuse)
-    monkeypatch.setattr("numpack.store.format.log_reader.open_ends", refuse)
+    monkeypatch.setattr("numpack.store.fs.directory.OpenFile", refuse)
+    monkeypatch.setattr("numpack.store.format.log_reader.open_head_and_tail", refuse)
     calls.append(lambda: NumPack(STORE, mode="r").open())
     if number == errno.EIO:  # `verify` reports the array, and goes on to the next
         calls.remove(store.verify)
@@ -479,7 +479,7 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
 
 
 def test_a_log_that_is_folded_keeps_its_permissions(monkeypatch):
-    monkeypatch.setattr("numpack.store.format.log._FOLD_BYTES", 1000)
+    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 1000)
     with NumPack(STORE) as store:
         store.save({"x": np.arange(3)})
         log = STORE / "commits.log"

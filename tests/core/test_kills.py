@@ -78,7 +78,7 @@ def test_a_long_history_leaves_a_short_log_and_an_opening_that_reads_little(thor
         for number in range(appends):
             store.append({"x": np.array([number])})
     files = {name: len(data) for name, data in contents().items()}
-    assert files["commits.log"] <= log._FOLD_BYTES + 64 * 1024
+    assert files["commits.log"] <= log._COMPACT_BYTES + 64 * 1024
     assert files.keys() == {"numpack.json", "commits.log", "lock"} | {
         name for name in files if name.endswith(".bin")
     } | {name for name in files if name.endswith(".sum")}

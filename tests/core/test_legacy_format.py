@@ -16,7 +16,7 @@ from support.numpack0_store import CODES, FOLDER, META, Old, bitmap, write, writ
 
 from numpack import CorruptStoreError, NewerFormatError, StoreError
 from numpack.errors import NumpackError, UnsupportedError
-from numpack.store.format import numpack0
+from numpack.store.format.numpack0 import reader
 
 FIXTURES = Path(__file__).parents[1] / "data" / "numpack-0.7.0"
 FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk"))
@@ -24,7 +24,7 @@ FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk
 ROWS = np.arange(12, dtype="<f8").reshape(6, 2)
 
 
-def rows_of(array: numpack0.Numpack0Array, folder: Path = FOLDER) -> np.ndarray:
+def rows_of(array: reader.Numpack0Array, folder: Path = FOLDER) -> np.ndarray:
     """Its rows, by NumPy alone."""
     stored = np.fromfile(folder / array.file, array.dtype, int(np.prod(array.shape)))
     rows = stored.reshape(array.shape)
@@ -63,7 +63,7 @@ def test_the_fixtures_are_all_here():
 @pytest.mark.parametrize("name", FOLDERS)
 def test_what_numpack_0_7_wrote_reads_as_it_read_it(name):
     folder = FIXTURES / f"{name}.npk"
-    arrays = numpack0.read(folder)
+    arrays = reader.read(folder)
     with np.load(FIXTURES / f"{name}.expected.npz") as expected:
         assert sorted(arrays) == sorted(expected)
         for key, array in arrays.items():
@@ -71,7 +71,7 @@ def test_what_numpack_0_7_wrote_reads_as_it_read_it(name):
 
 
 def test_shapes_are_those_of_the_files_and_times_are_microseconds():
-    old = numpack0.read(FIXTURES / "deleted.npk")
+    old = reader.read(FIXTURES / "deleted.npk")
     assert list(old) == ["x", "y"]
     assert old["x"].shape == (200, 4)
     assert old["x"].dropped.tolist() == [0, 5, 63, 64, 65, 127, 128, 199]
@@ -81,7 +81,7 @@ def test_shapes_are_those_of_the_files_and_times_are_microseconds():
 
 
 def test_rows_that_an_append_of_0_7_brought_back_are_there_as_0_7_reads_them():
-    (old,) = numpack0.read(FIXTURES / "deleted_then_appended.npk").values()
+    (old,) = reader.read(FIXTURES / "deleted_then_appended.npk").values()
     assert old.shape == (24, 3)
     assert old.dropped.tolist() == []  # though the bitmap still counts 3 deleted rows
 
@@ -93,7 +93,7 @@ def test_rows_that_an_append_of_0_7_brought_back_are_there_as_0_7_reads_them():
 def test_each_dtype_has_its_code(code):
     rows = np.arange(15).reshape(5, 3).astype(code)
     write({"x": rows}, {"x": [1, 4]})
-    old = numpack0.read(FOLDER)["x"]
+    old = reader.read(FOLDER)["x"]
     assert old.dtype == np.dtype(code).newbyteorder("<")
     assert equal(rows_of(old), rows[[0, 2, 3]])
 
@@ -117,7 +117,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:20]))
 def test_a_name_is_any_that_a_file_can_have(name):
     write({name: ROWS, "other": -ROWS})
-    arrays = numpack0.read(FOLDER)
+    arrays = reader.read(FOLDER)
     assert list(arrays) == [name, "other"]
     assert equal(rows_of(arrays[name]), ROWS)
 
@@ -125,13 +125,13 @@ def test_a_name_is_any_that_a_file_can_have(name):
 def test_a_name_too_long_for_a_bitmap_has_none():
     name = "x" * 245  # data_….npkd has 255 bytes
     write({name: ROWS})
-    assert numpack0.read(FOLDER)[name].dropped.tolist() == []
+    assert reader.read(FOLDER)[name].dropped.tolist() == []
 
 
 def test_a_bitmap_goes_with_the_data_file_whatever_the_name_says():
     write({"x": ROWS}, {"x": [2]})
     write_metadata(Old("../a/\0b", file="data_x.npkd"))
-    (old,) = numpack0.read(FOLDER).values()
+    (old,) = reader.read(FOLDER).values()
     assert old.name == "../a/\0b"
     assert old.dropped.tolist() == [2]
 
@@ -142,14 +142,14 @@ def test_a_bitmap_goes_with_the_data_file_whatever_the_name_says():
 def test_shapes_are_kept(shape):
     rows = np.arange(np.prod(shape), dtype="<f4").reshape(shape)
     write({"x": rows})
-    old = numpack0.read(FOLDER)["x"]
+    old = reader.read(FOLDER)["x"]
     assert old.shape == shape
     assert equal(rows_of(old), rows)
 
 
 def test_a_folder_of_no_arrays_has_none():
     write({})
-    assert numpack0.read(FOLDER) == {}
+    assert reader.read(FOLDER) == {}
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 128, 1000, 600_000])
@@ -159,7 +159,7 @@ def test_the_clear_bits_are_the_deleted_rows(rows, part):
     some = np.flatnonzero(rng.random(rows) < 0.3).tolist()
     dropped = {"none": [], "some": some, "all": list(range(rows))}[part]
     write({"x": np.arange(rows) % 256 == 7}, {"x": dropped})
-    found = numpack0.read(FOLDER)["x"].dropped
+    found = reader.read(FOLDER)["x"].dropped
     assert found.dtype == np.int64
     assert found.tolist() == dropped
 
@@ -168,26 +168,26 @@ def test_the_clear_bits_are_the_deleted_rows(rows, part):
 def test_the_bits_are_the_truth_and_the_count_is_not(deleted):
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(bitmap(6, [0, 3], deleted))
-    assert numpack0.read(FOLDER)["x"].dropped.tolist() == [0, 3]
+    assert reader.read(FOLDER)["x"].dropped.tolist() == [0, 3]
 
 
 def test_bits_behind_the_last_row_mean_nothing():
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQQ", 6, 1, (1 << 64) - 1 - 4))
-    assert numpack0.read(FOLDER)["x"].dropped.tolist() == [2]
+    assert reader.read(FOLDER)["x"].dropped.tolist() == [2]
 
 
 def test_what_tells_nothing_refuses_nothing():
     write({"x": ROWS})
     write_metadata(Old(rest=(-3, 5, 2**64 - 1)), total=2**64 - 1)
-    assert equal(rows_of(numpack0.read(FOLDER)["x"]), ROWS)
+    assert equal(rows_of(reader.read(FOLDER)["x"]), ROWS)
 
 
 def test_what_stands_behind_the_rows_is_no_part_of_them():
     write({"x": ROWS})
     with (FOLDER / "data_x.npkd").open("ab") as file:
         file.write(b"of an append that never ended")
-    assert equal(rows_of(numpack0.read(FOLDER)["x"]), ROWS)
+    assert equal(rows_of(reader.read(FOLDER)["x"]), ROWS)
 
 
 def test_reading_changes_and_keeps_nothing():
@@ -195,7 +195,7 @@ def test_reading_changes_and_keeps_nothing():
     before, times = contents("old.npk"), {p: p.stat().st_mtime_ns for p in FOLDER.iterdir()}
     FOLDER.chmod(0o500)
     descriptors = len(os.listdir("/dev/fd"))
-    arrays = numpack0.read(FOLDER)
+    arrays = reader.read(FOLDER)
     assert len(os.listdir("/dev/fd")) == descriptors
     FOLDER.chmod(0o700)
     assert contents("old.npk") == before
@@ -220,15 +220,18 @@ REFUSED = {
     ),
     "an endless name": (
         lambda: write_metadata(count=1, after=struct.pack("<I", 2**32 - 1) + b"x"),
-        "name of an array takes 4,294,967,295 bytes",
+        "name of an array has 4,294,967,295 bytes",
     ),
     "an endless file name": (
         lambda: lie(file=b"x" * 70_000),
-        "data file of 'x' takes 70,000 bytes",
+        "data file of 'x' has 70,000 bytes",
     ),
-    "a name that is no UTF-8": (lambda: lie(name=b"\xff", file="data_x.npkd"), "no UTF-8"),
-    "a surrogate": (lambda: lie(name=b"\xed\xa0\x80", file="data_x.npkd"), "no UTF-8"),
-    "a file that is no UTF-8": (lambda: lie(file=b"data_\xc3.npkd"), "no UTF-8"),
+    "a name that is no UTF-8": (
+        lambda: lie(name=b"\xff", file="data_x.npkd"),
+        "not valid UTF-8",
+    ),
+    "a surrogate": (lambda: lie(name=b"\xed\xa0\x80", file="data_x.npkd"), "not valid UTF-8"),
+    "a file that is no UTF-8": (lambda: lie(file=b"data_\xc3.npkd"), "not valid UTF-8"),
     "a name twice": (
         lambda: write_metadata(Old(), Old(file="data_y.npkd")),
         "the array 'x' or its data file 'data_y.npkd' twice",
@@ -240,19 +243,19 @@ REFUSED = {
     "an unknown dtype": (lambda: lie(code=14), "code 14, not one up to 13"),
     "more dimensions than NumPy has": (lambda: lie(ndim=65), "65 dimensions"),
     "dimensions beyond the end": (lambda: lie(ndim=2**32 - 1), "4,294,967,295 dimensions"),
-    "an endless array": (lambda: lie(shape=(HUGE, HUGE)), "more than memory addresses reach"),
-    "2**63 bytes": (lambda: lie(shape=(2**60,), size=2**63), "more than memory addresses"),
+    "an endless array": (lambda: lie(shape=(HUGE, HUGE)), "which exceeds the address space"),
+    "2**63 bytes": (lambda: lie(shape=(2**60,), size=2**63), "exceeds the address space"),
     "a product that overflows to the size": (
         lambda: lie(shape=(2**61 + 12,), size=96),
-        "more than memory addresses",
+        "exceeds the address space",
     ),
     "an empty array of endless rows": (
         lambda: lie(shape=(0, HUGE), size=0),
-        "more than memory addresses",
+        "exceeds the address space",
     ),
-    "a size too small": (lambda: lie(size=95), "take 96 bytes, and the size 95"),
-    "a size too large": (lambda: lie(size=97), "take 96 bytes, and the size 97"),
-    "a size of other dtype": (lambda: lie(code=10), "take 48 bytes, and the size 96"),
+    "a size too small": (lambda: lie(size=95), "need 96 bytes, but its size is 95"),
+    "a size too large": (lambda: lie(size=97), "need 96 bytes, but its size is 97"),
+    "a size of other dtype": (lambda: lie(code=10), "need 48 bytes, but its size is 96"),
 }
 
 ELSEWHERE = [
@@ -282,7 +285,7 @@ def refuses(match: str, error: type[Exception] = CorruptStoreError) -> str:
     """Check that the folder is refused and left alone; give the message."""
     before = contents("old.npk")
     with pytest.raises(error, match=match) as raised:
-        numpack0.read(FOLDER)
+        reader.read(FOLDER)
     assert contents("old.npk") == before
     return str(raised.value)
 
@@ -316,7 +319,7 @@ def test_a_newer_version_is_no_damage():
 def test_a_compressed_array_is_refused(lies):
     lie(rest=(3, 96, 50), **lies)
     message = refuses("'x'.*is compressed", UnsupportedError)
-    assert "load it with NumPack 0.x and save it anew uncompressed" in message
+    assert "load it with NumPack 0.x and save it again without compression" in message
 
 
 @pytest.mark.parametrize("shape", [(6, 2), (0, 2)])
@@ -348,9 +351,9 @@ def test_missing_metadata_is_damage(missing):
 BITMAPS = {
     "empty": (b"", r"ends at byte 0, 16 bytes are needed"),
     "half a head": (bitmap(6)[:15], r"ends at byte 15, 16 bytes are needed"),
-    "no words": (bitmap(6)[:16], "6 rows take 8 bytes, not 0"),
-    "half a word": (bitmap(6)[:23], "6 rows take 8 bytes, not 7"),
-    "a word too many": (bitmap(6) + bytes(8), "6 rows take 8 bytes, not 16"),
+    "no words": (bitmap(6)[:16], "6 rows need 8 bytes, not 0"),
+    "half a word": (bitmap(6)[:23], "6 rows need 8 bytes, not 7"),
+    "a word too many": (bitmap(6) + bytes(8), "6 rows need 8 bytes, not 16"),
     "fewer rows": (bitmap(5), "for 5 rows, and its array has 6"),
     "more rows": (bitmap(7), "for 7 rows, and its array has 6"),
     "endless rows": (struct.pack("<QQ", HUGE, 0), "for 18,446,744,073,709,551,615 rows"),
@@ -368,9 +371,9 @@ def test_a_damaged_bitmap_is_refused(case):
 def test_a_bitmap_of_other_rows_can_be_given_up():
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(bitmap(5, [1]))
-    refuses("or remove it to have all rows, the deleted ones too")
+    refuses("or remove it to restore all rows, including deleted ones")
     (FOLDER / "deleted_x.npkb").unlink()
-    assert equal(rows_of(numpack0.read(FOLDER)["x"]), ROWS)
+    assert equal(rows_of(reader.read(FOLDER)["x"]), ROWS)
 
 
 def test_a_0d_array_has_no_rows_to_delete():
@@ -394,7 +397,7 @@ def test_a_link_is_refused_wherever_it_leads(file, target):
 def test_a_folder_that_is_reached_by_a_link_is_read():
     write({"x": ROWS}, {"x": [1]})
     Path("link.npk").symlink_to(FOLDER)
-    assert numpack0.read(Path("link.npk"))["x"].dropped.tolist() == [1]
+    assert reader.read(Path("link.npk"))["x"].dropped.tolist() == [1]
 
 
 @pytest.mark.parametrize("file", ["metadata.npkm", "data_x.npkd", "deleted_x.npkb"])
@@ -403,7 +406,7 @@ def test_what_is_no_file_is_refused_without_waiting_for_it(file, make):
     write({"x": ROWS}, {"x": [1]})
     (FOLDER / file).unlink()
     make(FOLDER / file)
-    refuses(f"{file}.*is no file")
+    refuses(f"{file}.*is a folder, pipe or device")
 
 
 @pytest.mark.parametrize("file", ["metadata.npkm", "deleted_x.npkb"])
@@ -418,7 +421,7 @@ def test_a_file_that_may_not_be_read_is_told(file, monkeypatch):
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StoreError, match=f"{file}.*Permission denied; make it readable"):
-        numpack0.read(FOLDER)
+        reader.read(FOLDER)
 
 
 @pytest.mark.parametrize("call", ["stat", "open"])
@@ -430,7 +433,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch, call):
 
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(StoreError, match=r"metadata\.npkm.*Permission denied"):
-        numpack0.read(FOLDER)
+        reader.read(FOLDER)
 
 
 # Damage of every kind
@@ -439,7 +442,7 @@ def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch, call):
 def survives() -> None:
     """Check that arrays come that can be built, or an error of this package."""
     try:
-        arrays = numpack0.read(FOLDER)
+        arrays = reader.read(FOLDER)
     except NumpackError:
         return
     for array in arrays.values():
@@ -473,7 +476,7 @@ def test_any_truncation_is_damage(name):
             (FOLDER / file).write_bytes(data[:length])
             refuses(f"{file}.* damaged")
         (FOLDER / file).write_bytes(data)
-    numpack0.read(FOLDER)
+    reader.read(FOLDER)
 
 
 @given(st.data())
@@ -524,7 +527,7 @@ def test_no_memory_is_taken_because_a_file_claims_it(case):
     tracemalloc.start()
     try:
         with pytest.raises(CorruptStoreError):
-            numpack0.read(FOLDER)
+            reader.read(FOLDER)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -16,7 +16,7 @@ from support.numpack0_store import FOLDER, META, Old, bitmap, write, write_metad
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import NumpackError
-from numpack.store.format import numpack0, upgrade
+from numpack.store.format.numpack0 import reader, upgrade
 
 ROWS = np.arange(12.0).reshape(6, 2)
 OLD = str(FOLDER)
@@ -87,7 +87,7 @@ def test_a_file_that_becomes_a_link_or_fifo_after_it_was_looked_at(monkeypatch):
 
             monkeypatch.setattr(os, "stat", exchanging)
             with pytest.raises(StoreError, match=f"{file}.*cannot be read"):
-                numpack0.read(FOLDER)
+                reader.read(FOLDER)
             monkeypatch.setattr(os, "stat", stat)
 
 
@@ -142,7 +142,7 @@ def test_a_bitmap_of_many_deleted_rows_is_read_all_the_same():
     rows = 64 * 40_000
     write({"x": np.zeros(rows, "u1")})
     (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQ", rows, rows) + bytes(rows // 8))
-    assert len(numpack0.read(FOLDER)["x"].dropped) == rows
+    assert len(reader.read(FOLDER)["x"].dropped) == rows
     with NumPack(OLD) as store:
         assert store.get_shape("x") == (0,)
 
@@ -181,7 +181,7 @@ def test_an_array_without_a_name_is_read_and_its_upgrade_changes_nothing():
     before = contents(OLD)
     with NumPack(OLD) as store:
         assert np.array_equal(store.load(""), ROWS)
-    with pytest.raises(StoreError, match="array without a name"):
+    with pytest.raises(StoreError, match="array with an empty name"):
         NumPack(OLD, upgrade=True).open()
     after = contents(OLD)
     after.pop("lock", None)
@@ -201,7 +201,7 @@ def test_rows_are_copied_where_there_are_no_hard_links_and_no_link_is_followed(m
     def refuse(*arguments, **keywords):
         raise PermissionError(1, "Operation not permitted")
 
-    read = numpack0.read
+    read = reader.read
 
     def exchanged(*arguments):
         found = read(*arguments)
@@ -212,7 +212,7 @@ def test_rows_are_copied_where_there_are_no_hard_links_and_no_link_is_followed(m
     Path("outside").write_bytes(bytes(ROWS.nbytes))
     write({"x": ROWS})
     assert NumPack(OLD) is not None
-    monkeypatch.setattr(numpack0, "read", exchanged)
+    monkeypatch.setattr(reader, "read", exchanged)
     monkeypatch.setattr(os, "link", refuse)
     with pytest.raises((NumpackError, OSError)):
         NumPack(OLD, upgrade=True).open()

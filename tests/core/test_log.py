@@ -16,8 +16,8 @@ from support.files import contents
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.store.format import log
-from numpack.store.format.catalog import Entry, State
-from numpack.store.format.log_reader import View
+from numpack.store.format.catalog import Catalog, Entry
+from numpack.store.format.log_reader import LogCursor
 
 LOG = Path("s.npk/commits.log")
 ROWS = np.arange(6.0).reshape(3, 2)
@@ -59,9 +59,9 @@ def test_the_native_commits_know_the_fields_by_their_places():
     """Those of `_append.pyx`."""
     assert Entry._fields[:4] == ("id", "code", "stored", "modified")
     assert Entry._fields[4:7] == ("tail", "dropped", "dropped_crc")
-    assert State._fields == ("token", "commit", "next_id", "arrays", "journal")
-    assert View._fields[:3] == ("descriptor", "end", "torn")
-    assert View._fields[3:] == ("snapshot", "snapshot_length", "state")
+    assert Catalog._fields == ("token", "commit", "next_id", "arrays", "journal")
+    assert LogCursor._fields[:3] == ("descriptor", "end", "torn")
+    assert LogCursor._fields[3:] == ("snapshot", "snapshot_length", "catalog")
 
 
 def test_long_names_are_not_kept(store):
@@ -343,7 +343,7 @@ def test_an_open_handle_notices_that_the_log_was_cut(history, cut, call):
         last = whole.rindex(b"\n", 0, -1) + 1
         os.truncate(LOG, {"to nothing": 0, "by a line": last, "inside a line": last - 9}[cut])
         before = contents()
-        with pytest.raises(CorruptStoreError, match="it was cut to"):
+        with pytest.raises(CorruptStoreError, match="it was truncated to"):
             call(store)
         assert contents() == before
 
@@ -364,7 +364,7 @@ def test_a_handle_works_again_once_the_log_is_restored(history):
 
 
 def test_thousands_of_commits_are_folded_and_lose_nothing(monkeypatch):
-    monkeypatch.setattr("numpack.store.format.log._FOLD_BYTES", 100_000)
+    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 100_000)
     with NumPack("s.npk") as writer, NumPack("s.npk") as reader:
         writer.save({"x": np.zeros(0, "i8"), "y": ROWS})
         largest = 0
@@ -416,8 +416,8 @@ def test_snapshots_and_folding_cost_a_constant_share_of_the_writing(monkeypatch)
 @pytest.fixture
 def folding(monkeypatch):
     """Every few commits, the log is folded."""
-    monkeypatch.setattr("numpack.store.format.log._FOLD_BYTES", 0)
-    monkeypatch.setattr("numpack.store.format.log._FOLD_FACTOR", 0)
+    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 0)
+    monkeypatch.setattr("numpack.store.format.log._COMPACT_FACTOR", 0)
     monkeypatch.setattr("numpack.store.format.log._SNAPSHOT_EVERY", 100)
 
 

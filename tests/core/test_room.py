@@ -130,13 +130,13 @@ from numpack.store.fs import resources
 with NumPack("s.npk") as store:
     store.save({"x": np.ones((4, 2))})
     lazy = store.load("x", lazy=True)
-    real, calls = resources.make_room, []
+    real, calls = resources.release_cached, []
     def mapped():
         calls.append(1)
         if len(calls) == 1:
             raise OSError(12, "Cannot allocate memory")
         return 5
-    assert resources.with_room(mapped) == 5
+    assert resources.map_with_retry(mapped) == 5
     made = store.get_io_stats()["mappings"]
     store.load("x", lazy=True)
     assert store.get_io_stats()["mappings"] == made + 1  # those kept had been let go

@@ -51,7 +51,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
 
     @initialize(fold=st.sampled_from([0, 300, 65536]))
     def create(self, fold):
-        self.fold_bytes, log._FOLD_BYTES = log._FOLD_BYTES, fold
+        self.fold_bytes, log._COMPACT_BYTES = log._COMPACT_BYTES, fold
         self.folder = Path(tempfile.mkdtemp())
         self.handles = [NumPack(self.folder / "s.npk") for _ in range(2)]
         for handle in self.handles:
@@ -61,7 +61,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "folder"):
-            log._FOLD_BYTES = self.fold_bytes
+            log._COMPACT_BYTES = self.fold_bytes
             for handle in self.handles:
                 handle.close()
             shutil.rmtree(self.folder)

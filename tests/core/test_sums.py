@@ -16,8 +16,14 @@ from hypothesis import strategies as st
 
 from numpack.store.fs.syscalls import has_changed
 from numpack.store.kernels import checksums
-from numpack.store.kernels.checksums import BLOCK, crc32, read_into, sum_blocks, write_summed
-from numpack.store.kernels.patch import patch_sums, pwrite_rows, scatter
+from numpack.store.kernels.checksums import (
+    BLOCK,
+    checksum_blocks,
+    crc32,
+    read_into,
+    write_checksummed,
+)
+from numpack.store.kernels.patch import pwrite_rows, scatter, update_checksums
 
 NOISE = np.random.default_rng(7).integers(0, 256, 7 * BLOCK + 12345, np.uint8)
 U32 = st.integers(0, 2**32 - 1)
@@ -113,12 +119,12 @@ def test_start_is_cut_to_32_bits_as_by_zlib(start):
 @pytest.mark.parametrize("threads", [1, 2, 3, 100])
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, len(NOISE)])
 def test_sum_blocks(size, threads):
-    assert sum_blocks(NOISE[:size], threads) == expected(NOISE[:size])
+    assert checksum_blocks(NOISE[:size], threads) == expected(NOISE[:size])
 
 
 def test_there_is_at_least_one_thread(opened):
     with pytest.raises(ValueError, match="at least one thread; got 0"):
-        sum_blocks(b"", 0)
+        checksum_blocks(b"", 0)
     with pytest.raises(ValueError, match="at least one thread; got -1"):
         read_into(opened(), bytearray(1), 0, -1)
 
@@ -132,8 +138,8 @@ WRITES = [0, 1, 4000, 300_000, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 5 * BLOCK
 @pytest.mark.parametrize("before", [0, 1, 4096, BLOCK - 1, BLOCK, BLOCK + 5000])
 def test_write_summed_continues_a_file(opened, before, size):
     file = opened()
-    first, tail = write_summed(file, NOISE[:before], 0, 0)
-    second, rest = write_summed(file, NOISE[before : before + size], before, tail)
+    first, tail = write_checksummed(file, NOISE[:before], 0, 0)
+    second, rest = write_checksummed(file, NOISE[before : before + size], before, tail)
     assert content() == NOISE[: before + size].tobytes()
     assert (first + second, rest) == expected(NOISE[: before + size])
 
@@ -142,7 +148,7 @@ def test_what_is_copied_to_be_summed_is_what_is_written(opened):
     file, end, tail = opened(), 0, 0
     for size in (*range(1, 130), *range(200, 330), 511, 512, 513, 1000):
         part = NOISE[size % 17 : size % 17 + size]  # of any alignment
-        _, tail = write_summed(file, part, end, tail)
+        _, tail = write_checksummed(file, part, end, tail)
         end += size
         assert content()[-size:] == part.tobytes()
         assert tail == zlib.crc32(content())
@@ -153,7 +159,7 @@ def test_write_summed_piece_by_piece(sizes):
     file = os.open("pieces.bin", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     blocks, tail, offset = b"", 0, 0
     for size in sizes:
-        done, tail = write_summed(file, NOISE[offset : offset + size], offset, tail)
+        done, tail = write_checksummed(file, NOISE[offset : offset + size], offset, tail)
         blocks += done
         offset = min(offset + size, len(NOISE))
     os.close(file)
@@ -163,7 +169,7 @@ def test_write_summed_piece_by_piece(sizes):
 
 def test_write_summed_leaves_the_rest_of_the_file(opened):
     file = opened(NOISE[: 4 * BLOCK].tobytes())
-    write_summed(file, bytes(3 * BLOCK), 100, 0)
+    write_checksummed(file, bytes(3 * BLOCK), 100, 0)
     assert content() == b"".join(
         [NOISE[:100].tobytes(), bytes(3 * BLOCK), NOISE[3 * BLOCK + 100 : 4 * BLOCK].tobytes()]
     )
@@ -174,15 +180,15 @@ def test_failing_writes_say_why(opened, size):
     full = os.open("/dev/full", os.O_WRONLY) if os.path.exists("/dev/full") else None
     if full is not None:
         with raises(errno.ENOSPC):
-            write_summed(full, bytes(size), 0, 0)
+            write_checksummed(full, bytes(size), 0, 0)
         os.close(full)
     with raises(errno.EBADF):
-        write_summed(opened(b"as it was", os.O_RDONLY), bytes(size), 0, 0)
+        write_checksummed(opened(b"as it was", os.O_RDONLY), bytes(size), 0, 0)
     assert content() == b"as it was"
     closed = os.dup(opened())
     os.close(closed)
     with raises(errno.EBADF):
-        write_summed(closed, bytes(size), 0, 0)
+        write_checksummed(closed, bytes(size), 0, 0)
 
 
 @pytest.fixture
@@ -197,7 +203,7 @@ def limited():
 def test_a_write_that_fails_in_the_middle_raises(opened, limited):
     file = opened()
     with raises(errno.EFBIG):
-        write_summed(file, NOISE[: 4 * BLOCK], 0, 0)
+        write_checksummed(file, NOISE[: 4 * BLOCK], 0, 0)
     assert content() == NOISE[: 3 * BLOCK].tobytes()
     with raises(errno.EFBIG):
         pwrite_rows(file, np.array([0, 3 * BLOCK, 1]), 1, b"abc")
@@ -207,12 +213,12 @@ def test_a_write_that_fails_in_the_middle_raises(opened, limited):
 def test_write_summed_refuses_what_cannot_be(opened):
     file = opened(b"as it was")
     for offset in (-1, 2**63 - 1):
-        with pytest.raises(ValueError, match="no file has 2 bytes at offset"):
-            write_summed(file, b"ab", offset, 0)
+        with pytest.raises(ValueError, match="no file can have 2 bytes at offset"):
+            write_checksummed(file, b"ab", offset, 0)
     with pytest.raises(ValueError, match="a block's start"):
-        write_summed(file, b"ab", BLOCK, 5)
+        write_checksummed(file, b"ab", BLOCK, 5)
     with pytest.raises(OverflowError):
-        write_summed(file, b"ab", 0, -1)
+        write_checksummed(file, b"ab", 0, -1)
     assert content() == b"as it was"
 
 
@@ -289,7 +295,7 @@ def replaced(base, rows, fresh):
 
 def check_patch(base, rows, fresh):
     sums = all_sums(base.reshape(-1))
-    patch_sums(sums, base, rows, fresh.shape[1], fresh)
+    update_checksums(sums, base, rows, fresh.shape[1], fresh)
     assert np.array_equal(sums, all_sums(replaced(base, rows, fresh).reshape(-1)))
 
 
@@ -346,7 +352,7 @@ class TestRows:
         fresh = np.zeros((len(rows), 8), np.uint8)
         sums, target = all_sums(base.reshape(-1)), base.copy()
         with pytest.raises(IndexError, match=f"row {row} is out of range for 10 rows"):
-            patch_sums(sums, base, rows, 8, fresh)
+            update_checksums(sums, base, rows, 8, fresh)
         with pytest.raises(IndexError, match=f"row {row} is out of range for 10 rows"):
             scatter(target, rows, 8, fresh)
         assert np.array_equal(sums, all_sums(base.reshape(-1)))
@@ -366,7 +372,7 @@ class TestRows:
             (2**62, bytes(16)),
         ):
             with pytest.raises(ValueError, match="need as many new bytes"):
-                patch_sums(sums, base, rows, width, fresh)
+                update_checksums(sums, base, rows, width, fresh)
             with pytest.raises(ValueError, match="need as many new bytes"):
                 scatter(base, rows, width, fresh)
         for width in (0, -8):
@@ -376,7 +382,7 @@ class TestRows:
             scatter(base, np.zeros(3, np.int32), 8, bytes(16))
         for wrong in (np.zeros(0, np.uint32), np.zeros(2, np.uint32), bytearray(3)):
             with pytest.raises(ValueError, match="1 blocks have 4 bytes of sums"):
-                patch_sums(wrong, base, rows, 8, bytes(16))
+                update_checksums(wrong, base, rows, 8, bytes(16))
         with pytest.raises((BufferError, ValueError)):
             scatter(bytes(80), rows, 8, bytes(16))
 
@@ -409,11 +415,11 @@ def round_trip(path):
     data = NOISE[: 5 * BLOCK + 9]
     file = os.open(path, os.O_RDWR | os.O_CREAT)
     memory = np.empty_like(data)
-    written = write_summed(file, data, 0, 0)
+    written = write_checksummed(file, data, 0, 0)
     read = read_into(file, memory, 0, 3)
     os.close(file)
     return int(
-        read != len(data) or written != expected(data) or sum_blocks(memory, 3) != written
+        read != len(data) or written != expected(data) or checksum_blocks(memory, 3) != written
     )
 
 

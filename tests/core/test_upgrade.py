@@ -16,7 +16,7 @@ from support.memory import address, file_position
 from support.numpack0_store import FOLDER, META, write
 
 from numpack import CorruptStoreError, InvalidValueError, NotAStoreError, NumPack, StoreError
-from numpack.store.format import numpack0
+from numpack.store.format.numpack0 import reader
 
 FIXTURES = Path(__file__).parents[1] / "data" / "numpack-0.7.0"
 FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk"))
@@ -293,7 +293,7 @@ def test_processes_that_upgrade_at_once_agree(written, attempt):
         assert store.verify().ok
 
 
-STEPS = ["link", "write_sums", "create", "remove_numpack0_files"]
+STEPS = ["link", "write_checksums", "write_store", "remove_numpack0_files"]
 
 
 class Died(BaseException):
@@ -303,7 +303,7 @@ class Died(BaseException):
 @pytest.mark.parametrize("step", STEPS)
 def test_an_interrupted_upgrade_is_the_old_store_or_the_new_one(monkeypatch, written, step):
     from numpack.store.format import data_files, folder
-    from numpack.store.format import upgrade as module
+    from numpack.store.format.numpack0 import upgrade as module
 
     large = np.arange(200_000.0)
     write({"x": ROWS, "y": ROWS[:, 0].copy(), "empty": ROWS[:0], "large": large}, {"x": [1, 3]})
@@ -313,8 +313,8 @@ def test_an_interrupted_upgrade_is_the_old_store_or_the_new_one(monkeypatch, wri
 
     owner = {
         "link": os,
-        "write_sums": data_files,
-        "create": folder,
+        "write_checksums": data_files,
+        "write_store": folder,
         "remove_numpack0_files": module,
     }[step]
     with monkeypatch.context() as patched:
@@ -351,10 +351,10 @@ def test_a_file_system_without_second_names_gets_copies(monkeypatch, written):
 def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
     monkeypatch, written, options, moment
 ):
-    read = numpack0.read
+    read = reader.read
 
     def late(*path):
-        monkeypatch.setattr(numpack0, "read", read)
+        monkeypatch.setattr(reader, "read", read)
         if moment == "before it is read":
             NumPack(OLD, upgrade=True).open()
             return read(*path)
@@ -362,7 +362,7 @@ def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
         NumPack(OLD, upgrade=True).open()
         return found
 
-    monkeypatch.setattr(numpack0, "read", late)
+    monkeypatch.setattr(reader, "read", late)
     is_late = moment == "after it was read" and options in ({}, {"mode": "r"})
     if is_late:
         with (

@@ -75,7 +75,7 @@ def build() -> None:
 
 
 def main() -> None:
-    log._FOLD_BYTES, log._FOLD_FACTOR = 5000, 2
+    log._COMPACT_BYTES, log._COMPACT_FACTOR = 5000, 2
     what, me, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     with NumPack("s.npk") as store:
         (write if what == "write" else read)(store, me, time.monotonic() + seconds)

@@ -219,7 +219,7 @@ def check(number: int, arrays: Arrays) -> tuple[int, Arrays]:
 
 def main(kills: int, seed: int) -> None:
     warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-    log._FOLD_BYTES, log._FOLD_FACTOR, log._SNAPSHOT_EVERY = 3000, 2, 500
+    log._COMPACT_BYTES, log._COMPACT_FACTOR, log._SNAPSHOT_EVERY = 3000, 2, 500
     dice = random.Random(seed)
     number, arrays, inside = seed * 10_000_000, {}, 0
     with NumPack("s.npk"):

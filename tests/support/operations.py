@@ -138,7 +138,7 @@ def mapped(store: NumPack) -> None:
 
 POWER = {"durability": "power"}
 SNAPSHOT = {"_SNAPSHOT_EVERY": 0, "_SNAPSHOT_FACTOR": 0}
-FOLD = {**SNAPSHOT, "_FOLD_BYTES": -1, "_FOLD_FACTOR": 0}
+FOLD = {**SNAPSHOT, "_COMPACT_BYTES": -1, "_COMPACT_FACTOR": 0}
 GROW = "open pwrite flock"
 NEW = "open pwrite rename mkdir flock"
 UNLINK = "open pwrite flock unlink"

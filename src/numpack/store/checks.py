@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import InvalidValueError, NumpackError
 from ..io import share
-from .format.dtype_codes import Unusable, unusable
-from .format.naming import exact_name, missing, quoted
+from .format.dtype_codes import Unusable, unusable_error
+from .format.naming import exact_name, quoted, unknown_name_error
 from .format.schema import storable_dtype
 from .lazy.array import LazyArray
 from .rows.indexing import Selection
@@ -71,10 +71,10 @@ def entry_of(arrays: Mapping[str, Entry], name: str) -> Entry:
     if entry is None:
         plain = exact_name(name)
         if type(name) is str or plain not in arrays:
-            raise missing(plain, arrays)
+            raise unknown_name_error(plain, arrays)
         entry = arrays[plain]
     if type(entry.code) is Unusable:
-        raise unusable(entry.code)
+        raise unusable_error(entry.code)
     return entry
 
 

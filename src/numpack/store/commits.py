@@ -13,8 +13,8 @@ from .checks import check_rows, entry_of, selected
 from .format import data_files, journal
 from .format.catalog import Entry
 from .format.schema import decode_dtype, encode_dtype, storable_dtype
-from .kernels.append import append_and_commit, drop_and_commit
-from .kernels.checksums import BLOCK, sum_blocks
+from .kernels.append import append_and_commit, delete_and_commit
+from .kernels.checksums import BLOCK, checksum_blocks
 from .rows import deleted_rows
 from .rows.deleted_rows import NO_ROWS, Dropped
 from .rows.live_rows import chunks
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .._core.memory import Array
-    from .format.catalog import Record, State
+    from .format.catalog import Catalog, Record
     from .format.data_files import Progress
     from .rows.deleted_rows import Numbers
     from .session import Session
@@ -41,7 +41,7 @@ def save(
 
 
 def _save(session: Session, values: Mapping[str, _Content], progress: Progress) -> None:
-    state = session.log.state
+    state = session.log.catalog
     replaced = [state.arrays[name] for name in values if name in state.arrays]
     put: dict[str, Entry] = {}
     try:
@@ -64,7 +64,7 @@ def _save(session: Session, values: Mapping[str, _Content], progress: Progress) 
 
 def append(session: Session, values: Mapping[str, Array]) -> None:
     """Write rows behind the committed ones, and commit them all."""
-    state = session.log.state
+    state = session.log.catalog
     found = {name: entry_of(state.arrays, name) for name in values}
     for name, array in values.items():
         check_rows(name, found[name], array)
@@ -102,7 +102,7 @@ def append_plain(session: Session, name: str, array: Array) -> bool:
         Whether it was done. What has to be looked at more closely, or converted, or reaches
         the end of a block, is left to `append`.
     """
-    state = session.log.state
+    state = session.log.catalog
     entry = state.arrays.get(name)
     if entry is None or session.durable:
         return False
@@ -116,7 +116,7 @@ def append_plain(session: Session, name: str, array: Array) -> bool:
     return _count(session, length, array.nbytes)
 
 
-def _has_followed(session: Session, state: State) -> bool:
+def _has_followed(session: Session, state: Catalog) -> bool:
     """Tell whether a commit may have been made, though an `OSError` was raised.
 
     A signal handler may raise one too, a `TimeoutError` say, when the line is written.
@@ -135,7 +135,7 @@ def _give_back(session: Session, entry: Entry) -> None:
 
 def drop(session: Session, names: Iterable[str]) -> None:
     """Commit that arrays are gone, and unlink their files."""
-    arrays = session.log.state.arrays
+    arrays = session.log.catalog.arrays
     present = {name: arrays[name] for name in names if name in arrays}
     if present:
         _commit(session, drop=present)
@@ -144,19 +144,19 @@ def drop(session: Session, names: Iterable[str]) -> None:
 
 def reset(session: Session) -> None:
     """Drop all arrays in one commit."""
-    drop(session, list(session.log.state.arrays))
+    drop(session, list(session.log.catalog.arrays))
 
 
 def drop_rows(session: Session, names: Iterable[str], indexes: Any) -> None:
     """Commit that rows are gone; they stay in the data files until `update`."""
-    arrays = session.log.state.arrays
+    arrays = session.log.catalog.arrays
     found = {name: entry_of(arrays, name) for name in names}
     drops = {name: _without(session, name, entry, indexes) for name, entry in found.items()}
     drops = {name: drop for name, drop in drops.items() if len(drop[0])}
     if len(drops) != 1 or not _drop_plain(session, drops):
         _drop_all(session, drops)
     for name, (_, gone) in drops.items():
-        session.keep_dropped(session.log.state.arrays[name], gone)
+        session.keep_dropped(session.log.catalog.arrays[name], gone)
 
 
 def _without(
@@ -185,16 +185,16 @@ def _drop_plain(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) 
     if session.durable:
         return False
     [(name, (numbers, _))] = drops.items()
-    file = session.files.named(session.log.state.arrays[name].dropped_file, looks=False)
+    file = session.files.named(session.log.catalog.arrays[name].dropped_file, looks=False)
     numbers = numbers.astype("<i8", copy=False)
-    length = session.log.commit_growth(name, drop_and_commit, file, numbers)
+    length = session.log.commit_growth(name, delete_and_commit, file, numbers)
     return _count(session, length, numbers.nbytes)
 
 
 def _drop_all(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) -> None:
     changes: dict[str, Record] = {}
     for name, (numbers, _) in drops.items():
-        entry = session.log.state.arrays[name]
+        entry = session.log.catalog.arrays[name]
         file = session.files.named(entry.dropped_file)
         crc = deleted_rows.write(file, entry, numbers, durable=session.durable)
         changes[name] = {"dropped": entry.dropped + len(numbers), "dropped_crc32": crc}
@@ -205,7 +205,7 @@ def _drop_all(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) ->
 
 def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None:
     """Journal new rows, commit them, write them in place, strike out the journal."""
-    arrays = session.log.state.arrays
+    arrays = session.log.catalog.arrays
     found = {name: entry_of(arrays, name) for name in values}
     changes = {}
     for name, array in values.items():
@@ -217,7 +217,7 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
             changes[name] = Replacement(session.files, entry, rows, gone, array)
     if not changes:
         return
-    commit = session.log.state.commit + 1
+    commit = session.log.catalog.commit + 1
     record = list(changes.values())
     with session.files.pinned(journal.NAME):
         file = session.files.named(journal.NAME)
@@ -230,7 +230,7 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
     for name, change in changes.items():
         session.apply_replacement(found[name], change, looks=False)
         session.counts["bytes_written"] += 2 * change.nbytes
-    session.finish(session.log.state, looks=False)
+    session.clear_journal(session.log.catalog, looks=False)
 
 
 def update(session: Session, name: str, progress: Progress = data_files.no_progress) -> None:
@@ -238,7 +238,7 @@ def update(session: Session, name: str, progress: Progress = data_files.no_progr
 
     Not while somebody writes to the present file in place: that would be lost.
     """
-    entry = entry_of(session.log.state.arrays, name)
+    entry = entry_of(session.log.catalog.arrays, name)
     if entry.dropped and not data_files.is_open_in_place(session.folder, entry):
         _save(session, {name: _kept(session, entry)}, progress)
 
@@ -247,7 +247,7 @@ def clone(
     session: Session, source: str, target: str, progress: Progress = data_files.no_progress
 ) -> None:
     """Write an array once more, under another name."""
-    arrays = session.log.state.arrays
+    arrays = session.log.catalog.arrays
     entry = entry_of(arrays, source)
     if target in arrays:
         msg = f"there is an array {target!r} already; drop it first, or choose another name"
@@ -257,23 +257,23 @@ def clone(
 
 def mark_writable(session: Session, name: str) -> Entry:
     """Commit that an array is about to be written in place, without checksums."""
-    entry = entry_of(session.log.state.arrays, name)
+    entry = entry_of(session.log.catalog.arrays, name)
     if not entry.writable:
         _commit(session, changes={name: {"writable": True}})
-    return session.log.state.arrays[name]
+    return session.log.catalog.arrays[name]
 
 
 def recompute_checksums(session: Session, name: str) -> None:
     """Bring the checksums of an array up to date, and commit that nobody writes in place."""
-    entry = session.log.state.arrays[name]
+    entry = session.log.catalog.arrays[name]
     memory = session.files.memory(entry)
-    sums, tail = sum_blocks(memory, data_files.threads())
+    sums, tail = checksum_blocks(memory, data_files.thread_count())
     if sums:
-        data_files.write_sums(session.folder, entry, 0, sums)
-    commit = session.log.state.commit + 1
+        data_files.write_checksums(session.folder, entry, 0, sums)
+    commit = session.log.catalog.commit + 1
     if session.durable:
         os.fsync(session.files.descriptor(entry))
-        session.folder.sync_file(entry.sum_file)
+        session.folder.sync_file(entry.checksum_file)
     _commit(session, changes={name: {"tail": tail, "revision": commit, "writable": False}})
 
 
@@ -282,7 +282,7 @@ def _write_new(
 ) -> Entry:
     entry = Entry(identifier, content.code, content.shape, modified=0)
     folder, durable = session.folder, session.durable
-    with data_files.new_files(folder, entry) as descriptor:
+    with data_files.create_files(folder, entry) as descriptor:
         tail = data_files.write(
             folder, descriptor, entry, content.chunks, 0, progress=progress, durable=durable
         )
@@ -342,7 +342,7 @@ def _unlink(session: Session, entries: Iterable[Entry]) -> None:
         is_large = not entry.is_unusable and entry.nbytes > _LARGE
         unlink = session.folder.unlink_large if is_large else session.folder.unlink
         unlink(entry.data_file)
-        session.folder.unlink(entry.sum_file)  # one of an append that died too
+        session.folder.unlink(entry.checksum_file)  # one of an append that died too
         session.folder.unlink(entry.dropped_file)
 
 
@@ -357,6 +357,6 @@ def _rows_kept(name: str, entry: Entry) -> int:
 def _replaced(entry: Entry, change: Replacement, commit: int) -> Record:
     fields: Record = {"revision": commit}
     last = entry.nbytes // BLOCK - change.first
-    if last < len(change.sums):  # the last block is no whole one
-        fields["tail"] = int(change.sums[last])
+    if last < len(change.checksums):  # the last block is no whole one
+        fields["tail"] = int(change.checksums[last])
     return fields

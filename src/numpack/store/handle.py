@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError, StoreError
-from .format import folder, upgrade
-from .format.log import Log, closed
-from .fs.forks import remember
-from .fs.lock import Alone, Turn
+from .format import folder
+from .format.log import Log, closed_error
+from .format.numpack0 import upgrade
+from .fs.forks import register
+from .fs.lock import MutexGuard, WriteTransaction
 from .session import Session
 
 if TYPE_CHECKING:
-    from .format.catalog import State
+    from .format.catalog import Catalog
     from .fs.directory import Folder
 
 MODES = ("a", "r", "r+", "w", "x")
@@ -64,9 +65,9 @@ class Handle:
         self._upgrade = upgrade
         self._durable = durable
         self._lock_timeout = lock_timeout
-        self._swept = ""  # token of the store that was swept
+        self._cleaned = ""  # token of the store that was swept
         self._opening = threading.RLock()  # of this handle alone: no store waits for another
-        remember(self)
+        register(self)
 
     def after_fork(self) -> None:
         """Make a new lock."""
@@ -74,7 +75,7 @@ class Handle:
 
     def open(self) -> None:
         """Open the store; create it if there is none. Does nothing if it is open."""
-        with self._alone():
+        with self._exclusive():
             if self.session is None:
                 found, is_numpack0 = self._found()
                 history = self._history(found, is_numpack0=is_numpack0)
@@ -92,14 +93,14 @@ class Handle:
         """Close the store; wait for a writer on another thread."""
         if self.session is None:  # a thread may be waiting to open it
             return
-        with self._alone():
+        with self._exclusive():
             session, self.session = self.session, None
         if session is not None:
             session.close()
 
-    def _alone(self) -> Alone:
+    def _exclusive(self) -> MutexGuard:
         """Keep the other threads of this handle from opening and closing it."""
-        return Alone(self._opening, self.path, self._lock_timeout)
+        return MutexGuard(self._opening, self.path, self._lock_timeout)
 
     def opened(self) -> Session:
         """Give the session.
@@ -110,15 +111,15 @@ class Handle:
             There is none.
         """
         if self.session is None:
-            raise closed(self.path)
+            raise closed_error(self.path)
         return self.session
 
-    def writing(self) -> Turn:
+    def writing(self) -> WriteTransaction:
         """Give the turn to write, for a ``with`` statement: it holds the store's lock."""
         session = self.session or self.opened()
         if session.read_only:
             raise StoreError(session.read_only)
-        return Turn(session, self._prepare)
+        return WriteTransaction(session, self._prepare)
 
     def _prepare(self, session: Session) -> None:
         log = session.log
@@ -126,38 +127,38 @@ class Handle:
         if log.openings != session.openings:
             session.forget_all()
         if state.journal is not None:
-            session.settle(state)
+            session.replay_journal(state)
         if session.durable:
             session.flush_others()
-        if self._swept != state.token:
-            self._sweep(session, state)
+        if self._cleaned != state.token:
+            self._remove_orphans(session, state)
 
-    def _sweep(self, session: Session, state: State) -> None:
+    def _remove_orphans(self, session: Session, state: Catalog) -> None:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
         upgrade.remove_numpack0_files(
             session.folder
         )  # an upgrade was interrupted before it had done so
-        folder.sweep(session.folder, state)
-        self._swept = state.token
+        folder.remove_orphans(session.folder, state)
+        self._cleaned = state.token
 
     def _found(self) -> tuple[Folder, bool]:
         """Find the folder, or make of it what the mode asks for; tell if it is one of 0.x."""
-        found = folder.opened(self.path, self._lock_timeout)
+        found = folder.open_folder(self.path, self._lock_timeout)
         if found is not None and folder.is_store(found):
             if self._mode == "x":
-                raise folder.exists(self.path)
+                raise folder.store_exists_error(self.path)
             if self._mode == "w":
-                folder.empty(found, durable=self._durable)
+                folder.drop_all(found, durable=self._durable)
             return found, False
         if found is not None and upgrade.is_numpack0(found):
             return found, self._is_left_old(found)
         if self._mode in ("r", "r+"):
-            raise folder.absent(self.path)
+            raise folder.not_found_error(self.path)
         return self._created(), False
 
     def _created(self) -> Folder:
-        return folder.created(
+        return folder.create_store(
             Path(self.path),
             exclusive=self._mode == "x",
             durable=self._durable,
@@ -166,12 +167,12 @@ class Handle:
 
     def _is_left_old(self, found: Folder) -> bool:
         if self._mode == "x":
-            raise folder.exists(self.path)
+            raise folder.store_exists_error(self.path)
         if self._mode != "w" and (not self._upgrade or self._mode == "r"):
             return True
-        is_ours = upgrade.take_over(found, keep=self._mode != "w")
+        is_ours = upgrade.upgrade_folder(found, keep=self._mode != "w")
         if self._mode == "w" and not is_ours:
-            folder.empty(found, durable=self._durable)
+            folder.drop_all(found, durable=self._durable)
         return False
 
     def _history(self, found: Folder, *, is_numpack0: bool) -> Log | upgrade.Numpack0Log:
@@ -182,7 +183,7 @@ class Handle:
 
     def _why_read_only(self, history: Log | upgrade.Numpack0Log) -> str:
         if isinstance(history, upgrade.Numpack0Log):
-            return upgrade.refuse_to_write(self.path)
+            return upgrade.read_only_reason(self.path)
         if self._mode == "r":
             return f"the store {self.path} was opened with mode='r'; open it with mode='r+'"
         return ""

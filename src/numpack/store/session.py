@@ -17,12 +17,12 @@ from ..errors import (
 from .checks import entry_of
 from .format import data_files, journal
 from .format.flush import Flushed
+from .format.numpack0.upgrade import Numpack0Log
 from .format.open_files import OpenFiles
-from .format.upgrade import Numpack0Log
 from .fs import resources
 from .fs.directory import write_all
-from .fs.forks import remember
-from .fs.lock import Chance, Lock, SharedLock
+from .fs.forks import register
+from .fs.lock import SharedLock, TryLock, WriteLock
 from .kernels.checksums import BLOCK
 from .lazy.array import LazyArray
 from .lazy.reference import Reference
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._core.memory import Array
-    from .format.catalog import Entry, State
+    from .format.catalog import Catalog, Entry
     from .format.data_files import Progress
     from .format.log import Log
     from .fs.directory import Folder
@@ -72,7 +72,7 @@ class Session:
         Whether it is a folder of NumPack 0.x, which has no checksums.
     mutex : threading.RLock
         The threads of this session that write queue on it, before the lock.
-    lock : Lock
+    lock : WriteLock
         The writers'.
     files : OpenFiles
         For who holds mutex and lock.
@@ -95,17 +95,17 @@ class Session:
         self.is_numpack0 = isinstance(history, Numpack0Log)
         self.durable = durable
         self.mutex = threading.RLock()
-        self.lock = Lock(folder)
+        self.lock = WriteLock(folder)
         self.files = OpenFiles(folder)
         self.openings = 1  # of the log, as far as what is remembered goes
         self._flushed = Flushed()
         self._commits = counts["commits"]  # that the handle had made before
-        self._seen: State | None = None
-        self._settled = _NONE  # the last commit whose rows are known to be in place
+        self._seen: Catalog | None = None
+        self._replayed = _NONE  # the last commit whose rows are known to be in place
         self._unwritten: dict[str, journal.Change] = {}  # what cannot be put in place here
         self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
         self._dropped: dict[str, tuple[Entry, Dropped]] = {}
-        remember(self)
+        register(self)
 
     def after_fork(self) -> None:
         """Make new locks."""
@@ -123,11 +123,11 @@ class Session:
                 return
         with contextlib.ExitStack() as parts:
             parts.callback(self.mutex.release)
-            for close in (self._lazies.clear, self.lock.forget, self.files.close):
+            for close in (self._lazies.clear, self.lock.close, self.files.close):
                 parts.callback(close)
             parts.callback(self.history.close)
             with contextlib.suppress(OSError):  # an extra, for who opens the store next
-                self._conclude()
+                self._checkpoint()
 
     def forget_all(self) -> None:
         """Forget what is known of the files: others may have taken their places.
@@ -142,11 +142,11 @@ class Session:
     def _forget_rows(self) -> None:
         self._lazies.clear()
         self._dropped.clear()
-        self._unwritten, self._settled = {}, _NONE
+        self._unwritten, self._replayed = {}, _NONE
 
     def flush_others(self) -> None:
         """Flush to the device what was committed by others; for who holds mutex and lock."""
-        self._flushed.bring_up_to_date(self)
+        self._flushed.flush_new_commits(self)
 
     def note_flushed(self) -> None:
         """Note that the session has flushed its own change, and all that was before."""
@@ -251,57 +251,57 @@ class Session:
                 )
                 raise CorruptStoreError(msg) from None
 
-    def _conclude(self) -> None:
+    def _checkpoint(self) -> None:
         if self.counts["commits"] == self._commits:  # nothing was changed
             return
-        with Chance(self, opens=False) as taken:
+        with TryLock(self, opens=False) as taken:
             if taken:
                 self.log.refresh_exactly()
-                self.log.conclude()
+                self.log.checkpoint()
 
-    def settle(self, state: State) -> None:
+    def replay_journal(self, state: Catalog) -> None:
         """Put the rows of the last commit in place, if who replaced them died before he had.
 
         For who holds mutex and lock. All of it is flushed: who died may have promised that.
         """
-        if state.journal is not None and self._settled != _number(state):
+        if state.journal is not None and self._replayed != _number(state):
             for change in journal.read(self.folder, state):
                 entry = next(e for e in list(state.arrays.values()) if e.id == change.id)
                 self.apply_replacement(entry, change)
                 self._flush_rows(entry)
-            self.finish(state)
+            self.clear_journal(state)
 
     def apply_replacement(
         self, entry: Entry, change: journal.Change | Replacement, *, looks: bool = True
     ) -> None:
-        """Write replaced rows, and the checksums of their blocks; `looks`: see `finish`."""
+        """Write replaced rows and their checksums; for `looks`, see `clear_journal`."""
         for rows, fresh in change.blocks():
             self.files.overwrite(entry, rows, change.width, fresh)
-        whole = change.sums[: entry.nbytes // BLOCK - change.first]
+        whole = change.checksums[: entry.nbytes // BLOCK - change.first]
         if len(whole):
             sums = whole.astype("<u4", copy=False)
-            file = self.files.named(entry.sum_file, looks=looks)
+            file = self.files.named(entry.checksum_file, looks=looks)
             write_all(file, sums, 4 * change.first)
         if self.durable:
             self._flush_rows(entry)
 
     def _flush_rows(self, entry: Entry) -> None:
         os.fdatasync(self.files.descriptor(entry))
-        self.folder.sync_file(entry.sum_file)
+        self.folder.sync_file(entry.checksum_file)
 
-    def finish(self, state: State, *, looks: bool = True) -> None:
+    def clear_journal(self, state: Catalog, *, looks: bool = True) -> None:
         """Strike out the journal: the rows of the last commit are in place.
 
         Parameters
         ----------
-        state : State
+        state : Catalog
         looks : bool
             Whether to make sure that the open file has the name still; it was made sure of
             a moment ago if this session has written the journal.
         """
         file = self.files.named(journal.NAME, looks=looks)
         journal.clear(file, durable=self.durable)
-        self._settled = _number(state)
+        self._replayed = _number(state)
         self._unwritten = {}
 
     def forget(self, entry: Entry) -> None:
@@ -312,12 +312,12 @@ class Session:
             if known.id == entry.id:
                 self._lazies.pop(name, None)
 
-    def make_room(self) -> None:
+    def release_cached(self) -> None:
         """Close files, and forget mappings, that can be opened and made again."""
         self._lazies.clear()
         if self.mutex.acquire(blocking=False):
             try:
-                self.files.make_room()
+                self.files.release_cached()
             finally:
                 self.mutex.release()
 
@@ -325,7 +325,7 @@ class Session:
         """Give the rows that are committed, and cannot be put in place here."""
         return self._unwritten.get(entry.id)
 
-    def _see(self, state: State) -> None:
+    def _see(self, state: Catalog) -> None:
         """Look at a state that is new: let go of what is gone, finish what is half done."""
         arrays = state.arrays
         for name, (entry, _) in list(self._lazies.items()):
@@ -337,11 +337,11 @@ class Session:
                 self.files.close_unlinked()
             finally:
                 self.mutex.release()
-        pending = state.journal is not None and self._settled != _number(state)
-        self._unwritten = self._settled_for_reading(state) if pending else {}
+        pending = state.journal is not None and self._replayed != _number(state)
+        self._unwritten = self._replay_for_reading(state) if pending else {}
         self._seen = state
 
-    def _settled_for_reading(self, state: State) -> dict[str, journal.Change]:
+    def _replay_for_reading(self, state: Catalog) -> dict[str, journal.Change]:
         """Have the rows of the last commit in place; give those that are not.
 
         Nobody is waited for: neither a writer, who may have been stopped, nor other readers
@@ -349,22 +349,22 @@ class Session:
         """
         deadline = time.monotonic() + _PATIENCE
         while not journal.is_cleared(self.folder):
-            if self._settled_by_itself():
+            if self._replay_if_unlocked():
                 return {}
             if time.monotonic() > deadline or not SharedLock(self.folder).would_wait():
-                changes = journal.read_beside(self.folder, state)
+                changes = journal.read_unlocked(self.folder, state)
                 return {change.id: change for change in changes}
             time.sleep(_PAUSE)
-        self._settled = _number(state)
+        self._replayed = _number(state)
         return {}
 
-    def _settled_by_itself(self) -> bool:
+    def _replay_if_unlocked(self) -> bool:
         """Put the rows in place if nobody holds the lock, and the store can be written."""
         with contextlib.suppress(OSError):  # nothing can be written here, or the disk fails
             if not self.read_only:
-                with Chance(self, opens=True) as taken:
+                with TryLock(self, opens=True) as taken:
                     if taken:
-                        self.settle(self.history.refresh())
+                        self.replay_journal(self.history.refresh())
                         return True
         return False
 
@@ -376,7 +376,7 @@ class Session:
         """Read the rows of a data file, and what could not be put in place."""
         array = data_files.read(self.folder, entry, progress)
         if entry.id in self._unwritten:
-            journal.patched(array, self._unwritten[entry.id])
+            journal.apply_in_memory(array, self._unwritten[entry.id])
         return array
 
     def _mapped(self, name: str, entry: Entry) -> LazyArray:
@@ -385,7 +385,7 @@ class Session:
             array = self.stored(entry)
             array.flags.writeable = False
         else:
-            array = resources.with_room(lambda: data_files.mapped(self.folder, entry))[0]
+            array = resources.map_with_retry(lambda: data_files.map_rows(self.folder, entry))[0]
             origin = Reference(self.folder.path, name, entry, array, gone, self)
         lazy = LazyArray(array, origin, gone)
         self.counts["mappings"] += 1
@@ -394,7 +394,7 @@ class Session:
         return lazy
 
 
-def _number(state: State) -> tuple[str, int]:
+def _number(state: Catalog) -> tuple[str, int]:
     """Identify a commit: the numbers begin again in a store that was emptied."""
     return state.token, state.commit
 

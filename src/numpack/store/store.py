@@ -30,7 +30,7 @@ from .writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .format.catalog import State
+    from .format.catalog import Catalog
     from .session import Session
 
 _STRICT = (
@@ -413,7 +413,7 @@ def _opened_as(
     return store
 
 
-def _difference(state: State, token: str, commit: int) -> tuple[str, str]:
+def _difference(state: Catalog, token: str, commit: int) -> tuple[str, str]:
     """Return why a store is not the one that a handle had open; nothing if it is."""
     if token and state.token != token:
         return "another store", "another store is there"

@@ -13,10 +13,10 @@ from .._core.memory import aligned_empty
 from ..errors import CorruptStoreError, StoreError
 from .checks import entry_of
 from .format import data_files
-from .format.dtype_codes import unusable
+from .format.dtype_codes import unusable_error
 from .format.naming import listed
 from .fs.lock import SharedLock
-from .kernels.checksums import BLOCK, sum_blocks
+from .kernels.checksums import BLOCK, checksum_blocks
 from .rows import deleted_rows
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def of_array(
     if entry is None:  # dropped meanwhile
         return
     if entry.is_unusable:
-        report.damaged.append(Damage(name, -1, range(0), str(unusable(entry.code))))
+        report.damaged.append(Damage(name, -1, range(0), str(unusable_error(entry.code))))
         return
     if _damaged(session, name, entry, progress):
         with SharedLock(session.folder):
@@ -183,7 +183,7 @@ def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> l
         if entry.dropped and not session.is_numpack0:
             deleted_rows.read(session.folder, entry)  # what is on the disk, not what is known
         found = _found_sums(session, entry, progress)
-        needed = data_files.read_sums(session.folder, entry)
+        needed = data_files.read_checksums(session.folder, entry)
     except StoreError as error:
         is_damage = isinstance(error, CorruptStoreError)
         if not is_damage and getattr(error, "errno", None) != errno.EIO:
@@ -193,7 +193,7 @@ def _damaged(session: Session, name: str, entry: Entry, progress: Progress) -> l
         return []
     change = session.unwritten(entry)
     if change is not None:
-        needed[change.first : change.first + len(change.sums)] = change.sums
+        needed[change.first : change.first + len(change.checksums)] = change.checksums
     blocks = -(-entry.nbytes // BLOCK)
     looked_at = min(blocks, len(found) + _LOST_BLOCKS)
     damaged = [
@@ -220,10 +220,10 @@ def _flaw(block: int, found: Sums, needed: Sums, entry: Entry) -> str:
 def _found_sums(session: Session, entry: Entry, progress: Progress) -> Sums:
     """Sum what is in the data file, as far as it goes."""
     if session.unwritten(entry) is not None:
-        whole, tail = sum_blocks(
-            data_files.as_bytes(session.stored(entry)), data_files.threads()
+        whole, tail = checksum_blocks(
+            data_files.as_bytes(session.stored(entry)), data_files.thread_count()
         )
-        return data_files.sums_in(whole, entry._replace(tail=tail))
+        return data_files.checksums_from(whole, entry._replace(tail=tail))
     buffer, sums = aligned_empty((min(_AT_ONCE, entry.nbytes),), np.dtype(np.uint8)), b""
     descriptor = session.folder.open(entry.data_file)
     try:
@@ -232,7 +232,7 @@ def _found_sums(session: Session, entry: Entry, progress: Progress) -> Sums:
             count = data_files.read_part(
                 session.folder, entry.data_file, descriptor, part, start
             )
-            whole, tail = sum_blocks(part[:count], data_files.threads())
+            whole, tail = checksum_blocks(part[:count], data_files.thread_count())
             sums += whole
             if count < len(part):
                 break

@@ -188,7 +188,7 @@ class Writer(Reader):
         if self._batch.kept:
             self._settle_batch([array_name])
         with self._handle.writing() as session:
-            entry = entry_of(session.log.state.arrays, array_name)
+            entry = entry_of(session.log.catalog.arrays, array_name)
             commits.update(session, array_name, ProgressReport(progress, entry.live_nbytes))
 
     def clone(
@@ -215,7 +215,7 @@ class Writer(Reader):
         if self._batch.kept:
             self._batch.write([source_name, target_name])
         with self._handle.writing() as session:
-            entry = entry_of(session.log.state.arrays, source_name)
+            entry = entry_of(session.log.catalog.arrays, source_name)
             told = ProgressReport(progress, entry.live_nbytes)
             commits.clone(session, source_name, target_name, told)
 

@@ -12,7 +12,7 @@ from .. import commits
 from ..format import data_files
 from ..format.data_files import as_bytes
 from ..format.naming import quoted
-from ..kernels.checksums import sum_blocks
+from ..kernels.checksums import checksum_blocks
 from .in_place import recompute_abandoned
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ class Batch:
         if not changed:
             return
         with self._handle.writing() as session:
-            conflicts = self._conflicts(changed, session.log.state.arrays)
+            conflicts = self._conflicts(changed, session.log.catalog.arrays)
             written = [name for name in changed if name not in conflicts]
             commits.save(session, {name: changed[name].array for name in written})
-            arrays = session.log.state.arrays
+            arrays = session.log.catalog.arrays
             self._bases.update((name, arrays[name]) for name in written)
         for name in written:
             changed[name].sums = sums[name]
@@ -226,5 +226,5 @@ def _sums(array: Array) -> _Sums:
     """
     memory = as_bytes(np.ascontiguousarray(array))
     words = memory[: len(memory) // 8 * 8].view(np.uint64)
-    found = sum_blocks(memory, data_files.threads())
+    found = checksum_blocks(memory, data_files.thread_count())
     return array.shape, array.dtype, *found, int(words.sum(dtype=np.uint64))

@@ -15,7 +15,7 @@ from .. import commits
 from ..checks import entry_of
 from ..format import data_files
 from ..format.naming import quoted
-from ..kernels.checksums import sum_blocks
+from ..kernels.checksums import checksum_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +74,7 @@ class WritableBatch:
         self._settle([array_name])
         with self._handle.writing() as session:
             commits.update(session, array_name)
-            session.files.fill(entry_of(session.log.state.arrays, array_name))
+            session.files.fill(entry_of(session.log.catalog.arrays, array_name))
             entry = commits.mark_writable(session, array_name)
             if entry.dropped:  # since another batch has opened it
                 msg = (
@@ -140,12 +140,12 @@ class _View:
         self.name = name
         self._id = entry.id
         self._noted: tuple[bytes, int] | None = None
-        self._file = data_files.open_grown(session.folder, entry).detach()
+        self._file = data_files.open_committed(session.folder, entry).detach()
         fcntl.flock(self._file, fcntl.LOCK_SH)
         self._memory = np.empty(0, np.uint8)
         if entry.nbytes:
             self._memory = np.frombuffer(mmap.mmap(self._file, entry.nbytes), np.uint8)
-        self.array = data_files.shaped(self._memory, entry.dtype, entry.stored)
+        self.array = data_files.as_rows(self._memory, entry.dtype, entry.stored)
         if not entry.nbytes:
             self.array = np.empty(entry.stored, entry.dtype)
 
@@ -158,11 +158,11 @@ class _View:
 
     def note(self) -> None:
         """Take note of the values."""
-        self._noted = sum_blocks(self._memory, data_files.threads())
+        self._noted = checksum_blocks(self._memory, data_files.thread_count())
 
     def has_changed(self) -> bool:
         """Return whether values may have changed since `note` was called, if it was."""
-        return self._noted != sum_blocks(self._memory, data_files.threads())
+        return self._noted != checksum_blocks(self._memory, data_files.thread_count())
 
     def part(self, session: Session | None) -> bool:
         """Keep later writes private to this process; return whether the array `is_replaced`."""
@@ -186,7 +186,7 @@ def _conflict(arrays: dict[str, Array]) -> ConflictError:
 
 def recompute_abandoned(session: Session, name: str) -> None:
     """Bring checksums up to date where nobody writes in place any more, dead or done."""
-    entry = session.log.state.arrays.get(name)
+    entry = session.log.catalog.arrays.get(name)
     if entry is None or not entry.writable:
         return
     if not data_files.is_open_in_place(session.folder, entry):

@@ -1,4 +1,4 @@
-"""What the log says: the arrays of a store as they are after some commit."""
+"""The catalog: the arrays of a store after a commit, as recorded in the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import CorruptStoreError
-from .dtype_codes import InvalidRecordError, Unusable, is_extension, itemsize, unusable
+from .dtype_codes import InvalidRecordError, Unusable, is_extension, itemsize, unusable_error
 from .schema import DTYPES, decode_dtype
 
 if TYPE_CHECKING:
@@ -24,30 +24,31 @@ CHECK_LENGTH = len(_CHECK) + 8 + len('"}\n')
 
 
 class Entry(NamedTuple):
-    """One array as the log has it.
+    """The log's record of one array.
 
     Attributes
     ----------
     id : str
-        Names its files; never used twice.
+        Base name of its files; never reused.
     code : str, list or dict
-        The dtype, see `schema.encode_dtype`.
+        The dtype as encoded by `schema.encode_dtype`.
     stored : tuple of int
-        Shape of what is in the data file: dropped rows included.
+        Shape of the data file's contents, deleted rows included.
     modified : int
-        Time of the last commit that changed it, in microseconds since 1970.
+        Time of the last commit that changed the array, in microseconds since 1970.
     tail : int
-        CRC-32 of the bytes behind the last whole block; 0 if there are none.
+        CRC-32 of the bytes after the last full block; 0 if there are none.
     dropped : int
-        How many rows were dropped.
+        Number of deleted rows.
     dropped_crc : int
-        CRC-32 of their list.
+        CRC-32 of the deleted-row list.
     revision : int
         Number of the last commit that changed rows in place; 0 if none did.
     writable : bool
-        Whether somebody writes to its rows in place without checksums (`writable_batch_mode`).
-    old_file : str
-        The data file in a folder of NumPack 0.x, where it is not named by the id.
+        Whether rows may be written in place without checksums (`writable_batch_mode`).
+    numpack0_file : str
+        Name of the data file in a NumPack 0.x folder, where the id does not name it; else
+        empty.
     """
 
     id: str
@@ -59,74 +60,74 @@ class Entry(NamedTuple):
     dropped_crc: int = 0
     revision: int = 0
     writable: bool = False
-    old_file: str = ""
+    numpack0_file: str = ""
 
     @property
     def is_unusable(self) -> bool:
-        """Whether what the log says of it makes no sense, so that it can only be dropped."""
+        """Whether the log's record is invalid, so that the array can only be dropped."""
         return type(self.code) is Unusable
 
     @property
     def dtype(self) -> DType:
-        """The dtype; needs ml_dtypes for bfloat16 and narrower floats."""
+        """The dtype; requires ml_dtypes for bfloat16 and narrower floats."""
         code = self.code
         if type(code) is Unusable:
-            raise unusable(code)
+            raise unusable_error(code)
         if type(code) is str and (known := DTYPES.get(code)) is not None:
             return known
         return decode_dtype(code)
 
     @property
     def dtype_name(self) -> str:
-        """The dtype as NumPy prints it; does not need ml_dtypes."""
+        """The dtype as NumPy prints it; does not require ml_dtypes."""
         return self.code if is_extension(self.code) else str(self.dtype)
 
     @property
     def itemsize(self) -> int:
-        """Bytes of an element; does not need ml_dtypes."""
+        """Size of an element in bytes; does not require ml_dtypes."""
         return itemsize(self.code)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the array: without the rows that were dropped."""
+        """Shape of the array, without deleted rows."""
         if not self.dropped:
             if not self.stored and type(self.code) is Unusable:
-                raise unusable(self.code)
+                raise unusable_error(self.code)
             return self.stored
         return (self.stored[0] - self.dropped, *self.stored[1:])
 
     @property
     def data_file(self) -> str:
-        """Path of the rows in the store's folder."""
-        return self.old_file or f"data/{self.id}.bin"
+        """Path of the data file, relative to the store's folder."""
+        return self.numpack0_file or f"data/{self.id}.bin"
 
     @property
-    def sum_file(self) -> str:
-        """Path of the checksums of the whole blocks; there is none without such blocks."""
+    def checksum_file(self) -> str:
+        """Path of the checksums of full blocks; absent if the file has no full block."""
         return f"data/{self.id}.sum"
 
     @property
     def dropped_file(self) -> str:
-        """Path of the list of dropped rows; there is none before the first is dropped."""
+        """Path of the deleted-row list; absent until the first row is deleted."""
         return f"data/{self.id}.del"
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the stored rows take in the data file."""
+        """Size of the rows in the data file in bytes, deleted rows included."""
         return math.prod(self.stored) * itemsize(self.code)
 
     @property
     def live_nbytes(self) -> int:
-        """Bytes of the rows that were not dropped."""
+        """Size of the live rows in bytes."""
         return math.prod(self.shape) * itemsize(self.code)
 
     @property
     def row_nbytes(self) -> int:
-        """Bytes of one row."""
+        """Size of one row in bytes."""
         return math.prod(self.stored[1:]) * itemsize(self.code)
 
-    def changed(self, fields: Record, time: int) -> Entry:
-        """Return the array after a commit that sets some fields, which are not checked."""
+    def with_changes(self, fields: Record, time: int) -> Entry:
+        """Return the entry after a commit that sets some fields; they are not validated."""
         get, stored = fields.get, self.stored
         if "rows" in fields:
             stored = (fields["rows"], *stored[1:])
@@ -142,11 +143,11 @@ class Entry(NamedTuple):
             get("writable", self.writable),
         )
 
-    def record(self) -> Record:
-        """Give what the log keeps; what has its usual value is left out."""
+    def to_record(self) -> Record:
+        """Return the JSON object that the log stores; default values are omitted."""
         if type(self.code) is Unusable:
-            told = self.code.record
-            return {key: told[key] for key in told if key != "modified_us"}
+            found = self.code.record
+            return {key: found[key] for key in found if key != "modified_us"}
         record: Record = {
             "id": self.id,
             "dtype": self.code,
@@ -162,117 +163,121 @@ class Entry(NamedTuple):
         return record
 
 
-class State(NamedTuple):
-    """What the log says up to some commit.
+class Catalog(NamedTuple):
+    """The contents of a store as of one commit.
 
     Attributes
     ----------
     token : str
-        Drawn when the store was made; part of every file name, so that a store made anew
-        in the same folder never reuses one.
+        Random; drawn when the store is created. It is part of every data file's name, so
+        that a store created again in the same folder never reuses a name.
     commit : int
         Number of the last commit.
     next_id : int
         Number of the next data file.
     arrays : dict of str to Entry
-        In the order in which the names came. Commits change it in place, see `after`:
-        whoever iterates over it copies it first.
+        In insertion order. Commits change the dictionary in place (see `CatalogUpdate`), so
+        copy it before iterating over it.
     journal : int or None
-        CRC-32 of the journal, if the last commit is one whose rows are written in place
-        after it.
+        CRC-32 of the journal if the last commit replaces rows in place, else None.
     """
 
     token: str = ""
     commit: int = 0
     next_id: int = 1
-    arrays: dict[str, Entry] = {}  # noqa: RUF012 -- the state of no store; nobody changes it
+    arrays: dict[str, Entry] = {}  # noqa: RUF012 -- placeholder; never modified
     journal: int | None = None
 
     def new_id(self, ahead: int = 0) -> str:
-        """Give the id of the next data file, or of one `ahead` of it."""
+        """Return the id of the next data file, or of the one `ahead` positions later."""
         return f"{self.next_id + ahead:08d}-{self.token}"
 
-    def after(
+    def after_commit(
         self,
         time: int,
         put: Mapping[str, Entry],
         changes: Mapping[str, Record],
         drop: Iterable[str],
         journal: int | None,
-    ) -> FollowingLines:
-        """Return the state after a commit of this process.
+    ) -> CatalogUpdate:
+        """Return the catalog after a commit made by this process.
 
-        What is read from a log, and so has to be checked, is taken over by `records.Step`.
+        The arguments are trusted. Commits read from a log are validated by
+        `records.CommitReader` instead.
         """
         arrays, next_id = self.arrays, self.next_id
-        fresh = {name: arrays[name].changed(fields, time) for name, fields in changes.items()}
+        changed = {
+            name: arrays[name].with_changes(fields, time) for name, fields in changes.items()
+        }
         for name, entry in put.items():
-            fresh[name] = entry._replace(modified=time)
+            changed[name] = entry._replace(modified=time)
             next_id = max(next_id, int(entry.id.partition("-")[0]) + 1)
-        state = State(self.token, self.commit + 1, next_id, arrays, journal)
-        return FollowingLines(state, list(drop), fresh)
+        catalog = Catalog(self.token, self.commit + 1, next_id, arrays, journal)
+        return CatalogUpdate(catalog, list(drop), changed)
 
     def snapshot(self) -> Record:
-        """Give the line of a log that says it all."""
+        """Return the snapshot line of the log, which describes all arrays."""
         line: Record = {"store": self.token, "commit": self.commit, "next_id": self.next_id}
         if self.journal is not None:
             line["journal"] = self.journal
         line["arrays"] = {
-            name: {**entry.record(), "modified_us": entry.modified}
+            name: {**entry.to_record(), "modified_us": entry.modified}
             for name, entry in list(self.arrays.items())
         }
         return line
 
 
-class FollowingLines(NamedTuple):
-    """A state after some commits, whose dictionary of arrays has yet to follow them.
+class CatalogUpdate(NamedTuple):
+    """A catalog after some commits, and the changes not yet applied to its arrays.
 
-    Copying the dictionary for each commit would cost in proportion to the number of arrays.
-    So it is changed in place, by `_entries.follow`, when the commits are known to be right.
+    Copying the dictionary of arrays at each commit would take time proportional to the number
+    of arrays. So `kernels.entries.apply_update` changes it in place once the commits are
+    validated.
 
     Attributes
     ----------
-    state : State
-    gone : list of str
-        Names to remove from its arrays.
-    fresh : dict of str to Entry
-        Arrays that are new or changed.
+    catalog : Catalog
+        Up to date but for `Catalog.arrays`.
+    removed : list of str
+        Names to remove.
+    changed : dict of str to Entry
+        New or changed arrays.
     """
 
-    state: State
-    gone: list[str]
-    fresh: dict[str, Entry]
+    catalog: Catalog
+    removed: list[str]
+    changed: dict[str, Entry]
 
 
 def encode(line: Mapping[str, Any]) -> bytes:
-    """Write a line of the log, with its checksum."""
+    """Encode a line of the log, checksum included."""
     try:
         text = _format(line)[:-1]
-    except RecursionError:  # of what a log tells of an array that cannot be used
+    except RecursionError:  # raised by the record of an unusable array
         raise CorruptStoreError("the log is damaged: it is nested too deeply") from None
-    return checked(text.encode("utf-8", "surrogatepass"))  # a name may be any str
+    return add_checksum(text.encode("utf-8", "surrogatepass"))  # names may hold surrogates
 
 
-def checked(body: bytes) -> bytes:
-    """Close a line of the log with its checksum."""
+def add_checksum(body: bytes) -> bytes:
+    """Terminate a line of the log with its checksum."""
     return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
 
 
 def decode(line: bytes) -> Record:
-    """Read a line of the log.
+    """Decode a line of the log.
 
     Raises
     ------
     ValueError
         The line is damaged.
     """
-    return decode_all((line,))[0]
+    return decode_lines((line,))[0]
 
 
-def decode_all(lines: Sequence[bytes]) -> list[Record]:
-    """Read lines of the log, at once: that takes a fraction of the time.
+def decode_lines(lines: Sequence[bytes]) -> list[Record]:
+    """Decode several lines of the log in one call to the JSON parser, which is much faster.
 
-    What they claim is not checked, but for their checksums: `records` does that.
+    Only the checksums are verified. `records` validates the contents.
     """
     for line in lines:
         end = len(line) - CHECK_LENGTH
@@ -284,13 +289,13 @@ def decode_all(lines: Sequence[bytes]) -> list[Record]:
     except (RecursionError, MemoryError):
         raise InvalidRecordError("it is nested too deeply, or too long") from None
     if end != len(text) or len(decoded) != len(lines):
-        raise InvalidRecordError("it is no single object")
+        raise InvalidRecordError("it is not a single object")
     records: list[Record] = decoded
     return records
 
 
 def has_duplicates(line: bytes) -> bool:
-    """Return whether a member occurs twice in an object of a line that was read."""
+    """Return whether an object in a valid line has the same member twice."""
     found = False
 
     def check(pairs: list[tuple[str, Any]]) -> None:
@@ -302,8 +307,8 @@ def has_duplicates(line: bytes) -> bool:
 
 
 def _refuse(constant: str) -> Any:
-    raise InvalidRecordError(f"{constant} is no number of JSON")
+    raise InvalidRecordError(f"{constant} is not a JSON number")
 
 
-# json.loads spends more on preparing than on parsing
+# For short lines, json.loads spends more time on setup than on parsing.
 _parse = json.JSONDecoder(parse_constant=_refuse).raw_decode

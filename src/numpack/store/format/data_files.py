@@ -1,4 +1,4 @@
-"""Data files: an array's rows, in C order, little-endian, from byte 0; and their checksums."""
+"""Data files: an array's rows in C order, little-endian from byte 0, and their checksums."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from ..._core.memory import aligned_empty, normalize_strides
 from ..._core.pages import READABLE, FileMapping, reading_takes_room
 from ...errors import CorruptStoreError
-from ..fs.directory import failure, read_between, too_large, write_all
+from ..fs.directory import read_between, store_error, too_large_error, write_all
 from ..fs.syscalls import size_of
-from ..kernels.checksums import BLOCK, read_into, write_summed
+from ..kernels.checksums import BLOCK, read_into, write_checksummed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.memory import Array
     from ..fs.directory import Folder
-    from ..fs.syscalls import Opened
+    from ..fs.syscalls import OpenFile
     from .catalog import Entry
 
     Progress = Callable[[int], None]
 
-_CONVERTED_BYTES = 8 * BLOCK  # at a time: an array that needs it is never doubled
-_SUM = 4  # bytes of a checksum
-_CHUNK_BYTES = 64 * BLOCK  # written or read at a time, so that progress can be told
+_CONVERTED_BYTES = 8 * BLOCK  # converted at a time, so that no copy of the whole array is made
+_CHECKSUM_BYTES = 4
+_CHUNK_BYTES = 64 * BLOCK  # written or read between two reports of progress
 
 
 def no_progress(_nbytes: int) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
-def threads() -> int:
-    """Tell how many threads can run at once."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+def thread_count() -> int:
+    """Return how many threads can run at once, at most 8."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return min(8, len(affinity(0)) if affinity else os.cpu_count() or 1)
 
 
 @contextmanager
-def new_files(folder: Folder, entry: Entry) -> Iterator[int]:
-    """Open a data file that no commit names yet; remove it, and its sums, if the block fails.
+def create_files(folder: Folder, entry: Entry) -> Iterator[int]:
+    """Create a data file that no commit names yet; remove it and its checksums on failure.
 
-    A file of that name can only be left over from a writer that died: it is unlinked, not
-    truncated, because no file that someone may have mapped ever is.
+    An existing file of that name is an orphan of a writer that died. It is unlinked, not
+    truncated, because another process may have mapped it.
     """
     descriptor = folder.new(entry.data_file)
     try:
@@ -58,15 +58,15 @@ def new_files(folder: Folder, entry: Entry) -> Iterator[int]:
             os.close(descriptor)
     except BaseException:
         folder.unlink(entry.data_file)
-        folder.unlink(entry.sum_file)
+        folder.unlink(entry.checksum_file)
         raise
 
 
-def open_grown(folder: Folder, entry: Entry, flags: int = os.O_RDWR) -> Opened:
-    """Open a data file, to write to it by default; its committed bytes must be there."""
-    file = folder.opened(entry.data_file, flags)
+def open_committed(folder: Folder, entry: Entry, flags: int = os.O_RDWR) -> OpenFile:
+    """Open a data file, by default for writing; check that all committed bytes are there."""
+    file = folder.open_file(entry.data_file, flags)
     if size_of(file.descriptor) < entry.nbytes:
-        raise too_short(folder, entry)
+        raise too_short_error(folder, entry)
     return file
 
 
@@ -80,7 +80,7 @@ def write(
     progress: Progress = no_progress,
     durable: bool = False,
 ) -> int:
-    """Write bytes at the end of an entry's.
+    """Write chunks after the committed bytes of an array, and their checksums.
 
     Parameters
     ----------
@@ -91,124 +91,130 @@ def write(
     chunks : iterable of ndarray
         Contiguous, see `chunks_of`.
     offset : int
-        Where in the file the entry ends.
+        End of the committed bytes in the file.
     progress : callable
+        Called with the number of bytes written, after each chunk.
     durable : bool
+        Whether to flush data and checksums to the device.
 
     Returns
     -------
     int
-        CRC-32 of the bytes behind the last whole block: the tail of the entry to come.
+        CRC-32 of the bytes after the last full block: the `tail` of the next entry.
     """
     start = offset
-    tail, sums = entry.tail, b""
+    tail, checksums = entry.tail, b""
     for chunk in chunks:
-        whole, tail = write_summed(descriptor, chunk, offset, tail)
-        sums += whole
+        full_blocks, tail = write_checksummed(descriptor, chunk, offset, tail)
+        checksums += full_blocks
         offset += chunk.nbytes
         progress(chunk.nbytes)
-    if sums:
-        write_sums(folder, entry, start // BLOCK, sums)
+    if checksums:
+        write_checksums(folder, entry, start // BLOCK, checksums)
     if durable:
         os.fdatasync(descriptor)
-        if sums:
-            folder.sync_file(entry.sum_file)
+        if checksums:
+            folder.sync_file(entry.checksum_file)
     return tail
 
 
-def write_sums(folder: Folder, entry: Entry, first: int, sums: bytes) -> None:
-    """Write the checksums of whole blocks, from block `first` on."""
-    descriptor = folder.open(entry.sum_file, os.O_WRONLY | os.O_CREAT)
+def write_checksums(folder: Folder, entry: Entry, first: int, checksums: bytes) -> None:
+    """Write the checksums of full blocks, from block `first` on."""
+    descriptor = folder.open(entry.checksum_file, os.O_WRONLY | os.O_CREAT)
     try:
-        write_all(descriptor, sums, _SUM * first)
+        write_all(descriptor, checksums, _CHECKSUM_BYTES * first)
     finally:
         os.close(descriptor)
 
 
-def read_sums(folder: Folder, entry: Entry) -> Array:
-    """Read the checksums of all blocks, that of the last one from the log.
+def read_checksums(folder: Folder, entry: Entry) -> Array:
+    """Return the checksums of all blocks; that of the last, partial one is in the log.
 
     Returns
     -------
     ndarray of uint32
-        Shorter than there are blocks if the file of the checksums was cut.
+        Shorter than the number of blocks if the checksum file was truncated.
     """
     if entry.nbytes < BLOCK:
-        return sums_in(b"", entry)
+        return checksums_from(b"", entry)
     try:
-        descriptor = folder.open(entry.sum_file)
+        descriptor = folder.open(entry.checksum_file)
     except FileNotFoundError:
         return np.empty(0, np.uint32)
     try:
-        return sums_in(read_between(descriptor, 0, _SUM * (entry.nbytes // BLOCK)), entry)
+        return checksums_from(
+            read_between(descriptor, 0, _CHECKSUM_BYTES * (entry.nbytes // BLOCK)), entry
+        )
     finally:
         os.close(descriptor)
 
 
-def sums_in(content: bytes, entry: Entry) -> Array:
-    """Give the checksums of all blocks, of which those of whole blocks are in a file."""
+def checksums_from(content: bytes, entry: Entry) -> Array:
+    """Return the checksums of all blocks, given the content of the checksum file."""
     count, rest = divmod(entry.nbytes, BLOCK)
-    if len(content) == _SUM * count and rest:
-        content += entry.tail.to_bytes(_SUM, "little")
-    sums: Array = np.frombuffer(content[: len(content) // _SUM * _SUM], "<u4").astype(np.uint32)
-    return sums
+    if len(content) == _CHECKSUM_BYTES * count and rest:
+        content += entry.tail.to_bytes(_CHECKSUM_BYTES, "little")
+    length = len(content) // _CHECKSUM_BYTES * _CHECKSUM_BYTES
+    checksums: Array = np.frombuffer(content[:length], "<u4").astype(np.uint32)
+    return checksums
 
 
 def read(folder: Folder, entry: Entry, progress: Progress = no_progress) -> Array:
-    """Read the stored rows into independent, writable, 64-byte-aligned memory."""
+    """Read all rows of the data file into independent, writable, 64-byte-aligned memory."""
     dtype = entry.dtype
-    with open_grown(folder, entry, os.O_RDONLY) as descriptor:
-        array = _room(folder, entry, dtype)
+    with open_committed(folder, entry, os.O_RDONLY) as descriptor:
+        array = _allocate(folder, entry, dtype)
         memory = as_bytes(array)
         for start in range(0, len(memory), _CHUNK_BYTES):
             part = memory[start : start + _CHUNK_BYTES]
             count = read_part(folder, entry.data_file, descriptor, part, start)
             if count < len(part):
-                raise too_short(folder, entry)
+                raise too_short_error(folder, entry)
             progress(count)
     return array
 
 
-def read_whole(descriptor: int, buffer: Array, offset: int) -> None:
-    """Fill a buffer from a file that holds as many bytes."""
+def read_exactly(descriptor: int, buffer: Array, offset: int) -> None:
+    """Fill a buffer from a file; raise `OSError` if the file is too short."""
     if read_into(descriptor, buffer, offset, 1) < len(buffer):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def _room(folder: Folder, entry: Entry, dtype: DType) -> Array:
+def _allocate(folder: Folder, entry: Entry, dtype: DType) -> Array:
     try:
         return aligned_empty(entry.stored, dtype)
     except (MemoryError, ValueError):
-        raise too_large(f"{folder.path}/{entry.data_file}", entry.nbytes) from None
+        raise too_large_error(f"{folder.path}/{entry.data_file}", entry.nbytes) from None
 
 
 def read_part(folder: Folder, name: str, descriptor: int, part: Array, start: int) -> int:
-    """Read a part of a file on several threads; fewer bytes are only read where it ends."""
+    """Read part of a file with several threads; return the bytes read, fewer at its end."""
     try:
-        return read_into(descriptor, part, start, threads())
+        return read_into(descriptor, part, start, thread_count())
     except OSError as error:
-        if error.errno is None:  # raised by a signal handler, say
+        if error.errno is None:  # raised by a signal handler
             raise
-        raise failure(f"{folder.path}/{name}", error, name) from error
+        raise store_error(f"{folder.path}/{name}", error, name) from error
 
 
-def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
-    """Map the stored rows read-only; the array stays valid when the file is unlinked.
+def map_rows(folder: Folder, entry: Entry) -> tuple[Array, str]:
+    """Map all rows of the data file read-only; the array stays valid if it is unlinked.
 
-    What cannot be read from a mapping without risk is read into memory.
+    Where reading a hole through a mapping allocates memory, as on tmpfs, the rows are copied
+    into memory instead: on a full file system, such a read raises SIGBUS.
 
     Returns
     -------
     ndarray
     str
-        The path of the file.
+        Path of the file.
     """
     name, dtype, nbytes = entry.data_file, entry.dtype, entry.nbytes
     path = f"{folder.path}/{name}"
-    file = folder.opened(name)
+    file = folder.open_file(name)
     if not nbytes:
         file.close()
-        empty = shaped(np.empty(0, np.uint8), dtype, entry.stored)
+        empty = as_rows(np.empty(0, np.uint8), dtype, entry.stored)
         empty.flags.writeable = False
         return empty, path
     if reading_takes_room(file.descriptor, nbytes):
@@ -218,21 +224,24 @@ def mapped(folder: Folder, entry: Entry) -> tuple[Array, str]:
         return array, path
     try:
         return FileMapping(file, nbytes, path, READABLE).array(entry.stored, dtype), path
-    except ValueError:  # what is said of a file that is shorter
-        raise too_short(folder, entry) from None
+    except ValueError:  # the file is too short
+        raise too_short_error(folder, entry) from None
     except OSError as error:
-        raise failure(path, error, name) from error
+        raise store_error(path, error, name) from error
 
 
-def shaped(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
-    """View the bytes of a data file as the rows that they are."""
+def as_rows(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
+    """View the bytes of a data file as an array of rows."""
     if len(memory) == 0:
-        memory = np.frombuffer(bytes(1), np.uint8)  # keeps an item size of 0, as S0 has
+        memory = np.frombuffer(bytes(1), np.uint8)  # preserves an item size of 0, as of S0
     return np.ndarray(shape, dtype, buffer=memory)
 
 
 def is_open_in_place(folder: Folder, entry: Entry) -> bool:
-    """Return whether somebody has an array open in `writable_batch_mode` now."""
+    """Return whether any process has an array open in `writable_batch_mode`.
+
+    The mode holds a shared `flock` on the data file.
+    """
     if not entry.writable:
         return False
     descriptor = folder.open(entry.data_file)
@@ -251,7 +260,7 @@ def as_bytes(array: Array) -> Array:
 
 
 def little_endian(array: Array, dtype: DType) -> Array:
-    """Give rows in C order and in the dtype of the store, copied only if they are not."""
+    """Return rows in C order and in the dtype of the store; copy only if necessary."""
     array = normalize_strides(array)
     if array.flags.c_contiguous and array.dtype == dtype:
         return array
@@ -260,16 +269,16 @@ def little_endian(array: Array, dtype: DType) -> Array:
     return fresh
 
 
-def missing_sums(folder: Folder, entry: Entry) -> CorruptStoreError:
-    """Make the error for checksums that are gone."""
+def missing_checksums_error(folder: Folder, entry: Entry) -> CorruptStoreError:
+    """Return the error for a checksum file that is missing or truncated."""
     return CorruptStoreError(
-        f"the checksums {folder.path}/{entry.sum_file} are missing or cut: rows cannot be "
-        "replaced; save the array anew if verify() finds no other damage"
+        f"the checksums {folder.path}/{entry.checksum_file} are missing or truncated: rows "
+        "cannot be replaced; save the array again if verify() finds no other damage"
     )
 
 
-def too_short(folder: Folder, entry: Entry) -> CorruptStoreError:
-    """Make the error for a data file that was cut."""
+def too_short_error(folder: Folder, entry: Entry) -> CorruptStoreError:
+    """Return the error for a data file that was truncated."""
     found = folder.size(entry.data_file)
     return CorruptStoreError(
         f"the data file {folder.path}/{entry.data_file} is damaged: it should have "
@@ -278,7 +287,7 @@ def too_short(folder: Folder, entry: Entry) -> CorruptStoreError:
 
 
 def chunks_of(array: Array, dtype: DType) -> Iterator[Array]:
-    """Iterate over an array in C order and in the dtype of the store, some MiB at a time."""
+    """Iterate over contiguous chunks of an array, in C order and in the dtype of the store."""
     array = normalize_strides(array)
     if array.nbytes == 0:
         return
@@ -291,7 +300,7 @@ def chunks_of(array: Array, dtype: DType) -> Iterator[Array]:
 
 
 def _converted(rows: Array, dtype: DType) -> Iterator[Array]:
-    if rows.ndim > 1 and rows.nbytes > _CONVERTED_BYTES * len(rows):  # long ones
+    if rows.ndim > 1 and rows.nbytes > _CONVERTED_BYTES * len(rows):  # each row is too long
         for row in rows:
             yield from _converted(row, dtype)
         return

@@ -1,8 +1,8 @@
-"""The codes of dtypes in the log, checked by arithmetic alone, before NumPy sees them.
+"""Validation of dtype codes in the log, before they are passed to NumPy.
 
-A code is accepted if `schema.encode_dtype` can produce it: NumPy's parser accepts much else,
-objects and sizes that overflow among it. Neither NumPy nor ml_dtypes is asked, so that the
-size of an array is known where ml_dtypes is not installed.
+A code is accepted if `schema.encode_dtype` can produce it. NumPy's parser accepts many others,
+including objects and sizes that overflow. Neither NumPy nor ml_dtypes is used, so the size of
+an array is known even if ml_dtypes is not installed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from ..._core.dtypes import STORED
 from ...errors import CorruptStoreError
 
-MAX_NDIM = 64  # NumPy's
+MAX_NDIM = 64  # NumPy's limit
 
-_INT_MAX = 2**31 - 1  # NumPy keeps item sizes, offsets and extents of subarrays in a C int
-_MAX_DEPTH = 64  # of structs and subarrays inside one another
-_KNOWN_CODES = 4096  # that are remembered
+_INT_MAX = 2**31 - 1  # NumPy stores item sizes, offsets and subarray extents as C int
+_MAX_DEPTH = 64  # of nested structs and subarrays
+_KNOWN_CODES = 4096  # limit of the cache
 
 _NUMPY = ("|b1", "|i1", "|u1", *(f"<{kind}{size}" for kind in "iu" for size in (2, 4, 8)))
 _NUMPY += ("<f2", "<f4", "<f8", "<c8", "<c16", "<M8", "<m8")
@@ -28,22 +28,22 @@ _TEXT = re.compile(r"(?:\|S|\|V|<U)(0|[1-9][0-9]{0,9})", re.ASCII)
 _TIME = re.compile(r"<[Mm]8\[([1-9][0-9]{0,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\]", re.ASCII)
 _STRUCT = {"names", "formats", "offsets", "itemsize"}
 
-SIZES = dict(_FIXED)  # of the codes that are strings, as nearly all are
+SIZES = dict(_FIXED)  # item sizes of codes that are strings, as nearly all are
 
 
 class InvalidRecordError(ValueError):
-    """Something that a file of the store claims cannot be true."""
+    """A record in a file of the store is invalid."""
 
 
 class Unusable(NamedTuple):
-    """In the place of a code: why an array cannot be used, and what the log says of it."""
+    """Placeholder for the code of an unusable array: the reason, and its record in the log."""
 
     why: str
     record: dict[str, Any]
 
 
 def brief(value: Any) -> str:
-    """Describe a value for a message, however large or deeply nested it is."""
+    """Return a short description of a JSON value for a message, whatever its size or depth."""
     if isinstance(value, str):
         return repr(value) if len(value) <= 60 else f"{value[:60]!r}…"
     if value is None or isinstance(value, bool | float):
@@ -54,34 +54,34 @@ def brief(value: Any) -> str:
 
 
 def itemsize(code: Any) -> int:
-    """Return the bytes of an element.
+    """Return the size of an element in bytes.
 
     Raises
     ------
     InvalidRecordError
-        The code is none that the format has.
+        The format does not allow the code.
     """
     if type(code) is str:
         known = SIZES.get(code)
         return _of_string(code) if known is None else known
     if type(code) is Unusable:
-        raise unusable(code)
+        raise unusable_error(code)
     if type(code) is not dict:
         raise InvalidRecordError(f"the dtype is {brief(code)}, not a string or an object")
     return _of_struct(code, 1)
 
 
-def unusable(code: Unusable) -> CorruptStoreError:
-    """Make the error for an array of which the log makes no sense."""
+def unusable_error(code: Unusable) -> CorruptStoreError:
+    """Return the error for an array whose record in the log is invalid."""
     identifier = code.record["id"]
     return CorruptStoreError(
-        f"the log is damaged where it tells of the array with the id {identifier}: {code.why}; "
+        f"the log's record of the array with the id {identifier} is damaged: {code.why}; "
         "restore the store from a backup, or drop the array"
     )
 
 
 def is_extension(code: Any) -> bool:
-    """Return whether a code names a dtype of ml_dtypes."""
+    """Return whether a code is the name of a dtype of ml_dtypes."""
     return type(code) is str and code in _EXTENSIONS
 
 
@@ -104,7 +104,7 @@ def _of_string(code: str) -> int:
     elif time is not None and int(time[1] or 2) in range(2, _INT_MAX + 1):
         size = 8
     else:
-        raise InvalidRecordError(f"no dtype is called {brief(code)}")
+        raise InvalidRecordError(f"the dtype {brief(code)} is unknown")
     if len(SIZES) > _KNOWN_CODES:
         SIZES.clear()
         SIZES.update(_FIXED)
@@ -114,7 +114,7 @@ def _of_string(code: str) -> int:
 
 def _of_subarray(code: list[Any], depth: int) -> int:
     if len(code) != 2 or type(code[1]) is not list:
-        raise InvalidRecordError("a subarray's dtype is a list of a dtype and its extents")
+        raise InvalidRecordError("a subarray's dtype is not a list of a dtype and its extents")
     extents = code[1]
     if not 1 <= len(extents) <= MAX_NDIM:
         raise InvalidRecordError(f"a subarray has {len(extents)} axes, not 1 to {MAX_NDIM}")
@@ -130,19 +130,21 @@ def _of_struct(code: dict[str, Any], depth: int) -> int:
     if code.keys() - {"titles"} != _STRUCT:
         wanted = ", ".join(sorted(_STRUCT))
         raise InvalidRecordError(
-            f"a struct's dtype has the members {wanted}, and perhaps titles"
+            f"a struct's dtype has members other than {wanted} and, optionally, titles"
         )
     size = _checked_size(code["itemsize"])
     names, formats, offsets = code["names"], code["formats"], code["offsets"]
     titles = code.get("titles", names)
     columns = (names, formats, offsets, titles)
     if any(type(column) is not list or len(column) != len(names) for column in columns):
-        raise InvalidRecordError("names, formats, offsets and titles are lists of one length")
+        raise InvalidRecordError(
+            "names, formats, offsets and titles are not lists of the same length"
+        )
     _check_names(names, titles if "titles" in code else [])
     for each, offset in zip(formats, offsets, strict=True):
         if type(offset) is not int or offset < 0 or offset + _itemsize(each, depth) > size:
             raise InvalidRecordError(
-                f"a field at byte {brief(offset)} does not lie within {size:,} bytes"
+                f"a field at byte {brief(offset)} does not fit in {size:,} bytes"
             )
     return size
 
@@ -159,5 +161,7 @@ def _check_names(names: list[Any], titles: list[Any]) -> None:
 
 def _checked_size(size: Any) -> int:
     if type(size) is not int or not 0 <= size <= _INT_MAX:
-        raise InvalidRecordError(f"an element takes {brief(size)} bytes, not 0 to {_INT_MAX:,}")
+        raise InvalidRecordError(
+            f"an element has {brief(size)} bytes, not 0 to {_INT_MAX:,} bytes"
+        )
     return size

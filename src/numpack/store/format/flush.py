@@ -1,8 +1,8 @@
-"""What has to be on the device before a commit is: for ``durability="power"``, and `sync`.
+"""Flushing to the device, for ``durability="power"`` and `NumPack.sync`.
 
-A loss of power may undo everything that was not flushed, in any order. So each of these steps
-is flushed before the next: rows and checksums; the names of new files; the line of the log that
-commits them; the rows of a replace in place; the end of its journal; the removal of old files.
+A power loss may undo all unflushed writes, in any order. So each of these steps is flushed
+before the next: rows and checksums; the names of new files; the line of the log that commits
+them; rows replaced in place; the clearing of the journal; the removal of old files.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def flush_entries(into: Folder, entries: Iterable[Entry]) -> None:
     """Flush the files of arrays."""
     for entry in entries:
-        for name in (entry.data_file, entry.sum_file, entry.dropped_file):
+        for name in (entry.data_file, entry.checksum_file, entry.dropped_file):
             into.sync_file(name)
 
 
 def flush_store(session: Session, entries: Iterable[Entry]) -> None:
-    """Flush arrays and all that makes them readable."""
+    """Flush arrays and everything needed to read them."""
     flush_entries(session.folder, entries)
     session.folder.sync_file(journal.NAME)
     session.log.sync()
@@ -35,9 +35,9 @@ def flush_store(session: Session, entries: Iterable[Entry]) -> None:
 
 
 class Flushed:
-    """What of a store is known to be on the device: for a session with ``durability="power"``.
+    """The commits known to be on the device, for a session with ``durability="power"``.
 
-    What others have committed may not be: their handles may ask for less.
+    Commits of other handles may not be flushed: their durability may be lower.
     """
 
     def __init__(self) -> None:
@@ -45,20 +45,20 @@ class Flushed:
         self._arrays: dict[str, Entry] = {}
 
     def note(self, session: Session) -> None:
-        """Note that everything up to the last commit is flushed."""
-        state = session.log.state
-        self._commit, self._arrays = (state.token, state.commit), dict(state.arrays)
+        """Record that everything up to the last commit is flushed."""
+        catalog = session.log.catalog
+        self._commit, self._arrays = (catalog.token, catalog.commit), dict(catalog.arrays)
 
-    def bring_up_to_date(self, session: Session) -> None:
-        """Flush what others have committed since."""
-        state = session.log.state
-        if self._commit == (state.token, state.commit):
+    def flush_new_commits(self, session: Session) -> None:
+        """Flush the commits that other handles have made since."""
+        catalog = session.log.catalog
+        if self._commit == (catalog.token, catalog.commit):
             return
         known = self._arrays
-        changed = [e for name, e in list(state.arrays.items()) if known.get(name) is not e]
+        changed = [e for name, e in list(catalog.arrays.items()) if known.get(name) is not e]
         flush_store(session, changed)
         self.note(session)
 
     def forget(self) -> None:
-        """Know nothing: another log has taken the place of the store's."""
+        """Discard all knowledge, because the log was replaced."""
         self._commit, self._arrays = None, {}

@@ -1,4 +1,4 @@
-"""What makes a folder a store: its header, its creation, and what it is cleared of."""
+"""The folder of a store: its header, its creation and the removal of orphaned files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ...errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from ..fs.directory import DATA, Folder, failure, write_all
-from ..fs.lock import LOCK, Lock
+from ..fs.directory import DATA, Folder, store_error, write_all
+from ..fs.lock import LOCK, WriteLock
 from ..fs.syscalls import read_small
-from . import log, numpack0, records
-from .catalog import State
+from . import log, records
+from .catalog import Catalog
 from .dtype_codes import InvalidRecordError, brief
 from .log_reader import NAME as LOG
+from .numpack0.files import METADATA as NUMPACK0_METADATA
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,24 +32,25 @@ HEADER = "numpack.json"
 _NAME, _HEADER_LIMIT = HEADER.encode(), 1 << 16
 FORMAT, VERSION = "numpack", 1
 
-_UNFINISHED = frozenset({LOCK, DATA, LOG, log.BESIDE, f"{HEADER}.new"})
+_NEW_HEADER = f"{HEADER}.new"
+_UNFINISHED = frozenset({LOCK, DATA, LOG, log.NEW_LOG, _NEW_HEADER})
 _DATA_FILE = re.compile(r"([0-9]{8,19}-([0-9a-f]{8}))\.(?:bin|sum|del)", re.ASCII)
 _HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
 
 
-def opened(path: str, lock_timeout: float | None = None) -> Folder | None:
-    """Open a folder, if there is one."""
+def open_folder(path: str, lock_timeout: float | None = None) -> Folder | None:
+    """Open a folder; return None if it does not exist."""
     try:
         folder = Folder(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise failure(path, error) from error
+        raise store_error(path, error) from error
     folder.lock_timeout = lock_timeout
     return folder
 
 
-def created(
+def create_store(
     path: Path, *, exclusive: bool, durable: bool = False, lock_timeout: float | None = None
 ) -> Folder:
     """Create a store where there is none, and open its folder.
@@ -57,11 +59,11 @@ def created(
     ----------
     path : Path
     exclusive : bool
-        Whether to refuse one that somebody else creates at this moment.
+        Whether to fail if another process creates the store at the same time.
     durable : bool
-        Whether to flush it to the device, with the folders that lead to it.
+        Whether to flush the store and its parent folders to the device.
     lock_timeout : float or None
-        Seconds to wait for its lock.
+        Seconds to wait for the store's lock.
 
     Raises
     ------
@@ -74,59 +76,59 @@ def created(
         folder = Folder(os.fspath(path))
         folder.lock_timeout = lock_timeout
     except StoreError:
-        found = opened(os.fspath(path), lock_timeout)
+        found = open_folder(os.fspath(path), lock_timeout)
         if found is None or not is_store(found):
             raise
         if exclusive:
-            raise exists(os.fspath(path)) from None
-        return found  # it was created meanwhile
+            raise store_exists_error(os.fspath(path)) from None
+        return found  # created meanwhile by another process
     except (FileExistsError, NotADirectoryError) as error:
-        msg = f"no store can be made at {path}: {error.strerror}; choose another path"
+        msg = f"no store can be created at {path}: {error.strerror}; choose another path"
         raise NotAStoreError(msg) from error
     except OSError as error:
-        raise failure(os.fspath(path), error) from error
-    with Lock(folder):
+        raise store_error(os.fspath(path), error) from error
+    with WriteLock(folder):
         if not is_store(folder):
             _check_creatable(path)
-            create(folder, fresh_state(), durable=durable)
+            write_store(folder, new_catalog(), durable=durable)
         elif exclusive:
-            raise exists(os.fspath(path))
+            raise store_exists_error(os.fspath(path))
     if durable:
         flush_names(folder)
     return folder
 
 
-def exists(path: str) -> StoreExistsError:
-    """Make the error for a store that must not be there."""
+def store_exists_error(path: str) -> StoreExistsError:
+    """Return the error for a store that exists but must not."""
     return StoreExistsError(f"there is a store at {path} already; choose another path or mode")
 
 
-def absent(path: str) -> StoreNotFoundError:
-    """Make the error for a store that must be there."""
+def not_found_error(path: str) -> StoreNotFoundError:
+    """Return the error for a store that must exist but does not."""
     msg = f"there is no store at {path}; mode='a', the default, creates one"
     return StoreNotFoundError(msg)
 
 
-def empty(folder: Folder, *, durable: bool) -> None:
-    """Drop all arrays of a store at once.
+def drop_all(folder: Folder, *, durable: bool) -> None:
+    """Drop all arrays of a store at once, even if its log is damaged.
 
-    A new log takes the place of the old one, under a new token, so that no file of the
-    old store is ever taken for one of the new. Lazy arrays stay valid.
+    A new log with a new token replaces the old one, so that no file of the old store can be
+    mistaken for one of the new. Lazy arrays stay valid.
     """
-    with Lock(folder):
+    with WriteLock(folder):
         if durable:
             flush_names(folder)
-        with contextlib.suppress(CorruptStoreError):  # of a damaged log nothing is known
-            _drop_all(folder, durable=durable)
-        log.write_new(folder, fresh_state(), durable=durable)
+        with contextlib.suppress(CorruptStoreError):  # a damaged log names no files to remove
+            _commit_drop_all(folder, durable=durable)
+        log.write_new(folder, new_catalog(), durable=durable)
         folder.make_data()
 
 
 def flush_names(folder: Folder) -> None:
-    """Flush to the device what makes a folder a store, and the folders that lead to it.
+    """Flush the header, the file names of a store and its parent folders to the device.
 
-    They may have been made just now, by this process or another. Folders of another file
-    system, and those that may not be read, are left to who made them.
+    Any of them may have been created a moment ago, by this process or another. Parent folders
+    stop at the first that is on another file system or is not readable.
     """
     folder.sync_file(HEADER)
     folder.sync_data()
@@ -138,7 +140,7 @@ def flush_names(folder: Folder) -> None:
 
 
 def _is_flushed(path: str, device: int) -> bool:
-    """Flush a folder, if it is on a device."""
+    """Flush a folder if it is readable and on the given device; return whether it was."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -152,76 +154,75 @@ def _is_flushed(path: str, device: int) -> bool:
         os.close(descriptor)
 
 
-def _drop_all(folder: Folder, *, durable: bool) -> None:
-    """Drop all arrays under the old token, which names the files to remove."""
+def _commit_drop_all(folder: Folder, *, durable: bool) -> None:
+    """Commit that all arrays are dropped, and remove the files that have the old token."""
     history = log.Log(folder, writable=True, durable=durable)
     try:
-        if history.state.arrays:
-            history.commit(drop=list(history.state.arrays))
+        if history.catalog.arrays:
+            history.commit(drop=list(history.catalog.arrays))
             if durable:
                 history.sync()
-        sweep(folder, history.state)
+        remove_orphans(folder, history.catalog)
     finally:
         history.close()
 
 
-def sweep(folder: Folder, state: State) -> None:
-    """Remove the files of arrays that no commit names: those of writers that were killed.
+def remove_orphans(folder: Folder, catalog: Catalog) -> None:
+    """Remove orphans: files of arrays that no commit names, left by writers that were killed.
 
-    Only regular files are removed whose names carry the store's own token: what else is there,
-    perhaps another store's, is not this one's.
+    Only regular files whose names contain the store's own token are removed. Any other file
+    may belong to another store.
 
     Parameters
     ----------
     folder : Folder
-    state : State
-        Of now.
+    catalog : Catalog
+        The current one.
     """
-    folder.make_data()  # some tools copy no empty folders
-    folder.unlink(log.BESIDE)
-    live = {entry.id for entry in state.arrays.values()}
+    folder.make_data()  # some tools do not copy empty folders
+    folder.unlink(log.NEW_LOG)
+    live = {entry.id for entry in catalog.arrays.values()}
     for name in folder.names(DATA):
         match = _DATA_FILE.fullmatch(name)
-        if match and match[2] == state.token and match[1] not in live:
+        if match and match[2] == catalog.token and match[1] not in live:
             folder.unlink(f"{DATA}/{name}")
 
 
-def create(folder: Folder, state: State, *, durable: bool) -> None:
-    """Create a store; it is one from the moment that its header has its name."""
+def write_store(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
+    """Write the files of a new store; renaming the header into place completes it."""
     folder.make_data()
-    log.write_new(folder, state, durable=durable)
-    beside = f"{HEADER}.new"
-    descriptor = folder.new(beside)
+    log.write_new(folder, catalog, durable=durable)
+    descriptor = folder.new(_NEW_HEADER)
     try:
         write_all(descriptor, _HEADER, 0)
         if durable:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    folder.rename(beside, HEADER)
+    folder.rename(_NEW_HEADER, HEADER)
     if durable:
         folder.sync()
 
 
-def fresh_state() -> State:
-    """Give the state of a new store."""
-    return State(token=os.urandom(4).hex(), arrays={})
+def new_catalog() -> Catalog:
+    """Return the catalog of a new store."""
+    return Catalog(token=os.urandom(4).hex(), arrays={})
 
 
 def is_store(folder: Folder) -> bool:
-    """Tell whether a folder is a store that this version reads."""
+    """Return whether a folder is a store; raise if this version cannot read it."""
     try:
         text = read_small(folder.descriptor, _NAME, _HEADER_LIMIT)
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise failure(f"{folder.path}/{HEADER}", error, HEADER) from error
+        raise store_error(f"{folder.path}/{HEADER}", error, HEADER) from error
     if text == _HEADER:
         return True
     try:
         name, version = records.header(json.loads(text))
     except (ValueError, RecursionError, MemoryError) as error:
-        why = str(error) if isinstance(error, InvalidRecordError) else "it is no JSON object"
+        why = str(error) if isinstance(error, InvalidRecordError) else "it is not a JSON object"
         msg = (
             f"the header {folder.path}/{HEADER} is damaged: {why}; it should read "
             f"{_HEADER.decode().strip()}; the arrays in {LOG} and {DATA}/ are not affected"
@@ -240,18 +241,18 @@ def is_store(folder: Folder) -> bool:
 
 
 def _check_creatable(path: Path) -> None:
-    """Make sure that a store made here takes nothing from anybody."""
+    """Check that a store can be created at a path without affecting existing files."""
     if not path.exists():
         return
     if not path.is_dir():
         msg = f"{path} is a file, and a store is a folder; choose another path"
         raise NotAStoreError(msg)
     names = {entry.name for entry in path.iterdir()}
-    if numpack0.METADATA in names:
+    if NUMPACK0_METADATA in names:
         msg = f"{path} is a folder of NumPack 0.x"
         raise NotAStoreError(msg)
     if names - _UNFINISHED or (DATA in names and not _is_folder(path / DATA)):
-        msg = f"{path} is no numpack store and not empty; choose another path"
+        msg = f"{path} is neither a numpack store nor empty; choose another path"
         raise NotAStoreError(msg)
     if (DATA in names and any((path / DATA).iterdir())) or _is_log_in_use(path, names):
         msg = f"the store {path} is damaged: {HEADER} is missing; restore it from a backup"
@@ -259,13 +260,13 @@ def _check_creatable(path: Path) -> None:
 
 
 def _is_folder(path: Path) -> bool:
-    """Tell whether a path is a folder itself, and no link to one."""
+    """Return whether a path is a folder itself, not a link to one."""
     return path.is_dir() and not path.is_symlink()
 
 
 def _is_log_in_use(path: Path, names: set[str]) -> bool:
-    """Tell whether the log says more than one does that was just created."""
+    """Return whether the log contains more than that of a newly created store."""
     if LOG not in names:
         return False
-    state = log.Log(Folder(os.fspath(path)), writable=False).state
-    return state.commit > 0 or bool(state.arrays)
+    catalog = log.Log(Folder(os.fspath(path)), writable=False).catalog
+    return catalog.commit > 0 or bool(catalog.arrays)

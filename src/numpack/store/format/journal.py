@@ -1,8 +1,9 @@
-"""In-place replaces: the record of rows to be written, from which a half-done one is finished.
+"""The journal, a redo log: the rows that a commit replaces in place.
 
-The record is written first, then the commit that names it by its checksum, then the rows in
-place; then the record is struck out. Its first byte is written last and struck out first: a
-file that begins with ``{`` is a whole record.
+The journal is written first, then the commit with the journal's checksum, then the rows in
+place; then the journal is cleared. If a process dies in between, the next writer replays the
+journal. Its first byte is written last and cleared first, so a file that begins with ``{`` is
+a complete journal.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...errors import CorruptStoreError
-from ..fs.directory import is_sparse, read_between, too_large, write_all
+from ..fs.directory import is_sparse, read_between, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
 from . import data_files
 from .catalog import decode, encode
 from .dtype_codes import InvalidRecordError
-from .records import commit_of, journal_head
+from .journal_header import commit_of, journal_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,35 +30,35 @@ if TYPE_CHECKING:
     from ..fs.directory import Folder
     from ..rows.deleted_rows import Numbers
     from ..rows.replacing import Replacement
-    from .catalog import State
-    from .records import ChangeHead
+    from .catalog import Catalog
+    from .journal_header import ChangeHeader
 
 NAME = "journal"
 
-_KEPT_BYTES = 64 * 1024  # a struck-out record up to this length keeps its room on the disk
-_HEAD_BYTES = 4096  # in which most first lines end
-_LONGEST_HEAD = 1 << 28  # of some million arrays
-_SHORT_BYTES = 64 * 1024  # that are copied to write them in one call
-_WHOLE, _STRUCK = b"{", b"\n"
+_KEPT_BYTES = 64 * 1024  # a cleared journal is truncated only if it is longer
+_HEADER_BYTES = 4096  # enough for most first lines
+_LONGEST_HEADER = 1 << 28  # enough for some million arrays
+_SHORT_BYTES = 64 * 1024  # up to which parts are copied, to write them in one call
+_COMPLETE, _CLEARED = b"{", b"\n"
 
 
 class Change(NamedTuple):
-    """Rows of one array that are replaced.
+    """Replaced rows of one array.
 
     Attributes
     ----------
     id : str
-        Names the data file.
+        Base name of the data file.
     width : int
-        Bytes of a row.
+        Size of a row in bytes.
     rows : ndarray of int64
-        Where they are in the data file, each of them once.
+        Row numbers in the data file, without duplicates.
     fresh : ndarray of uint8
-        What they become, row after row.
+        Bytes of the new rows, one row after another.
     first : int
-        Number of the first block of which the file of checksums changes.
-    sums : ndarray of uint32
-        The checksums from that block on.
+        Number of the first block whose checksum changes.
+    checksums : ndarray of uint32
+        New checksums, from that block on.
     """
 
     id: str
@@ -65,10 +66,10 @@ class Change(NamedTuple):
     rows: Numbers
     fresh: Array
     first: int
-    sums: Array
+    checksums: Array
 
     def blocks(self) -> Iterator[tuple[Numbers, Array]]:
-        """Iterate over row numbers and new rows: all of them at once."""
+        """Iterate over row numbers and new rows, here in a single piece."""
         yield self.rows, self.fresh
 
 
@@ -80,10 +81,10 @@ def write(
     *,
     durable: bool,
 ) -> int:
-    """Write a record; give its CRC-32.
+    """Write a journal and return its CRC-32.
 
-    That the one before was struck out has to be on the device first (`durable`): what is
-    written over it would be taken for that one, damaged.
+    With `durable`, the clearing of the previous journal is flushed first: after a power loss,
+    a partly overwritten one would look like that journal, damaged.
     """
     arrays = [
         {
@@ -91,7 +92,7 @@ def write(
             "width": change.width,
             "rows": change.count,
             "first": change.first,
-            "sums": len(change.sums),
+            "sums": len(change.checksums),
         }
         for change in changes
     ]
@@ -102,20 +103,20 @@ def write(
         crc = _write_all_but_first(descriptor, head, changes)
         if durable:
             os.fsync(descriptor)
-        os.pwrite(descriptor, _WHOLE, 0)
+        os.pwrite(descriptor, _COMPLETE, 0)
         if durable:
             os.fsync(descriptor)
             folder.sync()
-    except OSError:  # the disk is full, say
+    except OSError:  # for example, the disk is full
         with contextlib.suppress(OSError):
-            os.pwrite(descriptor, _STRUCK, 0)
+            os.pwrite(descriptor, _CLEARED, 0)
         os.ftruncate(descriptor, 1)
         raise
     return crc
 
 
 def _write_all_but_first(descriptor: int, head: bytes, changes: Sequence[Replacement]) -> int:
-    """Write a record without its first byte, what is short in one call; give its CRC-32."""
+    """Write a journal without its first byte, short parts in one call; return its CRC-32."""
     crc, short, offset = crc32(head), bytearray(head[1:]), 1
     for change in changes:
         change.offset = offset + len(short)
@@ -132,128 +133,133 @@ def _write_all_but_first(descriptor: int, head: bytes, changes: Sequence[Replace
     return crc
 
 
-def read(folder: Folder, state: State) -> list[Change]:
-    """Read the record of the last commit; nothing if it was struck out, or another was begun.
+def read(folder: Folder, catalog: Catalog) -> list[Change]:
+    """Read the journal of the last commit.
+
+    Returns
+    -------
+    list of Change
+        Empty if the journal was cleared, or is that of a later commit not yet made.
 
     Raises
     ------
     CorruptStoreError
-        The record is damaged, and so may be the rows that it was to replace.
+        The journal is damaged, and so may be the rows that it was to replace.
     """
     try:
         descriptor = folder.open(NAME)
         try:
-            return _changes(descriptor, state)
+            return _changes(descriptor, catalog)
         finally:
             os.close(descriptor)
     except (ValueError, FileNotFoundError) as error:
         msg = (
             f"the journal {folder.path}/{NAME} is damaged ({error}): rows of the last "
-            "replace may be written or not; restore the store from a backup, or make the "
-            "journal a single line end to go on with the rows as they are"
+            "replace may or may not have been written; restore the store from a backup, or "
+            "overwrite the journal with a single newline to keep the rows as they are"
         )
         raise CorruptStoreError(msg) from error
     except MemoryError:
-        raise too_large(f"{folder.path}/{NAME}", folder.size(NAME)) from None
+        raise too_large_error(f"{folder.path}/{NAME}", folder.size(NAME)) from None
 
 
 def clear(descriptor: int, *, durable: bool = False) -> None:
-    """Mark the record as done with."""
-    os.pwrite(descriptor, _STRUCK, 0)
+    """Clear the journal, once its rows have been written in place."""
+    os.pwrite(descriptor, _CLEARED, 0)
     if size_of(descriptor) > _KEPT_BYTES:
         if durable:
             os.fdatasync(descriptor)
         os.ftruncate(descriptor, 1)
 
 
-def read_beside(folder: Folder, state: State) -> list[Change]:
-    """Read the record of the last commit as `read` does, without keeping writers out.
+def read_unlocked(folder: Folder, catalog: Catalog) -> list[Change]:
+    """Read the journal of the last commit as `read` does, without the store's lock.
 
-    What seems damaged was only read while it was being written, if it has changed since.
+    A journal that seems damaged is read again if it has changed meanwhile: it was being
+    written.
     """
     while True:
-        before = _glance(folder)
+        before = _fingerprint(folder)
         try:
-            return read(folder, state)
+            return read(folder, catalog)
         except CorruptStoreError:
-            if _glance(folder) == before:
+            if _fingerprint(folder) == before:
                 raise
 
 
-def _glance(folder: Folder) -> tuple[Any, ...]:
-    """Return what shows whether the record is another than a moment ago."""
+def _fingerprint(folder: Folder) -> tuple[Any, ...]:
+    """Return values that differ if the journal has been written in between."""
     try:
         descriptor = folder.open(NAME)
     except FileNotFoundError:
         return ()
     try:
         status = os.fstat(descriptor)
-        head = read_between(descriptor, 0, _HEAD_BYTES)
+        head = read_between(descriptor, 0, _HEADER_BYTES)
         return status.st_ino, status.st_size, status.st_mtime_ns, head
     finally:
         os.close(descriptor)
 
 
 def is_cleared(folder: Folder) -> bool:
-    """Tell whether the record was struck out, without reading it."""
+    """Return whether the journal was cleared, without reading it."""
     try:
         descriptor = folder.open(NAME)
     except FileNotFoundError:
         return False
     try:
-        return os.pread(descriptor, 1, 0) == _STRUCK
+        return os.pread(descriptor, 1, 0) == _CLEARED
     finally:
         os.close(descriptor)
 
 
-def patched(array: Array, change: Change) -> None:
+def apply_in_memory(array: Array, change: Change) -> None:
     """Replace the rows of an array in memory."""
     memory = data_files.as_bytes(array).reshape(-1, change.width) if change.width else array
     memory[change.rows] = change.fresh.reshape(-1, change.width)
 
 
-def _changes(descriptor: int, state: State) -> list[Change]:
-    """Read a record: its first line, and of the rest no more than that accounts for."""
-    if os.pread(descriptor, 1, 0) == _STRUCK:
+def _changes(descriptor: int, catalog: Catalog) -> list[Change]:
+    """Read the first line of a journal, then as many bytes as that line accounts for."""
+    if os.pread(descriptor, 1, 0) == _CLEARED:
         return []
     if is_sparse(descriptor):
-        raise InvalidRecordError("next to nothing of it is on the disk")
-    line = _head(descriptor)
+        raise InvalidRecordError("it consists almost entirely of holes")
+    line = _first_line(descriptor)
     record = decode(line)
-    if commit_of(record) != state.commit:
+    if commit_of(record) != catalog.commit:
         return []
-    heads = journal_head(record, state)
-    end = len(line) + sum(head.nbytes for head in heads)
+    headers = journal_header(record, catalog)
+    end = len(line) + sum(header.nbytes for header in headers)
     if end > size_of(descriptor):
         raise InvalidRecordError(f"it should have {end:,} bytes")
     content = read_between(descriptor, 0, end)
-    if len(content) < end or crc32(content) != state.journal:
+    if len(content) < end or crc32(content) != catalog.journal:
         raise InvalidRecordError("its checksum is wrong")
     at, changes = len(line), []
-    for head in heads:
-        changes.append(_change(content, at, head))
-        at += head.nbytes
+    for header in headers:
+        changes.append(_change(content, at, header))
+        at += header.nbytes
     return changes
 
 
-def _head(descriptor: int) -> bytes:
-    """Read the first line."""
-    size, length = size_of(descriptor), _HEAD_BYTES
+def _first_line(descriptor: int) -> bytes:
+    size, length = size_of(descriptor), _HEADER_BYTES
     while True:
         content = read_between(descriptor, 0, min(length, size))
         end = content.find(b"\n") + 1
         if end:
             return content[:end]
-        if length >= size or length > _LONGEST_HEAD:
+        if length >= size or length > _LONGEST_HEADER:
             raise InvalidRecordError("its first line has no end")
         length *= 16
 
 
-def _change(content: bytes, at: int, head: ChangeHead) -> Change:
-    """Read the rows of one array, each of which is there, and comes once."""
-    entry = head.entry
+def _change(content: bytes, at: int, header: ChangeHeader) -> Change:
+    """Read the new rows of one array; check that row numbers are valid and unique."""
+    entry = header.entry
     parts = []
-    counts = (head.rows, head.rows * entry.row_nbytes, head.sums)
+    counts = (header.rows, header.rows * entry.row_nbytes, header.checksums)
     for dtype, count in zip(("<i8", "u1", "<u4"), counts, strict=True):
         part = np.frombuffer(content, dtype, count, at)
         parts.append(part.astype(part.dtype.newbyteorder("=")))
@@ -264,4 +270,4 @@ def _change(content: bytes, at: int, head: ChangeHead) -> Change:
         raise InvalidRecordError(f"it has rows that {entry.id} does not have")
     if (sorted_rows[1:] == sorted_rows[:-1]).any():
         raise InvalidRecordError(f"it has a row of {entry.id} twice")
-    return Change(entry.id, entry.row_nbytes, rows, fresh, head.first, sums)
+    return Change(entry.id, entry.row_nbytes, rows, fresh, header.first, sums)

@@ -1,12 +1,14 @@
-"""The commit log: what is in the store, and since when.
+"""The commit log, which records what the store contains.
 
-The log is a text file of JSON lines, each of which ends with the CRC-32 of what stands before
-it. Its first line, the *mark*, tells how many commits there were at the least; it is the only
-one that is ever rewritten. Of the others each is a commit, or a *snapshot* of all arrays after
-the commit before it. A commit is one write of one line, after the data it names has been
-written: a last line without its end never happened, and is cut off by the next writer. Who
-opens the store reads from the last snapshot on. When the log has grown long, a new one is
-written beside it and renamed over it.
+The log is a text file of JSON lines, each of which ends with the CRC-32 of the preceding bytes
+of the line. The first line, the *header line*, holds a lower bound for the number of commits
+and is the only line that is ever rewritten. Every other line is a commit, or a *snapshot* of
+all arrays after the preceding commit.
+
+A commit is a single write of one line, made after the data that it names has been written. An
+incomplete last line (a *torn* line) is no commit; the next writer truncates it. Opening a store
+reads the log from its last snapshot on. A long log is compacted: a new one is written to
+another file and renamed over it.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import StoreClosedError
 from ..fs.directory import write_all
 from ..fs.syscalls import has_changed, is_current
-from ..kernels.entries import install
-from .catalog import Entry, Record, State, checked, encode
-from .log_reader import NAME, LogReader, View
+from ..kernels.entries import apply_and_install
+from .catalog import Catalog, Entry, Record, add_checksum, encode
+from .log_reader import NAME, LogCursor, LogReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,78 +33,86 @@ if TYPE_CHECKING:
     from ..fs.directory import Folder
 
 _NAME = NAME.encode()
-BESIDE = f"{NAME}.new"
+NEW_LOG = f"{NAME}.new"
 
 _UTF8 = "utf-8", "surrogatepass"  # a name may be any str
-_MARK = b'{"numpack":1,"commits":%-20d'
-_SNAPSHOT_EVERY = 3 * 1024  # bytes of commits, and no less than _SNAPSHOT_FACTOR snapshots:
-_SNAPSHOT_FACTOR = 2  # what is read on opening is in proportion to the arrays
-_CLOSE_FACTOR = 4  # of commits behind it, for a snapshot when the store is closed
-_FOLD_BYTES = 1 << 20  # a log is folded when it is longer, and than _FOLD_FACTOR snapshots:
-_FOLD_FACTOR = 16  # folding costs a constant share of the writing
-_SECTOR = 512  # bytes that a device writes whole or not at all
-_LONG = 200  # bytes of a name in JSON that is not kept
+_HEADER_LINE = b'{"numpack":1,"commits":%-20d'
+# A snapshot is written after this many bytes of commits, but no fewer than _SNAPSHOT_FACTOR
+# snapshots: opening a store reads a number of bytes proportional to the number of arrays.
+_SNAPSHOT_EVERY = 3 * 1024
+_SNAPSHOT_FACTOR = 2
+# Closing a store writes a snapshot if it is shorter than this many times the commits after the
+# last one.
+_CLOSE_FACTOR = 4
+# A log longer than this and than _COMPACT_FACTOR snapshots is compacted, which accounts for
+# a constant share of the bytes written.
+_COMPACT_BYTES = 1 << 20
+_COMPACT_FACTOR = 16
+_SECTOR = 512  # bytes that a device writes atomically
+_LONG = 200  # longer names in JSON, in bytes, are not cached
 
-_keys: dict[str, bytes] = {}  # names in JSON
+_keys: dict[str, bytes] = {}  # cache of names in JSON
 
 
 class Log:
-    """An open commit log, for any number of threads; `commit` for who holds the store's lock.
+    """An open commit log.
+
+    All methods are thread-safe. Those that write require the store's lock.
 
     Parameters
     ----------
     folder : Folder
-        The store's.
+        The store's folder.
     writable : bool
-        Whether to open it for writing where that is possible.
+        Whether to open the log for writing if possible.
     durable : bool
-        Whether each commit is flushed to the device.
+        Whether to flush each commit to the device.
 
     Attributes
     ----------
     openings : int
-        How often the file was opened: more than once if another took its place.
+        How often the file was opened: more than once if it was replaced.
     """
 
     def __init__(self, folder: Folder, *, writable: bool, durable: bool = False) -> None:
         self._folder = folder
         self._durable = durable
-        self._synced = -1  # bytes of the log when it was flushed on demand
+        self._synced = -1  # length of the log when `sync` flushed it last
         self._reader = LogReader(folder, writable=writable)
         self._lock = threading.RLock()
-        self._view: View | None = None
-        self._view = self._reader.opened()
+        self._cursor: LogCursor | None = None
+        self._cursor = self._reader.open()
         self.openings = 1
 
     def __del__(self) -> None:
-        """Close the file of a store that was never closed."""
+        """Close the file if the store was not closed."""
         self.close()
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            view, self._view = self._view, None
-            if view is not None:
-                os.close(view.descriptor)
+            cursor, self._cursor = self._cursor, None
+            if cursor is not None:
+                os.close(cursor.descriptor)
 
-    def conclude(self) -> None:
-        """Write a snapshot if the commits behind the last are not few beside it.
+    def checkpoint(self) -> None:
+        """Write a snapshot, unless it is long compared with the commits since the last one.
 
-        Of a store with few arrays opening reads one line then, and of one with many hardly
-        more than a snapshot; but closing it does not write all of them for a single commit.
-        For who holds the store's lock. It is an extra: where it cannot be written, the next
-        commit does it.
+        Afterwards, opening a store with few arrays reads a single line, and opening one with
+        many arrays reads little more than a snapshot; yet closing a store after one commit
+        does not rewrite the entries of many arrays. Requires the store's lock. Errors of the
+        system are ignored, because a later commit writes the snapshot.
         """
         with self._lock, contextlib.suppress(OSError):
-            view = self._now()
-            behind, length = view.end - view.snapshot, view.snapshot_length
-            if behind and (length <= _SNAPSHOT_EVERY or _CLOSE_FACTOR * behind > length):
-                self._snapshot(view)
-            elif behind:
-                self.mark()
+            cursor = self._current()
+            since, length = cursor.end - cursor.snapshot, cursor.snapshot_length
+            if since and (length <= _SNAPSHOT_EVERY or _CLOSE_FACTOR * since > length):
+                self._snapshot(cursor)
+            elif since:
+                self.write_header_line()
 
     def after_fork(self) -> None:
-        """Make a new lock."""
+        """Replace the lock, which another thread of the parent may have held."""
         self._lock = threading.RLock()
 
     @property
@@ -111,37 +121,37 @@ class Log:
         return self._reader.is_writable
 
     @property
-    def state(self) -> State:
-        """What the log said when it was last read."""
-        view = self._view or self._now()
-        return view.state
+    def catalog(self) -> Catalog:
+        """The catalog when the log was last read."""
+        cursor = self._cursor or self._current()
+        return cursor.catalog
 
-    def refresh(self) -> State:
-        """Read what others committed since, and give the state.
+    def refresh(self) -> Catalog:
+        """Read the commits of other processes and return the catalog.
 
-        One system call tells whether there is anything: the size grows with each commit, and
-        a log that was renamed over, or whose store was removed, has lost its only name.
+        A single system call detects whether there are any: each commit lengthens the log, and
+        a log that was replaced, or whose store was removed, has no link left.
         """
-        view = self._view
+        cursor = self._cursor
         try:
-            if view is not None and not has_changed(view.descriptor, view.end):
-                return view.state
-        except OSError:  # another thread has closed it
+            if cursor is not None and not has_changed(cursor.descriptor, cursor.end):
+                return cursor.catalog
+        except OSError:  # closed by another thread
             pass
         return self.refresh_exactly()
 
-    def refresh_exactly(self) -> State:
-        """Do as `refresh`, and make sure as well that the log still has its name."""
+    def refresh_exactly(self) -> Catalog:
+        """Do the same as `refresh`, and also check that the log still has its name."""
         with self._lock:
-            view = self._now()
-            current = is_current(view.descriptor, view.end, self._folder.descriptor, _NAME)
+            cursor = self._current()
+            current = is_current(cursor.descriptor, cursor.end, self._folder.descriptor, _NAME)
             if current < 0:
-                self._view = self._reader.opened()
+                self._cursor = self._reader.open()
                 self.openings += 1
-                os.close(view.descriptor)
+                os.close(cursor.descriptor)
             elif not current:
-                install(self, *self._reader.read_on(view))
-            return self._now().state
+                apply_and_install(self, *self._reader.read_on(cursor))
+            return self._current().catalog
 
     def commit(
         self,
@@ -151,64 +161,68 @@ class Log:
         drop: Iterable[str] = (),
         journal: int | None = None,
     ) -> int:
-        """Commit: after this one write, and not before, the change has happened.
+        """Append a commit to the log; its single write makes the change take effect.
 
         Parameters
         ----------
         put : mapping of str to Entry, optional
-            Arrays that are new or take the place of others.
+            Arrays that are new or replace others.
         changes : mapping of str to dict, optional
-            Fields of arrays that have changed, see `Entry.changed`.
+            Changed fields of arrays, see `Entry.with_changes`.
         drop : iterable of str, optional
-            Names to remove.
+            Names of arrays to remove.
         journal : int, optional
-            CRC-32 of the journal, whose rows are to be written in place now.
+            CRC-32 of the journal, if rows are to be written in place after the commit.
 
         Returns
         -------
         int
-            Bytes written.
+            Bytes written to the log.
 
         Raises
         ------
         OSError
-            The line could not be written; nothing has happened.
+            The line could not be written; nothing was committed.
         """
-        state, time_us = self._now().state, now_us()
-        line: Record = {"commit": state.commit + 1, "time_us": time_us}
+        catalog, time_us = self._current().catalog, now_us()
+        line: Record = {"commit": catalog.commit + 1, "time_us": time_us}
         drop = list(drop)
         if drop:
             line["drop"] = drop
         if put:
-            line["put"] = {name: entry.record() for name, entry in put.items()}
+            line["put"] = {name: entry.to_record() for name, entry in put.items()}
         if changes:
             line["set"] = dict(changes)
         if journal is not None:
             line["journal"] = journal
         data = encode(line)
         with self._lock:
-            view = self._now()
-            write_line(view, data, durable=self._durable)
-            following = view.state.after(time_us, put or {}, changes or {}, drop, journal)
-            end = view.end + len(data)
-            view = view._replace(end=end, torn=False, state=following.state)
-            install(self, view, following)
-            self._snapshot_if_due(view)
-        is_short = self._now().snapshot_length <= _SNAPSHOT_EVERY
+            cursor = self._current()
+            write_line(cursor, data, durable=self._durable)
+            update = cursor.catalog.after_commit(
+                time_us, put or {}, changes or {}, drop, journal
+            )
+            end = cursor.end + len(data)
+            cursor = cursor._replace(end=end, torn=False, catalog=update.catalog)
+            apply_and_install(self, cursor, update)
+            self._snapshot_if_due(cursor)
+        is_short = self._current().snapshot_length <= _SNAPSHOT_EVERY
         if is_short and not changes and not self._durable:
-            self.conclude()  # as cheap as the line: who opens the store is spared reading it
+            self.checkpoint()  # as cheap as the commit, which opening the store then skips
         return len(data)
 
-    def commit_growth(self, name: str, grow: Callable[..., View | None], *what: Any) -> int:
-        """Commit that a file of an array has grown: `commit`, for what is called most.
+    def commit_growth(
+        self, name: str, grow: Callable[..., LogCursor | None], *what: Any
+    ) -> int:
+        """Extend a file of an array and commit it: the fast path of appends and deletions.
 
         Parameters
         ----------
         name : str
         grow : callable
-            `append_and_commit` or `drop_and_commit`.
+            `append_and_commit` or `delete_and_commit`.
         *what
-            What it takes behind the name in JSON.
+            Its arguments after the name in JSON.
 
         Returns
         -------
@@ -218,146 +232,153 @@ class Log:
         Raises
         ------
         OSError
-            Nothing has happened, but the file may be longer.
+            Nothing was committed, but the file may be longer than before.
         """
         with self._lock:
-            view = self._view or self._now()
-            if view.torn:
-                os.ftruncate(view.descriptor, view.end)
-            grown = grow(view, name, _keys.get(name) or _key(name), *what)
+            cursor = self._cursor or self._current()
+            if cursor.torn:
+                os.ftruncate(cursor.descriptor, cursor.end)
+            grown = grow(cursor, name, _keys.get(name) or _key(name), *what)
             if grown is None:
                 return 0
-            self._view = grown
+            self._cursor = grown
             if grown.end - grown.snapshot > _SNAPSHOT_EVERY:
                 self._snapshot_if_due(grown)
-            return grown.end - view.end
+            return grown.end - cursor.end
 
-    def mark(self) -> None:
-        """Tell in the first line how many commits there are, so that none is lost unseen.
+    def write_header_line(self) -> None:
+        """Record the number of commits in the header line.
 
-        That a log was cut at the end of a line shows nowhere else. It is an extra: where it
-        cannot be written, the next commit does it.
+        Nothing else shows that a log was truncated at the end of a line. Errors of the system
+        are ignored, because a later commit writes the header line.
         """
         with self._lock, contextlib.suppress(OSError):
-            view = self._now()
+            cursor = self._current()
             if self.is_writable:
-                os.pwrite(view.descriptor, checked(_MARK % view.state.commit), 0)
+                os.pwrite(
+                    cursor.descriptor, add_checksum(_HEADER_LINE % cursor.catalog.commit), 0
+                )
 
     def sync(self) -> None:
         """Flush the log to the device."""
         with self._lock:
-            view = self._now()
-            os.fsync(view.descriptor)
-            self._synced = view.end
+            cursor = self._current()
+            os.fsync(cursor.descriptor)
+            self._synced = cursor.end
 
     def damage(self) -> list[str]:
-        """Check every line, those before the last snapshot too; tell what is wrong."""
+        """Check every line, also those before the last snapshot; return what is damaged."""
         with self._lock:
-            return self._reader.damage(self._now())
+            return self._reader.damage(self._current())
 
-    def _snapshot_if_due(self, view: View) -> None:
-        behind = view.end - view.snapshot
-        if behind > _SNAPSHOT_EVERY and behind > _SNAPSHOT_FACTOR * view.snapshot_length:
-            with contextlib.suppress(OSError):  # the commit stands; the next tries again
-                self._snapshot(view)
+    def _snapshot_if_due(self, cursor: LogCursor) -> None:
+        since = cursor.end - cursor.snapshot
+        if since > _SNAPSHOT_EVERY and since > _SNAPSHOT_FACTOR * cursor.snapshot_length:
+            with contextlib.suppress(OSError):  # the commit is valid; the next one retries
+                self._snapshot(cursor)
 
-    def _snapshot(self, view: View) -> None:
-        line = encode(view.state.snapshot())
-        if view.end > max(_FOLD_BYTES, _FOLD_FACTOR * len(line)):
-            write_new(self._folder, view.state, durable=True)
-            return  # the new one is opened by the next refresh
-        durable = self._durable or view.end == self._synced  # it harms nothing that is safe
-        write_line(view, line, durable=durable)
-        end = view.end + len(line)
-        self._view = view._replace(end=end, torn=False, snapshot=end, snapshot_length=len(line))
-        self.mark()
+    def _snapshot(self, cursor: LogCursor) -> None:
+        line = encode(cursor.catalog.snapshot())
+        if cursor.end > max(_COMPACT_BYTES, _COMPACT_FACTOR * len(line)):
+            write_new(self._folder, cursor.catalog, durable=True)
+            return  # the next refresh opens the new log
+        # Unflushed, the snapshot could become a damaged line after commits that `sync` flushed.
+        durable = self._durable or cursor.end == self._synced
+        write_line(cursor, line, durable=durable)
+        end = cursor.end + len(line)
+        self._cursor = cursor._replace(
+            end=end, torn=False, snapshot=end, snapshot_length=len(line)
+        )
+        self.write_header_line()
 
-    def _now(self) -> View:
-        if self._view is None:
-            raise closed(self._folder.path)
-        return self._view
+    def _current(self) -> LogCursor:
+        if self._cursor is None:
+            raise closed_error(self._folder.path)
+        return self._cursor
 
 
-def write_new(folder: Folder, state: State, *, durable: bool) -> None:
-    """Write a log of a mark and a snapshot beside the log and rename it into place.
+def write_new(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
+    """Write a log of a header line and a snapshot to another file and rename it into place.
 
-    A log that takes the place of another has to be on the device first (`durable`): else a
-    loss of power could take what was safe already.
+    A log that replaces another must be flushed first (`durable`): otherwise a power loss could
+    lose commits that were durable.
     """
-    descriptor = folder.new(BESIDE, like=NAME)
+    descriptor = folder.new(NEW_LOG, like=NAME)
     try:
         try:
-            data = checked(_MARK % state.commit) + encode(state.snapshot())
+            data = add_checksum(_HEADER_LINE % catalog.commit) + encode(catalog.snapshot())
             write_all(descriptor, data, 0)
             if durable:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
         _retire(folder)
-        folder.rename(BESIDE, NAME)
+        folder.rename(NEW_LOG, NAME)
     except BaseException:
-        folder.unlink(BESIDE)
+        folder.unlink(NEW_LOG)
         raise
     if durable:
         folder.sync()
 
 
 def _retire(folder: Folder) -> None:
-    """Lengthen the log that is about to be replaced, if there is one, by an empty line.
+    """Append an empty line to the log that is about to be replaced, if there is one.
 
-    Whoever has it open sees then that it has changed, even if it has got another name, as
-    in a backup of hard links, and so keeps its length and as many names as before.
+    Processes that have it open then notice the change even if it has another hard link, as in
+    some backups, and so would keep its length and its link count.
     """
     with contextlib.suppress(OSError):
         descriptor = folder.open(NAME, os.O_RDWR)
         try:
             size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) == b"\n":  # nothing that is torn
+            if size and os.pread(descriptor, 1, size - 1) == b"\n":  # not after a torn line
                 os.pwrite(descriptor, b"\n", size)
         finally:
             os.close(descriptor)
 
 
-def write_line(view: View, line: bytes, *, durable: bool = False) -> None:
+def write_line(cursor: LogCursor, line: bytes, *, durable: bool = False) -> None:
     """Write a line at the end of the log.
 
-    What a dead writer began is cut off before: written over, it might be read as damage.
+    A torn line of a writer that died is truncated first: overwritten in part, it could be
+    read as a damaged line.
 
-    A loss of power may leave some sectors of what was not flushed and not others. So that no
-    half of a line is ever read as damage, its end is written when the rest is on the device
-    (`durable`), unless all of it lies in one sector.
+    A power loss may keep some sectors of an unflushed write and lose others. So that a partial
+    line is never read as a damaged one, its newline is written after the rest is on the device
+    (`durable`), unless the line is within one sector.
     """
-    if view.torn:
-        _cut(view, durable=durable)
+    if cursor.torn:
+        _cut(cursor, durable=durable)
     parts: tuple[bytes, ...] = (line,)
-    if durable and view.end // _SECTOR != (view.end + len(line) - 1) // _SECTOR:
+    if durable and cursor.end // _SECTOR != (cursor.end + len(line) - 1) // _SECTOR:
         parts = line[:-1], line[-1:]
-    offset = view.end
+    offset = cursor.end
     try:
         for part in parts:
-            if offset > view.end:
-                os.fdatasync(view.descriptor)
-            count = os.pwrite(view.descriptor, part, offset)
+            if offset > cursor.end:
+                os.fdatasync(cursor.descriptor)
+            count = os.pwrite(cursor.descriptor, part, offset)
             if count < len(part):
-                write_all(view.descriptor, part[count:], offset + count)
+                write_all(cursor.descriptor, part[count:], offset + count)
             offset += len(part)
-    except OSError:  # the disk is full, say; a signal handler may raise one behind the line
-        if os.fstat(view.descriptor).st_size < view.end + len(line):
-            _cut(view, durable=durable)
+    except OSError:  # for example, the disk is full
+        # A signal handler may also raise one after the line was written in full.
+        if os.fstat(cursor.descriptor).st_size < cursor.end + len(line):
+            _cut(cursor, durable=durable)
         raise
     if durable:
-        os.fdatasync(view.descriptor)
+        os.fdatasync(cursor.descriptor)
 
 
-def _cut(view: View, *, durable: bool) -> None:
-    """Cut what stands behind the last whole line, before anything else is written there."""
-    os.ftruncate(view.descriptor, view.end)
+def _cut(cursor: LogCursor, *, durable: bool) -> None:
+    """Truncate the log after its last complete line, before anything is written there."""
+    os.ftruncate(cursor.descriptor, cursor.end)
     if durable:
-        os.fdatasync(view.descriptor)
+        os.fdatasync(cursor.descriptor)
 
 
-def closed(path: str) -> StoreClosedError:
-    """Make the error for a store that is not open."""
+def closed_error(path: str) -> StoreClosedError:
+    """Return the error for a store that is not open."""
     return StoreClosedError(
         f"the store {path} is not opened or has been closed; call open(), or use it in a "
         "with statement"
@@ -365,7 +386,7 @@ def closed(path: str) -> StoreClosedError:
 
 
 def now_us() -> int:
-    """Give the time in microseconds since 1970."""
+    """Return the time in microseconds since 1970."""
     return time.time_ns() // 1000
 
 

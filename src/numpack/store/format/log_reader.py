@@ -1,4 +1,4 @@
-"""Reader the commit log: from its last snapshot on, and further what others add."""
+"""Reading the commit log: from its last snapshot on, then the lines that others append."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ...errors import CorruptStoreError, StoreError
-from ..fs.directory import failure, has_hole, read_between, removed
-from ..fs.syscalls import open_ends, size_of
-from ..kernels.entries import follow
-from .catalog import FollowingLines, State, decode, decode_all, has_duplicates
+from ..fs.directory import has_hole, read_between, removed_error, store_error
+from ..fs.syscalls import open_head_and_tail, size_of
+from ..kernels.entries import apply_update
+from .catalog import Catalog, CatalogUpdate, decode, decode_lines, has_duplicates
 from .naming import listed
-from .records import Step, mark, snapshot
+from .records import CommitReader, commit_count, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,41 +20,55 @@ if TYPE_CHECKING:
     from ..fs.directory import Folder
 
 NAME = "commits.log"
-MARK_LENGTH = 64
+HEADER_LINE_LENGTH = 64
 
 _NAME = NAME.encode()
-_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
-_SNAPSHOT = b'\n{"store":'  # so begins a snapshot, and nothing else: JSON escapes line ends
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_SNAPSHOT = b'\n{"store":'  # only a snapshot begins like this: JSON escapes newlines
 _WINDOW_BYTES = 16 * 1024  # read from the end of the log when it is opened
-_REAL_BYTES = 1 << 20  # of which more are only read if all of them are on the disk
-_SEARCHED_BYTES = 1 << 30  # for a snapshot; behind it stand few commits
-_BATCH_BYTES = 1 << 18  # of lines that are read at once
-_EMPTY_LINES = 1000  # left by folds that were interrupted
-_REPORTED = 1000  # damaged lines
+_DENSE_BYTES = 1 << 20  # longer ranges are read only if they have no holes
+_SEARCHED_BYTES = 1 << 30  # limit of the search for a snapshot, which few commits follow
+_BATCH_BYTES = 1 << 18  # of lines decoded at once
+_EMPTY_LINES = 1000  # tolerated; interrupted compactions leave some
+_REPORTED = 1000  # damaged lines, at most
 
-_Opened = tuple[int, bytes, int, bytes]  # what `open_ends` gives
+_HeadAndTail = tuple[int, bytes, int, bytes]  # returned by `open_head_and_tail`
 
 
-class View(NamedTuple):
-    """An open log and what was read of it: put in place at once, so never half."""
+class LogCursor(NamedTuple):
+    """An open log and how far it was read; immutable, so that threads never see half of it.
+
+    Attributes
+    ----------
+    descriptor : int
+    end : int
+        Offset after the last complete line.
+    torn : bool
+        Whether an incomplete line follows.
+    snapshot : int
+        Offset after the last snapshot.
+    snapshot_length : int
+        Length of the last snapshot in bytes.
+    catalog : Catalog
+    """
 
     descriptor: int
-    end: int  # of the last whole line
-    torn: bool  # whether something stands behind it
-    snapshot: int  # end of the last snapshot
+    end: int
+    torn: bool
+    snapshot: int
     snapshot_length: int
-    state: State
+    catalog: Catalog
 
 
 class LogReader:
-    """What reads the log of a store.
+    """Reader of a store's log.
 
     Parameters
     ----------
     folder : Folder
-        The store's.
+        The store's folder.
     writable : bool
-        Whether to open it for writing where that is possible.
+        Whether to open the log for writing if possible.
     """
 
     def __init__(self, folder: Folder, *, writable: bool) -> None:
@@ -66,7 +80,7 @@ class LogReader:
         """Whether the log could be opened for writing."""
         return self._flags == os.O_RDWR
 
-    def opened(self) -> View:
+    def open(self) -> LogCursor:
         """Open the log and read it from its last snapshot.
 
         Raises
@@ -74,18 +88,20 @@ class LogReader:
         CorruptStoreError
             The log is damaged, missing, or no regular file.
         StoreError
-            It cannot be opened or read; its `errno` says why.
+            The log cannot be opened or read; `errno` holds the reason.
         """
         path = f"{self._folder.path}/{NAME}"
         try:
             opened = self._open()
         except OSError as error:
             if self._folder.is_removed():
-                raise removed(self._folder.path) from None
-            found = failure(path, error)
+                raise removed_error(self._folder.path) from None
+            found = store_error(path, error)
             if isinstance(found, CorruptStoreError):
                 missing = isinstance(found, FileNotFoundError)
-                self._damaged("it is missing" if missing else "it is no regular file", State())
+                self._damaged(
+                    "it is missing" if missing else "it is not a regular file", Catalog()
+                )
             raise found from error
         try:
             return self._read(*opened)
@@ -94,56 +110,58 @@ class LogReader:
             raise
         except OSError as error:
             os.close(opened[0])
-            raise failure(path, error) from error
+            raise store_error(path, error) from error
         except BaseException:
             os.close(opened[0])
             raise
 
-    def _open(self) -> _Opened:
-        folder, sizes = self._folder.descriptor, (MARK_LENGTH, _WINDOW_BYTES)
+    def _open(self) -> _HeadAndTail:
+        folder, sizes = self._folder.descriptor, (HEADER_LINE_LENGTH, _WINDOW_BYTES)
         try:
-            return open_ends(folder, _NAME, self._flags, *sizes)
+            return open_head_and_tail(folder, _NAME, self._flags, *sizes)
         except OSError as error:
-            if self._flags == os.O_RDONLY or error.errno not in _NOT_OURS:
+            if self._flags == os.O_RDONLY or error.errno not in _READ_ONLY:
                 raise
         self._flags = os.O_RDONLY
-        return open_ends(folder, _NAME, self._flags, *sizes)
+        return open_head_and_tail(folder, _NAME, self._flags, *sizes)
 
-    def _read(self, descriptor: int, first_line: bytes, size: int, data: bytes) -> View:
+    def _read(self, descriptor: int, first_line: bytes, size: int, data: bytes) -> LogCursor:
         """Read the lines from the last snapshot on.
 
         Parameters
         ----------
         descriptor : int
         first_line : bytes
-            The mark, read before anything else: commits may be made meanwhile.
+            The header line; must have been read first, because commits may be made meanwhile.
         size : int
         data : bytes
-            What stands at the end.
+            The last bytes of the file.
         """
-        start, at, data = self._found(descriptor, size, data)
+        start, at, data = self._find_snapshot(descriptor, size, data)
         if not data:
-            self._damaged("it is empty", State())
+            self._damaged("it is empty", Catalog())
         first = data[at : data.find(b"\n", at) + 1]
-        commits, state = self._begun(first_line, first, start + at)
+        commits, catalog = self._read_snapshot(first_line, first, start + at)
         end = start + at + len(first)
-        view = View(descriptor, end, False, end, len(first), state)
+        cursor = LogCursor(descriptor, end, False, end, len(first), catalog)
         rest = data[at + len(first) :]
         if rest:
-            view, following = self._with(view, rest)
-            follow(following)
-        if view.state.commit < commits:
-            what = f"commits up to {commits} were made, and it ends with {view.state.commit}"
-            self._damaged(what, view.state)
-        return view
+            cursor, update = self._advance(cursor, rest)
+            apply_update(update)
+        if cursor.catalog.commit < commits:
+            what = (
+                f"commits up to {commits} were made, and it ends with {cursor.catalog.commit}"
+            )
+            self._damaged(what, cursor.catalog)
+        return cursor
 
-    def _found(self, descriptor: int, size: int, data: bytes) -> tuple[int, int, bytes]:
-        """Search for the last whole snapshot, backwards from the end.
+    def _find_snapshot(self, descriptor: int, size: int, data: bytes) -> tuple[int, int, bytes]:
+        """Search backwards from the end for the last complete snapshot.
 
         Returns
         -------
         tuple
-            Where the bytes begin that were read; where in them the snapshot does; the bytes.
+            Offset of the bytes that were read; position of the snapshot in them; the bytes.
         """
         while True:
             start = size - len(data)
@@ -153,105 +171,107 @@ class LogReader:
                 return start, at, data
             start = max(0, size - 4 * len(data))
             if size - start > _SEARCHED_BYTES:
-                self._damaged(f"its last {_SEARCHED_BYTES:,} bytes hold no snapshot", State())
-            if size - start > _REAL_BYTES and has_hole(descriptor, start, size):
-                self._damaged("it has holes where lines should be", State())
+                self._damaged(f"its last {_SEARCHED_BYTES:,} bytes hold no snapshot", Catalog())
+            if size - start > _DENSE_BYTES and has_hole(descriptor, start, size):
+                self._damaged("it has holes where lines should be", Catalog())
             data = read_between(descriptor, start, size)
-            size = start + len(data)  # less if it was cut meanwhile
+            size = start + len(data)  # less if the log was truncated meanwhile
 
-    def read_on(self, view: View) -> tuple[View, FollowingLines]:
-        """Read the whole lines behind what was read already; the state stays as it is."""
-        size = size_of(view.descriptor)
-        if size < view.end:
-            self._damaged(f"it was cut to {size:,} of {view.end:,} bytes", view.state)
-        if size - view.end > _REAL_BYTES and has_hole(view.descriptor, view.end, size):
-            self._damaged("it has holes where lines should be", view.state)
-        return self._with(view, read_between(view.descriptor, view.end, size))
+    def read_on(self, cursor: LogCursor) -> tuple[LogCursor, CatalogUpdate]:
+        """Read the complete lines appended since; do not change the cursor's catalog."""
+        size = size_of(cursor.descriptor)
+        if size < cursor.end:
+            self._damaged(
+                f"it was truncated to {size:,} of {cursor.end:,} bytes", cursor.catalog
+            )
+        if size - cursor.end > _DENSE_BYTES and has_hole(cursor.descriptor, cursor.end, size):
+            self._damaged("it has holes where lines should be", cursor.catalog)
+        return self._advance(cursor, read_between(cursor.descriptor, cursor.end, size))
 
-    def _with(self, view: View, data: bytes) -> tuple[View, FollowingLines]:
-        """Return the view after the whole lines of `data`."""
+    def _advance(self, cursor: LogCursor, data: bytes) -> tuple[LogCursor, CatalogUpdate]:
+        """Return the cursor after the complete lines of `data`, and their changes."""
         whole = data.rfind(b"\n") + 1
         if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:
-            self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", view.state)
-        step = Step(view.state)
-        end, last, length = view.end, view.snapshot, view.snapshot_length
+            self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", cursor.catalog)
+        reader = CommitReader(cursor.catalog)
+        end, last, length = cursor.end, cursor.snapshot, cursor.snapshot_length
         for batch in _batches(data, whole):
             lines = batch.splitlines(keepends=True)
-            self._read_lines(step, end, lines)
+            self._read_lines(reader, end, lines)
             for line in lines:
                 end += len(line)
                 if line.startswith(_SNAPSHOT[1:]):
                     last, length = end, len(line)
-        following = step.following()
+        update = reader.update()
         torn = whole < len(data)
-        return View(view.descriptor, end, torn, last, length, following.state), following
+        return LogCursor(cursor.descriptor, end, torn, last, length, update.catalog), update
 
-    def _read_lines(self, step: Step, at: int, lines: list[bytes]) -> None:
-        """Read lines that begin at byte `at`; all at once takes a fraction of the time."""
-        told = [line for line in lines if line != b"\n"]
+    def _read_lines(self, reader: CommitReader, at: int, lines: list[bytes]) -> None:
+        """Read lines that begin at byte `at`; decoding them together is much faster."""
+        written = [line for line in lines if line != b"\n"]
         try:
-            records = decode_all(told)
+            records = decode_lines(written)
         except ValueError as error:
-            self._find_damage(step, at, lines, error)
+            self._find_damage(reader, at, lines, error)
         for number, record in enumerate(records):
             try:
-                step.read(record)
+                reader.read(record)
             except ValueError as error:
-                self._damaged_line(step, at, lines, told[number], error)
+                self._damaged_line(reader, at, lines, written[number], error)
 
     def _find_damage(
-        self, step: Step, at: int, lines: list[bytes], error: ValueError
+        self, reader: CommitReader, at: int, lines: list[bytes], error: ValueError
     ) -> NoReturn:
-        """Raise the error for the first of some lines that cannot be read by itself."""
+        """Raise the error for the first line that is invalid on its own."""
         for line in lines:
             if line != b"\n":
                 try:
-                    step.read(decode(line))
+                    reader.read(decode(line))
                 except ValueError as found:
-                    self._damaged_line(step, at, lines, line, found)
-        self._damaged_line(step, at, lines, lines[0], error)
+                    self._damaged_line(reader, at, lines, line, found)
+        self._damaged_line(reader, at, lines, lines[0], error)
 
     def _damaged_line(
-        self, step: Step, at: int, lines: list[bytes], wrong: bytes, error: ValueError
+        self, reader: CommitReader, at: int, lines: list[bytes], wrong: bytes, error: ValueError
     ) -> NoReturn:
         for line in lines:
             if line is wrong:
                 break
             at += len(line)
         what = f"the line at byte {at:,} cannot be read ({error})"
-        self._damaged(what, step.state, step.names())
+        self._damaged(what, reader.catalog, reader.names())
 
-    def _begun(self, first: bytes, line: bytes, at: int) -> tuple[int, State]:
-        """Read the mark and a snapshot: how many commits there were, and the state."""
+    def _read_snapshot(self, first: bytes, line: bytes, at: int) -> tuple[int, Catalog]:
+        """Return the number of commits in the header line, and the snapshot's catalog."""
         try:
-            begun, record = decode_all((first, line))
-            return mark(begun), snapshot(record)
-        except ValueError:  # a mark that is being written, or is damaged, says nothing
+            header, record = decode_lines((first, line))
+            return commit_count(header), snapshot(record)
+        except ValueError:  # the header line may be damaged, or be written at this moment
             pass
         try:
             return 0, snapshot(decode(line))
         except ValueError as error:
-            self._damaged(f"the line at byte {at:,} cannot be read ({error})", State())
+            self._damaged(f"the line at byte {at:,} cannot be read ({error})", Catalog())
 
-    def _damaged(self, what: str, state: State, names: list[str] | None = None) -> NoReturn:
-        readable = listed(state.arrays if names is None else names)
+    def _damaged(self, what: str, catalog: Catalog, names: list[str] | None = None) -> NoReturn:
+        readable = listed(catalog.arrays if names is None else names)
         msg = (
             f"the log {self._folder.path}/{NAME} is damaged: {what}; up to commit "
-            f"{state.commit} it names these arrays: {readable}; restore it from a backup, and "
-            "touch nothing in data/, which holds their rows"
+            f"{catalog.commit} it names these arrays: {readable}; restore it from a backup, "
+            "and touch nothing in data/, which holds their rows"
         )
         raise CorruptStoreError(msg)
 
-    def damage(self, view: View) -> list[str]:
-        """Check every line, those before the last snapshot too; tell what is wrong."""
+    def damage(self, cursor: LogCursor) -> list[str]:
+        """Check every line, also those before the last snapshot; return what is damaged."""
         where = f"{self._folder.path}/{NAME}"
-        if has_hole(view.descriptor, 0, view.end):
+        if has_hole(cursor.descriptor, 0, cursor.end):
             return [f"{where} has holes where lines should be"]
         found: list[str] = []
         at, rest = 0, b""
-        while at + len(rest) < view.end and len(found) < _REPORTED:
+        while at + len(rest) < cursor.end and len(found) < _REPORTED:
             begin = at + len(rest)
-            part = read_between(view.descriptor, begin, min(begin + _BATCH_BYTES, view.end))
+            part = read_between(cursor.descriptor, begin, min(begin + _BATCH_BYTES, cursor.end))
             if not part:
                 break
             data = rest + part
@@ -265,7 +285,7 @@ class LogReader:
 
 
 def _flaw(line: bytes) -> str:
-    """Tell what is wrong with a line by itself; nothing if it can be read."""
+    """Return what is wrong with a line on its own; an empty string if it is valid."""
     try:
         decode(line)
         return "a member occurs twice" if has_duplicates(line) else ""
@@ -274,7 +294,7 @@ def _flaw(line: bytes) -> str:
 
 
 def _batches(data: bytes, whole: int) -> Iterator[bytes]:
-    """Divide whole lines, so that the memory for them does not depend on their number."""
+    """Split complete lines into batches, to bound the memory needed to decode them."""
     start = 0
     while start < whole:
         stop = data.find(b"\n", start + _BATCH_BYTES, whole) + 1 or whole

@@ -1,4 +1,4 @@
-"""Names of arrays in messages, which stay short however many arrays there are."""
+"""Array names: validation, and error messages of bounded length."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _LISTED = 20
 _NEAREST = 3
-_COMPARED = 200  # names that are compared thoroughly
+_COMPARED = 200  # candidates passed to `difflib`
 _LENGTH = 80
 
 
@@ -27,15 +27,15 @@ def quoted(name: str) -> str:
 
 
 def listed(names: Collection[str], empty: str = "none") -> str:
-    """Return a list of names: all of them if they are few, else the first and the count."""
-    names = list(names)  # others may change them
+    """Return a list of names as text: the first 20, and the number of further ones."""
+    names = list(names)  # other threads may change the collection
     text = ", ".join(map(quoted, names[:_LISTED])) or empty
     rest = len(names) - _LISTED
     return f"{text} and {rest:,} more" if rest > 0 else text
 
 
-def missing(name: str, arrays: Mapping[str, Any]) -> NotFoundError:
-    """Return the error for a name that no array has."""
+def unknown_name_error(name: str, arrays: Mapping[str, Any]) -> NotFoundError:
+    """Return the error for a name of no array."""
     text = f"no array is called {quoted(name)}"
     if len(arrays) <= _LISTED:
         return NotFoundError(f"{text}; the arrays are: {listed(arrays, 'none yet')}")
@@ -50,12 +50,12 @@ def missing(name: str, arrays: Mapping[str, Any]) -> NotFoundError:
 def exact_name(name: Any, function: str = "numpack") -> str:
     """Return the name of an array as a plain `str`.
 
-    Subclasses of `str` are allowed, as enumerations are; they may hash in another way.
+    Subclasses of `str`, such as enumerations, are accepted; they may hash differently.
 
     Raises
     ------
     WrongTypeError
-        It is no string.
+        The name is not a string.
     """
     if isinstance(name, str):
         return str.__str__(name)
@@ -66,14 +66,14 @@ def exact_name(name: Any, function: str = "numpack") -> str:
 
 
 def _nearest(name: str, names: list[str]) -> list[str]:
-    """Return the names that are most similar, the nearest first."""
+    """Return the most similar names, best match first."""
     if len(names) > _COMPARED:
         names = heapq.nlargest(_COMPARED, names, key=lambda each: _shared_ends(name, each))
     return difflib.get_close_matches(name, names, _NEAREST)
 
 
 def _shared_ends(one: str, other: str) -> int:
-    """Return how many characters two names have in common at their beginnings and ends."""
+    """Return the number of characters in the common prefix and suffix of two names."""
     one, other = one[:_LENGTH], other[:_LENGTH]
     return _shared_start(one, other) + _shared_start(one[::-1], other[::-1])
 

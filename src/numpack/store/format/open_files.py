@@ -1,4 +1,4 @@
-"""Data files that a writer keeps open from one change to the next."""
+"""The cache of data files that a writer keeps open between changes."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
     from ..._core.memory import Array
     from ..fs.directory import Folder
-    from ..fs.syscalls import Opened
+    from ..fs.syscalls import OpenFile
     from ..rows.deleted_rows import Numbers
     from .catalog import Entry
 
-_LIMIT = 16  # files that are kept open
-_PAGE = 4096  # bytes; blocks of files are hardly ever larger, and then this is a part of one
+_LIMIT = 16  # files kept open
+_PAGE = 4096  # bytes; file systems rarely have larger blocks, and then this is part of one
 
 
 class _Open(NamedTuple):
-    file: Opened
-    memory: Array  # all committed bytes, shared with the file; empty until they are needed
+    file: OpenFile
+    memory: Array  # mapping of all committed bytes; empty until it is needed
 
 
 class OpenFiles:
-    """The data files that were written last; for who holds the store's lock.
+    """The most recently written files. All methods require the store's lock.
 
     Parameters
     ----------
@@ -52,42 +52,42 @@ class OpenFiles:
         self._folder = folder
         self._files: dict[str, _Open] = {}
         self._pinned: set[str] = set()
-        self._solid: dict[str, int] = {}  # bytes of files up to which there are no holes
+        self._dense: dict[str, int] = {}  # id: bytes at the start known to have no holes
 
     def __del__(self) -> None:
-        """Close all of them."""
+        """Close all files."""
         self.close()
 
     def close(self) -> None:
-        """Close all of them."""
-        self._solid.clear()
+        """Close all files."""
+        self._dense.clear()
         while self._files:
             self._files.popitem()[1].file.close()
 
     @property
     def are_open(self) -> bool:
-        """Whether there are any."""
+        """Whether any file is open."""
         return bool(self._files)
 
     def forget(self, entry: Entry) -> None:
-        """Close the files of an array that is gone, so that their room is free."""
-        for name in (entry.id, entry.sum_file, entry.dropped_file):
+        """Close the files of a removed array, so that their disk space is freed."""
+        for name in (entry.id, entry.checksum_file, entry.dropped_file):
             self._close(name)
 
     def close_unlinked(self) -> None:
-        """Close all files that have no name any more, because of another handle, say."""
+        """Close all files that were unlinked, for example by another handle."""
         for name, each in list(self._files.items()):
             if os.fstat(each.file.descriptor).st_nlink == 0:
                 self._close(name)
 
-    def make_room(self) -> None:
-        """Close all files but those that are `pinned`: they are opened again when needed."""
+    def release_cached(self) -> None:
+        """Close all files except those that are `pinned`; they are reopened when needed."""
         for name in self._files.keys() - self._pinned:
             self._close(name)
 
     @contextlib.contextmanager
     def pinned(self, name: str) -> Iterator[None]:
-        """Keep a file open, though others are opened."""
+        """Prevent a file from being closed when others are opened."""
         self._pinned.add(name)
         try:
             yield
@@ -95,72 +95,73 @@ class OpenFiles:
             self._pinned.discard(name)
 
     def _close(self, name: str) -> None:
-        self._solid.pop(name, None)
+        self._dense.pop(name, None)
         known = self._files.pop(name, None)
         if known is not None:
             known.file.close()
 
     def descriptor(self, entry: Entry) -> int:
-        """Give a data file, open for writing.
+        """Return the descriptor of a data file, open for writing.
 
         Raises
         ------
         CorruptStoreError
-            It is missing or too short.
+            The file is missing or too short.
         """
         found = self._files.get(entry.id)
         if found is None:
-            found = self._keep(entry.id, data_files.open_grown(self._folder, entry))
+            found = self._keep(entry.id, data_files.open_committed(self._folder, entry))
         return found.file.descriptor
 
     def current(self, entry: Entry) -> int:
-        """Give a data file as `descriptor` does, if it has its name still; else what has."""
-        self._look_at(entry.id, entry.data_file)
+        """Return the descriptor of a data file; reopen it if another file has its name."""
+        self._close_if_replaced(entry.id, entry.data_file)
         return self.descriptor(entry)
 
     def named(self, name: str, *, looks: bool = True) -> int:
-        """Give another file of the store, open for writing; it is created if need be.
+        """Return the descriptor of another file of the store, open for writing.
 
         Parameters
         ----------
         name : str
+            The file is created if it does not exist.
         looks : bool
-            Whether to make sure that the open file has the name still.
+            Whether to check that the open file still has the name.
         """
         if looks:
-            self._look_at(name, name)
+            self._close_if_replaced(name, name)
         found = self._files.get(name)
         if found is None:
-            found = self._keep(name, self._folder.opened(name, os.O_RDWR | os.O_CREAT))
+            found = self._keep(name, self._folder.open_file(name, os.O_RDWR | os.O_CREAT))
         return found.file.descriptor
 
-    def _look_at(self, key: str, name: str) -> None:
-        """Close a file whose name another file has got: a backup was restored, say."""
+    def _close_if_replaced(self, key: str, name: str) -> None:
+        """Close a file whose name now belongs to another one, such as a restored backup."""
         found = self._files.get(key)
         if found is None:
             return
         if not has_name(found.file.descriptor, self._folder.descriptor, name.encode()):
             self._close(key)
 
-    def sums(self, entry: Entry) -> Array:
+    def checksums(self, entry: Entry) -> Array:
         """Read the checksums of all blocks of a data file."""
         whole = entry.nbytes // BLOCK
         content = b""
         if whole:
-            file = self.named(entry.sum_file)
+            file = self.named(entry.checksum_file)
             if size_of(file) < 4 * whole:
-                raise data_files.missing_sums(self._folder, entry)
+                raise data_files.missing_checksums_error(self._folder, entry)
             content = os.pread(file, 4 * whole, 0)
             if len(content) < 4 * whole:
-                raise data_files.missing_sums(self._folder, entry)
-        return data_files.sums_in(content, entry)
+                raise data_files.missing_checksums_error(self._folder, entry)
+        return data_files.checksums_from(content, entry)
 
     def memory(self, entry: Entry) -> Array:
-        """Give the committed bytes of a data file, mapped; for reading only."""
+        """Return the committed bytes of a data file, mapped; for reading only."""
         descriptor, nbytes = self.descriptor(entry), entry.nbytes
         memory = self._files[entry.id].memory
-        if size_of(descriptor) < nbytes:  # to touch its pages would end the process
-            raise data_files.too_short(self._folder, entry)
+        if size_of(descriptor) < nbytes:  # accessing pages beyond the end raises SIGBUS
+            raise data_files.too_short_error(self._folder, entry)
         if len(memory) < nbytes:
             if reading_takes_room(descriptor, nbytes):
                 allocate(descriptor, 0, nbytes)
@@ -171,16 +172,16 @@ class OpenFiles:
         return memory[:nbytes]
 
     def reserve(self, entry: Entry, rows: Numbers, width: int) -> None:
-        """Give rows that are to be written in place the blocks that they lack.
+        """Allocate missing blocks for rows that are about to be written in place.
 
-        A file that was copied with its zeros as holes (``cp --sparse``) lacks some.
+        A file that was copied with holes in place of zeros (``cp --sparse``) lacks some.
 
         Raises
         ------
         OSError
-            The disk is full, say.
+            For example, the disk is full.
         """
-        if self._is_solid(entry):
+        if self._is_dense(entry):
             return
         descriptor = self.descriptor(entry)
         first, last = rows * width // _PAGE, ((rows + 1) * width - 1) // _PAGE
@@ -190,47 +191,47 @@ class OpenFiles:
             allocate(descriptor, int(run[0]) * _PAGE, len(run) * _PAGE)
 
     def fill(self, entry: Entry) -> None:
-        """Make sure that every byte may be written through a mapping.
+        """Ensure that every byte can be written through a mapping.
 
         Raises
         ------
         OSError
-            The disk is full, say, or may be before all blocks are copied that are written, on
-            file systems that do that.
+            For example, the disk is full; or the file system copies blocks on write and has
+            too little free space to copy all of them.
         """
         descriptor = self.descriptor(entry)
-        if not self._is_solid(entry):
+        if not self._is_dense(entry):
             allocate(descriptor, 0, entry.nbytes)
         system = os.fstatvfs(descriptor)
-        room = system.f_bavail * system.f_frsize
-        if entry.nbytes > room and not is_written_in_place(descriptor):
+        free = system.f_bavail * system.f_frsize
+        if entry.nbytes > free and not is_written_in_place(descriptor):
             msg = (
                 f"{os.strerror(errno.ENOSPC)}: {entry.nbytes:,} bytes may be needed to write "
-                f"to a mapping of {self._folder.path}/{entry.data_file}, and {room:,} are free"
+                f"to a mapping of {self._folder.path}/{entry.data_file}, and {free:,} are free"
             )
             raise OSError(errno.ENOSPC, msg)
 
     def overwrite(self, entry: Entry, rows: Numbers, width: int, fresh: Array) -> None:
-        """Write rows in place: through the mapping where no write can find the disk full.
+        """Write rows in place, through a mapping where that cannot fail on a full disk.
 
-        A row costs a tenth of what a write of its own costs: that goes through all blocks
-        of the large pages in which the system keeps files.
+        A row written through the mapping costs a tenth of a `pwrite`, which iterates over all
+        blocks of the large folios in the page cache.
         """
         descriptor = self.descriptor(entry)
-        if is_written_in_place(descriptor) and self._is_solid(entry):
+        if is_written_in_place(descriptor) and self._is_dense(entry):
             scatter(self.memory(entry), rows, width, fresh)
         else:
             pwrite_rows(descriptor, rows, width, fresh)
 
-    def _is_solid(self, entry: Entry) -> bool:
-        """Tell whether all committed bytes of a data file have blocks on the disk."""
-        known = self._solid.get(entry.id, 0)
+    def _is_dense(self, entry: Entry) -> bool:
+        """Return whether all committed bytes of a data file have blocks on the disk."""
+        known = self._dense.get(entry.id, 0)
         if known < entry.nbytes:
             known = first_hole(self.descriptor(entry), known, entry.nbytes)
-            self._solid[entry.id] = known
+            self._dense[entry.id] = known
         return known >= entry.nbytes
 
-    def _keep(self, name: str, file: Opened) -> _Open:
+    def _keep(self, name: str, file: OpenFile) -> _Open:
         others = [known for known in self._files if known not in self._pinned]
         for oldest in others[: max(0, len(self._files) - _LIMIT + 1)]:
             self._close(oldest)

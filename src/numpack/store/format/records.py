@@ -1,29 +1,27 @@
-"""The one reader of what a store's files claim: header, mark, snapshot, commit and journal.
+"""Validation of the records in a store's files: the header, snapshots and commits.
 
-Everything here is a pure function of decoded JSON. Nothing that a file says is used, for the
-name of another file, a size or an offset, before it has passed through here: types exactly as
-the format has them, numbers in range, ids of the format's own pattern and the store's own
-token, sizes multiplied in Python integers. What has passed can be used without further checks,
-but for the lengths of the files themselves.
+All functions are pure functions of decoded JSON. No value from a file is used as a file name,
+size or offset before it is validated here: types match the format exactly, numbers are in
+range, ids match the format's pattern and the store's token, and sizes are computed with Python
+integers. Validated values need no further checks, except against the lengths of the files.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..kernels.entries import entries_of
-from .catalog import Entry, FollowingLines, Record, State
+from ..kernels.checksums import BLOCK
+from ..kernels.entries import read_entries
+from .catalog import Catalog, CatalogUpdate, Entry, Record
 from .dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCK = 1 << 20  # bytes that have a checksum of their own
-
-_LIMIT = 2**63  # of counts, sizes and times
-_COUNTED = 2**62  # numbers of commits and ids, so that they can still grow
+_LIMIT = 2**63  # exclusive, of counts, sizes and times
+_NUMBER_LIMIT = 2**62  # exclusive, of commit numbers and ids, so that they can still grow
 _U32 = 2**32
 _ID = re.compile(r"([0-9]{8,19})-([0-9a-f]{8})", re.ASCII)
 _TOKEN = re.compile(r"[0-9a-f]{8}", re.ASCII)
@@ -34,30 +32,15 @@ _IN_SET = {"rows", "tail", "dropped", "dropped_crc32", "revision", "writable"}
 _SNAPSHOT = {"store", "commit", "next_id", "arrays"}
 _IN_SNAPSHOT = {"store", "commit", "next_id", "journal", "arrays", "crc32"}
 _IN_COMMIT = {"commit", "time_us", "drop", "put", "set", "journal", "crc32"}
-_IN_CHANGE = {"id", "width", "rows", "first", "sums"}
-
-
-class ChangeHead(NamedTuple):
-    """What the first line of a journal says of one array."""
-
-    entry: Entry
-    rows: int
-    first: int
-    sums: int
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that row numbers, rows and checksums take in the journal."""
-        return self.rows * (8 + self.entry.row_nbytes) + 4 * self.sums
 
 
 def header(record: Any) -> tuple[str, float]:
-    """Return format and version of a header; further members mean nothing.
+    """Return the format and version of a store's header; ignore other members.
 
-    A version greater than 1 may be one of a later format, which may write it otherwise.
+    A version greater than 1 may be written as a float by a later format.
     """
     if type(record) is not dict or type(record.get("format")) is not str:
-        raise InvalidRecordError("it is no object with a format")
+        raise InvalidRecordError("it is not an object with a format")
     version = record.get("version")
     if type(version) is not int and not (type(version) is float and 1 < version < math.inf):
         raise InvalidRecordError(f"its version is {brief(version)}, not an integer")
@@ -66,108 +49,112 @@ def header(record: Any) -> tuple[str, float]:
     return record["format"], version
 
 
-def mark(record: Any) -> int:
-    """Return the number of commits that the first line of a log tells."""
+def commit_count(record: Any) -> int:
+    """Return the number of commits recorded in the header line of a log."""
     if type(record) is not dict:
         raise InvalidRecordError(f"it is {brief(record)}, not an object")
-    return _natural(record, "commits")
+    return natural(record, "commits")
 
 
-def snapshot(line: Any) -> State:
-    """Return the state that a snapshot tells."""
+def snapshot(line: Any) -> Catalog:
+    """Return the catalog described by a snapshot."""
     if type(line) is not dict or not _SNAPSHOT <= line.keys() <= _IN_SNAPSHOT:
-        _check_members(line, _SNAPSHOT, _IN_SNAPSHOT)
+        check_members(line, _SNAPSHOT, _IN_SNAPSHOT)
     token, arrays = line["store"], line["arrays"]
     if type(token) is not str or not _TOKEN.fullmatch(token):
         raise InvalidRecordError(f"the token is {brief(token)}, not eight hexadecimal digits")
     if type(arrays) is not dict:
         raise InvalidRecordError(f"the arrays are {brief(arrays)}, not an object")
-    commit, next_id = _natural(line, "commit", _COUNTED), _natural(line, "next_id", _COUNTED)
+    commit, next_id = (
+        natural(line, "commit", _NUMBER_LIMIT),
+        natural(line, "next_id", _NUMBER_LIMIT),
+    )
 
     def unusual(name: str, record: Any) -> Entry:
-        _check_members(record, {"modified_us"}, _IN_ARRAY)
-        time = _natural(record, "modified_us")
+        check_members(record, {"modified_us"}, _IN_ARRAY)
+        time = natural(record, "modified_us")
         return entry(name, record, time, token=token, next_id=next_id, commit=commit)
 
-    entries = entries_of(arrays, token, next_id, Entry, unusual)
+    entries = read_entries(arrays, token, next_id, Entry, unusual)
     if len(entries) > 1 and len({each[0] for each in entries.values()}) != len(entries):
-        raise InvalidRecordError("two arrays have one id")
+        raise InvalidRecordError("two arrays have the same id")
     journal = _u32(line, "journal") if "journal" in line else None
-    return State(token, commit, next_id, entries, journal)
+    return Catalog(token, commit, next_id, entries, journal)
 
 
-class Step:
-    """Reads commits of a log that follow a state, which stays as it is.
+class CommitReader:
+    """Validator of successive commits; collects their changes without applying them.
 
     Parameters
     ----------
-    state : State
+    catalog : Catalog
+        The catalog before the commits; it is not modified.
 
     Attributes
     ----------
-    state : State
-        After the last commit that was read, but for its arrays, which are those before all.
+    catalog : Catalog
+        The catalog after the last commit read, except for `Catalog.arrays`, which remain
+        those before the first.
     """
 
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self._gone: set[str] = set()  # names of the arrays before
-        self._fresh: dict[str, Entry] = {}  # entries that are new or changed
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._removed: set[str] = set()  # names in `catalog.arrays`
+        self._changed: dict[str, Entry] = {}  # new or changed entries
 
     def read(self, line: Any) -> None:
-        """Read one more line.
+        """Validate one more line and collect its changes.
 
         Raises
         ------
         InvalidRecordError
-            It is wrong, and nothing of it was taken over.
+            The line is invalid; none of its changes are collected.
         """
         if type(line) is dict and "time_us" in line:
             self._read_commit(line)
         else:
-            _check_repeated(self.state, line)
+            _check_later_snapshot(self.catalog, line)
 
     def _read_commit(self, line: Record) -> None:
         if not line.keys() <= _IN_COMMIT:
-            _check_members(line, {"commit", "time_us"}, _IN_COMMIT)
-        commit, time = line.get("commit"), _natural(line, "time_us")
-        if type(commit) is not int or commit != self.state.commit + 1:
-            before = f"commit {self.state.commit:,}"
-            raise InvalidRecordError(f"commit {brief(commit)} follows {before}")
+            check_members(line, {"commit", "time_us"}, _IN_COMMIT)
+        commit, time = line.get("commit"), natural(line, "time_us")
+        if type(commit) is not int or commit != self.catalog.commit + 1:
+            previous = f"commit {self.catalog.commit:,}"
+            raise InvalidRecordError(f"commit {brief(commit)} follows {previous}")
         journal = _u32(line, "journal") if "journal" in line else None
-        following = self.state._replace(commit=commit, journal=journal)
+        catalog = self.catalog._replace(commit=commit, journal=journal)
         changes = {
-            name: _changed(name, self._entry(name), fields, commit, time)
+            name: _with_changes(name, self._entry(name), fields, commit, time)
             for name, fields in _members(line, "set").items()
         }
         if "put" in line:
-            following = _put(changes, _members(line, "put"), following, time)
-        dropped = self._checked_drops(line)
-        for name in dropped:
-            self._fresh.pop(name, None)
-            if name in self.state.arrays:
-                self._gone.add(name)
-        self._fresh.update(changes)
-        self.state = following
+            catalog = _put(changes, _members(line, "put"), catalog, time)
+        for name in self._names_to_drop(line):
+            self._changed.pop(name, None)
+            if name in self.catalog.arrays:
+                self._removed.add(name)
+        self._changed.update(changes)
+        self.catalog = catalog
 
-    def following(self) -> FollowingLines:
-        """Return the state after what was read, and what that changes of its arrays."""
-        return FollowingLines(self.state, list(self._gone), self._fresh)
+    def update(self) -> CatalogUpdate:
+        """Return the catalog after the commits read, and their changes to its arrays."""
+        return CatalogUpdate(self.catalog, list(self._removed), self._changed)
 
     def names(self) -> list[str]:
-        """Return the names of the arrays after what was read."""
-        return [*({*self.state.arrays} - self._gone | {*self._fresh})]
+        """Return the names of the arrays after the commits read."""
+        return [*({*self.catalog.arrays} - self._removed | {*self._changed})]
 
     def _entry(self, name: str) -> Entry | None:
-        found = self._fresh.get(name)
-        if found is None and name not in self._gone:
-            found = self.state.arrays.get(name)
+        found = self._changed.get(name)
+        if found is None and name not in self._removed:
+            found = self.catalog.arrays.get(name)
         return found
 
-    def _checked_drops(self, line: Record) -> list[str]:
+    def _names_to_drop(self, line: Record) -> list[str]:
         names, changed = line.get("drop", []), _members(line, "set")
         if type(names) is not list or not all(isinstance(name, str) for name in names):
-            raise InvalidRecordError("the names to drop are no list of strings")
+            raise InvalidRecordError("the names to drop are not a list of strings")
         for name in names:
             if self._entry(name) is None or name in changed:
                 raise InvalidRecordError(f"there is no array {brief(name)} to drop")
@@ -176,64 +163,38 @@ class Step:
         return names
 
 
-def journal_head(record: Any, state: State) -> list[ChangeHead]:
-    """Return what the first line of the journal of the last commit says."""
-    _check_members(record, {"commit", "arrays"}, {"commit", "arrays", "crc32"})
-    if type(record["arrays"]) is not list:
-        raise InvalidRecordError(f"the arrays are {brief(record['arrays'])}, not a list")
-    known = {entry.id: entry for entry in list(state.arrays.values()) if not entry.is_unusable}
-    heads = []
-    for each in record["arrays"]:
-        _check_members(each, _IN_CHANGE, _IN_CHANGE)
-        identifier = each["id"]
-        entry = known.pop(identifier, None) if type(identifier) is str else None
-        if entry is None:
-            raise InvalidRecordError(
-                f"no array has the id {brief(identifier)}, or it comes twice"
-            )
-        heads.append(_change_head(each, entry))
-    return heads
-
-
-def commit_of(record: Any) -> int:
-    """Return the number of the commit that a journal belongs to."""
-    if type(record) is not dict:
-        raise InvalidRecordError(f"it begins with {brief(record)}, not an object")
-    return _natural(record, "commit")
-
-
 def entry(
     name: str, record: Any, modified: int, *, token: str, next_id: int, commit: int
 ) -> Entry:
-    """Return an array as the log describes it.
+    """Return the entry of an array that the log describes.
 
     Parameters
     ----------
     name : str
     record : object
     modified : int
-        Time of the last commit that changed it.
+        Time of the last commit that changed the array.
     token : str
-        Of the store.
+        The store's token.
     next_id : int
-        The number of the id is less.
+        Exclusive upper bound for the number in the id.
     commit : int
-        The last one.
+        Number of the last commit.
 
     Returns
     -------
     Entry
-        One with an `Unusable` code if all that is wrong concerns this array alone: others can
-        be read, and this one dropped.
+        With an `Unusable` code if the error affects this array only: others can be read, and
+        this one can be dropped.
 
     Raises
     ------
     InvalidRecordError
-        The record has no id of the store's, so that nothing of it can be used.
+        The record lacks a valid id of this store.
     """
     if not name:
         raise InvalidRecordError("an array has no name")
-    _check_members(record, {"id"}, _IN_ARRAY)
+    check_members(record, {"id"}, _IN_ARRAY)
     identifier = _checked_id(record["id"], token, next_id)
     try:
         return _described(identifier, record, modified, commit)
@@ -242,8 +203,8 @@ def entry(
 
 
 def _described(identifier: str, record: Record, modified: int, commit: int) -> Entry:
-    """Return an array whose id has been checked."""
-    _check_members(record, _NEEDED, _IN_ARRAY)
+    """Return the entry of an array whose id is valid."""
+    check_members(record, _NEEDED, _IN_ARRAY)
     get = record.get
     made = Entry(
         identifier,
@@ -260,70 +221,87 @@ def _described(identifier: str, record: Record, modified: int, commit: int) -> E
     return made
 
 
-def _check_repeated(state: State, line: Any) -> None:
-    """Check a snapshot behind commits, which tells what is known already."""
-    _check_members(line, _SNAPSHOT, _IN_SNAPSHOT)
-    if _natural(line, "commit") != state.commit or line["store"] != state.token:
-        raise InvalidRecordError(f"a snapshot is out of turn, not of {state.commit:,}")
+def _check_later_snapshot(catalog: Catalog, line: Any) -> None:
+    """Check a snapshot that follows commits; its arrays are already known."""
+    check_members(line, _SNAPSHOT, _IN_SNAPSHOT)
+    if natural(line, "commit") != catalog.commit or line["store"] != catalog.token:
+        raise InvalidRecordError(f"a snapshot is not of commit {catalog.commit:,}")
 
 
-def _put(changes: dict[str, Entry], put: Record, state: State, time: int) -> State:
-    """Add the new arrays of a commit; their ids are of no array before."""
+def _put(changes: dict[str, Entry], put: Record, catalog: Catalog, time: int) -> Catalog:
+    """Add a commit's new arrays to `changes`; their ids must not have been used before."""
     ids = set()
     for name, record in put.items():
         made = entry(
-            name, record, time, token=state.token, next_id=_COUNTED, commit=state.commit
+            name,
+            record,
+            time,
+            token=catalog.token,
+            next_id=_NUMBER_LIMIT,
+            commit=catalog.commit,
         )
         number = int(made.id.partition("-")[0])
-        if number < state.next_id or made.id in ids or name in changes:
-            raise InvalidRecordError(f"the id {brief(made.id)} or its array comes twice")
+        if number < catalog.next_id or made.id in ids or name in changes:
+            raise InvalidRecordError(f"the id {brief(made.id)} or its array occurs twice")
         ids.add(made.id)
         changes[name] = made
     numbers = [int(each.partition("-")[0]) + 1 for each in ids]
-    return state._replace(next_id=max([state.next_id, *numbers]))
+    return catalog._replace(next_id=max([catalog.next_id, *numbers]))
 
 
-def _changed(name: str, before: Entry | None, fields: Any, commit: int, time: int) -> Entry:
-    """Return an array after a commit that sets some fields."""
+def _with_changes(
+    name: str, before: Entry | None, fields: Any, commit: int, time: int
+) -> Entry:
+    """Validate a commit that sets some fields of an array; return the entry after it."""
     if before is None or before.is_unusable:
         raise InvalidRecordError(f"there is no array {brief(name)} to change")
     if type(fields) is not dict or not fields.keys() <= _IN_SET:
-        _check_members(fields, set(), _IN_SET)
+        check_members(fields, set(), _IN_SET)
     if "rows" in fields:
         rows, stored = fields["rows"], before.stored
         if not stored or type(rows) is not int or rows < stored[0]:
             raise InvalidRecordError(f"{brief(name)} has {brief(rows)} rows, fewer than before")
-    made = before.changed(fields, time)
+    made = before.with_changes(fields, time)
     _check_numbers(made, commit)
     if made.dropped < before.dropped:
-        raise InvalidRecordError(f"{brief(name)} has fewer dropped rows than before")
+        raise InvalidRecordError(f"{brief(name)} has fewer deleted rows than before")
     return made
 
 
 def _check_numbers(made: Entry, commit: int) -> None:
-    """Check the numbers of an array, and that they agree with each other."""
+    """Check the numbers of an entry individually and against each other."""
     tail, dropped, crc, revision = made.tail, made.dropped, made.dropped_crc, made.revision
     if not (type(tail) is type(dropped) is type(crc) is type(revision) is int):
-        raise InvalidRecordError("tail, dropped, dropped_crc32 or revision is no integer")
+        raise InvalidRecordError("tail, dropped, dropped_crc32 or revision is not an integer")
     if not (0 <= tail < _U32 and 0 <= crc < _U32):
-        raise InvalidRecordError(f"the checksum {brief(tail)} or {brief(crc)} is none")
+        raise InvalidRecordError(
+            f"the checksum {brief(tail)} or {brief(crc)} is not a 32-bit number"
+        )
     if not 0 <= revision <= commit:
         raise InvalidRecordError(f"its revision is {brief(revision)}, after commit {commit:,}")
     if type(made.writable) is not bool:
         raise InvalidRecordError(f"writable is {brief(made.writable)}")
     stored = made.stored
     if not 0 <= dropped <= (stored[0] if stored else 0):
-        raise InvalidRecordError(f"{brief(dropped)} rows are dropped of shape {stored}")
+        raise InvalidRecordError(f"{brief(dropped)} rows are deleted from shape {stored}")
     nbytes = check_size(stored, itemsize(made.code))
     if tail and not nbytes % BLOCK:
         raise InvalidRecordError("it has a checksum of no bytes")
 
 
 def check_size(shape: Sequence[int], size: int) -> int:
-    """Return the bytes of an array; raise if they, or those of an axis, cannot be counted."""
+    """Return the size of an array in bytes.
+
+    Raises
+    ------
+    InvalidRecordError
+        The size exceeds a 64-bit integer, axes of length 0 counted as 1, as NumPy does.
+    """
     span = math.prod([extent or 1 for extent in shape]) * (size or 1)
     if span >= _LIMIT:
-        raise InvalidRecordError(f"shape {shape} of {size:,} bytes each exceeds any memory")
+        raise InvalidRecordError(
+            f"shape {shape} with {size:,} bytes per element exceeds the address space"
+        )
     return math.prod(shape) * size
 
 
@@ -339,32 +317,21 @@ def _checked_id(identifier: Any, token: str, next_id: int) -> str:
 
 def _checked_extents(shape: Any) -> tuple[int, ...]:
     if type(shape) is not list or len(shape) > MAX_NDIM:
-        raise InvalidRecordError(f"a shape is no list of up to {MAX_NDIM} extents")
+        raise InvalidRecordError(f"a shape is not a list of up to {MAX_NDIM} extents")
     for extent in shape:
         if type(extent) is not int or not 0 <= extent < _LIMIT:
             raise InvalidRecordError(f"an extent is {brief(extent)}")
     return tuple(shape)
 
 
-def _change_head(each: Record, entry: Entry) -> ChangeHead:
-    width, rows = _natural(each, "width"), _natural(each, "rows")
-    first, sums = _natural(each, "first"), _natural(each, "sums")
-    if not entry.stored or not width or width != entry.row_nbytes:
-        raise InvalidRecordError(f"rows of {entry.id} do not have {width:,} bytes")
-    if not 1 <= rows <= entry.stored[0]:
-        raise InvalidRecordError(f"{rows:,} rows of {entry.stored[0]:,} of {entry.id} change")
-    if first + sums > -(-entry.nbytes // BLOCK):
-        raise InvalidRecordError(f"{entry.id} has no {sums:,} blocks from block {first:,} on")
-    return ChangeHead(entry, rows, first, sums)
-
-
-def _check_members(record: Any, needed: set[str], known: set[str]) -> None:
+def check_members(record: Any, needed: set[str], known: set[str]) -> None:
+    """Check that a record is an object with all needed members, and only known ones."""
     if type(record) is not dict:
         raise InvalidRecordError(f"there is {brief(record)} instead of an object")
     if missing := needed - record.keys():
-        raise InvalidRecordError(f"there is no {min(missing)}")
-    if further := record.keys() - known:
-        raise InvalidRecordError(f"the member {brief(min(further))} means nothing")
+        raise InvalidRecordError(f"the member {min(missing)} is missing")
+    if unknown := record.keys() - known:
+        raise InvalidRecordError(f"the member {brief(min(unknown))} is unknown")
 
 
 def _members(line: Record, key: str) -> Record:
@@ -374,7 +341,8 @@ def _members(line: Record, key: str) -> Record:
     return members
 
 
-def _natural(record: Record, key: str, limit: int = _LIMIT) -> int:
+def natural(record: Record, key: str, limit: int = _LIMIT) -> int:
+    """Return a member that must be an integer from 0 up to, but not including, `limit`."""
     value = record.get(key)
     if type(value) is not int or not 0 <= value < limit:
         raise InvalidRecordError(f"{key} is {brief(value)}")

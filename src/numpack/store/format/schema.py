@@ -1,4 +1,4 @@
-"""The dtypes that a store keeps, and how the log names them."""
+"""The dtypes that a store supports, and their encoding in the log."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .dtype_codes import brief, itemsize
 if TYPE_CHECKING:
     from ..._core.dtypes import DType
 
-_PLAIN = frozenset("?bhilqBHILQefdFD")  # nothing stands in the way of these
-_KNOWN_DTYPES = 4096  # that are remembered
+_PLAIN = frozenset("?bhilqBHILQefdFD")  # always storable
+_KNOWN_DTYPES = 4096  # limit of the cache
 
-DTYPES: dict[str, DType] = {}  # of the codes that are strings, as nearly all are
+DTYPES: dict[str, DType] = {}  # cache of codes that are strings, as nearly all are
 
 
 def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
-    """Give the little-endian dtype in which an array is stored.
+    """Return the little-endian dtype in which an array is stored.
 
     Raises
     ------
     UnsupportedError
-        Objects and variable-length strings are references, long doubles differ from one
-        machine to the next, and a mask would be lost.
+        Objects and variable-length strings are references, long doubles differ between
+        machines, and a mask would be lost.
     """
     dtype = array.dtype
     if type(array) is np.ndarray and dtype.isbuiltin == 1 and dtype.char in _PLAIN:
@@ -43,22 +43,22 @@ def storable_dtype(array: np.ndarray[Any, Any]) -> DType:
             fix = "convert it to a fixed-size dtype, strings for example with astype('U')"
             _refuse(array, why, fix)
         if leaf.type in (np.longdouble, np.clongdouble):
-            why = "long doubles differ from one machine to the next"
+            why = "long doubles differ between machines"
             _refuse(array, why, "round it yourself with astype(np.float64)")
         if leaf.isbuiltin == 2 and not dtypes.is_storable(leaf):
-            _refuse(array, "its dtype is none that the format names", "store array.view('u1')")
+            _refuse(array, "the format has no code for its dtype", "store array.view('u1')")
     stored: DType = array.dtype.newbyteorder("<")
     try:
         itemsize(encode_dtype(stored))
-    except (ValueError, RecursionError) as error:  # nested more deeply than is read again
-        _refuse(array, f"no reader takes its dtype: {error}", "store its fields one by one")
+    except (ValueError, RecursionError) as error:  # nested too deeply to be read again
+        _refuse(array, f"readers reject its dtype: {error}", "store its fields one by one")
     return stored
 
 
 def encode_dtype(dtype: DType) -> Any:
-    """Give a dtype in JSON: a string, a subarray's list, or a struct's dictionary.
+    """Encode a dtype in JSON: a string, a list for a subarray, or an object for a struct.
 
-    ml_dtypes go by their names, everything else by NumPy's type string.
+    Dtypes of ml_dtypes are encoded by name, all others by NumPy's type string.
     """
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
@@ -78,14 +78,14 @@ def encode_dtype(dtype: DType) -> Any:
 
 
 def decode_dtype(code: Any) -> DType:
-    """Read what `encode_dtype` gave.
+    """Decode a dtype encoded by `encode_dtype`.
 
     Raises
     ------
     CorruptStoreError
-        NumPy refuses it, though `dtype_codes.itemsize` did not.
+        NumPy rejects the code, although `dtype_codes.itemsize` accepted it.
     MissingDependencyError
-        It is one of ml_dtypes, which is not installed.
+        The dtype requires ml_dtypes, which is not installed.
     """
     size = itemsize(code)
     try:
@@ -93,7 +93,7 @@ def decode_dtype(code: Any) -> DType:
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise _unreadable(code, str(error)) from error
     if found.itemsize != size:
-        raise _unreadable(code, f"it takes {found.itemsize:,} bytes and not {size:,}")
+        raise _unreadable(code, f"its size is {found.itemsize:,} bytes, not {size:,}")
     if type(code) is str:
         if len(DTYPES) > _KNOWN_DTYPES:
             DTYPES.clear()
@@ -113,8 +113,8 @@ def _decode(code: Any) -> DType:
 
 def _unreadable(code: Any, why: str) -> CorruptStoreError:
     msg = (
-        f"the log has a dtype, {brief(code)}, of which NumPy makes none: {why}; restore the "
-        "store from a backup"
+        f"the log has a dtype, {brief(code)}, that NumPy rejects: {why}; restore the store "
+        "from a backup"
     )
     return CorruptStoreError(msg)
 

@@ -1,4 +1,4 @@
-"""The system calls of the store: a folder held open, whole reads and writes at an offset."""
+"""The store's folder held open, complete reads and writes at an offset, and their errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...errors import (
     StoreMemoryError,
     StorePermissionError,
 )
-from .syscalls import Directory, Opened, close_apart, open_at, size_of, unlink_regular
+from .syscalls import Directory, OpenFile, close_in_background, open_at, size_of, unlink_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,24 +27,32 @@ DATA = "data"
 
 _DATA = f"{DATA}/"
 _IN_DATA = len(_DATA)
-_NO_FILE = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.EEXIST)
+_NOT_REGULAR = (
+    errno.ELOOP,
+    errno.EMLINK,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.EEXIST,
+)
 _DENIED = (errno.EACCES, errno.EPERM)
 _MANY_OPEN = (errno.EMFILE, errno.ENFILE)
-_CLAMPED_BYTES = 1 << 20  # that are read without asking for the size of the file first
-_SPARSE_BYTES = 16 << 20  # of a file; a larger one has no more than
-_SPARSE = 1000  # times the bytes that it takes on the disk
-_BLOCK = 512  # bytes, in which the system counts what a file takes on the disk
+_CLAMPED_BYTES = 1 << 20  # longer reads are limited to the size of the file first
+_SPARSE_BYTES = 16 << 20  # a file longer than this is sparse if its length exceeds
+_SPARSE_FACTOR = 1000  # this many times its allocated bytes
+_BLOCK = 512  # bytes, the unit of `st_blocks`
 
 
 class Folder:
-    """A store's folder held open, so that it stays the same one whatever becomes of its path.
+    """A store's folder held open, so that it remains the same one if its path changes.
 
-    Names of files are those of the folder or, behind ``data/``, of that folder in it, which is
-    held open too. Every call is relative to one of the two and follows no link: nothing
-    outside of them is opened, made, renamed or removed, and only regular files are opened.
+    File names are relative to the folder; those that begin with ``data/`` are in its
+    subfolder, which is held open too. All calls are relative to one of these two descriptors
+    and follow no links: nothing outside is opened, created, renamed or removed, and only
+    regular files are opened.
 
-    It is closed when the last reference is gone: a thread that reads keeps it open beside
-    another that closes the store.
+    The folder is closed with the last reference, so a thread that reads keeps it open while
+    another closes the store.
 
     Parameters
     ----------
@@ -56,7 +64,7 @@ class Folder:
     descriptor : int
     path : str
     lock_timeout : float or None
-        Seconds to wait for the store's lock; ``None``: for ever.
+        Seconds to wait for the store's lock; None waits forever.
     """
 
     __slots__ = ("_data", "_own", "descriptor", "lock_timeout", "path")
@@ -69,38 +77,38 @@ class Folder:
         self.descriptor = self._own.descriptor
 
     def is_removed(self) -> bool:
-        """Tell whether the folder has been deleted."""
+        """Return whether the folder has been deleted."""
         return os.fstat(self.descriptor).st_nlink == 0
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
-        """Open a regular file of the folder; give its descriptor.
+        """Open a regular file of the folder and return its descriptor.
 
         Raises
         ------
         MissingFileError
-            There is none of that name.
+            No file has that name.
         CorruptStoreError
             It is a link, a folder, a FIFO or a device.
         StoreError
-            It cannot be opened; `errno` says why.
+            It cannot be opened; `errno` holds the reason.
         """
-        return self._opened(open_at, name, flags)
+        return self._open(open_at, name, flags)
 
-    def opened(self, name: str, flags: int = os.O_RDONLY) -> Opened:
-        """Open a file as `open` does, for a ``with`` statement, which gets its descriptor."""
-        return self._opened(Opened, name, flags)
+    def open_file(self, name: str, flags: int = os.O_RDONLY) -> OpenFile:
+        """Open a file as `open` does, as a context manager that returns the descriptor."""
+        return self._open(OpenFile, name, flags)
 
     def new(self, name: str, *, like: str = "") -> int:
-        """Make a file, and open it to read and to write.
+        """Create a file and open it for reading and writing.
 
-        A regular file of that name is one that a writer left that was killed: it is unlinked,
-        not truncated, because no file that someone may have mapped ever is.
+        An existing regular file of that name was left by a writer that was killed. It is
+        unlinked, not truncated, because another process may have mapped it.
 
         Parameters
         ----------
         name : str
         like : str, optional
-            A file whose owner, group and permissions it gets as far as the system allows it.
+            A file whose owner, group and permissions are copied as far as the system permits.
 
         Raises
         ------
@@ -115,7 +123,7 @@ class Folder:
         return descriptor
 
     def unlink(self, name: str) -> None:
-        """Remove a regular file, if it is there; what is none is left alone."""
+        """Remove a regular file if it exists; do not remove anything else."""
         try:
             parent, name_there = self._place(name)
             unlink_regular(parent.descriptor, name_there)
@@ -124,26 +132,26 @@ class Folder:
         except StoreError:
             raise
         except OSError as error:
-            raise failure(f"{self.path}/{name}", error, name) from error
+            raise store_error(f"{self.path}/{name}", error, name) from error
 
     def unlink_large(self, name: str) -> None:
-        """Remove a large file; its room is given back a little later."""
+        """Remove a large file; its disk space is freed by a background thread."""
         with contextlib.suppress(FileNotFoundError):
             descriptor = self.open(name)
             try:
                 self.unlink(name)
             finally:
-                close_apart(descriptor)
+                close_in_background(descriptor)
 
     def rename(self, name: str, new: str) -> None:
-        """Give a file a new name, in place of what has it."""
+        """Rename a file, replacing any file that has the new name."""
         try:
             os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         except OSError as error:
-            raise failure(f"{self.path}/{new}", error, new) from error
+            raise store_error(f"{self.path}/{new}", error, new) from error
 
     def has(self, name: str) -> bool:
-        """Tell whether there is anything of that name, a link that leads nowhere too."""
+        """Return whether anything has that name, including a dangling link."""
         try:
             parent, name = self._place(name)
             _status(parent, name)
@@ -152,50 +160,50 @@ class Folder:
         return True
 
     def size(self, name: str) -> int:
-        """Give the bytes of a file."""
+        """Return the size of a file in bytes."""
         parent, name = self._place(name)
         return _status(parent, name).st_size
 
     def identity(self, name: str) -> tuple[int, int]:
-        """Give what tells a file from all others, whatever its name: device and inode."""
+        """Return the device and inode of a file, which identify it whatever its name."""
         parent, name = self._place(name)
         status = _status(parent, name)
         return status.st_dev, status.st_ino
 
     def names(self, subfolder: str) -> list[str]:
-        """List what is in `data`, or in the folder itself; nothing if there is none."""
+        """List the names in ``data`` or in the folder itself; none if ``data`` is missing."""
         try:
-            held = self._opened_data() if subfolder == DATA else self._own
+            folder = self._open_data() if subfolder == DATA else self._own
         except FileNotFoundError:
             return []
-        return os.listdir(held.descriptor)  # noqa: PTH208 -- paths are no use here
+        return os.listdir(folder.descriptor)  # noqa: PTH208 -- lists a descriptor
 
     def make_data(self) -> None:
-        """Make the folder of the data files, if it is missing.
+        """Create the subfolder of the data files if it is missing.
 
         Raises
         ------
         CorruptStoreError
-            Something else has its name.
+            Something that is not a folder has its name.
         """
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(DATA, dir_fd=self.descriptor)
         except OSError as error:
-            raise failure(f"{self.path}/{DATA}", error, DATA) from error
-        self._opened_data()
+            raise store_error(f"{self.path}/{DATA}", error, DATA) from error
+        self._open_data()
 
     def sync(self) -> None:
-        """Flush the names of the files in the folder itself to the device."""
+        """Flush the file names in the folder itself to the device."""
         os.fsync(self.descriptor)
 
     def sync_data(self) -> None:
-        """Flush the names of the data files to the device, if there is a folder of them."""
+        """Flush the names of the data files to the device, if their subfolder exists."""
         with contextlib.suppress(FileNotFoundError):
-            os.fsync(self._opened_data().descriptor)
+            os.fsync(self._open_data().descriptor)
 
     def sync_file(self, name: str) -> None:
-        """Flush one file to the device, if it is there."""
+        """Flush a file to the device, if it exists."""
         try:
             descriptor = self.open(name)
         except FileNotFoundError:
@@ -206,37 +214,37 @@ class Folder:
             os.close(descriptor)
 
     def read(self, name: str) -> bytes:
-        """Read a file."""
+        """Return the content of a file."""
         descriptor = self.open(name)
         try:
             return read_between(descriptor, 0, size_of(descriptor))
         finally:
             os.close(descriptor)
 
-    def _opened(self, use: Callable[[int, str, int], T], name: str, flags: int) -> T:
+    def _open(self, use: Callable[[int, str, int], T], name: str, flags: int) -> T:
         try:
             if name.startswith(_DATA):
-                held = self._data or self._opened_data()
+                held = self._data or self._open_data()
                 return use(held.descriptor, name[_IN_DATA:], flags)
             return use(self.descriptor, name, flags)
         except FileNotFoundError as error:
-            if self._has_other_data():
-                return self._opened(use, name, flags)
-            raise failure(f"{self.path}/{name}", error, name) from None
+            if self._release_replaced_data():
+                return self._open(use, name, flags)
+            raise store_error(f"{self.path}/{name}", error, name) from None
         except StoreError:
             raise
         except OSError as error:
-            if error.errno is None:  # raised by a signal handler, say
+            if error.errno is None:  # raised by a signal handler
                 raise
-            raise failure(f"{self.path}/{name}", error, name) from error
+            raise store_error(f"{self.path}/{name}", error, name) from error
 
     def _place(self, name: str) -> tuple[Directory, str]:
         if name.startswith(_DATA):
-            return self._opened_data(), name[_IN_DATA:]
+            return self._open_data(), name[_IN_DATA:]
         return self._own, name
 
-    def _opened_data(self) -> Directory:
-        """Give the folder of the data files; another thread may open it at the same time."""
+    def _open_data(self) -> Directory:
+        """Return the subfolder of the data files; two threads may open it concurrently."""
         held = self._data
         if held is None:
             try:
@@ -244,12 +252,12 @@ class Folder:
             except OSError as error:
                 if error.errno is None:
                     raise
-                raise failure(f"{self.path}/{DATA}", error, DATA) from error
+                raise store_error(f"{self.path}/{DATA}", error, DATA) from error
             self._data = held
         return held
 
-    def _has_other_data(self) -> bool:
-        """Let go of the folder of the data files if another has its name by now."""
+    def _release_replaced_data(self) -> bool:
+        """Close the subfolder of the data files if another folder now has its name."""
         held = self._data
         if held is None:
             return False
@@ -267,53 +275,53 @@ class Folder:
         if not stat.S_ISREG(wanted.st_mode):
             return
         if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
-            with contextlib.suppress(
-                OSError
-            ):  # the group may be changed where the owner may not
+            with contextlib.suppress(OSError):
+                # Separate calls: changing the group may be permitted, but not the owner.
                 os.fchown(descriptor, -1, wanted.st_gid)
                 os.fchown(descriptor, wanted.st_uid, -1)
         if wanted.st_mode != found.st_mode:
             os.fchmod(descriptor, stat.S_IMODE(wanted.st_mode) & 0o777)
 
 
-def failure(path: str, error: OSError, name: str | None = None) -> StoreError:
-    """Make the store's error of the operating system's.
+def store_error(path: str, error: OSError, name: str | None = None) -> StoreError:
+    """Convert an `OSError` of a system call to an error of the store.
 
     Parameters
     ----------
     path : str
     error : OSError
     name : str, optional
-        Of the file, as the store names it.
+        Name of the file in the store.
 
     Returns
     -------
     StoreError
-        With the `errno` of the system's. It is damage only if a file is missing, or is none.
+        With the same `errno`. It is a `CorruptStoreError` only if a file is missing or is not
+        a regular file.
 
     Raises
     ------
     OSError
-        `error` itself, if it is not the system's.
+        `error` itself, if it has no `errno`.
     """
     number = error.errno
-    if number is None:  # not the system's: a signal handler may raise a `TimeoutError`, say
+    if number is None:  # not from a system call: a signal handler may raise `TimeoutError`
         raise error
     made: StoreError
     if number == errno.ENOENT:
         made = MissingFileError(
             f"the file {path} is missing; restore it from a backup", file=path
         )
-    elif number in _NO_FILE or (number == errno.ENOTDIR and name == DATA):
+    elif number in _NOT_REGULAR or (number == errno.ENOTDIR and name == DATA):
         kind = "folder" if name == DATA else "regular file"
         made = CorruptStoreError(
-            f"{path} is damaged: it is no {kind}, and a store holds no links, pipes or "
-            "devices; restore it from a backup, or have it made by someone you trust"
+            f"{path} is damaged: it is not a {kind}, and a store holds no links, pipes or "
+            "devices; restore it from a backup, or obtain it from a source that you trust"
         )
     elif number in _DENIED:
         made = StorePermissionError(
             f"this user is not permitted to use {path} ({error.strerror}); change its "
-            "permissions, or open the store with mode='r' if it is only to be read"
+            "permissions, or open the store with mode='r' to read it only"
         )
     elif number in _MANY_OPEN:
         made = StoreError(
@@ -323,43 +331,43 @@ def failure(path: str, error: OSError, name: str | None = None) -> StoreError:
     elif number == errno.ENOMEM:
         made = StoreMemoryError(f"there is too little memory to map {path}; load fewer rows")
     else:
-        made = StoreError(f"{path} cannot be used: {error.strerror or error}; try it again")
+        made = StoreError(f"{path} cannot be used: {error.strerror or error}; try again")
     made.errno = number
     return made
 
 
-def too_large(path: str, nbytes: int) -> StoreMemoryError:
-    """Make the error for what does not fit in memory."""
+def too_large_error(path: str, nbytes: int) -> StoreMemoryError:
+    """Return the error for data that does not fit in memory."""
     return StoreMemoryError(
         f"{nbytes:,} bytes of {path} do not fit in memory; load it with lazy=True, or some of "
         "its rows with getitem or stream_load"
     )
 
 
-def removed(path: str) -> NotAStoreError:
-    """Make the error for a store whose folder is gone."""
+def removed_error(path: str) -> NotAStoreError:
+    """Return the error for a store whose folder was removed."""
     return NotAStoreError(f"the store {path} was removed; open another")
 
 
 def has_hole(descriptor: int, start: int, end: int) -> bool:
-    """Tell whether bytes of a file were never written, as far as the system tells."""
+    """Return whether a range of a file has holes; False where this cannot be determined."""
     try:
         return os.lseek(descriptor, start, os.SEEK_HOLE) < end
-    except (OSError, AttributeError):  # the system, or its file system, does not tell
+    except (OSError, AttributeError):  # SEEK_HOLE is not supported
         return False
 
 
 def is_sparse(descriptor: int) -> bool:
-    """Tell whether next to nothing of a large file is on the disk.
+    """Return whether a large file consists almost entirely of holes.
 
-    Bytes that a file system compresses may look like that too, unless they are many.
+    The thresholds are high because a file system may compress files.
     """
     status = os.fstat(descriptor)
-    return status.st_size > max(_SPARSE_BYTES, _SPARSE * _BLOCK * status.st_blocks)
+    return status.st_size > max(_SPARSE_BYTES, _SPARSE_FACTOR * _BLOCK * status.st_blocks)
 
 
 def write_all(descriptor: int, data: Any, offset: int) -> int:
-    """Write a buffer at `offset`, in one call unless the system cuts it; give its length."""
+    """Write all of a buffer at `offset`, repeating short writes; return its length."""
     length = count = os.pwrite(descriptor, data, offset)
     rest = memoryview(data).cast("B")
     while count and length < len(rest):
@@ -371,7 +379,7 @@ def write_all(descriptor: int, data: Any, offset: int) -> int:
 def read_between(descriptor: int, start: int, end: int) -> bytes:
     """Read the bytes from `start` up to `end`, or to the end of the file."""
     parts = []
-    if end - start > _CLAMPED_BYTES:  # as many are allocated as are asked for
+    if end - start > _CLAMPED_BYTES:  # `os.pread` allocates as many bytes as requested
         end = min(end, size_of(descriptor))
     while start < end:
         part = os.pread(descriptor, end - start, start)

@@ -1,4 +1,4 @@
-"""What a forked child makes anew: locks, which other threads of its parent may have held."""
+"""Objects to reset in a forked child: locks that other threads of the parent may have held."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import weakref
 from typing import Protocol
 
 
-class Forked(Protocol):
-    """What has something to do in a forked child."""
+class ForkAware(Protocol):
+    """An object that must be reset in a forked child."""
 
     def after_fork(self) -> None:
-        """Do it."""
+        """Reset the object."""
 
 
-def remember(owner: Forked) -> None:
-    """Call an object's `after_fork` in each forked child, as long as it lives."""
+def register(owner: ForkAware) -> None:
+    """Call an object's `after_fork` in each forked child; keep only a weak reference to it."""
     _OWNERS.add(weakref.ref(owner, _OWNERS.discard))
 
 
-def remembered() -> list[Forked]:
-    """List what is remembered and lives."""
+def registered() -> list[ForkAware]:
+    """Return the registered objects that are still alive."""
     owners = (reference() for reference in list(_OWNERS))
     return [owner for owner in owners if owner is not None]
 
 
-_OWNERS: set[weakref.ref[Forked]] = set()
+_OWNERS: set[weakref.ref[ForkAware]] = set()
 
 
-def _tell_all() -> None:
-    for owner in remembered():
+def _after_fork_in_child() -> None:
+    for owner in registered():
         owner.after_fork()
 
 
-os.register_at_fork(after_in_child=_tell_all)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -18,9 +18,9 @@ from posix.stat cimport S_ISREG, fstat, struct_stat
 from posix.unistd cimport close
 
 from ...errors import LockError, LockTimeoutError, StoreError
-from .directory import removed
-from .forks import remember, remembered
-from .lock_errors import another_thread, not_locked, timed_out
+from .directory import removed_error
+from .forks import register, registered
+from .lock_errors import held_by_thread_error, no_locks_error, lock_timeout_error
 
 cdef extern from "<fcntl.h>" nogil:
     int O_NOFOLLOW
@@ -74,7 +74,7 @@ cdef int64_t TICK = 50_000_000  # ns: times of files that are closer together ma
 cdef double LONGEST_PAUSE = 0.02  # seconds between two tries to get a lock within a time
 
 
-cdef class Held:
+cdef class FileLock:
     """The lock file of a folder, open or not, and whether this object has locked it.
 
     A forked child closes its copies at once, or the lock would live as long as the child.
@@ -111,7 +111,7 @@ cdef class Held:
         """
         cdef struct_stat status
         cdef int descriptor = -1
-        remember(self)
+        register(self)
         flags |= O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
         while descriptor < 0:
             descriptor = openat(self.folder.descriptor, b"lock", flags, 0o666)
@@ -139,7 +139,7 @@ cdef class Held:
 
     cdef int wait_on(self, int operation, int error) except -1:
         if error != EAGAIN and error != EINTR:
-            raise not_locked(self.folder.path, error)
+            raise no_locks_error(self.folder.path, error)
         if self.is_held_by_caller():
             raise StoreError(another_use(self.folder.path))
         if self.folder.lock_timeout is not None:
@@ -150,17 +150,17 @@ cdef class Held:
             with nogil:
                 result = flock(descriptor, operation)
             if result < 0 and errno != EINTR:
-                raise not_locked(self.folder.path, errno)
+                raise no_locks_error(self.folder.path, errno)
         return 0
 
     cdef int wait_within(self, int operation, double seconds) except -1:
         cdef double until = time.monotonic() + seconds, pause = 0.0005, left
         while flock(self.descriptor, operation | LOCK_NB) < 0:
             if errno != EAGAIN and errno != EINTR:
-                raise not_locked(self.folder.path, errno)
+                raise no_locks_error(self.folder.path, errno)
             left = until - time.monotonic()
             if left <= 0:
-                raise timed_out(self.folder.path, seconds, self.device, self.inode)
+                raise lock_timeout_error(self.folder.path, seconds, self.device, self.inode)
             time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
         return 0
@@ -168,9 +168,9 @@ cdef class Held:
     cdef bint is_held_by_caller(self) except -1:
         """Tell whether the calling thread holds this lock by another object."""
         cdef unsigned long caller = PyThread_get_thread_ident()
-        for each in remembered():
-            if isinstance(each, Held):
-                other = <Held>each
+        for each in registered():
+            if isinstance(each, FileLock):
+                other = <FileLock>each
                 if (
                     other.depth
                     and other.owner == caller
@@ -187,7 +187,7 @@ cdef class Held:
             close(descriptor)
 
 
-cdef class Lock(Held):
+cdef class WriteLock(FileLock):
     """The lock of a store's folder; the operating system drops it when the holder dies.
 
     Each has a descriptor of its own, which makes the handles of one process queue as well;
@@ -205,7 +205,7 @@ cdef class Lock(Held):
         the time before.
     """
 
-    cdef bint is_in_turn  # it was taken by a `Turn`
+    cdef bint in_transaction  # it was taken by a `WriteTransaction`
     cdef int64_t changed_at  # when the folder was changed last, as far as its names are known
     cdef readonly bint names_changed
 
@@ -217,13 +217,13 @@ cdef class Lock(Held):
         """Let the next writer in."""
         self.leave()
 
-    def forget(self):
+    def close(self):
         """Close the file; it is opened again when it is needed."""
         self.drop()
 
     def after_fork(self):
         """Close the copy."""
-        self.is_in_turn = self.waits = False
+        self.in_transaction = self.waits = False
         self.drop()
 
     cdef int take(self) except -1:
@@ -237,7 +237,7 @@ cdef class Lock(Held):
         self.depth += 1
         return 0
 
-    cdef bint take_at_once(self, bint opens) except -1:
+    cdef bint try_take(self, bint opens) except -1:
         """Take the lock if nobody has it; open the file first if that is allowed."""
         if self.depth:
             return False
@@ -261,7 +261,7 @@ cdef class Lock(Held):
             raise
         except OSError as error:
             if self.folder.is_removed():
-                raise removed(self.folder.path) from None
+                raise removed_error(self.folder.path) from None
             msg = f"the store {self.folder.path} cannot be written: {error}"
             raise StoreError(msg) from error
 
@@ -287,7 +287,7 @@ cdef class Lock(Held):
                 flock(self.descriptor, LOCK_UN)
 
 
-cdef class SharedLock(Held):
+cdef class SharedLock(FileLock):
     """The same lock for a reader that has to keep writers out; it needs no right to write.
 
     Where there is no file to lock, or no locks, there is no writer. A thread that holds the
@@ -334,7 +334,7 @@ cdef class SharedLock(Held):
 
 
 @cython.freelist(4)
-cdef class Alone:
+cdef class MutexGuard:
     """A lock of this process's threads, for a ``with`` statement.
 
     Parameters
@@ -364,12 +364,12 @@ cdef int wait_for_thread(mutex, path, seconds) except -1:
     if seconds is None:
         mutex.acquire()
     elif not mutex.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
-        raise another_thread(path, seconds)
+        raise held_by_thread_error(path, seconds)
     return 0
 
 
 @cython.freelist(4)
-cdef class Turn:
+cdef class WriteTransaction:
     """The turn of a thread to write, for a ``with`` statement, which gets the session.
 
     Parameters
@@ -383,7 +383,7 @@ cdef class Turn:
     cdef object session
     cdef object prepare
     cdef object mutex
-    cdef Lock lock
+    cdef WriteLock lock
 
     def __cinit__(self, session, prepare):
         self.session, self.prepare = session, prepare
@@ -394,10 +394,10 @@ cdef class Turn:
         if not self.mutex.acquire(False):
             folder = self.session.folder
             wait_for_thread(self.mutex, folder.path, folder.lock_timeout)
-        if self.lock.is_in_turn:  # of this very thread: a signal handler asks, say
+        if self.lock.in_transaction:  # of this very thread: a signal handler asks, say
             self.mutex.release()
             raise StoreError(another_use(self.session.folder.path))
-        self.lock.is_in_turn = True
+        self.lock.in_transaction = True
         try:
             self.lock.take()
             self.prepare(self.session)
@@ -411,14 +411,14 @@ cdef class Turn:
         self.end()
 
     cdef int end(self) except -1:
-        if self.lock.is_in_turn:  # not in a child that was forked meanwhile
-            self.lock.is_in_turn = False
+        if self.lock.in_transaction:  # not in a child that was forked meanwhile
+            self.lock.in_transaction = False
             self.lock.leave()
             self.mutex.release()
         return 0
 
 
-cdef class Chance:
+cdef class TryLock:
     """The lock to write if nobody has it, for a ``with`` statement, which gets whether it is so.
 
     Parameters
@@ -429,7 +429,7 @@ cdef class Chance:
     """
 
     cdef object mutex
-    cdef Lock lock
+    cdef WriteLock lock
     cdef bint opens, locked, taken
 
     def __cinit__(self, session, bint opens):
@@ -440,7 +440,7 @@ cdef class Chance:
         if self.mutex.acquire(False):
             self.locked = True
             try:
-                self.taken = self.lock.take_at_once(self.opens)
+                self.taken = self.lock.try_take(self.opens)
             except BaseException:
                 self.mutex.release()
                 raise

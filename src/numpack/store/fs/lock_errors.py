@@ -1,4 +1,4 @@
-"""What is said of locks: who holds one, and that there is none."""
+"""Validation of lock timeouts, and errors of locks that name the process holding them."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ _LONGEST = 200  # characters of a command line
 
 
 def checked_timeout(seconds: object) -> float | None:
-    """Check the seconds to wait for a lock; ``None``, and infinitely many, are for ever."""
+    """Validate the seconds to wait for a lock; None or infinity waits forever."""
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, Real):
         wrong_type("NumPack", "lock_timeout in seconds, or None", seconds, "pass a number")
     if not float(seconds) >= 0:
-        msg = f"lock_timeout must not be negative, and is {seconds}; None waits for ever"
+        msg = f"lock_timeout must not be negative, and is {seconds}; None waits forever"
         raise InvalidValueError(msg)
     limited = float(seconds)
     return None if limited == float("inf") else min(limited, threading.TIMEOUT_MAX)
 
 
-def not_locked(path: str, error: int) -> LockError:
-    """Make the error for a store that cannot be locked."""
+def no_locks_error(path: str, error: int) -> LockError:
+    """Return the error for a store that cannot be locked."""
     return LockError(
         error,
-        f"the store {path} cannot be locked, and so not be written: its file system has no "
-        f"flock ({os.strerror(error)}); mount it with locks (Lustre: -o flock; NFS: with its "
-        "lock service), or keep the store on a local disk; mode='r' reads it as it is",
+        f"the store {path} cannot be locked and therefore not be written: its file system does "
+        f"not support flock ({os.strerror(error)}); mount it with locks (Lustre: -o flock; "
+        "NFS: with its lock service), or keep the store on a local disk; mode='r' reads it",
     )
 
 
-def timed_out(path: str, seconds: float, device: int, inode: int) -> LockTimeoutError:
-    """Make the error for a lock that was not to be had in time."""
+def lock_timeout_error(path: str, seconds: float, device: int, inode: int) -> LockTimeoutError:
+    """Return the error for a lock that could not be acquired in time."""
     return LockTimeoutError(
         f"the store {path} was still locked after {seconds:g} s: it is held by "
-        f"{_holders(device, inode)}; wait longer (lock_timeout), or end what holds it"
+        f"{_holders(device, inode)}; wait longer (lock_timeout), or stop that process"
     )
 
 
-def another_thread(path: str, seconds: float) -> LockTimeoutError:
-    """Make the error for a handle that another thread uses for longer than allowed."""
+def held_by_thread_error(path: str, seconds: float) -> LockTimeoutError:
+    """Return the error for a handle that another thread is using for too long."""
     return LockTimeoutError(
         f"the store {path} was still locked after {seconds:g} s: it is held by another thread "
         f"of this process ({os.getpid()}), by the same handle; wait longer (lock_timeout)"
@@ -53,21 +53,21 @@ def another_thread(path: str, seconds: float) -> LockTimeoutError:
 
 
 def _holders(device: int, inode: int) -> str:
-    """Name the processes that hold the lock of a file."""
+    """Describe the processes that hold the lock of a file."""
     pids = sorted(set(_pids(device, inode)))
     if not pids:
         return (
-            "a process that this system does not name (one in another container or on "
-            "another machine, say)"
+            "a process that this system does not list (for example, in another container or "
+            "on another machine)"
         )
     return " and ".join(map(_process, pids))
 
 
 def _pids(device: int, inode: int) -> list[int]:
-    """Find who holds a lock in /proc/locks, which has a line for each.
+    """Find the holders of a lock in /proc/locks, which has one line per lock.
 
-    Some file systems have another device number there than `stat` tells: then the number of
-    the file has to do.
+    Some file systems show another device number there than in `stat`; then the inode alone
+    has to match.
     """
     try:
         lines = Path("/proc/locks").read_text("ascii", "replace").splitlines()
@@ -76,7 +76,7 @@ def _pids(device: int, inode: int) -> list[int]:
     exact: list[int] = []
     others: list[int] = []
     for fields in map(str.split, lines):
-        if "FLOCK" not in fields or "->" in fields:  # one that waits
+        if "FLOCK" not in fields or "->" in fields:  # "->" marks a waiting process
             continue
         major, minor, number = fields[5].split(":")
         if int(number) == inode and int(fields[4]) > 0:

@@ -1,4 +1,4 @@
-"""Descriptors and mappings that are kept for speed, and given up when there are no more."""
+"""Release of cached descriptors and mappings when the process reaches its limits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import errno
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from ..._core.pages import close_descriptors
-from .forks import remembered
-from .syscalls import call_when_full
+from .forks import registered
+from .syscalls import set_release_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,30 +16,30 @@ T = TypeVar("T")
 
 
 @runtime_checkable
-class Keeper(Protocol):
-    """What keeps descriptors or mappings that it can do without."""
+class HasCache(Protocol):
+    """An object that caches descriptors or mappings."""
 
-    def make_room(self) -> None:
-        """Close them."""
+    def release_cached(self) -> None:
+        """Close the cached descriptors and mappings."""
 
 
-def make_room() -> None:
-    """Close all descriptors and mappings of this process that are only kept for speed."""
-    for keeper in remembered():
-        if isinstance(keeper, Keeper):
-            keeper.make_room()
+def release_cached() -> None:
+    """Close all descriptors and mappings of this process that are cached for speed."""
+    for owner in registered():
+        if isinstance(owner, HasCache):
+            owner.release_cached()
     close_descriptors()
 
 
-def with_room(use: Callable[[], T]) -> T:
-    """Call a function that maps a file; once more if there are too many mappings."""
+def map_with_retry(use: Callable[[], T]) -> T:
+    """Call a function that maps a file; retry once after `ENOMEM`, with caches released."""
     try:
         return use()
     except OSError as error:
         if error.errno != errno.ENOMEM:
             raise
-    make_room()
+    release_cached()
     return use()
 
 
-call_when_full(make_room)
+set_release_hook(release_cached)

@@ -116,27 +116,27 @@ def open_at(int folder, str name, int flags) -> int:
             return descriptor
         if errno == EINTR:
             PyErr_CheckSignals()
-        elif not made_room(&tries):
+        elif not has_released(&tries):
             raise OSError(errno, os.strerror(errno), name)
 
 
-cdef object MAKE_ROOM = None
+cdef object RELEASE_CACHED = None
 
 
-def call_when_full(make_room) -> None:
+def set_release_hook(release_cached) -> None:
     """Call a function when no more files can be opened, before it is tried again."""
-    global MAKE_ROOM
-    MAKE_ROOM = make_room
+    global RELEASE_CACHED
+    RELEASE_CACHED = release_cached
 
 
-cdef bint made_room(int *tries) except -1:
+cdef bint has_released(int *tries) except -1:
     """Tell whether to try again, after `errno` was set: once, and only if too many are open."""
     cdef int error = errno
-    if error not in (EMFILE, ENFILE) or tries[0] or MAKE_ROOM is None:
+    if error not in (EMFILE, ENFILE) or tries[0] or RELEASE_CACHED is None:
         errno_set(error)
         return False
     tries[0] += 1
-    MAKE_ROOM()
+    RELEASE_CACHED()
     return True
 
 
@@ -150,7 +150,7 @@ cdef extern from *:
 
 @cython.final
 @cython.no_gc
-cdef class Opened:
+cdef class OpenFile:
     """A file of a folder, which is closed with this object at the latest.
 
     An exception of a signal handler, which may come between any two steps of Python code,
@@ -221,7 +221,7 @@ def size_of(int descriptor) -> int:
     return status.size
 
 
-def close_apart(int descriptor) -> None:
+def close_in_background(int descriptor) -> None:
     """Close a file on a thread of its own: the last one of a large file that has no name.
 
     To give its pages back takes a third of the time in which they were written. Only one such
@@ -291,7 +291,7 @@ def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
     return ours.size == size
 
 
-def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
+def open_head_and_tail(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
     """Open a regular file of a folder and read what stands at its beginning, then at its end.
 
     Returns
@@ -302,7 +302,7 @@ def open_ends(int folder, bytes name, int flags, int64_t first, int64_t last) ->
     cdef numpack_status status
     cdef int64_t size
     cdef int descriptor = open_regular(folder, name, flags, &size), tries = 0
-    if descriptor < 0 and made_room(&tries):
+    if descriptor < 0 and has_released(&tries):
         descriptor = open_regular(folder, name, flags, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
@@ -333,7 +333,7 @@ def read_small(int folder, bytes name, size_t limit) -> bytes:
     """
     cdef int64_t size
     cdef int descriptor = open_regular(folder, name, O_RDONLY, &size), tries = 0
-    if descriptor < 0 and made_room(&tries):
+    if descriptor < 0 and has_released(&tries):
         descriptor = open_regular(folder, name, O_RDONLY, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))

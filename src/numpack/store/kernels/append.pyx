@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The changes that are made most, in one go: what comes to the end of a file, and its commit.
 
-They know how `state.Entry`, `state.State` and `log_reader.View` lie in memory: they are tuples.
+They know how `catalog.Entry`, `catalog.Catalog` and `log_reader.LogCursor` lie in memory: they are tuples.
 """
 
 import os
@@ -76,12 +76,12 @@ cdef struct Line:
     size_t length
 
 
-def append_and_commit(view, name, bytes key, int file, rows):
+def append_and_commit(cursor, name, bytes key, int file, rows):
     """Write rows at the end of a data file, then the line that commits them.
 
     Parameters
     ----------
-    view : View
+    cursor : LogCursor
         The log.
     name : str
         The array.
@@ -94,7 +94,7 @@ def append_and_commit(view, name, bytes key, int file, rows):
 
     Returns
     -------
-    View or None
+    LogCursor or None
         The log after the commit; ``None`` if nothing was done, because the rows are to be
         looked at more closely: they do not fit, or have to be converted, or reach the end of
         a block, or the name is long; or the file is, because it has been replaced, say.
@@ -106,7 +106,7 @@ def append_and_commit(view, name, bytes key, int file, rows):
     """
     cdef Py_buffer buffer
     cdef Growth growth
-    cdef tuple entry = entry_of(view, name)
+    cdef tuple entry = entry_of(cursor, name)
     dtype = DTYPES.get(entry[1]) if type(entry[1]) is str else None
     if dtype is None or rows.dtype != dtype or len(key) > NAME:
         return None
@@ -115,12 +115,12 @@ def append_and_commit(view, name, bytes key, int file, rows):
         growth.file = file
         if not has_room(&growth, entry, &buffer) or not is_named(file, growth.offset):
             return None
-        length = write(&growth, view, key, b"rows", b"tail", &buffer)
+        length = write(&growth, cursor, key, b"rows", b"tail", &buffer)
     finally:
         PyBuffer_Release(&buffer)
     stored = (growth.count, *(<tuple>entry[2])[1:])
     fields = (entry[0], entry[1], stored, growth.time, growth.crc)
-    return after(view, name, fields + entry[5:], length)
+    return after(cursor, name, fields + entry[5:], length)
 
 
 cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
@@ -141,12 +141,12 @@ cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
     return growth.offset % BLOCK_BYTES + rows.len < BLOCK_BYTES
 
 
-def drop_and_commit(view, name, bytes key, int file, numbers):
+def delete_and_commit(cursor, name, bytes key, int file, numbers):
     """Write row numbers at the end of a list of dropped rows, then the line that commits them.
 
     Parameters
     ----------
-    view, name, key
+    cursor, name, key
         As above.
     file : int
         Descriptor of the list.
@@ -155,7 +155,7 @@ def drop_and_commit(view, name, bytes key, int file, numbers):
 
     Returns
     -------
-    View or None
+    LogCursor or None
         The log after the commit; ``None`` if nothing was done, because the name is long, or
         the file is to be looked at more closely.
 
@@ -166,7 +166,7 @@ def drop_and_commit(view, name, bytes key, int file, numbers):
     """
     cdef Py_buffer buffer
     cdef Growth growth
-    cdef tuple entry = entry_of(view, name)
+    cdef tuple entry = entry_of(cursor, name)
     if len(key) > NAME:
         return None
     PyObject_GetBuffer(numbers, &buffer, PyBUF_SIMPLE)
@@ -175,11 +175,11 @@ def drop_and_commit(view, name, bytes key, int file, numbers):
         growth.count = <int64_t>entry[5] + buffer.len // 8
         if not is_named(file, growth.offset):
             return None
-        length = write(&growth, view, key, b"dropped", b"dropped_crc32", &buffer)
+        length = write(&growth, cursor, key, b"dropped", b"dropped_crc32", &buffer)
     finally:
         PyBuffer_Release(&buffer)
     fields = (*entry[:3], growth.time, entry[4], growth.count, growth.crc)
-    return after(view, name, fields + entry[7:], length)
+    return after(cursor, name, fields + entry[7:], length)
 
 
 cdef bint is_named(int file, int64_t size) noexcept:
@@ -188,22 +188,22 @@ cdef bint is_named(int file, int64_t size) noexcept:
     return numpack_look(file, b"", &status) == 0 and status.names == 1 and status.size >= size
 
 
-cdef tuple state_of(view):
-    return <tuple>(<tuple>view)[5]
+cdef tuple catalog_of(cursor):
+    return <tuple>(<tuple>cursor)[5]
 
 
-cdef tuple entry_of(view, name):
-    return <tuple>(<dict>state_of(view)[3])[name]
+cdef tuple entry_of(cursor, name):
+    return <tuple>(<dict>catalog_of(cursor)[3])[name]
 
 
-cdef after(view, name, tuple entry, int64_t length):
-    """Give the view of a log to which a line was written."""
-    cdef tuple before = <tuple>view, state = state_of(view)
-    cdef dict arrays = state[3]
+cdef after(cursor, name, tuple entry, int64_t length):
+    """Give the cursor of a log to which a line was written."""
+    cdef tuple before = <tuple>cursor, catalog = catalog_of(cursor)
+    cdef dict arrays = catalog[3]
     arrays[name] = like(arrays[name], entry)
-    state = <tuple>like(state, (state[0], <int64_t>state[1] + 1, state[2], arrays, None))
+    catalog = <tuple>like(catalog, (catalog[0], <int64_t>catalog[1] + 1, catalog[2], arrays, None))
     end = <int64_t>before[1] + length
-    return like(view, (before[0], end, False, before[3], before[4], state))
+    return like(cursor, (before[0], end, False, before[3], before[4], catalog))
 
 
 cdef like(known, tuple fields):
@@ -212,11 +212,11 @@ cdef like(known, tuple fields):
 
 
 cdef int64_t write(
-    Growth *growth, view, bytes key, bytes counted, bytes summed, Py_buffer *data
+    Growth *growth, cursor, bytes key, bytes counted, bytes summed, Py_buffer *data
 ) except -1:
     """Write data and the line; give its length."""
-    cdef int log = (<tuple>view)[0], error
-    cdef int64_t end = (<tuple>view)[1], commit = <int64_t>state_of(view)[1] + 1
+    cdef int log = (<tuple>cursor)[0], error
+    cdef int64_t end = (<tuple>cursor)[1], commit = <int64_t>catalog_of(cursor)[1] + 1
     cdef Line line
     growth.time = now_us()
     line.length = 0
@@ -234,7 +234,7 @@ cdef int64_t write(
     add(&line, summed)
     add(&line, b'":')
     with nogil:
-        error = write_summed(growth, data)
+        error = write_checksummed(growth, data)
         if not error:
             add_number(&line, growth.crc)
             close(&line)
@@ -246,7 +246,7 @@ cdef int64_t write(
     return line.length
 
 
-cdef int write_summed(Growth *growth, Py_buffer *data) noexcept nogil:
+cdef int write_checksummed(Growth *growth, Py_buffer *data) noexcept nogil:
     """Write data and sum what is written: a copy, as others may change the data meanwhile."""
     cdef numpack_bounce bounce
     cdef size_t size

@@ -151,7 +151,7 @@ def _portable_crc32(data, uint32_t start=0):
     return ~numpack_crc32_portable(~start, view.data, view.size) & 0xFFFFFFFF
 
 
-def sum_blocks(data, int threads):
+def checksum_blocks(data, int threads):
     """Sum data that begins where a block does.
 
     Parameters
@@ -284,7 +284,7 @@ cdef void _write_pieces(Transfer *transfer, numpack_bounce *bounce) noexcept nog
             return
 
 
-def write_summed(int descriptor, data, int64_t offset, uint32_t tail):
+def write_checksummed(int descriptor, data, int64_t offset, uint32_t tail):
     """Write data to a file and sum it at the same time.
 
     It is read once: the checksums are those of the bytes that are written, even if another

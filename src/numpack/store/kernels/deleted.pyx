@@ -39,7 +39,7 @@ cdef void count_before(
         size -= half
 
 
-def find_stored(const int64_t[::1] dropped, const int64_t[::1] numbers, int64_t[::1] stored):
+def map_live_to_stored(const int64_t[::1] dropped, const int64_t[::1] numbers, int64_t[::1] stored):
     """Find the numbers in the data file of rows that are numbered without the dropped ones.
 
     Parameters
@@ -99,14 +99,14 @@ cdef bint holds(
     return True
 
 
-def merge(
+def merge_deleted(
     const int64_t[::1] dropped,
     const int64_t[::1] numbers,
     int64_t kept,
     int64_t[::1] stored,
     int64_t[::1] merged,
 ):
-    """Drop more rows: find them as `find_stored` does, and put them among those dropped before.
+    """Drop more rows: find them as `map_live_to_stored` does, and put them among those dropped before.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ cdef long long LONGEST = 0x7FFFFFFFFFFFFFFF
 cdef dict KNOWN_SIZES = SIZES
 
 
-def entries_of(dict arrays, str token, next_id, type entry_class, otherwise) -> dict:
+def read_entries(dict arrays, str token, next_id, type entry_class, otherwise) -> dict:
     """Return the arrays of a snapshot.
 
     Parameters
@@ -37,7 +37,7 @@ def entries_of(dict arrays, str token, next_id, type entry_class, otherwise) -> 
         Of the store.
     next_id : int
     entry_class : type
-        A named tuple: `state.Entry`.
+        A named tuple: `catalog.Entry`.
     otherwise : callable
         Takes name and record of an array that needs a closer look; returns the entry.
     """
@@ -104,28 +104,28 @@ cdef long long bytes_of(list shape, size) except -1:
     return total
 
 
-def follow(following) -> None:
-    """Bring the arrays of a state up to date with the commits that it follows.
+def apply_update(update) -> None:
+    """Bring the arrays of a catalog up to date with the commits that it follows.
 
     No Python code runs meanwhile: no other thread sees a part of a commit, and no signal
     handler can come between two of its steps.
 
     Parameters
     ----------
-    following : FollowingLines
+    update : CatalogUpdate
     """
-    change(<tuple>following)
+    change(<tuple>update)
 
 
-def install(log, view, following) -> None:
-    """Do as `follow`, and make a view the one of a log, at once."""
-    change(<tuple>following)
-    log._view = view
+def apply_and_install(log, cursor, update) -> None:
+    """Do as `apply_update`, and make a cursor the one of a log, at once."""
+    change(<tuple>update)
+    log._cursor = cursor
 
 
-cdef int change(tuple following) except -1:
-    cdef dict arrays = (<tuple>following[0])[3]
-    for name in <list>following[1]:
+cdef int change(tuple update) except -1:
+    cdef dict arrays = (<tuple>update[0])[3]
+    for name in <list>update[1]:
         del arrays[name]
-    arrays.update(<dict>following[2])
+    arrays.update(<dict>update[2])
     return 0

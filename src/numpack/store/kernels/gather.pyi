@@ -4,6 +4,6 @@ import numpy as np
 
 from ..._core.memory import Array
 
-def take(
+def take_rows(
     source: Array, width: int, count: int, rows: np.ndarray[Any, np.dtype[np.int64]], out: Array
 ) -> int: ...

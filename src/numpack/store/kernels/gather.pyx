@@ -22,7 +22,7 @@ cdef extern from "gather.h":
     ) noexcept nogil
 
 
-def take(source, Py_ssize_t width, int64_t count, rows, out):
+def take_rows(source, Py_ssize_t width, int64_t count, rows, out):
     """Copy rows, picked by their numbers, from one buffer to another.
 
     The GIL is released meanwhile, and large batches are copied by several threads. What is

@@ -1,6 +1,6 @@
 from .checksums import Buffer, Writable
 
-def patch_sums(
+def update_checksums(
     sums: Writable, base: Buffer, rows: Buffer, width: int, fresh: Buffer
 ) -> None: ...
 def scatter(target: Writable, rows: Buffer, width: int, fresh: Buffer) -> None: ...

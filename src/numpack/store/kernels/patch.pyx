@@ -104,7 +104,7 @@ cdef void _patch(
         size -= part
 
 
-def patch_sums(sums, base, rows, Py_ssize_t width, fresh):
+def update_checksums(sums, base, rows, Py_ssize_t width, fresh):
     """Bring checksums to what they will be when rows have been replaced.
 
     Only the old rows are read: a CRC is linear, so it changes by that of the difference,
@@ -150,7 +150,7 @@ def patch_sums(sums, base, rows, Py_ssize_t width, fresh):
 
 
 def scatter(target, rows, Py_ssize_t width, fresh):
-    """Copy rows to where they belong in a writable buffer; see `patch_sums`."""
+    """Copy rows to where they belong in a writable buffer; see `update_checksums`."""
     cdef View into = view_of(target, PyBUF_WRITABLE)
     cdef Fresh new = _fresh(rows, width, fresh, into.size)
     cdef size_t i = 0, run
@@ -166,7 +166,7 @@ def scatter(target, rows, Py_ssize_t width, fresh):
 
 
 def pwrite_rows(int descriptor, rows, Py_ssize_t width, fresh):
-    """Write rows to where they belong in a file; see `patch_sums`.
+    """Write rows to where they belong in a file; see `update_checksums`.
 
     A row is out of range only if no file can have it. `OSError` is raised if not all were
     written; those that were, stay.

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..._core.mapped_files import map_open
 from ...errors import MovedError
-from ..format import data_files, numpack0
+from ..format import data_files
 from ..format.catalog import Entry
 from ..format.naming import quoted
+from ..format.numpack0 import reader
 from ..format.schema import encode_dtype
 from ..fs.directory import Folder, read_between
 from ..kernels.checksums import BLOCK, crc32
@@ -25,7 +26,7 @@ from .reference import (
     entry_by_id,
     identity_of,
     state_of,
-    sums_in,
+    stored_checksums,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def found_again(sent: Sent, dtype: DType) -> tuple[Array, Reference, Dropped | N
         )
     except ValueError:
         raise search.refused("another copy", "its file is shorter than it was") from None
-    stored = data_files.shaped(memory, dtype, sent.shape)
+    stored = data_files.as_rows(memory, dtype, sent.shape)
     gone = search.dropped() if sent.dropped else None
     return stored, Reference(sent.path, sent.name, search.entry, stored, gone), gone
 
@@ -69,7 +70,7 @@ class _Search:
             dropped=sent.dropped,
             dropped_crc=sent.dropped_crc,
             revision=sent.revision,
-            old_file=sent.old_file,
+            numpack0_file=sent.numpack0_file,
         )
         self._folder: Folder | None = None
         self._reason, self._why = "missing", "there is no such path"
@@ -86,7 +87,7 @@ class _Search:
     def dropped(self) -> Dropped:
         """Read the list of the rows that were dropped when the reference was made."""
         sent, entry = self._sent, self.entry
-        if sent.old_file:
+        if sent.numpack0_file:
             return self._old_dropped()
         if self._folder is not None:
             try:
@@ -135,9 +136,11 @@ class _Search:
     def _difference(self, folder: Folder, descriptor: int) -> tuple[str, str] | None:
         """Return why the file at the path does not hold the rows; ``None`` if it does."""
         sent = self._sent
-        is_same = identity_of(descriptor, is_numpack0=bool(sent.old_file))[:2] == sent.file[:2]
+        is_same = (
+            identity_of(descriptor, is_numpack0=bool(sent.numpack0_file))[:2] == sent.file[:2]
+        )
         other = "another copy", "another copy of the store is there, and its rows are others"
-        if sent.old_file:
+        if sent.numpack0_file:
             size_and_time = identity_of(descriptor, is_numpack0=True)[2:]
             return None if is_same or size_and_time == sent.file[2:] else other
         if sent.digest and self._holds_rows(folder, descriptor):
@@ -154,7 +157,7 @@ class _Search:
 
     def _holds_rows(self, folder: Folder, descriptor: int) -> bool:
         nbytes = self.entry.nbytes
-        sums = sums_in(folder, self.entry)
+        sums = stored_checksums(folder, self.entry)
         tail = read_between(descriptor, nbytes // BLOCK * BLOCK, nbytes)
         if sums is None or len(tail) < nbytes % BLOCK:
             return False
@@ -190,11 +193,14 @@ class _Search:
 
     def _old_dropped(self) -> Dropped:
         try:
-            arrays = numpack0.read(Path(self._sent.path))
+            arrays = reader.read(Path(self._sent.path))
         except OSError:
             arrays = {}
         for each in arrays.values():
-            if each.file == self._sent.old_file and len(each.dropped) == self._sent.dropped:
+            if (
+                each.file == self._sent.numpack0_file
+                and len(each.dropped) == self._sent.dropped
+            ):
                 rows = np.ascontiguousarray(each.dropped, "<i8")
                 if crc32(rows) == self._sent.dropped_crc:
                     return deleted_rows.Dropped(each.dropped, self._sent.shape[0])

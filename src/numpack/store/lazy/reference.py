@@ -20,11 +20,11 @@ from ...errors import StoreError
 from ..format import data_files
 from ..format.log import Log
 from ..fs.directory import Folder, read_between
-from ..kernels.checksums import BLOCK, crc32, sum_blocks
+from ..kernels.checksums import BLOCK, checksum_blocks, crc32
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
-    from ..format.catalog import Entry, State
+    from ..format.catalog import Catalog, Entry
     from ..rows.deleted_rows import Dropped
     from ..session import Session
 
@@ -39,7 +39,7 @@ class Sent(NamedTuple):
     commit: int
     name: str  # empty if it is long
     id: str
-    old_file: str
+    numpack0_file: str
     shape: tuple[int, ...]
     revision: int
     digest: bytes  # of the checksums of the rows; empty if they may change at any time
@@ -97,13 +97,13 @@ class Reference:
             0 if state is None else state.commit,
             self._name if len(self._name) <= _SHORT else "",
             entry.id,
-            entry.old_file,
+            entry.numpack0_file,
             entry.stored,
             now.revision if now else entry.revision,
-            b"" if writable or entry.old_file else self._digest(folder, now),
+            b"" if writable or entry.numpack0_file else self._digest(folder, now),
             entry.dropped,
             self._dropped_crc(),
-            identity_of(held.rows, is_numpack0=bool(entry.old_file)),
+            identity_of(held.rows, is_numpack0=bool(entry.numpack0_file)),
             boot_id(),
             os.getpid(),
             (held.rows, held.gone),
@@ -116,7 +116,7 @@ class Reference:
         entry, now = self._entry, self._now(state)
         if now is not None and now.writable:
             return "numpack", uuid.uuid4().hex
-        if entry.old_file:
+        if entry.numpack0_file:
             held = self._hold(folder)
             seen = (
                 uuid.uuid4().hex if held is None else identity_of(held.rows, is_numpack0=True)
@@ -127,7 +127,7 @@ class Reference:
         gone = entry.dropped, self._dropped_crc()
         return "numpack", entry.id, str(entry.code), entry.stored, *gone, revision, digest
 
-    def _store(self) -> tuple[Folder | None, State | None]:
+    def _store(self) -> tuple[Folder | None, Catalog | None]:
         """Return the store's folder and its state of this moment, as far as they are there."""
         session = None if self._session is None else self._session()
         if session is not None:
@@ -141,26 +141,26 @@ class Reference:
             return None, None
         return folder, state_of(folder)
 
-    def _now(self, state: State | None) -> Entry | None:
+    def _now(self, state: Catalog | None) -> Entry | None:
         """Return the present entry of the array, if it has not been dropped or saved anew."""
         if state is None:
             return None
         entry = (
             state.arrays.get(self._name) if self._name else entry_by_id(state, self._entry.id)
         )
-        known = self._entry.id, self._entry.old_file
-        return entry if entry is not None and (entry.id, entry.old_file) == known else None
+        known = self._entry.id, self._entry.numpack0_file
+        return entry if entry is not None and (entry.id, entry.numpack0_file) == known else None
 
     def _digest(self, folder: Folder | None, now: Entry | None) -> bytes:
         memory, sums = data_files.as_bytes(self._stored), None
         if now is not None and folder is not None:
-            sums = sums_in(folder, self._entry)
+            sums = stored_checksums(folder, self._entry)
         if sums is None:  # the file is unlinked, and so are its checksums
-            sums = sum_blocks(memory, data_files.threads())[0]
+            sums = checksum_blocks(memory, data_files.thread_count())[0]
         return digest_of(sums, crc32(memory[len(memory) // BLOCK * BLOCK :]))
 
     def _dropped_crc(self) -> int:
-        if self._gone is None or not self._entry.old_file:
+        if self._gone is None or not self._entry.numpack0_file:
             return self._entry.dropped_crc
         return crc32(np.ascontiguousarray(self._gone.all(), "<i8"))
 
@@ -188,7 +188,7 @@ class _Held:
         except OSError:
             return None
         gone = -1
-        if entry.dropped and not entry.old_file:
+        if entry.dropped and not entry.numpack0_file:
             try:
                 gone = folder.open(entry.dropped_file)
             except OSError:
@@ -207,30 +207,30 @@ class _Held:
                 os.close(descriptor)
 
 
-def state_of(folder: Folder) -> State | None:
+def state_of(folder: Folder) -> Catalog | None:
     """Read the log of a store; ``None`` if there is none that can be read."""
     try:
         log = Log(folder, writable=False)
     except OSError:
         return None
     try:
-        return log.state
+        return log.catalog
     finally:
         log.close()
 
 
-def entry_by_id(state: State, identifier: str) -> Entry | None:
+def entry_by_id(state: Catalog, identifier: str) -> Entry | None:
     """Return the entry of the array whose files have an id."""
     return next((each for each in list(state.arrays.values()) if each.id == identifier), None)
 
 
-def sums_in(folder: Folder, entry: Entry) -> bytes | None:
+def stored_checksums(folder: Folder, entry: Entry) -> bytes | None:
     """Read the checksums of the whole blocks of an array; ``None`` if they are not there."""
     length = 4 * (entry.nbytes // BLOCK)
     if not length:
         return b""
     try:
-        descriptor = folder.open(entry.sum_file)
+        descriptor = folder.open(entry.checksum_file)
     except OSError:
         return None
     try:

@@ -14,10 +14,10 @@ import numpy as np
 
 from ...errors import CorruptStoreError
 from ..format import data_files
-from ..fs.directory import has_hole, too_large, write_all
+from ..fs.directory import has_hole, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
-from ..kernels.deleted import copy_live, find_stored, merge
+from ..kernels.deleted import copy_live, map_live_to_stored, merge_deleted
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
@@ -80,7 +80,7 @@ class Dropped:
         for dropped in (recent, rows):
             if len(dropped):
                 found = np.empty(len(numbers), np.int64)
-                find_stored(dropped, numbers, found)
+                map_live_to_stored(dropped, numbers, found)
                 numbers = found
         return numbers
 
@@ -116,7 +116,9 @@ class Dropped:
         if out.nbytes:
             width = out.nbytes // len(out)
             source, target = data_files.as_bytes(stored), data_files.as_bytes(out)
-            copy_live(source, width, self.all(), offset, first, target, data_files.threads())
+            copy_live(
+                source, width, self.all(), offset, first, target, data_files.thread_count()
+            )
 
     def all(self) -> Numbers:
         """Return the numbers in the data file of all dropped rows, sorted."""
@@ -155,7 +157,7 @@ class Dropped:
         rows, recent = self._lists
         stored, recent = _merged(recent, numbers, self.count - len(rows) - len(recent))
         if len(rows):
-            find_stored(rows, stored, stored)
+            map_live_to_stored(rows, stored, stored)
         if len(recent) > _RECENT:
             rows = _merged(rows, recent, self.count - len(rows))[1]
             return stored, Dropped(rows, self.count)
@@ -171,7 +173,7 @@ def _merged(dropped: Numbers, numbers: Numbers, kept: int) -> tuple[Numbers, Num
     """Give the numbers in the data file of rows that are dropped, and of all dropped then."""
     stored = np.empty(len(numbers), np.int64)
     merged = np.empty(len(dropped) + len(numbers), np.int64)
-    merge(dropped, numbers, kept, stored, merged)
+    merge_deleted(dropped, numbers, kept, stored, merged)
     return stored, merged
 
 
@@ -205,7 +207,7 @@ def read(folder: Folder, entry: Entry) -> Dropped:
         rows = np.empty(entry.dropped, "<i8")
         length = data_files.read_part(folder, entry.dropped_file, descriptor, rows, 0)
     except (MemoryError, ValueError):
-        raise too_large(path, needed) from None
+        raise too_large_error(path, needed) from None
     finally:
         os.close(descriptor)
     if length < needed:

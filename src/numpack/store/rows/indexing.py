@@ -9,7 +9,7 @@ import numpy as np
 from ..._core.memory import aligned_empty
 from ...errors import IndexRangeError
 from ..format.data_files import as_bytes
-from ..kernels.gather import take
+from ..kernels.gather import take_rows
 from .foreign_indexes import as_numbers, invalid, out_of_range
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def gathered(stored: Array, rows: Numbers) -> Array:
 def gather_into(stored: Array, rows: Numbers, out: Array) -> None:
     """Copy rows into memory that has the room for them; see `gathered`."""
     width = out.nbytes // len(rows) if len(rows) else 0
-    wrong = take(as_bytes(stored), width, len(stored), rows, as_bytes(out))
+    wrong = take_rows(as_bytes(stored), width, len(stored), rows, as_bytes(out))
     if wrong >= 0:
         raise out_of_range(rows[wrong], len(stored))
 

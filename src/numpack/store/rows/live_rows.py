@@ -148,7 +148,7 @@ def chunks(folder: Folder, entry: Entry, dropped: Dropped | None) -> Iterator[Ar
     CorruptStoreError
         The data file is too short.
     """
-    with folder.opened(entry.data_file) as descriptor:
+    with folder.open_file(entry.data_file) as descriptor:
         try:
             if dropped is None:
                 yield from _read(descriptor, 0, entry.nbytes)
@@ -157,14 +157,14 @@ def chunks(folder: Folder, entry: Entry, dropped: Dropped | None) -> Iterator[Ar
             elif entry.row_nbytes:
                 yield from _read_live(descriptor, entry, dropped)
         except EOFError:
-            raise data_files.too_short(folder, entry) from None
+            raise data_files.too_short_error(folder, entry) from None
 
 
 def _read(descriptor: int, start: int, stop: int) -> Iterator[Array]:
     buffer = aligned_empty((min(_READ, stop - start),), np.dtype(np.uint8))
     for offset in range(start, stop, _READ):
         part = buffer[: stop - offset]
-        if read_into(descriptor, part, offset, data_files.threads()) < len(part):
+        if read_into(descriptor, part, offset, data_files.thread_count()) < len(part):
             raise EOFError
         yield part
 
@@ -185,7 +185,7 @@ def _read_live(descriptor: int, entry: Entry, dropped: Dropped) -> Iterator[Arra
         if first == rows:
             continue
         part, kept = buffer[0, : (stop - start) * width], buffer[1, : (rows - first) * width]
-        if read_into(descriptor, part, start * width, data_files.threads()) < len(part):
+        if read_into(descriptor, part, start * width, data_files.thread_count()) < len(part):
             raise EOFError
         dropped.copy(part, first, kept.reshape(-1, width), offset=start)
         yield kept

@@ -9,7 +9,7 @@ import numpy as np
 from ..._core.memory import normalize_strides
 from ..format import data_files, journal
 from ..kernels.checksums import BLOCK
-from ..kernels.patch import patch_sums
+from ..kernels.patch import update_checksums
 from .indexing import AT_ONCE, Selection
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Replacement:
 
     Attributes
     ----------
-    id, width, first, sums
+    id, width, first, checksums
         As those of `journal.Change`; the checksums are right once `written` has been
         iterated over.
     count : int
@@ -75,7 +75,7 @@ class Replacement:
         self.first = least * self.width // BLOCK
         self._stop = -(-(most + 1) * self.width // BLOCK)
         files.current(entry)
-        self._sums = files.sums(entry)
+        self._sums = files.checksums(entry)
 
     @property
     def nbytes(self) -> int:
@@ -83,7 +83,7 @@ class Replacement:
         return self.count * self.width
 
     @property
-    def sums(self) -> Array:
+    def checksums(self) -> Array:
         """The checksums from the first block on that changes, up to the last one."""
         return self._sums[self.first : self._stop]
 
@@ -97,12 +97,12 @@ class Replacement:
         for rows in self._numbers():
             self._files.reserve(self._entry, rows, self.width)
             fresh = data_files.as_bytes(self._fill(buffer[: len(rows)], done))
-            patch_sums(self._sums, memory, rows, self.width, fresh)
+            update_checksums(self._sums, memory, rows, self.width, fresh)
             yield fresh
             done += len(rows)
             if rows is self._all:
                 self._fresh = fresh
-        yield self.sums.astype("<u4", copy=False)
+        yield self.checksums.astype("<u4", copy=False)
 
     def blocks(self) -> Iterator[tuple[Numbers, Array]]:
         """Iterate over row numbers and new rows; many are read from the journal again."""
@@ -114,7 +114,7 @@ class Replacement:
         offset = self.offset + _ROW_NUMBER * self.count
         for rows in self._numbers():
             fresh = buffer[: len(rows) * self.width]
-            data_files.read_whole(self._files.named(journal.NAME), fresh, offset)
+            data_files.read_exactly(self._files.named(journal.NAME), fresh, offset)
             yield rows, fresh
             offset += len(fresh)
 
