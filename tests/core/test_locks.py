@@ -237,7 +237,7 @@ def test_a_reader_that_keeps_writers_out_cannot_write_meanwhile(store, monkeypat
     monkeypatch.setattr(session, "_HASTY_READS", 0)
 
     def tell(done, total):
-        with pytest.raises(StoreError, match="reading from it with writers kept out"):
+        with pytest.raises(StoreError, match="reading from it with writers excluded"):
             store.append({"x": ROWS})
         told.append(done)
 

@@ -381,7 +381,7 @@ class TestRows:
         with pytest.raises(ValueError, match="8 bytes each"):
             scatter(base, np.zeros(3, np.int32), 8, bytes(16))
         for wrong in (np.zeros(0, np.uint32), np.zeros(2, np.uint32), bytearray(3)):
-            with pytest.raises(ValueError, match="1 blocks have 4 bytes of sums"):
+            with pytest.raises(ValueError, match="1 blocks have 4 bytes of checksums"):
                 update_checksums(wrong, base, rows, 8, bytes(16))
         with pytest.raises((BufferError, ValueError)):
             scatter(bytes(80), rows, 8, bytes(16))

@@ -11,7 +11,7 @@ from .format import folder
 from .format.log import Log, closed_error
 from .format.numpack0 import upgrade
 from .fs.forks import register
-from .fs.lock import MutexGuard, WriteTransaction
+from .fs.transaction import MutexGuard, WriteTransaction
 from .session import Session
 
 if TYPE_CHECKING:

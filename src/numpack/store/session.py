@@ -22,7 +22,8 @@ from .format.open_files import OpenFiles
 from .fs import resources
 from .fs.directory import write_all
 from .fs.forks import register
-from .fs.lock import SharedLock, TryLock, WriteLock
+from .fs.lock import SharedLock, WriteLock
+from .fs.transaction import TryLock
 from .kernels.checksums import BLOCK
 from .lazy.array import LazyArray
 from .lazy.reference import Reference

@@ -1,4 +1,4 @@
-"""Directories, system calls and locks of a store.
+"""Directories, system calls, locks and fork handlers.
 
-Knows nothing of the format of the files.
+Does not depend on the format of the files.
 """

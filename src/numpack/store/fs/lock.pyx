@@ -1,14 +1,12 @@
-"""The writers' lock, and the turns of those who write.
+"""The lock file of a store, locked by `flock`.
 
-Taking and leaving a lock is native, because a signal handler may raise between any two steps of
-Python code: what Ctrl-C interrupts would stay locked for good.
+Acquiring and releasing locks is native, because a signal handler may raise an exception between
+any two steps of Python code: after an interrupt (Ctrl-C), a lock could remain held forever.
 """
 
 import os
-import threading
 import time
 
-cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -20,7 +18,7 @@ from posix.unistd cimport close
 from ...errors import LockError, LockTimeoutError, StoreError
 from .directory import removed_error
 from .forks import register, registered
-from .lock_errors import held_by_thread_error, no_locks_error, lock_timeout_error
+from .lock_errors import lock_timeout_error, no_locks_error, reentrant_error
 
 cdef extern from "<fcntl.h>" nogil:
     int O_NOFOLLOW
@@ -39,7 +37,7 @@ cdef extern from *:
     #ifdef __APPLE__
     #define st_ctim st_ctimespec
     #endif
-    /* The time of a folder's last change, in ns since 1970; -1 if it cannot be told. */
+    /* The ctime of a folder in ns since 1970; -1 if it is not available. */
     static inline int64_t
     numpack_changed_at(int folder)
     {
@@ -70,44 +68,38 @@ cdef extern from *:
 
 LOCK = "lock"
 
-cdef int64_t TICK = 50_000_000  # ns: times of files that are closer together may be the same
-cdef double LONGEST_PAUSE = 0.02  # seconds between two tries to get a lock within a time
+cdef int64_t RESOLUTION = 50_000_000  # ns; ctimes less than this apart may be equal
+cdef double MAX_PAUSE = 0.02  # seconds between two attempts to acquire a lock
 
 
 cdef class FileLock:
-    """The lock file of a folder, open or not, and whether this object has locked it.
+    """The lock file of a folder, open or closed, locked by this object or not.
 
-    A forked child closes its copies at once, or the lock would live as long as the child.
+    A forked child closes its copies of the descriptor, which would otherwise hold the lock
+    until the child exits.
     """
-
-    cdef object __weakref__
-    cdef object folder
-    cdef int descriptor
-    cdef int depth  # how often it was taken
-    cdef unsigned long owner  # the thread that holds it
-    cdef uint64_t device, inode  # of the file
-    cdef bint waits
 
     def __cinit__(self, folder):
         self.descriptor = -1
         self.folder = folder
 
     def __dealloc__(self):
-        self.drop()
+        self.close_file()
 
     def after_fork(self):
-        """Close the copy."""
-        self.waits = False
-        self.drop()
+        """Close the child's copy of the descriptor."""
+        self.waiting = False
+        self.close_file()
 
     def is_waiting(self):
-        """Tell whether a thread is waiting for the lock."""
-        return self.waits
+        """Return whether a thread is waiting for the lock."""
+        return self.waiting
 
     cdef int open(self, int flags) except -1:
-        """Open the file.
+        """Open the lock file.
 
-        The GIL is kept: a child that is forked meanwhile would have a copy that nobody closes.
+        The GIL is held, so that no fork in between leaves the child a descriptor that
+        `after_fork` does not know.
         """
         cdef struct_stat status
         cdef int descriptor = -1
@@ -121,27 +113,27 @@ cdef class FileLock:
                 PyErr_CheckSignals()
         if fstat(descriptor, &status) < 0 or not S_ISREG(status.st_mode):
             close(descriptor)
-            raise StoreError(f"{self.folder.path}/{LOCK} is no regular file; remove it")
+            raise StoreError(f"{self.folder.path}/{LOCK} is not a regular file; remove it")
         self.device, self.inode = status.st_dev, status.st_ino
         self.descriptor = descriptor
         return 0
 
     cdef int wait(self, int operation) except -1:
-        """Wait for the lock; the GIL is only released if somebody else has it."""
+        """Acquire the lock; release the GIL only if it is contended."""
         if flock(self.descriptor, operation | LOCK_NB) < 0:
-            self.waits = True
+            self.waiting = True
             try:
-                self.wait_on(operation, errno)
+                self.wait_contended(operation, errno)
             finally:
-                self.waits = False
+                self.waiting = False
         self.owner = PyThread_get_thread_ident()
         return 0
 
-    cdef int wait_on(self, int operation, int error) except -1:
+    cdef int wait_contended(self, int operation, int error) except -1:
         if error != EAGAIN and error != EINTR:
             raise no_locks_error(self.folder.path, error)
         if self.is_held_by_caller():
-            raise StoreError(another_use(self.folder.path))
+            raise reentrant_error(self.folder.path)
         if self.folder.lock_timeout is not None:
             return self.wait_within(operation, self.folder.lock_timeout)
         cdef int descriptor = self.descriptor, result = -1
@@ -162,11 +154,11 @@ cdef class FileLock:
             if left <= 0:
                 raise lock_timeout_error(self.folder.path, seconds, self.device, self.inode)
             time.sleep(min(pause, left))
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
         return 0
 
     cdef bint is_held_by_caller(self) except -1:
-        """Tell whether the calling thread holds this lock by another object."""
+        """Return whether the calling thread holds this lock through another object."""
         cdef unsigned long caller = PyThread_get_thread_ident()
         for each in registered():
             if isinstance(each, FileLock):
@@ -180,7 +172,8 @@ cdef class FileLock:
                     return True
         return False
 
-    cdef void drop(self) noexcept:
+    cdef void close_file(self) noexcept:
+        """Close the lock file, which releases the lock."""
         cdef int descriptor = self.descriptor
         self.depth, self.descriptor = 0, -1
         if descriptor >= 0:
@@ -188,57 +181,53 @@ cdef class FileLock:
 
 
 cdef class WriteLock(FileLock):
-    """The lock of a store's folder; the operating system drops it when the holder dies.
+    """The exclusive lock of a store; the operating system releases it if the holder dies.
 
-    Each has a descriptor of its own, which makes the handles of one process queue as well;
-    its holder may take it again. The threads of one handle have to queue elsewhere.
+    Each object has its own descriptor, so the handles of one process exclude each other too.
+    The lock is reentrant. It does not exclude the threads of one handle: see `MutexGuard`.
 
     Parameters
     ----------
     folder : Folder
-        Its `lock_timeout` is how many seconds to wait; ``None``: for ever.
+        Its `lock_timeout` limits the wait in seconds; None waits forever.
 
     Attributes
     ----------
     names_changed : bool
-        Whether files of the folder may have got or lost their names since the lock was taken
-        the time before.
+        Whether files in the folder may have been created, renamed or removed since the lock
+        was held the last time.
     """
 
-    cdef bint in_transaction  # it was taken by a `WriteTransaction`
-    cdef int64_t changed_at  # when the folder was changed last, as far as its names are known
-    cdef readonly bint names_changed
-
     def __enter__(self):
-        """Wait for the lock to write; raise `StoreError` where nothing can be written."""
-        self.take()
+        """Acquire the lock; raise `StoreError` if the store cannot be written."""
+        self.acquire()
 
     def __exit__(self, *exc_info):
-        """Let the next writer in."""
-        self.leave()
+        """Release the lock."""
+        self.release()
 
     def close(self):
-        """Close the file; it is opened again when it is needed."""
-        self.drop()
+        """Close the lock file; it is reopened when needed."""
+        self.close_file()
 
     def after_fork(self):
-        """Close the copy."""
-        self.in_transaction = self.waits = False
-        self.drop()
+        """Close the child's copy of the descriptor."""
+        self.in_transaction = self.waiting = False
+        self.close_file()
 
-    cdef int take(self) except -1:
+    cdef int acquire(self) except -1:
         while not self.depth:
             if self.descriptor < 0:
                 self.open_for_writing()
             self.wait(LOCK_EX)
             if self.has_name():
                 break
-            self.drop()  # the file was removed or replaced: another may be locked by now
+            self.close_file()  # the file was removed or replaced: lock the new one
         self.depth += 1
         return 0
 
-    cdef bint try_take(self, bint opens) except -1:
-        """Take the lock if nobody has it; open the file first if that is allowed."""
+    cdef bint try_acquire(self, bint opens) except -1:
+        """Acquire the lock if it is free; open the lock file only if `opens`."""
         if self.depth:
             return False
         if self.descriptor < 0:
@@ -248,7 +237,7 @@ cdef class WriteLock(FileLock):
         if flock(self.descriptor, LOCK_EX | LOCK_NB) < 0:
             return False
         if not self.has_name():
-            self.drop()
+            self.close_file()
             return False
         self.depth, self.owner = 1, PyThread_get_thread_ident()
         return True
@@ -266,10 +255,10 @@ cdef class WriteLock(FileLock):
             raise StoreError(msg) from error
 
     cdef bint has_name(self) except -1:
-        """Tell whether the locked file is the one that has the name in the folder.
+        """Return whether the name of the lock file still refers to the locked file.
 
-        A folder that has not changed since it was looked at has the same names. The time of a
-        change that is just past says nothing: there may be another at the same time.
+        A folder whose ctime has not changed contains the same names. A very recent ctime is
+        not relied on, because a later change may have the same one.
         """
         cdef int folder = self.folder.descriptor
         cdef int64_t changed_at = numpack_changed_at(folder)
@@ -277,21 +266,22 @@ cdef class WriteLock(FileLock):
         if self.names_changed:
             if not numpack_is_named(folder, b"lock", self.device, self.inode):
                 return False
-            self.changed_at = changed_at if changed_at < numpack_now() - TICK else 0
+            self.changed_at = changed_at if changed_at < numpack_now() - RESOLUTION else 0
         return True
 
-    cdef void leave(self) noexcept:
-        if self.depth:  # it is 0 in a child that was forked meanwhile
+    cdef void release(self) noexcept:
+        if self.depth:  # 0 in a child forked while the lock was held
             self.depth -= 1
             if not self.depth:
                 flock(self.descriptor, LOCK_UN)
 
 
 cdef class SharedLock(FileLock):
-    """The same lock for a reader that has to keep writers out; it needs no right to write.
+    """The shared lock of a store, for readers that must exclude writers.
 
-    Where there is no file to lock, or no locks, there is no writer. A thread that holds the
-    lock to write keeps them out already.
+    It requires no write permission. If there is no lock file or no support for locks, nothing
+    is locked, because there can be no writer either; the same applies if the calling thread
+    holds the exclusive lock.
 
     Parameters
     ----------
@@ -299,13 +289,13 @@ cdef class SharedLock(FileLock):
     """
 
     def __enter__(self):
-        """Wait until nobody writes."""
+        """Wait until no process is writing."""
         try:
             self.open(O_RDONLY)
         except OSError:
             return
         if self.is_held_by_caller():
-            self.drop()
+            self.close_file()
             return
         try:
             self.wait(LOCK_SH)
@@ -316,11 +306,11 @@ cdef class SharedLock(FileLock):
         self.depth = 1
 
     def __exit__(self, *exc_info):
-        """Let writers in again."""
-        self.drop()
+        """Release the lock."""
+        self.close_file()
 
     def would_wait(self):
-        """Tell whether somebody writes, other than the calling thread."""
+        """Return whether another thread or process holds the exclusive lock."""
         try:
             self.open(O_RDONLY)
         except OSError:
@@ -330,134 +320,4 @@ cdef class SharedLock(FileLock):
                 return False
             return errno == EAGAIN and not self.is_held_by_caller()
         finally:
-            self.drop()
-
-
-@cython.freelist(4)
-cdef class MutexGuard:
-    """A lock of this process's threads, for a ``with`` statement.
-
-    Parameters
-    ----------
-    mutex : threading.RLock
-    path : str
-        The store's, for the error.
-    seconds : float or None
-        How long to wait; ``None``: for ever.
-    """
-
-    cdef object mutex, path, seconds
-
-    def __cinit__(self, mutex, path, seconds):
-        self.mutex, self.path, self.seconds = mutex, path, seconds
-
-    def __enter__(self):
-        """Wait for the lock."""
-        wait_for_thread(self.mutex, self.path, self.seconds)
-
-    def __exit__(self, *exc_info):
-        """Let the next thread in."""
-        self.mutex.release()
-
-
-cdef int wait_for_thread(mutex, path, seconds) except -1:
-    if seconds is None:
-        mutex.acquire()
-    elif not mutex.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
-        raise held_by_thread_error(path, seconds)
-    return 0
-
-
-@cython.freelist(4)
-cdef class WriteTransaction:
-    """The turn of a thread to write, for a ``with`` statement, which gets the session.
-
-    Parameters
-    ----------
-    session : Session
-        Its `mutex` is for its threads, its `lock` for everybody.
-    prepare : callable
-        Takes the session, and brings it up to date.
-    """
-
-    cdef object session
-    cdef object prepare
-    cdef object mutex
-    cdef WriteLock lock
-
-    def __cinit__(self, session, prepare):
-        self.session, self.prepare = session, prepare
-        self.mutex, self.lock = session.mutex, session.lock
-
-    def __enter__(self):
-        """Wait for the turn."""
-        if not self.mutex.acquire(False):
-            folder = self.session.folder
-            wait_for_thread(self.mutex, folder.path, folder.lock_timeout)
-        if self.lock.in_transaction:  # of this very thread: a signal handler asks, say
-            self.mutex.release()
-            raise StoreError(another_use(self.session.folder.path))
-        self.lock.in_transaction = True
-        try:
-            self.lock.take()
-            self.prepare(self.session)
-        except BaseException:
-            self.end()
-            raise
-        return self.session
-
-    def __exit__(self, *exc_info):
-        """Let the next writer in."""
-        self.end()
-
-    cdef int end(self) except -1:
-        if self.lock.in_transaction:  # not in a child that was forked meanwhile
-            self.lock.in_transaction = False
-            self.lock.leave()
-            self.mutex.release()
-        return 0
-
-
-cdef class TryLock:
-    """The lock to write if nobody has it, for a ``with`` statement, which gets whether it is so.
-
-    Parameters
-    ----------
-    session : Session
-    opens : bool
-        Whether to make the attempt where the session has never written.
-    """
-
-    cdef object mutex
-    cdef WriteLock lock
-    cdef bint opens, locked, taken
-
-    def __cinit__(self, session, bint opens):
-        self.mutex, self.lock, self.opens = session.mutex, session.lock, opens
-
-    def __enter__(self):
-        """Take the lock, or do nothing."""
-        if self.mutex.acquire(False):
-            self.locked = True
-            try:
-                self.taken = self.lock.try_take(self.opens)
-            except BaseException:
-                self.mutex.release()
-                raise
-        return self.taken
-
-    def __exit__(self, *exc_info):
-        """Let the next writer in."""
-        if self.taken:
-            self.lock.leave()
-        if self.locked:
-            self.mutex.release()
-
-
-def another_use(str path) -> str:
-    """Tell why a thread cannot wait for a lock that it holds."""
-    return (
-        f"this thread is writing to the store {path} already, or reading from it with writers "
-        "kept out: a signal handler, a callback or an array's own method cannot write to it "
-        "meanwhile; do so after the call"
-    )
+            self.close_file()

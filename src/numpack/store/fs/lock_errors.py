@@ -8,7 +8,7 @@ from numbers import Real
 from pathlib import Path
 
 from ..._core.policy import wrong_type
-from ...errors import InvalidValueError, LockError, LockTimeoutError
+from ...errors import InvalidValueError, LockError, LockTimeoutError, StoreError
 
 _LONGEST = 200  # characters of a command line
 
@@ -49,6 +49,15 @@ def held_by_thread_error(path: str, seconds: float) -> LockTimeoutError:
     return LockTimeoutError(
         f"the store {path} was still locked after {seconds:g} s: it is held by another thread "
         f"of this process ({os.getpid()}), by the same handle; wait longer (lock_timeout)"
+    )
+
+
+def reentrant_error(path: str) -> StoreError:
+    """Return the error for a thread that would wait for a lock which it holds itself."""
+    return StoreError(
+        f"this thread is writing to the store {path} already, or reading from it with writers "
+        "excluded: a signal handler, a callback or an array's own method cannot write to it "
+        "meanwhile; do so after the call"
     )
 
 

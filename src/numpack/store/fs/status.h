@@ -1,7 +1,7 @@
-/* Size, names and identity of a file, without its times.
+/* Size, link count and identity of a file, without its times.
  *
- * Who asks for the time of the last change makes the next write keep it to the nanosecond
- * (Linux 6.13 and later), which costs more than the write of a line. `fstat` asks for it.
+ * Querying the modification time, as `fstat` does, makes the next write record it with a
+ * resolution of nanoseconds (Linux 6.13 and later), which costs more than writing a line.
  */
 #ifndef NUMPACK_STATUS_H
 #define NUMPACK_STATUS_H
@@ -15,27 +15,28 @@
 
 typedef struct {
     int64_t size;
-    uint64_t names, device, inode;
+    uint64_t links, device, inode;
     int is_regular;
 } numpack_status;
 
-/* Look at what has a name in a folder, following no link; -1 and errno if that fails. With an
- * empty name, look at the open file itself. */
+/* Query a name in a folder without following links, or, if the name is empty, the open file
+ * itself. Returns 0, or -1 and sets errno. */
 static inline int
-numpack_look(int descriptor, const char *name, numpack_status *found)
+numpack_stat(int descriptor, const char *name, numpack_status *found)
 {
 #if defined(__linux__) && defined(STATX_SIZE)
-    struct statx told;
+    struct statx extended;
     const int flags = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW;
-    const unsigned asked = STATX_TYPE | STATX_SIZE | STATX_NLINK | STATX_INO;
-    if (!statx(descriptor, name, flags, asked, &told) && (told.stx_mask & asked) == asked) {
-        found->size = (int64_t)told.stx_size;
-        found->names = told.stx_nlink;
-        found->device = makedev(told.stx_dev_major, told.stx_dev_minor);
-        found->inode = told.stx_ino;
-        found->is_regular = S_ISREG(told.stx_mode);
+    const unsigned mask = STATX_TYPE | STATX_SIZE | STATX_NLINK | STATX_INO;
+    if (!statx(descriptor, name, flags, mask, &extended) &&
+        (extended.stx_mask & mask) == mask) {
+        found->size = (int64_t)extended.stx_size;
+        found->links = extended.stx_nlink;
+        found->device = makedev(extended.stx_dev_major, extended.stx_dev_minor);
+        found->inode = extended.stx_ino;
+        found->is_regular = S_ISREG(extended.stx_mode);
         return 0;
-    } /* an old kernel, or a sandbox, has no such call */
+    } /* old kernels and some sandboxes do not support statx */
 #endif
     struct stat status;
     int failed = *name ? fstatat(descriptor, name, &status, AT_SYMLINK_NOFOLLOW)
@@ -44,7 +45,7 @@ numpack_look(int descriptor, const char *name, numpack_status *found)
         return -1;
     }
     found->size = (int64_t)status.st_size;
-    found->names = status.st_nlink;
+    found->links = status.st_nlink;
     found->device = status.st_dev;
     found->inode = status.st_ino;
     found->is_regular = S_ISREG(status.st_mode);

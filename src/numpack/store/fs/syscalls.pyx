@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""System calls that are made so often that one call of Python has to do for several."""
+"""Frequent sequences of system calls, each as a single call from Python."""
 
 import os
 
@@ -26,27 +26,29 @@ cdef extern from "<pthread.h>" nogil:
 cdef extern from "status.h" nogil:
     ctypedef struct numpack_status:
         int64_t size
-        uint64_t names, device, inode
+        uint64_t links, device, inode
         bint is_regular
 
-    int numpack_look(int descriptor, const char *name, numpack_status *found)
+    int numpack_stat(int descriptor, const char *name, numpack_status *found)
 
 
 cdef int open_regular(int folder, const char *name, int flags, int64_t *size) noexcept nogil:
-    """Open a regular file of a folder: -1 and ELOOP if a link, a FIFO or a device is there.
+    """Open a regular file of a folder; return -1 and set errno to ELOOP for any other type.
 
-    A FIFO is not waited for. On a regular file, O_NONBLOCK has no effect.
+    O_NONBLOCK keeps the call from blocking on a FIFO; it has no effect on a regular file.
     """
     cdef numpack_status status
-    cdef int descriptor = openat(folder, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
+    cdef int descriptor
+    flags |= O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
+    descriptor = openat(folder, name, flags, 0o666)
     if descriptor < 0:
         return -1
-    if numpack_look(descriptor, b"", &status) == 0:
+    if numpack_stat(descriptor, b"", &status) == 0:
         if status.is_regular:
             size[0] = status.size
             return descriptor
-        errno_set(ELOOP)
-    close_quietly(descriptor)
+        set_errno(ELOOP)
+    close_keeping_errno(descriptor)
     return -1
 
 
@@ -54,16 +56,16 @@ cdef extern from *:
     """
     #include <errno.h>
     #include <unistd.h>
-    static inline void errno_set(int value) { errno = value; }
-    static inline void close_quietly(int descriptor)
+    static inline void numpack_set_errno(int value) { errno = value; }
+    static inline void numpack_close_keeping_errno(int descriptor)
     {
-        int kept = errno;
+        int saved = errno;
         close(descriptor);
-        errno = kept;
+        errno = saved;
     }
     """
-    void errno_set(int value) noexcept nogil
-    void close_quietly(int descriptor) noexcept nogil
+    void set_errno "numpack_set_errno"(int value) noexcept nogil
+    void close_keeping_errno "numpack_close_keeping_errno"(int descriptor) noexcept nogil
 
 
 cdef extern from *:
@@ -77,7 +79,7 @@ cdef class Directory:
     ----------
     path : str
     parent : int, optional
-        Descriptor of the folder that it is in, in which case no link is followed.
+        Descriptor of the parent folder; if given, links are not followed.
     """
 
     cdef readonly int descriptor
@@ -100,10 +102,10 @@ cdef class Directory:
 
 
 def open_at(int folder, str name, int flags) -> int:
-    """Open a regular file of a folder; one that is made may be read and written by all.
+    """Open a regular file of a folder; create it, if `flags` say so, with mode 0666.
 
-    Neither links are followed nor FIFOs waited for. The error for what is no regular file
-    has the number ELOOP, as it has for a link, unless the system has another: EISDIR, ENXIO.
+    Links are not followed, and FIFOs do not block. The `errno` of the error for anything but
+    a regular file is ELOOP, as for a link, unless the system reports EISDIR or ENXIO.
     """
     cdef bytes path = name.encode()
     cdef const char *where = path
@@ -116,7 +118,7 @@ def open_at(int folder, str name, int flags) -> int:
             return descriptor
         if errno == EINTR:
             PyErr_CheckSignals()
-        elif not has_released(&tries):
+        elif not may_retry(&tries):
             raise OSError(errno, os.strerror(errno), name)
 
 
@@ -124,37 +126,32 @@ cdef object RELEASE_CACHED = None
 
 
 def set_release_hook(release_cached) -> None:
-    """Call a function when no more files can be opened, before it is tried again."""
+    """Set the function to call when too many files are open, before opening is retried."""
     global RELEASE_CACHED
     RELEASE_CACHED = release_cached
 
 
-cdef bint has_released(int *tries) except -1:
-    """Tell whether to try again, after `errno` was set: once, and only if too many are open."""
+cdef bint may_retry(int *tries) except -1:
+    """Release cached descriptors if too many files are open; return whether to try again.
+
+    There is one retry. `errno` is preserved if there is none.
+    """
     cdef int error = errno
     if error not in (EMFILE, ENFILE) or tries[0] or RELEASE_CACHED is None:
-        errno_set(error)
+        set_errno(error)
         return False
     tries[0] += 1
     RELEASE_CACHED()
     return True
 
 
-cdef extern from *:
-    """
-    #include <errno.h>
-    static inline void numpack_set_errno(int value) { errno = value; }
-    """
-    void errno_set "numpack_set_errno"(int value) noexcept nogil
-
-
 @cython.final
 @cython.no_gc
 cdef class OpenFile:
-    """A file of a folder, which is closed with this object at the latest.
+    """An open file of a folder, closed with this object at the latest.
 
-    An exception of a signal handler, which may come between any two steps of Python code,
-    leaves no descriptor open.
+    A signal handler may raise an exception between any two steps of Python code; the
+    descriptor does not leak even then.
 
     Parameters
     ----------
@@ -183,7 +180,7 @@ cdef class OpenFile:
         self.close()
 
     def detach(self) -> int:
-        """Return the descriptor, which belongs to the caller from now on."""
+        """Return the descriptor and transfer its ownership to the caller."""
         cdef int descriptor = self.descriptor
         self.descriptor = -1
         return descriptor
@@ -197,16 +194,16 @@ cdef class OpenFile:
 
 
 def unlink_regular(int folder, str name) -> None:
-    """Remove a regular file of a folder; what is none is left alone.
+    """Remove a regular file of a folder; do not remove anything else.
 
-    `FileNotFoundError` is raised if there is nothing of that name.
+    `FileNotFoundError` is raised if nothing has that name.
     """
     cdef bytes path = name.encode()
     cdef const char *where = path
     cdef numpack_status status
     cdef int failed
-    with nogil:  # to give back the room of a large file takes a while
-        failed = numpack_look(folder, where, &status)
+    with nogil:  # freeing the blocks of a large file takes some time
+        failed = numpack_stat(folder, where, &status)
         if not failed and status.is_regular:
             failed = unlinkat(folder, where, 0)
     if failed:
@@ -214,18 +211,18 @@ def unlink_regular(int folder, str name) -> None:
 
 
 def size_of(int descriptor) -> int:
-    """Return the size of an open file."""
+    """Return the size of an open file in bytes."""
     cdef numpack_status status
-    if numpack_look(descriptor, b"", &status) < 0:
+    if numpack_stat(descriptor, b"", &status) < 0:
         raise OSError(errno, os.strerror(errno))
     return status.size
 
 
 def close_in_background(int descriptor) -> None:
-    """Close a file on a thread of its own: the last one of a large file that has no name.
+    """Close the last descriptor of a large unlinked file on a separate thread.
 
-    To give its pages back takes a third of the time in which they were written. Only one such
-    thread runs at a time, so that no more room than that of one file is waited for.
+    Freeing the pages takes a third of the time in which they were written. Only one such
+    thread runs at a time, which bounds the disk space that is not yet freed to one file.
     """
     cdef pthread_t thread
     if not numpack_begin_closing():
@@ -256,19 +253,19 @@ cdef void *close_and_end(void *descriptor) noexcept nogil:
 
 
 def has_changed(int descriptor, int64_t size) -> bool:
-    """Tell whether a file has another size, or other than one name: one call of statx."""
+    """Return whether an open file has another size, or a link count other than 1."""
     cdef numpack_status status
-    if numpack_look(descriptor, b"", &status) < 0:
+    if numpack_stat(descriptor, b"", &status) < 0:
         raise OSError(errno, os.strerror(errno))
-    return status.size != size or status.names != 1
+    return status.size != size or status.links != 1
 
 
 def has_name(int descriptor, int folder, bytes name) -> bool:
-    """Return whether an open file is the one that has a name in a folder."""
+    """Return whether a name in a folder refers to an open file."""
     cdef numpack_status ours, named
-    if numpack_look(descriptor, b"", &ours) < 0:
+    if numpack_stat(descriptor, b"", &ours) < 0:
         raise OSError(errno, os.strerror(errno))
-    return numpack_look(folder, name, &named) == 0 and is_same(&ours, &named)
+    return numpack_stat(folder, name, &named) == 0 and is_same(&ours, &named)
 
 
 cdef bint is_same(const numpack_status *one, const numpack_status *other) noexcept:
@@ -276,39 +273,40 @@ cdef bint is_same(const numpack_status *one, const numpack_status *other) noexce
 
 
 def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
-    """Tell whether a file is still the one that has a name in a folder, and as long.
+    """Check whether a name in a folder still refers to an open file, and the file's size.
 
     Returns
     -------
     int
-        -1 if another file, or none, has the name; else whether the size is the same.
+        -1 if another file or none has the name; else 1 if the size is the same, 0 if not.
     """
     cdef numpack_status ours, named
-    if numpack_look(descriptor, b"", &ours) < 0:
+    if numpack_stat(descriptor, b"", &ours) < 0:
         raise OSError(errno, os.strerror(errno))
-    if numpack_look(folder, name, &named) < 0 or not is_same(&ours, &named):
+    if numpack_stat(folder, name, &named) < 0 or not is_same(&ours, &named):
         return -1
     return ours.size == size
 
 
 def open_head_and_tail(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
-    """Open a regular file of a folder and read what stands at its beginning, then at its end.
+    """Open a regular file of a folder and read its first bytes, then its last ones.
 
     Returns
     -------
     tuple
-        Descriptor; up to `first` bytes; the size after they were read; up to `last` bytes.
+        Descriptor; the first bytes, up to `first`; the size after reading them; the last
+        bytes, up to `last`.
     """
     cdef numpack_status status
     cdef int64_t size
     cdef int descriptor = open_regular(folder, name, flags, &size), tries = 0
-    if descriptor < 0 and has_released(&tries):
+    if descriptor < 0 and may_retry(&tries):
         descriptor = open_regular(folder, name, flags, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
     try:
         head = read_at(descriptor, name, 0, first)
-        if numpack_look(descriptor, b"", &status) < 0:
+        if numpack_stat(descriptor, b"", &status) < 0:
             raise OSError(errno, os.strerror(errno))
         size = min(last, status.size)
         tail = read_at(descriptor, name, status.size - size, size)
@@ -327,13 +325,10 @@ cdef bytes read_at(int descriptor, bytes name, int64_t offset, Py_ssize_t size):
 
 
 def read_small(int folder, bytes name, size_t limit) -> bytes:
-    """Read a small file of a folder; of a greater one, the first `limit` bytes.
-
-    The GIL is not released.
-    """
+    """Return up to `limit` bytes of a regular file of a folder; the GIL is held."""
     cdef int64_t size
     cdef int descriptor = open_regular(folder, name, O_RDONLY, &size), tries = 0
-    if descriptor < 0 and has_released(&tries):
+    if descriptor < 0 and may_retry(&tries):
         descriptor = open_regular(folder, name, O_RDONLY, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))

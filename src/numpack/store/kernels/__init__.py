@@ -1,4 +1,4 @@
 """Native loops over the bytes of arrays and of the log.
 
-Import nothing of the package but `errors`.
+Imports only `errors` and the constants of `format` that the native code shares.
 """

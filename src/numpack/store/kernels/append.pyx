@@ -1,7 +1,8 @@
 # cython: language_level=3
-"""The changes that are made most, in one go: what comes to the end of a file, and its commit.
+"""The most frequent changes as single calls: extending a file, and committing the extension.
 
-They know how `catalog.Entry`, `catalog.Catalog` and `log_reader.LogCursor` lie in memory: they are tuples.
+The fields of `catalog.Entry`, `catalog.Catalog` and `log_reader.LogCursor`, which are named
+tuples, are accessed by position for speed; a test pins the positions.
 """
 
 import os
@@ -23,36 +24,26 @@ from posix.unistd cimport ftruncate
 from numpack.store.kernels.checksums cimport (
     BLOCK_BYTES,
     Transfer,
-    copy_and_sum,
+    copy_and_crc32,
     crc32_of,
-    transfer_of,
+    new_transfer,
+    numpack_begin_bounce,
+    numpack_bounce,
+    numpack_end_bounce,
+    numpack_next_piece,
     write_rest,
 )
 
 from ..format.schema import DTYPES
 
-cdef extern from "bounce.h" nogil:
-    ctypedef void (*numpack_sum)(
-        void *, unsigned char *, const unsigned char *, size_t) noexcept nogil
-
-    ctypedef struct numpack_bounce:
-        const unsigned char *source
-        size_t size
-        numpack_sum sum
-        void *context
-
-    int numpack_begin_bounce(numpack_bounce *, int)
-    unsigned char *numpack_next_piece(numpack_bounce *, size_t *)
-    void numpack_end_bounce(numpack_bounce *)
-
 cdef extern from "status.h" nogil:
     ctypedef struct numpack_status:
         int64_t size
-        uint64_t names
+        uint64_t links
 
-    int numpack_look(int descriptor, const char *name, numpack_status *found)
+    int numpack_stat(int descriptor, const char *name, numpack_status *found)
 
-# To call a named tuple's class costs three times as much.
+# Calling the class of a named tuple would take three times as long.
 cdef extern from *:
     """
     #define numpack_tuple_like(known, arguments) \
@@ -61,18 +52,18 @@ cdef extern from *:
     object numpack_tuple_like(object known, tuple arguments)
 
 cdef enum:
-    NAME = 800  # bytes of an array's name in JSON, at the most
-    LINE = NAME + 224
+    NAME_MAX = 800  # bytes of an array's name in JSON
+    LINE_MAX = NAME_MAX + 224
 
-cdef struct Growth:  # of a file
+cdef struct Growth:  # the extension of a file
     int file
     int64_t offset
-    int64_t count  # what it holds then, as the log counts it
-    uint32_t crc  # of what stands before, and then of all
-    int64_t time  # in microseconds since 1970
+    int64_t count  # rows in the file afterwards
+    uint32_t crc  # of the preceding bytes covered by the checksum; afterwards of all
+    int64_t time  # of the commit, in microseconds since 1970
 
 cdef struct Line:
-    char text[LINE]
+    char text[LINE_MAX]
     size_t length
 
 
@@ -82,22 +73,21 @@ def append_and_commit(cursor, name, bytes key, int file, rows):
     Parameters
     ----------
     cursor : LogCursor
-        The log.
     name : str
-        The array.
+        Name of the array.
     key : bytes
         Its name in JSON.
     file : int
         Descriptor of its data file.
     rows : ndarray
-        What to append.
+        The rows to append.
 
     Returns
     -------
     LogCursor or None
-        The log after the commit; ``None`` if nothing was done, because the rows are to be
-        looked at more closely: they do not fit, or have to be converted, or reach the end of
-        a block, or the name is long; or the file is, because it has been replaced, say.
+        The log after the commit. None if nothing was done, because the general path is
+        required: the rows do not match, need a conversion or reach the end of a block; the
+        name is long; or the file was replaced, for example.
 
     Raises
     ------
@@ -108,23 +98,23 @@ def append_and_commit(cursor, name, bytes key, int file, rows):
     cdef Growth growth
     cdef tuple entry = entry_of(cursor, name)
     dtype = DTYPES.get(entry[1]) if type(entry[1]) is str else None
-    if dtype is None or rows.dtype != dtype or len(key) > NAME:
+    if dtype is None or rows.dtype != dtype or len(key) > NAME_MAX:
         return None
     PyObject_GetBuffer(rows, &buffer, PyBUF_STRIDES)
     try:
         growth.file = file
-        if not has_room(&growth, entry, &buffer) or not is_named(file, growth.offset):
+        if not fits(&growth, entry, &buffer) or not is_intact(file, growth.offset):
             return None
         length = write(&growth, cursor, key, b"rows", b"tail", &buffer)
     finally:
         PyBuffer_Release(&buffer)
     stored = (growth.count, *(<tuple>entry[2])[1:])
     fields = (entry[0], entry[1], stored, growth.time, growth.crc)
-    return after(cursor, name, fields + entry[5:], length)
+    return advance(cursor, name, fields + entry[5:], length)
 
 
-cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
-    """Tell whether rows are like those stored, and stay in the block that is not full."""
+cdef bint fits(Growth *growth, tuple entry, Py_buffer *rows) except -1:
+    """Return whether rows match those stored and leave the last block partial."""
     cdef tuple stored = entry[2]
     cdef Py_ssize_t axis, width = rows.itemsize
     if not rows.ndim or rows.ndim != len(stored) or not PyBuffer_IsContiguous(rows, c"C"):
@@ -133,7 +123,7 @@ cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
         if <Py_ssize_t>stored[axis] != rows.shape[axis]:
             return False
         width *= rows.shape[axis]
-    if rows.shape[0] > INT64_MAX - <int64_t>stored[0]:  # of no bytes
+    if rows.shape[0] > INT64_MAX - <int64_t>stored[0]:  # possible for rows without bytes
         return False
     growth.offset = <int64_t>stored[0] * width
     growth.count = <int64_t>stored[0] + rows.shape[0]
@@ -142,12 +132,12 @@ cdef bint has_room(Growth *growth, tuple entry, Py_buffer *rows) except -1:
 
 
 def delete_and_commit(cursor, name, bytes key, int file, numbers):
-    """Write row numbers at the end of a list of dropped rows, then the line that commits them.
+    """Write row numbers at the end of a deleted-row list, then the line that commits them.
 
     Parameters
     ----------
     cursor, name, key
-        As above.
+        As for `append_and_commit`.
     file : int
         Descriptor of the list.
     numbers : ndarray of int64
@@ -156,8 +146,8 @@ def delete_and_commit(cursor, name, bytes key, int file, numbers):
     Returns
     -------
     LogCursor or None
-        The log after the commit; ``None`` if nothing was done, because the name is long, or
-        the file is to be looked at more closely.
+        The log after the commit. None if nothing was done, because the name is long, or the
+        file was replaced, for example.
 
     Raises
     ------
@@ -167,25 +157,25 @@ def delete_and_commit(cursor, name, bytes key, int file, numbers):
     cdef Py_buffer buffer
     cdef Growth growth
     cdef tuple entry = entry_of(cursor, name)
-    if len(key) > NAME:
+    if len(key) > NAME_MAX:
         return None
     PyObject_GetBuffer(numbers, &buffer, PyBUF_SIMPLE)
     try:
         growth.file, growth.offset, growth.crc = file, 8 * <int64_t>entry[5], entry[6]
         growth.count = <int64_t>entry[5] + buffer.len // 8
-        if not is_named(file, growth.offset):
+        if not is_intact(file, growth.offset):
             return None
         length = write(&growth, cursor, key, b"dropped", b"dropped_crc32", &buffer)
     finally:
         PyBuffer_Release(&buffer)
     fields = (*entry[:3], growth.time, entry[4], growth.count, growth.crc)
-    return after(cursor, name, fields + entry[7:], length)
+    return advance(cursor, name, fields + entry[7:], length)
 
 
-cdef bint is_named(int file, int64_t size) noexcept:
-    """Tell whether an open file has one name still, and all bytes that were committed."""
+cdef bint is_intact(int file, int64_t size) noexcept:
+    """Return whether an open file still has one link, and all committed bytes."""
     cdef numpack_status status
-    return numpack_look(file, b"", &status) == 0 and status.names == 1 and status.size >= size
+    return numpack_stat(file, b"", &status) == 0 and status.links == 1 and status.size >= size
 
 
 cdef tuple catalog_of(cursor):
@@ -196,25 +186,26 @@ cdef tuple entry_of(cursor, name):
     return <tuple>(<dict>catalog_of(cursor)[3])[name]
 
 
-cdef after(cursor, name, tuple entry, int64_t length):
-    """Give the cursor of a log to which a line was written."""
+cdef advance(cursor, name, tuple entry, int64_t length):
+    """Update the catalog's entry; return the cursor after a line of `length` bytes."""
     cdef tuple before = <tuple>cursor, catalog = catalog_of(cursor)
     cdef dict arrays = catalog[3]
     arrays[name] = like(arrays[name], entry)
-    catalog = <tuple>like(catalog, (catalog[0], <int64_t>catalog[1] + 1, catalog[2], arrays, None))
+    commit = <int64_t>catalog[1] + 1
+    catalog = <tuple>like(catalog, (catalog[0], commit, catalog[2], arrays, None))
     end = <int64_t>before[1] + length
     return like(cursor, (before[0], end, False, before[3], before[4], catalog))
 
 
 cdef like(known, tuple fields):
-    """Make a named tuple."""
+    """Return a named tuple of the same class as `known`."""
     return numpack_tuple_like(known, (fields,))
 
 
 cdef int64_t write(
-    Growth *growth, cursor, bytes key, bytes counted, bytes summed, Py_buffer *data
+    Growth *growth, cursor, bytes key, bytes count_member, bytes crc_member, Py_buffer *data
 ) except -1:
-    """Write data and the line; give its length."""
+    """Write data and the line that commits it; return the length of the line."""
     cdef int log = (<tuple>cursor)[0], error
     cdef int64_t end = (<tuple>cursor)[1], commit = <int64_t>catalog_of(cursor)[1] + 1
     cdef Line line
@@ -227,18 +218,18 @@ cdef int64_t write(
     add(&line, b',"set":{')
     add(&line, key)
     add(&line, b':{"')
-    add(&line, counted)
+    add(&line, count_member)
     add(&line, b'":')
     add_number(&line, growth.count)
     add(&line, b',"')
-    add(&line, summed)
+    add(&line, crc_member)
     add(&line, b'":')
     with nogil:
-        error = write_checksummed(growth, data)
+        error = write_data(growth, data)
         if not error:
             add_number(&line, growth.crc)
-            close(&line)
-            error = write_whole(log, line.text, line.length, end)
+            finish(&line)
+            error = write_all(log, line.text, line.length, end)
             if error:
                 ftruncate(log, end)
     if error:
@@ -246,31 +237,34 @@ cdef int64_t write(
     return line.length
 
 
-cdef int write_checksummed(Growth *growth, Py_buffer *data) noexcept nogil:
-    """Write data and sum what is written: a copy, as others may change the data meanwhile."""
+cdef int write_data(Growth *growth, Py_buffer *data) noexcept nogil:
+    """Write data and update the checksum; return an errno, or 0.
+
+    Both use a copy, because other threads may change the data meanwhile.
+    """
     cdef numpack_bounce bounce
     cdef size_t size
     cdef unsigned char *piece
     cdef int error = 0
     cdef int64_t offset = growth.offset
     bounce.source, bounce.size = <const unsigned char *>data.buf, data.len
-    bounce.sum, bounce.context = sum_piece, &growth.crc
+    bounce.checksum_copy, bounce.context = checksum_piece, &growth.crc
     if numpack_begin_bounce(&bounce, False) < 0:
         return ENOMEM
     while not error:
         piece = numpack_next_piece(&bounce, &size)
         if piece == NULL:
             break
-        error = write_whole(growth.file, piece, size, offset)
+        error = write_all(growth.file, piece, size, offset)
         offset += size
     numpack_end_bounce(&bounce)
     return error
 
 
-cdef void sum_piece(
+cdef void checksum_piece(
     void *crc, unsigned char *copy, const unsigned char *piece, size_t size
 ) noexcept nogil:
-    (<uint32_t *>crc)[0] = copy_and_sum((<uint32_t *>crc)[0], copy, piece, size)
+    (<uint32_t *>crc)[0] = copy_and_crc32((<uint32_t *>crc)[0], copy, piece, size)
 
 
 cdef void add(Line *line, bytes text) noexcept:
@@ -291,8 +285,8 @@ cdef void add_number(Line *line, uint64_t number) noexcept nogil:
     line.length += 20 - at
 
 
-cdef void close(Line *line) noexcept nogil:
-    """Close the objects that are open, the last behind the checksum of the line."""
+cdef void finish(Line *line) noexcept nogil:
+    """Close the open JSON objects and add the checksum of the line."""
     cdef uint32_t crc
     cdef int shift
     memcpy(line.text + line.length, b"}}", 2)
@@ -313,8 +307,9 @@ cdef int64_t now_us() noexcept nogil:
     return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
 
 
-cdef int write_whole(int descriptor, void *data, size_t size, int64_t offset) noexcept nogil:
-    cdef Transfer transfer = transfer_of(descriptor, <unsigned char *>data, size, offset)
+cdef int write_all(int descriptor, void *data, size_t size, int64_t offset) noexcept nogil:
+    """Write all bytes, also after signals; return an errno, or 0."""
+    cdef Transfer transfer = new_transfer(descriptor, <unsigned char *>data, size, offset)
     write_rest(&transfer)
     while transfer.error == EINTR:
         transfer.error = 0

@@ -1,19 +1,14 @@
-"""Checksums of data files, and their bytes to and from the disk.
+"""Checksums of data files, and reading and writing of their bytes.
 
-A data file has a CRC-32, that of zlib, for each block of `BLOCK` bytes and for the part of a
-block at its end. What is written is summed at the same time, on a thread of its own where
-that pays. Nothing here knows of arrays: everything is bytes.
+A data file has a CRC-32, as zlib computes it, for each block of `BLOCK` bytes and for the
+partial block at its end. Checksums are computed while data is written, on a separate thread
+for large writes. This module handles bytes only, not arrays.
 """
 
 import os
 
 cimport cython
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsUnsignedLongMask
@@ -23,7 +18,7 @@ from posix.unistd cimport pread, pwrite
 
 
 cdef extern from "crc32.h":
-    void numpack_begin_crc32()
+    void numpack_init_crc32()
     uint32_t numpack_crc32(uint32_t, const unsigned char *, size_t) noexcept nogil
     uint32_t numpack_copy_crc32(
         uint32_t, unsigned char *, const unsigned char *, size_t) noexcept nogil
@@ -37,24 +32,8 @@ cdef extern from "parallel.h":
     void numpack_parallel(numpack_work, void *, int) noexcept nogil
 
 
-cdef extern from "bounce.h" nogil:
-    ctypedef void (*numpack_sum)(
-        void *, unsigned char *, const unsigned char *, size_t) noexcept nogil
-
-    ctypedef struct numpack_bounce:
-        const unsigned char *source
-        size_t size
-        numpack_sum sum
-        void *context
-
-    int numpack_begin_bounce(numpack_bounce *, int)
-    unsigned char *numpack_next_piece(numpack_bounce *, size_t *)
-    void numpack_end_piece(numpack_bounce *)
-    void numpack_end_bounce(numpack_bounce *)
-
-
-# A file system that is told beforehand how much comes need not reserve it page by page. One
-# that cannot do it says so, and what is wrong with the file the write will say.
+# With fallocate, the file system need not allocate blocks page by page. Errors are ignored: the
+# file system may not support it, and the write reports any other problem.
 cdef extern from *:
     """
     #include <fcntl.h>
@@ -67,78 +46,79 @@ cdef extern from *:
     """
     void numpack_reserve(int, int64_t, size_t) noexcept nogil
 
-cdef enum:
-    RESERVED = 1 << 18  # bytes, from which on to reserve pays
-    APART = 1 << 21  # from which on a thread costs less than the sum
-    HELD = 1 << 16  # up to which to release the GIL costs more than the sum
-    PAGE = 1 << 21  # a huge one: is given, and cleared, as a whole
-    MOST = 1 << 30  # in one call: macOS refuses, and Linux cuts, what is 2 GiB or more
+cdef enum:  # in bytes
+    RESERVE_MIN = 1 << 18  # writes from this size on are preallocated
+    THREAD_MIN = 1 << 21  # from this size on, a thread costs less than the checksum
+    HOLD_GIL_MAX = 1 << 16  # up to this size, releasing the GIL costs more than the checksum
+    HUGE_PAGE = 1 << 21  # allocated and cleared as a whole
+    CALL_MAX = 1 << 30  # macOS rejects, and Linux truncates, transfers of 2 GiB or more
 
 BLOCK = BLOCK_BYTES
-numpack_begin_crc32()
+numpack_init_crc32()
 
 
 @cython.final
 @cython.freelist(8)
-cdef class View:
-    """The bytes of a buffer; whoever has one may use them without the GIL."""
+cdef class BufferView:
+    """The bytes of a buffer, which can be used without the GIL while the view exists."""
 
     def __dealloc__(self):
         PyBuffer_Release(&self.buffer)
 
 
-cdef View view_of(data, int flags=PyBUF_SIMPLE):
-    cdef View view = View.__new__(View)
+cdef BufferView view_of(data, int flags=PyBUF_SIMPLE):
+    """Export a buffer; `flags` as for `PyObject_GetBuffer`."""
+    cdef BufferView view = BufferView.__new__(BufferView)
     PyObject_GetBuffer(data, &view.buffer, flags)
     view.data, view.size = <unsigned char *>view.buffer.buf, view.buffer.len
     return view
 
 
-# Sums -------------------------------------------------------------------------------------
+# Checksums --------------------------------------------------------------------------------
 
-cdef struct Sums:  # under way
+cdef struct Checksums:  # in progress
     const unsigned char *data
     size_t size
-    size_t room  # bytes to the end of the block that is not whole
-    uint32_t crc  # of the bytes of that block before; at last, of those of the last block
-    unsigned char *blocks  # where the checksums of whole blocks go
+    size_t left  # bytes to the end of the current block
+    uint32_t crc  # of the bytes of the current block so far
+    unsigned char *blocks  # output: checksums of full blocks
 
 
 cdef uint32_t crc32_of(uint32_t crc, const unsigned char *data, size_t size) noexcept nogil:
     return ~numpack_crc32(~crc, data, size)
 
 
-cdef uint32_t copy_and_sum(
+cdef uint32_t copy_and_crc32(
     uint32_t crc, unsigned char *copy, const unsigned char *data, size_t size
 ) noexcept nogil:
-    """Copy data and sum the copy."""
+    """Copy data and compute the checksum of the copy."""
     return ~numpack_copy_crc32(~crc, copy, data, size)
 
 
-cdef void _sum(Sums *sums) noexcept nogil:
-    while sums.size >= sums.room:
-        numpack_store(sums.blocks, crc32_of(sums.crc, sums.data, sums.room))
+cdef void _checksum(Checksums *sums) noexcept nogil:
+    while sums.size >= sums.left:
+        numpack_store(sums.blocks, crc32_of(sums.crc, sums.data, sums.left))
         sums.blocks += 4
-        sums.data += sums.room
-        sums.size -= sums.room
-        sums.room, sums.crc = BLOCK_BYTES, 0
+        sums.data += sums.left
+        sums.size -= sums.left
+        sums.left, sums.crc = BLOCK_BYTES, 0
     sums.crc = crc32_of(sums.crc, sums.data, sums.size)
-    sums.room -= sums.size
+    sums.left -= sums.size
 
 
-cdef void _sum_part(void *parts, int part) noexcept nogil:
-    _sum(&(<Sums *>parts)[part])
+cdef void _checksum_part(void *parts, int part) noexcept nogil:
+    _checksum(&(<Checksums *>parts)[part])
 
 
-cdef bytes _checksums(size_t count):
+cdef bytes _new_checksums(size_t count):
     return PyBytes_FromStringAndSize(NULL, 4 * count)
 
 
 def crc32(data, start=0):
-    """Sum bytes as `zlib.crc32` does; `start` is the sum of those before."""
-    cdef View view = view_of(data)
+    """Compute a CRC-32 as `zlib.crc32` does; `start` is that of the preceding bytes."""
+    cdef BufferView view = view_of(data)
     cdef uint32_t crc = <uint32_t>PyLong_AsUnsignedLongMask(start)
-    if view.size <= HELD:
+    if view.size <= HOLD_GIL_MAX:
         return crc32_of(crc, view.data, view.size)
     with nogil:
         crc = crc32_of(crc, view.data, view.size)
@@ -146,55 +126,55 @@ def crc32(data, start=0):
 
 
 def _portable_crc32(data, uint32_t start=0):
-    """Sum as processors without an instruction for it do."""
-    cdef View view = view_of(data)
+    """Compute a CRC-32 without special instructions of the processor."""
+    cdef BufferView view = view_of(data)
     return ~numpack_crc32_portable(~start, view.data, view.size) & 0xFFFFFFFF
 
 
 def checksum_blocks(data, int threads):
-    """Sum data that begins where a block does.
+    """Compute the checksums of data that begins at the start of a block.
 
     Parameters
     ----------
     data : buffer
         Any bytes.
     threads : int
-        How many may work on it, this one included.
+        Maximum number of threads, including the calling one.
 
     Returns
     -------
     blocks : bytes
-        The checksums of the whole blocks, little-endian and 4 bytes each.
+        The checksums of full blocks, little-endian and 4 bytes each.
     rest : int
-        The checksum of the bytes behind them; 0 if there are none.
+        The checksum of the bytes after them; 0 if there are none.
     """
-    cdef View view = view_of(data)
+    cdef BufferView view = view_of(data)
     cdef size_t count = view.size // BLOCK_BYTES, first, last
-    cdef int parts = _parts(threads, view.size, APART), i
-    cdef Sums[NUMPACK_MAX_THREADS] each
-    blocks = _checksums(count)
+    cdef int parts = _part_count(threads, view.size, THREAD_MIN), i
+    cdef Checksums[NUMPACK_MAX_THREADS] each
+    blocks = _new_checksums(count)
     for i in range(parts):
         first, last = count * i // parts, count * (i + 1) // parts
         each[i].data = view.data + first * BLOCK_BYTES
         each[i].size = (last - first) * BLOCK_BYTES
-        each[i].room, each[i].crc = BLOCK_BYTES, 0
+        each[i].left, each[i].crc = BLOCK_BYTES, 0
         each[i].blocks = <unsigned char *>PyBytes_AS_STRING(blocks) + 4 * first
     each[parts - 1].size += view.size % BLOCK_BYTES
     with nogil:
-        numpack_parallel(_sum_part, each, parts)
+        numpack_parallel(_checksum_part, each, parts)
     return blocks, each[parts - 1].crc
 
 
-cdef int _parts(int threads, size_t size, size_t worth) except -1:
-    """Choose how many parts to make of `size` bytes, each of at least what a thread is worth."""
+cdef int _part_count(int threads, size_t size, size_t part_min) except -1:
+    """Return the number of parts to split `size` bytes into, each of `part_min` or more."""
     if threads < 1:
         raise ValueError(f"there must be at least one thread; got {threads}")
-    return max(1, min(threads, NUMPACK_MAX_THREADS, <int>min(size // worth, 1 << 16)))
+    return max(1, min(threads, NUMPACK_MAX_THREADS, <int>min(size // part_min, 1 << 16)))
 
 
-# To and from the disk ---------------------------------------------------------------------
+# Reading and writing ----------------------------------------------------------------------
 
-cdef Transfer transfer_of(
+cdef Transfer new_transfer(
     int descriptor, unsigned char *data, size_t size, int64_t offset
 ) noexcept nogil:
     cdef Transfer made
@@ -204,12 +184,13 @@ cdef Transfer transfer_of(
 
 
 cdef void write_rest(Transfer *self) noexcept nogil:
+    """Write the bytes not yet done; set `error` if that fails, also with EINTR."""
     cdef ssize_t count
     while self.done < self.size:
         count = pwrite(
             self.descriptor,
             self.data + self.done,
-            min(self.size - self.done, MOST),
+            min(self.size - self.done, CALL_MAX),
             self.offset + self.done,
         )
         if count <= 0:
@@ -224,7 +205,7 @@ cdef void _read(Transfer *self) noexcept nogil:
         count = pread(
             self.descriptor,
             self.data + self.done,
-            min(self.size - self.done, MOST),
+            min(self.size - self.done, CALL_MAX),
             self.offset + self.done,
         )
         if count <= 0:
@@ -234,7 +215,7 @@ cdef void _read(Transfer *self) noexcept nogil:
 
 
 cdef bint _is_interrupted(Transfer *self) except -1:
-    """Tell whether to go on after a signal; raise whatever else stopped a transfer."""
+    """Return whether a transfer must be resumed after a signal; raise other errors."""
     cdef int error = self.error
     if error == 0:
         return False
@@ -245,28 +226,28 @@ cdef bint _is_interrupted(Transfer *self) except -1:
     return True
 
 
-cdef void _sum_piece(
+cdef void _checksum_piece(
     void *context, unsigned char *copy, const unsigned char *piece, size_t size
 ) noexcept nogil:
-    cdef Sums *sums = <Sums *>context
+    cdef Checksums *sums = <Checksums *>context
     cdef size_t part
     while size:
-        part = min(size, sums.room)
-        sums.crc = copy_and_sum(sums.crc, copy, piece, part)
+        part = min(size, sums.left)
+        sums.crc = copy_and_crc32(sums.crc, copy, piece, part)
         copy += part
         piece += part
         size -= part
-        sums.room -= part
-        if not sums.room:
+        sums.left -= part
+        if not sums.left:
             numpack_store(sums.blocks, sums.crc)
             sums.blocks += 4
-            sums.room, sums.crc = BLOCK_BYTES, 0
+            sums.left, sums.crc = BLOCK_BYTES, 0
 
 
 cdef void _write_pieces(Transfer *transfer, numpack_bounce *bounce) noexcept nogil:
-    """Go on writing, until all is written or a piece is not.
+    """Write pieces until all are written or an error occurs.
 
-    A transfer that does not end at `transfer.size` is gone on with.
+    Resumes the piece of `transfer` if it was interrupted.
     """
     cdef size_t size
     cdef int64_t offset
@@ -279,15 +260,15 @@ cdef void _write_pieces(Transfer *transfer, numpack_bounce *bounce) noexcept nog
             numpack_end_piece(bounce)
         piece = numpack_next_piece(bounce, &size)
         offset = transfer.offset + transfer.size
-        transfer[0] = transfer_of(transfer.descriptor, piece, size if piece else 0, offset)
+        transfer[0] = new_transfer(transfer.descriptor, piece, size if piece else 0, offset)
         if piece == NULL:
             return
 
 
 def write_checksummed(int descriptor, data, int64_t offset, uint32_t tail):
-    """Write data to a file and sum it at the same time.
+    """Write data to a file and compute its checksums at the same time.
 
-    It is read once: the checksums are those of the bytes that are written, even if another
+    The data is read once: the checksums are those of the written bytes, even if another
     thread changes the data meanwhile.
 
     Parameters
@@ -297,43 +278,43 @@ def write_checksummed(int descriptor, data, int64_t offset, uint32_t tail):
     data : buffer
         Any bytes; all are written.
     offset : int
-        Where in the file, in bytes.
+        Position in the file, in bytes.
     tail : int
-        The checksum of the file's bytes before, back to the start of their block; 0 if there
-        are none.
+        The checksum of the preceding bytes in the same block of the file; 0 if there are
+        none.
 
     Returns
     -------
     blocks : bytes
-        The checksums of the blocks that are now whole, little-endian and 4 bytes each.
+        The checksums of the blocks that are now full, little-endian and 4 bytes each.
     tail : int
-        The checksum of the bytes behind them; 0 if there are none.
+        The checksum of the bytes after them; 0 if there are none.
 
     Raises
     ------
     ValueError
-        If the offset is negative, or has a tail at a block's start.
+        If the offset is negative, or `tail` is not 0 at the start of a block.
     OSError
-        If not all was written; what was, stays.
+        If not all bytes were written; those that were remain in the file.
     """
-    cdef View view = view_of(data)
+    cdef BufferView view = view_of(data)
     cdef size_t before = offset % BLOCK_BYTES if offset > 0 else 0
     cdef numpack_bounce bounce
-    cdef Transfer transfer = transfer_of(descriptor, NULL, 0, offset)
-    cdef Sums sums
+    cdef Transfer transfer = new_transfer(descriptor, NULL, 0, offset)
+    cdef Checksums sums
     _check_offset(offset, view.size)
     if tail and not before:
-        raise ValueError(f"offset {offset} is a block's start, so the tail is 0; got {tail}")
-    blocks = _checksums((before + view.size) // BLOCK_BYTES)
-    sums.room, sums.crc = BLOCK_BYTES - before, tail
+        raise ValueError(f"offset {offset} is the start of a block: tail must be 0; got {tail}")
+    blocks = _new_checksums((before + view.size) // BLOCK_BYTES)
+    sums.left, sums.crc = BLOCK_BYTES - before, tail
     sums.blocks = <unsigned char *>PyBytes_AS_STRING(blocks)
     bounce.source, bounce.size = view.data, view.size
-    bounce.sum, bounce.context = _sum_piece, &sums
-    if numpack_begin_bounce(&bounce, view.size >= APART) < 0:
+    bounce.checksum_copy, bounce.context = _checksum_piece, &sums
+    if numpack_begin_bounce(&bounce, view.size >= THREAD_MIN) < 0:
         raise MemoryError
     try:
         with nogil:
-            if view.size >= RESERVED:
+            if view.size >= RESERVE_MIN:
                 numpack_reserve(descriptor, offset, view.size)
             _write_pieces(&transfer, &bounce)
         while _is_interrupted(&transfer):
@@ -346,6 +327,7 @@ def write_checksummed(int descriptor, data, int64_t offset, uint32_t tail):
 
 
 cdef int finish_write(Transfer *self) except -1:
+    """Resume a write after signals until it is complete; raise `OSError` if it fails."""
     while _is_interrupted(self):
         with nogil:
             write_rest(self)
@@ -354,7 +336,7 @@ cdef int finish_write(Transfer *self) except -1:
 
 cdef int _check_offset(int64_t offset, size_t size) except -1:
     if offset < 0 or size > <size_t>(INT64_MAX - offset):
-        raise ValueError(f"no file has {size} bytes at offset {offset}")
+        raise ValueError(f"no file can have {size} bytes at offset {offset}")
     return 0
 
 
@@ -370,31 +352,31 @@ def read_into(int descriptor, buffer, int64_t offset, int threads):
     descriptor : int
         A file open for reading.
     buffer : writable buffer
-        Where the bytes go.
+        The output.
     offset : int
-        Where in the file they begin.
+        Position in the file, in bytes.
     threads : int
-        How many may work on it, this one included.
+        Maximum number of threads, including the calling one.
 
     Returns
     -------
     int
-        How many bytes were read; fewer than the buffer has only where the file ends.
+        Number of bytes read; less than the size of the buffer only at the end of the file.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     """
-    cdef View view = view_of(buffer, PyBUF_WRITABLE)
-    cdef int parts = _parts(threads, view.size, PAGE), i
+    cdef BufferView view = view_of(buffer, PyBUF_WRITABLE)
+    cdef int parts = _part_count(threads, view.size, HUGE_PAGE), i
     cdef Transfer[NUMPACK_MAX_THREADS] each
     cdef size_t first = 0, last, total = 0
     cdef bint again = True
     _check_offset(offset, view.size)
     for i in range(parts):
-        last = _page_after(view, view.size // parts * (i + 1)) if i < parts - 1 else view.size
-        each[i] = transfer_of(descriptor, view.data + first, last - first, offset + first)
+        last = _align_up(view, view.size // parts * (i + 1)) if i < parts - 1 else view.size
+        each[i] = new_transfer(descriptor, view.data + first, last - first, offset + first)
         first = last
     while again:
         with nogil:
@@ -409,7 +391,7 @@ def read_into(int descriptor, buffer, int64_t offset, int threads):
     return total
 
 
-cdef size_t _page_after(View view, size_t position) noexcept:
-    """Move a position to the start of a page of memory: each page is one thread's alone."""
-    cdef size_t over = (<uintptr_t>view.data + position) % PAGE
-    return min(position + (PAGE - over) % PAGE, view.size)
+cdef size_t _align_up(BufferView view, size_t position) noexcept:
+    """Move a position to the next huge page, so that no two threads write to the same one."""
+    cdef size_t over = (<uintptr_t>view.data + position) % HUGE_PAGE
+    return min(position + (HUGE_PAGE - over) % HUGE_PAGE, view.size)

@@ -1,8 +1,9 @@
 # cython: boundscheck=False, wraparound=False, initializedcheck=False
-"""Sorted numbers of dropped rows: what a row's number is without them, and with more of them.
+"""Deleted-row lists: mapping of live rows to stored rows, merging, and copying of live rows.
 
-The i-th dropped row has as many kept rows before it as its number minus i. So a kept row comes
-behind it if its own number, among the kept ones, is no less.
+A *stored* row number counts all rows of the data file; a *live* row number counts only rows
+that are not deleted. The number of live rows before the i-th deleted row is its stored number
+minus i. So a live row comes after it if its live number is at least that.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
@@ -15,16 +16,15 @@ cdef extern from "parallel.h":
     void numpack_parallel(numpack_work, void *, int) noexcept nogil
 
 
-
 cdef enum:
-    LANES = 8  # numbers that are searched for at once, so that none waits for memory alone
-    SHARE = 1 << 21  # bytes that a thread has to copy to be worth its start
+    LANES = 8  # concurrent binary searches, to overlap their cache misses
+    THREAD_MIN = 1 << 21  # bytes to copy per thread; with fewer, its start does not pay off
 
 
 cdef void count_before(
     const int64_t[::1] dropped, const int64_t[::1] numbers, Py_ssize_t first, Py_ssize_t *before
 ) noexcept nogil:
-    """Count the dropped rows before each of some kept ones, the `first` and those behind it."""
+    """Count the deleted rows before each of `LANES` live rows, from position `first` on."""
     cdef Py_ssize_t size = len(dropped), half, lane, middle
     cdef Py_ssize_t last = len(numbers) - 1
     cdef int64_t[LANES] wanted
@@ -39,22 +39,24 @@ cdef void count_before(
         size -= half
 
 
-def map_live_to_stored(const int64_t[::1] dropped, const int64_t[::1] numbers, int64_t[::1] stored):
-    """Find the numbers in the data file of rows that are numbered without the dropped ones.
+def map_live_to_stored(
+    const int64_t[::1] dropped, const int64_t[::1] numbers, int64_t[::1] stored
+):
+    """Convert live row numbers to stored row numbers.
 
     Parameters
     ----------
     dropped : buffer of int64
-        Sorted, each once.
+        Stored numbers of the deleted rows, sorted and unique.
     numbers : buffer of int64
-        In any order.
+        Live row numbers, in any order.
     stored : writable buffer of int64
-        Where they go: as many as `numbers`, or `numbers` itself.
+        The output, of the same length as `numbers`; may be `numbers` itself.
 
     Raises
     ------
     ValueError
-        There is no room for all.
+        The lengths differ.
     """
     cdef Py_ssize_t chunk, i, k, stop, count = len(numbers)
     cdef Py_ssize_t[LANES] before
@@ -62,26 +64,26 @@ def map_live_to_stored(const int64_t[::1] dropped, const int64_t[::1] numbers, i
     if len(stored) != count:
         raise ValueError(f"{count} numbers do not fit where {len(stored)} do")
     with nogil:
-        run = run_behind(dropped, 0)
+        run = run_after(dropped, 0)
         for chunk in range((count + LANES - 1) // LANES):
             i, stop = LANES * chunk, min(LANES * (chunk + 1), count)
-            if holds(run, numbers, i, stop):
+            if contains(run, numbers, i, stop):
                 for k in range(i, stop):
                     stored[k] = numbers[k] + run.before
             else:
                 count_before(dropped, numbers, i, before)
                 for k in range(i, stop):
                     stored[k] = numbers[k] + before[k - i]
-                run = run_behind(dropped, before[LANES - 1])
+                run = run_after(dropped, before[LANES - 1])
 
 
-cdef struct Run:  # of kept rows, with no dropped one between them
+cdef struct Run:  # live rows with no deleted row between them
     int64_t first
     int64_t last
-    Py_ssize_t before  # dropped rows
+    Py_ssize_t before  # number of deleted rows before the run
 
 
-cdef Run run_behind(const int64_t[::1] dropped, Py_ssize_t before) noexcept nogil:
+cdef Run run_after(const int64_t[::1] dropped, Py_ssize_t before) noexcept nogil:
     cdef Run run
     run.before = before
     run.first = dropped[before - 1] - (before - 1) if before else INT64_MIN
@@ -89,7 +91,7 @@ cdef Run run_behind(const int64_t[::1] dropped, Py_ssize_t before) noexcept nogi
     return run
 
 
-cdef bint holds(
+cdef bint contains(
     Run run, const int64_t[::1] numbers, Py_ssize_t start, Py_ssize_t stop
 ) noexcept nogil:
     cdef Py_ssize_t k
@@ -102,49 +104,49 @@ cdef bint holds(
 def merge_deleted(
     const int64_t[::1] dropped,
     const int64_t[::1] numbers,
-    int64_t kept,
+    int64_t count,
     int64_t[::1] stored,
     int64_t[::1] merged,
 ):
-    """Drop more rows: find them as `map_live_to_stored` does, and put them among those dropped before.
+    """Convert the live numbers of rows to delete as `map_live_to_stored` does, and merge them.
 
     Parameters
     ----------
     dropped : buffer of int64
-        Sorted, each once.
+        Stored numbers of the rows deleted before, sorted and unique.
     numbers : buffer of int64
-        Of rows, counted without the dropped ones.
-    kept : int
-        How many rows there are without them.
+        Live numbers of the rows to delete, strictly increasing.
+    count : int
+        Number of live rows.
     stored : writable buffer of int64
-        Where their numbers in the data file go: as many as `numbers`.
+        Output: the stored numbers of the rows to delete, as many as `numbers`.
     merged : writable buffer of int64
-        Where all dropped rows go, sorted: as many as both.
+        Output: the stored numbers of all deleted rows, sorted, as many as both inputs.
 
     Raises
     ------
     ValueError
-        The numbers do not rise, or are out of range; or there is no room for all.
+        The numbers are not strictly increasing or are out of range, or the lengths are wrong.
     """
-    cdef Py_ssize_t chunk, i, k, at, start = 0, count = len(numbers)
+    cdef Py_ssize_t chunk, i, k, at, start = 0, size = len(numbers)
     cdef Py_ssize_t[LANES] before
     cdef int64_t last = -1
-    if len(stored) != count or len(merged) != len(dropped) + count:
-        raise ValueError(f"{count} numbers do not fit where {len(stored)} do")
+    if len(stored) != size or len(merged) != len(dropped) + size:
+        raise ValueError(f"{size} numbers do not fit where {len(stored)} do")
     with nogil:
-        for i in range(count):
-            if numbers[i] <= last or numbers[i] >= kept:
-                raise ValueError("the numbers do not rise, or are out of range")
+        for i in range(size):
+            if numbers[i] <= last or numbers[i] >= count:
+                raise ValueError("the numbers are not increasing, or are out of range")
             last = numbers[i]
-        for chunk in range((count + LANES - 1) // LANES):
+        for chunk in range((size + LANES - 1) // LANES):
             i = LANES * chunk
             count_before(dropped, numbers, i, before)
-            for k in range(i, min(i + LANES, count)):
+            for k in range(i, min(i + LANES, size)):
                 at = before[k - i]
                 copy(dropped, start, at, merged, k)
                 stored[k] = merged[at + k] = numbers[k] + at
                 start = at
-        copy(dropped, start, len(dropped), merged, count)
+        copy(dropped, start, len(dropped), merged, size)
 
 
 cdef void copy(
@@ -152,32 +154,32 @@ cdef void copy(
     Py_ssize_t start,
     Py_ssize_t stop,
     int64_t[::1] target,
-    Py_ssize_t further,
+    Py_ssize_t shift,
 ) noexcept nogil:
     if start < stop:
-        memcpy(&target[start + further], &source[start], (stop - start) * sizeof(int64_t))
+        memcpy(&target[start + shift], &source[start], (stop - start) * sizeof(int64_t))
 
 
-# Copying what is kept ---------------------------------------------------------------------
+# Copying live rows ------------------------------------------------------------------------
 
 cdef struct Copy:
     const unsigned char *source
     const int64_t *dropped
-    Py_ssize_t count  # of dropped rows
-    int64_t offset  # number in the data file of the first row of the source
-    int64_t end  # … and of the row behind its last one
+    Py_ssize_t count  # of deleted rows
+    int64_t offset  # stored number of the first row of the source
+    int64_t end  # stored number after its last row
     size_t width
-    int64_t first  # number of the first row to copy, among those that are kept
+    int64_t first  # live number of the first row to copy
     int64_t rows
     unsigned char *out
 
 
-cdef Py_ssize_t dropped_before(Copy *self, int64_t kept) noexcept nogil:
-    """Count the dropped rows before a kept one."""
+cdef Py_ssize_t deleted_before(Copy *self, int64_t live) noexcept nogil:
+    """Count the deleted rows before a live one."""
     cdef Py_ssize_t low = 0, high = self.count, middle
     while low < high:
         middle = (low + high) // 2
-        if self.dropped[middle] - middle <= kept:
+        if self.dropped[middle] - middle <= live:
             low = middle + 1
         else:
             high = middle
@@ -185,9 +187,9 @@ cdef Py_ssize_t dropped_before(Copy *self, int64_t kept) noexcept nogil:
 
 
 cdef void copy_runs(void *parts, int part) noexcept nogil:
-    """Copy rows, all of those between two dropped ones at once."""
+    """Copy live rows, each run between two deleted rows with one call."""
     cdef Copy *self = &(<Copy *>parts)[part]
-    cdef Py_ssize_t i = dropped_before(self, self.first)
+    cdef Py_ssize_t i = deleted_before(self, self.first)
     cdef int64_t at = self.first + i, end, rows = self.rows
     cdef unsigned char *out = self.out
     while rows and at < self.end:
@@ -210,33 +212,34 @@ def copy_live(
     unsigned char[::1] out,
     int threads,
 ):
-    """Copy rows that follow each other but for the dropped ones between them.
+    """Copy consecutive live rows.
 
     Parameters
     ----------
     source : buffer
-        Rows of the data file, one after the other.
+        Consecutive rows of the data file.
     width : int
-        Bytes of a row, at least 1.
+        Size of a row in bytes, at least 1.
     dropped : buffer of int64
-        All dropped rows of the data file, sorted, each once.
+        Stored numbers of all deleted rows, sorted and unique.
     offset : int
-        Number in the data file of the first row of the source.
+        Stored number of the first row of the source.
     first : int
-        Number of the first row to copy, among those that are kept.
+        Live number of the first row to copy.
     out : writable buffer
-        As many rows as are to be copied.
+        The output; its size determines the number of rows.
     threads : int
-        How many may work on it, this one included.
+        Maximum number of threads, including the calling one.
 
     Raises
     ------
     ValueError
-        The source does not hold these rows.
+        The source does not contain these rows.
     """
     cdef Copy[NUMPACK_MAX_THREADS] each
     cdef Copy whole
-    cdef int parts = max(1, min(threads, NUMPACK_MAX_THREADS, <int>min(len(out) // SHARE, 64))), i
+    cdef int most = <int>min(len(out) // THREAD_MIN, 64), i
+    cdef int parts = max(1, min(threads, NUMPACK_MAX_THREADS, most))
     cdef int64_t start, stop
     if not len(out):
         return
@@ -244,10 +247,10 @@ def copy_live(
     whole.dropped, whole.count = &dropped[0] if len(dropped) else NULL, len(dropped)
     whole.end = offset + len(source) // width
     whole.first, whole.rows, whole.out = first, len(out) // width, &out[0]
-    start, stop = first + dropped_before(&whole, first), first + whole.rows - 1
-    stop += dropped_before(&whole, stop)
+    start, stop = first + deleted_before(&whole, first), first + whole.rows - 1
+    stop += deleted_before(&whole, stop)
     if first < 0 or start < offset or stop >= whole.end or len(out) % width:
-        raise ValueError(f"the source does not hold {whole.rows:,} kept rows from {first:,} on")
+        raise ValueError(f"the source does not hold {whole.rows:,} live rows from {first:,} on")
     for i in range(parts):
         start, stop = whole.rows * i // parts, whole.rows * (i + 1) // parts
         each[i] = whole

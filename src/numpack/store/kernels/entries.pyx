@@ -1,11 +1,14 @@
 # cython: language_level=3
-"""The dictionary of a store's arrays: made of a snapshot, and changed by commits.
+"""The dictionary of a store's arrays: built from a snapshot, and updated by commits.
 
-The arrays of a snapshot that are as most are get checked here, because opening a store does it.
-What is checked is what `records.entry` checks. All else is left to that.
+Ordinary arrays of a snapshot are validated here for speed, because opening a store validates
+all of them. The checks are those of `records.entry`, which handles all other arrays.
 """
 
 cimport cython
+from libc.limits cimport LLONG_MAX
+
+from numpack.store.kernels.checksums cimport BLOCK_BYTES
 
 from ..format.dtype_codes import MAX_NDIM, SIZES
 
@@ -19,39 +22,37 @@ cdef extern from *:
 cdef enum:
     ID = 17  # characters of an id of eight digits
     DIGITS = 8
-    BLOCK = 1 << 20  # bytes that have a checksum of their own
 
-cdef Py_ssize_t MOST_AXES = MAX_NDIM
-cdef long long LONGEST = 0x7FFFFFFFFFFFFFFF
+cdef Py_ssize_t NDIM_MAX = MAX_NDIM
 cdef dict KNOWN_SIZES = SIZES
 
 
 def read_entries(dict arrays, str token, next_id, type entry_class, otherwise) -> dict:
-    """Return the arrays of a snapshot.
+    """Return the entries of a snapshot.
 
     Parameters
     ----------
     arrays : dict of str to object
-        As JSON has them.
+        Decoded JSON.
     token : str
-        Of the store.
+        The store's token.
     next_id : int
     entry_class : type
-        A named tuple: `catalog.Entry`.
+        The named tuple `catalog.Entry`.
     otherwise : callable
-        Takes name and record of an array that needs a closer look; returns the entry.
+        Takes the name and record of an array that needs the general checks; returns the entry.
     """
     cdef dict entries = {}
     for name, record in arrays.items():
         made = None
         if name and type(record) is dict:
-            made = usual(<dict>record, token, next_id, entry_class)
+            made = ordinary(<dict>record, token, next_id, entry_class)
         entries[name] = otherwise(name, record) if made is None else made
     return entries
 
 
-cdef object usual(dict record, str token, long long next_id, type entry_class):
-    """Return an array that is as most are; None if it needs a closer look."""
+cdef object ordinary(dict record, str token, long long next_id, type entry_class):
+    """Return the entry of an ordinary array; None if it needs the general checks."""
     identifier, code = record.get("id"), record.get("dtype")
     shape, tail, time = record.get("shape"), record.get("tail"), record.get("modified_us")
     if len(record) != 5 or type(code) is not str or type(shape) is not list:
@@ -60,17 +61,17 @@ cdef object usual(dict record, str token, long long next_id, type entry_class):
         return None
     if type(tail) is not int or type(time) is not int or not 0 <= tail <= 0xFFFFFFFF:
         return None
-    if not 0 <= time <= LONGEST or len(<list>shape) > MOST_AXES:
+    if not 0 <= time <= LLONG_MAX or len(<list>shape) > NDIM_MAX:
         return None
-    nbytes = bytes_of(<list>shape, KNOWN_SIZES.get(code))
-    if nbytes <= 0 or (tail and not nbytes % BLOCK):
+    nbytes = nbytes_of(<list>shape, KNOWN_SIZES.get(code))
+    if nbytes <= 0 or (tail and not nbytes % BLOCK_BYTES):
         return None
     fields = (identifier, code, tuple(<list>shape), time, tail, 0, 0, 0, False, "")
     return numpack_new_tuple(entry_class, (fields,))
 
 
 cdef bint is_id(str identifier, str token, long long next_id):
-    """Check an id of eight digits."""
+    """Return whether an id consists of eight digits, a hyphen and the token."""
     cdef Py_ssize_t i
     cdef Py_UCS4 digit
     cdef long long number = 0
@@ -88,42 +89,42 @@ cdef bint is_id(str identifier, str token, long long next_id):
 
 
 @cython.cdivision(True)
-cdef long long bytes_of(list shape, size) except -1:
-    """Return the bytes of an array; 0 if it needs a closer look."""
+cdef long long nbytes_of(list shape, size) except -1:
+    """Return the size of an array in bytes; 0 if it needs the general checks."""
     cdef long long total, count
     if size is None:
         return 0
     total = size
     for extent in shape:
-        if type(extent) is not int or not 0 < extent <= LONGEST:
+        if type(extent) is not int or not 0 < extent <= LLONG_MAX:
             return 0
         count = extent
-        if total > LONGEST // count:
+        if total > LLONG_MAX // count:
             return 0
         total *= count
     return total
 
 
 def apply_update(update) -> None:
-    """Bring the arrays of a catalog up to date with the commits that it follows.
+    """Apply the changes of commits to the arrays of a catalog.
 
-    No Python code runs meanwhile: no other thread sees a part of a commit, and no signal
-    handler can come between two of its steps.
+    No Python code runs meanwhile, so no other thread sees part of a commit, and no signal
+    handler interrupts it.
 
     Parameters
     ----------
     update : CatalogUpdate
     """
-    change(<tuple>update)
+    apply(<tuple>update)
 
 
 def apply_and_install(log, cursor, update) -> None:
-    """Do as `apply_update`, and make a cursor the one of a log, at once."""
-    change(<tuple>update)
+    """Apply an update and set the cursor of a log, without interruption."""
+    apply(<tuple>update)
     log._cursor = cursor
 
 
-cdef int change(tuple update) except -1:
+cdef int apply(tuple update) except -1:
     cdef dict arrays = (<tuple>update[0])[3]
     for name in <list>update[1]:
         del arrays[name]

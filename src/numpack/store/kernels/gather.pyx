@@ -1,4 +1,4 @@
-"""Random rows of a file that is mapped, copied into memory: `_gather.h` says how."""
+"""Copying of rows in random order from a mapped file to memory; implemented in gather.h."""
 
 from cpython.buffer cimport (
     PyBUF_FORMAT,
@@ -12,7 +12,7 @@ from libc.stdint cimport INT64_MAX, int64_t
 
 
 cdef extern from "gather.h":
-    int64_t numpack_take(
+    int64_t numpack_take_rows(
         const char *source,
         size_t width,
         int64_t count,
@@ -23,37 +23,36 @@ cdef extern from "gather.h":
 
 
 def take_rows(source, Py_ssize_t width, int64_t count, rows, out):
-    """Copy rows, picked by their numbers, from one buffer to another.
+    """Copy rows, selected by number, from one buffer to another.
 
-    The GIL is released meanwhile, and large batches are copied by several threads. What is
-    not in memory is read from the source's file with many requests at once. Nobody may
-    resize the buffers meanwhile; whoever changes `rows` gets other rows, never memory that
-    is not the source's.
+    The GIL is released, and several threads copy large batches. Pages that are not in memory
+    are read from the file with many concurrent requests. The buffers must not be resized
+    meanwhile. If another thread changes `rows`, other rows are copied, but never memory
+    outside the source.
 
     Parameters
     ----------
     source : buffer
-        `count` rows of `width` bytes each, one after the other.
+        `count` consecutive rows of `width` bytes each.
     width : int
-        Bytes of a row; may be 0.
+        Size of a row in bytes; may be 0.
     count : int
-        Rows of the source.
+        Number of rows in the source.
     rows : buffer of int64
-        Row numbers, of one axis; negative ones count from the end.
+        Row numbers, one-dimensional; negative ones count from the end.
     out : writable buffer
-        Exactly as many rows of `width` bytes as there are row numbers. Must not overlap
-        the others.
+        The output: `width` bytes for each row number. Must not overlap the other buffers.
 
     Returns
     -------
     int
-        -1, or the position in `rows` of the first number that is out of range. Nothing is
-        read out of bounds then, but which rows have been copied is not defined.
+        -1, or the position in `rows` of the first number that is out of range. In that case
+        it is undefined which rows have been copied.
 
     Raises
     ------
     ValueError
-        A buffer is too small, or `out` is too large; or `rows` are no contiguous int64.
+        A buffer is too small, `out` is too large, or `rows` is not contiguous int64.
     """
     cdef Py_buffer data, numbers, target
     PyObject_GetBuffer(source, &data, PyBUF_SIMPLE)
@@ -62,7 +61,7 @@ def take_rows(source, Py_ssize_t width, int64_t count, rows, out):
         try:
             PyObject_GetBuffer(out, &target, PyBUF_SIMPLE | PyBUF_WRITABLE)
             try:
-                return _take(&data, width, count, &numbers, &target)
+                return _take_rows(&data, width, count, &numbers, &target)
             finally:
                 PyBuffer_Release(&target)
         finally:
@@ -71,7 +70,7 @@ def take_rows(source, Py_ssize_t width, int64_t count, rows, out):
         PyBuffer_Release(&data)
 
 
-cdef _take(
+cdef _take_rows(
     Py_buffer *source, Py_ssize_t width, int64_t count, Py_buffer *rows, Py_buffer *out
 ):
     cdef int64_t total = rows.len // 8, wrong
@@ -80,14 +79,14 @@ cdef _take(
         raise ValueError(f"row numbers must be native int64, got format {kind.decode()!r}")
     if width < 0 or count < 0 or (width > 0 and count > source.len // width):
         raise ValueError(
-            f"the source has {source.len:,} bytes, which are not {count:,} rows of {width:,}"
+            f"the source has {source.len:,} bytes, too few for {count:,} rows of {width:,}"
         )
     if out.len != (total * width if width == 0 or total <= INT64_MAX // width else -1):
         raise ValueError(
-            f"the output has {out.len:,} bytes, which are not {total:,} rows of {width:,}"
+            f"the output has {out.len:,} bytes, not those of {total:,} rows of {width:,}"
         )
     with nogil:
-        wrong = numpack_take(
+        wrong = numpack_take_rows(
             <const char *>source.buf, width, count, <const char *>rows.buf, total,
             <char *>out.buf,
         )

@@ -1,6 +1,6 @@
-"""Rows of a data file that are replaced: their checksums, and how they get to where they belong.
+"""Replacing rows of a data file in place: updating its checksums, and writing the rows.
 
-Nothing here knows of arrays: everything is bytes, and a number of bytes a row.
+This module handles bytes and row sizes only, not arrays.
 """
 
 cimport cython
@@ -10,30 +10,30 @@ from libc.string cimport memcpy, memmove
 
 from numpack.store.kernels.checksums cimport (
     BLOCK_BYTES,
+    BufferView,
     Transfer,
-    View,
     finish_write,
-    transfer_of,
+    new_transfer,
     view_of,
     write_rest,
 )
 
 cdef extern from "crc32.h":
-    void numpack_begin_crc32()
+    void numpack_init_crc32()
     uint32_t numpack_crc32(uint32_t, const unsigned char *, size_t) noexcept nogil
     uint32_t numpack_advance(uint32_t, size_t) noexcept nogil
     uint32_t numpack_load(const unsigned char *) noexcept nogil
     void numpack_store(unsigned char *, uint32_t) noexcept nogil
 
-numpack_begin_crc32()
+numpack_init_crc32()
 
 
 @cython.final
-cdef class Fresh:
-    """New bytes for some rows, which are known to be below a limit."""
+cdef class NewRows:
+    """The numbers and new bytes of rows; the numbers have been checked against a limit."""
 
-    cdef View rows
-    cdef View bytes
+    cdef BufferView rows
+    cdef BufferView bytes
     cdef size_t count
     cdef size_t width
 
@@ -43,11 +43,11 @@ cdef class Fresh:
         return row
 
     cdef size_t run(self, size_t i) noexcept nogil:
-        """Count the rows from the i-th on that follow each other."""
+        """Return the length of the run of consecutive rows that begins at the i-th."""
         cdef size_t end = i + 1
-        cdef int64_t before = self.row(i)
-        while end < self.count and self.row(end) == before + 1:
-            before += 1
+        cdef int64_t last = self.row(i)
+        while end < self.count and self.row(end) == last + 1:
+            last += 1
             end += 1
         return end - i
 
@@ -64,13 +64,13 @@ cdef class Fresh:
         return 0
 
 
-cdef Fresh _fresh(rows, Py_ssize_t width, fresh, size_t size):
-    """Check that there are `width` new bytes for each row, and that `size` bytes hold it."""
-    cdef Fresh made = Fresh.__new__(Fresh)
+cdef NewRows _new_rows(rows, Py_ssize_t width, fresh, size_t size):
+    """Check for `width` new bytes per row, and that all rows are within `size` bytes."""
+    cdef NewRows made = NewRows.__new__(NewRows)
     made.rows, made.bytes = view_of(rows), view_of(fresh)
     made.count, made.width = made.rows.size // sizeof(int64_t), width
     if made.rows.size % sizeof(int64_t):
-        raise ValueError(f"row numbers have 8 bytes each; got {made.rows.size} bytes of them")
+        raise ValueError(f"row numbers have 8 bytes each; got {made.rows.size} bytes")
     if width < 1:
         raise ValueError(f"a row has at least one byte; got {width}")
     if made.bytes.size % made.width or made.bytes.size // made.width != made.count:
@@ -82,14 +82,14 @@ cdef Fresh _fresh(rows, Py_ssize_t width, fresh, size_t size):
     return made
 
 
-cdef void _patch(
-    unsigned char *sums,
-    View base,
+cdef void _update(
+    unsigned char *checksums,
+    BufferView base,
     size_t start,
     const unsigned char *fresh,
     size_t size,
 ) noexcept nogil:
-    """Bring sums up to date with bytes that go to `start`, block by block."""
+    """Update checksums, block by block, for new bytes at `start`."""
     cdef size_t end, part
     cdef uint32_t change
     while size:
@@ -97,49 +97,51 @@ cdef void _patch(
         part = min(size, end - start)
         change = numpack_crc32(0, base.data + start, part) ^ numpack_crc32(0, fresh, part)
         change = numpack_advance(change, end - start - part)
-        entry = sums + 4 * (start // BLOCK_BYTES)
-        numpack_store(entry, numpack_load(entry) ^ change)
+        checksum = checksums + 4 * (start // BLOCK_BYTES)
+        numpack_store(checksum, numpack_load(checksum) ^ change)
         start += part
         fresh += part
         size -= part
 
 
-def update_checksums(sums, base, rows, Py_ssize_t width, fresh):
-    """Bring checksums to what they will be when rows have been replaced.
+def update_checksums(checksums, base, rows, Py_ssize_t width, fresh):
+    """Update checksums to their values after rows are replaced.
 
-    Only the old rows are read: a CRC is linear, so it changes by that of the difference,
-    moved on by the bytes that follow in the block.
+    Only the old contents of these rows are read. A CRC is linear, so it changes by the CRC of
+    the difference, advanced by the number of bytes that follow in the block.
 
     Parameters
     ----------
-    sums : writable buffer
-        The checksums of the blocks of `base`, the last perhaps of a part; little-endian,
+    checksums : writable buffer
+        The checksums of the blocks of `base`, the last of which may be partial; little-endian,
         4 bytes each.
     base : buffer
-        The file as it is, from its start.
+        The current content of the file, from its start.
     rows : buffer of int64
-        The numbers of the rows, each at most once.
+        Row numbers without duplicates.
     width : int
-        The bytes of a row, at least 1.
+        Size of a row in bytes, at least 1.
     fresh : buffer
-        The new bytes, row after row.
+        The bytes of the new rows, one row after another.
 
     Raises
     ------
     IndexError
         If a row is out of range.
     ValueError
-        If the buffers do not fit each other.
+        If the sizes of the buffers are inconsistent.
     """
-    cdef View into = view_of(sums, PyBUF_WRITABLE), current = view_of(base)
-    cdef Fresh new = _fresh(rows, width, fresh, current.size)
+    cdef BufferView into = view_of(checksums, PyBUF_WRITABLE), current = view_of(base)
+    cdef NewRows new = _new_rows(rows, width, fresh, current.size)
     cdef size_t blocks = (current.size + BLOCK_BYTES - 1) // BLOCK_BYTES, i = 0, run
     if into.size != 4 * blocks:
-        raise ValueError(f"{blocks} blocks have {4 * blocks} bytes of sums; got {into.size}")
+        raise ValueError(
+            f"{blocks} blocks have {4 * blocks} bytes of checksums; got {into.size}"
+        )
     with nogil:
         while i < new.count:
             run = new.run(i)
-            _patch(
+            _update(
                 into.data,
                 current,
                 new.row(i) * new.width,
@@ -150,9 +152,9 @@ def update_checksums(sums, base, rows, Py_ssize_t width, fresh):
 
 
 def scatter(target, rows, Py_ssize_t width, fresh):
-    """Copy rows to where they belong in a writable buffer; see `update_checksums`."""
-    cdef View into = view_of(target, PyBUF_WRITABLE)
-    cdef Fresh new = _fresh(rows, width, fresh, into.size)
+    """Copy rows to their positions in a writable buffer; see `update_checksums`."""
+    cdef BufferView into = view_of(target, PyBUF_WRITABLE)
+    cdef NewRows new = _new_rows(rows, width, fresh, into.size)
     cdef size_t i = 0, run
     with nogil:
         while i < new.count:
@@ -166,19 +168,19 @@ def scatter(target, rows, Py_ssize_t width, fresh):
 
 
 def pwrite_rows(int descriptor, rows, Py_ssize_t width, fresh):
-    """Write rows to where they belong in a file; see `update_checksums`.
+    """Write rows to their positions in a file; see `update_checksums`.
 
-    A row is out of range only if no file can have it. `OSError` is raised if not all were
-    written; those that were, stay.
+    Row numbers are limited only by the maximum size of a file. `OSError` is raised if not all
+    rows were written; those that were remain in the file.
     """
-    cdef Fresh new = _fresh(rows, width, fresh, INT64_MAX)
+    cdef NewRows new = _new_rows(rows, width, fresh, INT64_MAX)
     cdef Transfer transfer
     cdef size_t i = 0, run
     while i < new.count:
         with nogil:
             while i < new.count:
                 run = new.run(i)
-                transfer = transfer_of(
+                transfer = new_transfer(
                     descriptor,
                     new.bytes.data + i * new.width,
                     run * new.width,

@@ -1,7 +1,7 @@
-/* What is written and summed is copied first: the caller's array may change meanwhile, and its
- * checksum has to be that of the bytes that were written. The copy is small and stays in the
- * cache of the processor, so that it costs little; for much data it is made, and summed, on a
- * thread of its own, some pieces ahead of those that are written.
+/* A bounce buffer: data is copied before it is written and its checksum computed, because the
+ * caller's array may change meanwhile, and the checksum must be that of the written bytes. The
+ * copy is small enough to stay in the processor's cache, so it costs little. For large writes,
+ * a separate thread copies the data and computes the checksums some pieces ahead of the writes.
  */
 #ifndef NUMPACK_BOUNCE_H
 #define NUMPACK_BOUNCE_H
@@ -12,29 +12,30 @@
 #include <string.h>
 
 enum {
-    NUMPACK_PIECE = 1 << 18, /* bytes that are copied, summed and written at a time */
-    NUMPACK_PIECES = 4,      /* of a buffer */
+    NUMPACK_PIECE = 1 << 18, /* bytes copied and written at a time */
+    NUMPACK_PIECES = 4,      /* pieces in a buffer */
 };
 
-/* Copy a piece and sum the copy; called on one thread at a time, in the order of the pieces. */
-typedef void (*numpack_sum)(
+/* Copies a piece and updates the checksum with the copy. Called by one thread at a time, in the
+ * order of the pieces. */
+typedef void (*numpack_checksum_copy)(
     void *context, unsigned char *copy, const unsigned char *piece, size_t size);
 
 typedef struct {
     const unsigned char *source;
     size_t size;
     unsigned char *buffer;
-    numpack_sum sum;
+    numpack_checksum_copy checksum_copy;
     void *context;
     size_t copied, written; /* pieces */
-    int apart;              /* whether a thread copies them */
+    int threaded;           /* whether a separate thread copies them */
     int stopped;
     pthread_t thread;
-    pthread_mutex_t mutex; /* of `copied`, `written` and `stopped`, if `apart` */
+    pthread_mutex_t mutex; /* protects `copied`, `written` and `stopped`, if `threaded` */
     pthread_cond_t is_copied, is_written;
 } numpack_bounce;
 
-/* One buffer is kept from call to call: fresh memory costs as much as the copy. */
+/* One buffer is reused between calls: new memory costs as much as the copy. */
 static unsigned char *numpack_spare_buffer = NULL;
 
 static inline unsigned char *
@@ -66,10 +67,10 @@ numpack_piece_count(const numpack_bounce *self)
 static inline unsigned char *
 numpack_copy_piece(numpack_bounce *self, size_t piece)
 {
-    size_t place = self->apart ? piece % NUMPACK_PIECES : 0;
-    unsigned char *copy = self->buffer + place * NUMPACK_PIECE;
+    size_t slot = self->threaded ? piece % NUMPACK_PIECES : 0;
+    unsigned char *copy = self->buffer + slot * NUMPACK_PIECE;
     size_t size = numpack_piece_size(self, piece);
-    self->sum(self->context, copy, self->source + piece * NUMPACK_PIECE, size);
+    self->checksum_copy(self->context, copy, self->source + piece * NUMPACK_PIECE, size);
     return copy;
 }
 
@@ -97,29 +98,29 @@ numpack_copy_ahead(void *argument)
     return NULL;
 }
 
-/* Begin, with the source, size, sum and context set; -1 if no memory is to be had. */
+/* Begin; source, size, checksum_copy and context must be set. Returns -1 if out of memory. */
 static inline int
-numpack_begin_bounce(numpack_bounce *self, int apart)
+numpack_begin_bounce(numpack_bounce *self, int threaded)
 {
     self->copied = self->written = 0;
-    self->stopped = self->apart = 0;
+    self->stopped = self->threaded = 0;
     self->buffer = numpack_take_buffer();
     if (self->buffer == NULL) {
         return -1;
     }
-    if (apart) {
+    if (threaded) {
         pthread_mutex_init(&self->mutex, NULL);
         pthread_cond_init(&self->is_copied, NULL);
         pthread_cond_init(&self->is_written, NULL);
-        self->apart = 1;
+        self->threaded = 1;
         if (pthread_create(&self->thread, NULL, numpack_copy_ahead, self) != 0) {
-            self->apart = 0; /* the pieces are copied when they are asked for */
+            self->threaded = 0; /* numpack_next_piece copies the pieces */
         }
     }
     return 0;
 }
 
-/* The next piece and its size, which hold until the next call; NULL after the last one. */
+/* Return the next piece and its size, valid until the next call; NULL after the last one. */
 static inline unsigned char *
 numpack_next_piece(numpack_bounce *self, size_t *size)
 {
@@ -128,7 +129,7 @@ numpack_next_piece(numpack_bounce *self, size_t *size)
         return NULL;
     }
     *size = numpack_piece_size(self, piece);
-    if (!self->apart) {
+    if (!self->threaded) {
         self->written = piece + 1;
         return numpack_copy_piece(self, piece);
     }
@@ -140,11 +141,11 @@ numpack_next_piece(numpack_bounce *self, size_t *size)
     return self->buffer + piece % NUMPACK_PIECES * NUMPACK_PIECE;
 }
 
-/* Call when a piece has been written, before the next is asked for. */
+/* Release a piece after it was written; call before numpack_next_piece. */
 static inline void
 numpack_end_piece(numpack_bounce *self)
 {
-    if (self->apart) {
+    if (self->threaded) {
         pthread_mutex_lock(&self->mutex);
         self->written++;
         if (self->copied - self->written <= NUMPACK_PIECES / 2) {
@@ -154,12 +155,11 @@ numpack_end_piece(numpack_bounce *self)
     }
 }
 
-/* End, whether all pieces were written or not: all sums have been made afterwards, or none will
- * be. */
+/* End, whether or not all pieces were written. The callback is not called afterwards. */
 static inline void
 numpack_end_bounce(numpack_bounce *self)
 {
-    if (self->apart) {
+    if (self->threaded) {
         pthread_mutex_lock(&self->mutex);
         self->stopped = 1;
         pthread_cond_signal(&self->is_written);

@@ -1,11 +1,11 @@
-/* CRC-32 as in zlib, gzip and PNG (ISO 3309): carry-less multiplication where the processor
- * has it, found out as the module loads, and tables of eight bytes at a time elsewhere.
+/* CRC-32 as in zlib, gzip and PNG (ISO 3309), by carry-less multiplication where the processor
+ * supports it, as detected when the module is loaded, and by slicing-by-8 tables elsewhere.
  *
- * A CRC is a polynomial over GF(2) modulo P; bit 31 holds the coefficient of x^0, as the bits
- * of a byte come lowest first. Functions work on the bare remainder, which is linear in the
- * data: zlib's CRC has the remainder inverted before and after.
+ * A CRC is a polynomial over GF(2) modulo P. It is reflected: bit 31 holds the coefficient of
+ * x^0, and the least significant bit of a byte comes first. Functions work on the bare
+ * remainder, which is linear in the data; zlib's CRC inverts it before and after.
  *
- * Folding is due to Gopal, Ozturk et al., "Fast CRC Computation for Generic Polynomials Using
+ * Folding follows Gopal, Ozturk et al., "Fast CRC Computation for Generic Polynomials Using
  * PCLMULQDQ Instruction", Intel, 2009.
  */
 #ifndef NUMPACK_CRC32_H
@@ -16,7 +16,7 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#define NUMPACK_FOLDS
+#define NUMPACK_FOLDING
 #include <immintrin.h>
 #elif defined(__ARM_FEATURE_CRC32)
 #include <arm_acle.h>
@@ -25,7 +25,7 @@
 #define NUMPACK_CRC32_P 0xEDB88320u /* without x^32 */
 #define NUMPACK_POWERS 1024
 
-/* The tables are filled once, as the module loads, and only read from then on. */
+/* The tables are filled when the module is loaded and are read-only afterwards. */
 static uint32_t numpack_slices[8][256];      /* [k][b]: byte b, followed by k zero bytes */
 static uint32_t numpack_near[NUMPACK_POWERS]; /* [n]: x^(8 n) */
 static uint32_t numpack_far[NUMPACK_POWERS];  /* [n]: x^(8 NUMPACK_POWERS n) */
@@ -55,7 +55,7 @@ numpack_power(uint32_t n) /* x^n */
     return power;
 }
 
-/* The remainder after `count` zero bytes more; count is less than NUMPACK_POWERS squared. */
+/* Return the remainder after `count` more zero bytes; count is below NUMPACK_POWERS squared. */
 static uint32_t
 numpack_advance(uint32_t crc, size_t count)
 {
@@ -67,7 +67,7 @@ numpack_advance(uint32_t crc, size_t count)
 }
 
 static uint32_t
-numpack_load(const unsigned char *data) /* of little-endian bytes, at any address */
+numpack_load(const unsigned char *data) /* little-endian, unaligned */
 {
     return data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
 }
@@ -96,7 +96,7 @@ numpack_crc32_portable(uint32_t crc, const unsigned char *data, size_t size)
     return crc;
 }
 
-/* Copy bytes and sum the copy: others may change the bytes meanwhile. */
+/* Copy bytes and compute the CRC of the copy: another thread may change the original. */
 static inline uint32_t
 numpack_copy_crc32_portable(
     uint32_t crc, unsigned char *copy, const unsigned char *data, size_t size)
@@ -105,12 +105,12 @@ numpack_copy_crc32_portable(
     return numpack_crc32_portable(crc, copy, size);
 }
 
-#ifdef NUMPACK_FOLDS
+#ifdef NUMPACK_FOLDING
 
 #define NUMPACK_INLINE static inline __attribute__((always_inline))
 
-/* To move 16 bytes on by a distance in bits is to multiply their halves by powers of x. The
- * product of two reflected polynomials comes out multiplied by x, hence the one power less. */
+/* Advancing 16 bytes by a distance in bits multiplies their halves by powers of x. The product
+ * of two reflected polynomials has an extra factor of x, so the exponents are less by one. */
 typedef struct {
     uint64_t first, second;
 } numpack_fold;
@@ -136,7 +136,7 @@ numpack_fold_128(__m128i sum, __m128i fold, __m128i next)
     return _mm_xor_si128(_mm_xor_si128(first, second), next);
 }
 
-/* What is left to do once all that came before is folded into 16 bytes. */
+/* Compute the CRC of the rest, once all preceding bytes are folded into 16. */
 NUMPACK_WITH_128 static inline uint32_t
 numpack_finish_128(__m128i sum, const unsigned char *data, size_t size)
 {
@@ -149,20 +149,20 @@ numpack_finish_128(__m128i sum, const unsigned char *data, size_t size)
     return numpack_crc32_portable(numpack_crc32_portable(0, last, 16), data, size);
 }
 
-/* Load 16 bytes, and store the very same ones elsewhere unless that is NULL: others may change
- * the data meanwhile, so that the compiler must not load them twice. */
+/* Load 16 bytes, and store the same ones to `copy` unless it is NULL. Another thread may change
+ * the data meanwhile, so the barrier prevents the compiler from loading it twice. */
 NUMPACK_WITH_128 static inline __m128i
-numpack_take_128(const unsigned char *data, unsigned char *copy, size_t at)
+numpack_load_128(const unsigned char *data, unsigned char *copy, size_t at)
 {
-    __m128i taken = _mm_loadu_si128((const __m128i *)(data + at));
+    __m128i loaded = _mm_loadu_si128((const __m128i *)(data + at));
     if (copy != NULL) {
-        __asm__ volatile("" : "+x"(taken));
-        _mm_storeu_si128((__m128i *)(copy + at), taken);
+        __asm__ volatile("" : "+x"(loaded));
+        _mm_storeu_si128((__m128i *)(copy + at), loaded);
     }
-    return taken;
+    return loaded;
 }
 
-/* Sum what is left, of the copy if there is one. */
+/* Compute the CRC of the rest, from the copy if there is one. */
 NUMPACK_WITH_128 static inline uint32_t
 numpack_finish_copy_128(
     __m128i sum, const unsigned char *data, unsigned char *copy, size_t at, size_t size)
@@ -175,18 +175,19 @@ numpack_finish_copy_128(
 }
 
 NUMPACK_WITH_128 NUMPACK_INLINE uint32_t
-numpack_sum_128(uint32_t crc, const unsigned char *data, unsigned char *copy, size_t size)
+numpack_crc32_fold_128(
+    uint32_t crc, const unsigned char *data, unsigned char *copy, size_t size)
 {
     __m128i fold = _mm_loadu_si128((const __m128i *)&numpack_by_64);
-    __m128i a = numpack_take_128(data, copy, 0), b = numpack_take_128(data, copy, 16);
-    __m128i c = numpack_take_128(data, copy, 32), d = numpack_take_128(data, copy, 48);
+    __m128i a = numpack_load_128(data, copy, 0), b = numpack_load_128(data, copy, 16);
+    __m128i c = numpack_load_128(data, copy, 32), d = numpack_load_128(data, copy, 48);
     size_t at = 64;
     a = _mm_xor_si128(a, _mm_cvtsi32_si128((int)crc));
     for (; size - at >= 64; at += 64) {
-        a = numpack_fold_128(a, fold, numpack_take_128(data, copy, at));
-        b = numpack_fold_128(b, fold, numpack_take_128(data, copy, at + 16));
-        c = numpack_fold_128(c, fold, numpack_take_128(data, copy, at + 32));
-        d = numpack_fold_128(d, fold, numpack_take_128(data, copy, at + 48));
+        a = numpack_fold_128(a, fold, numpack_load_128(data, copy, at));
+        b = numpack_fold_128(b, fold, numpack_load_128(data, copy, at + 16));
+        c = numpack_fold_128(c, fold, numpack_load_128(data, copy, at + 32));
+        d = numpack_fold_128(d, fold, numpack_load_128(data, copy, at + 48));
     }
     fold = _mm_loadu_si128((const __m128i *)&numpack_by_16);
     b = numpack_fold_128(a, fold, b);
@@ -201,7 +202,7 @@ numpack_crc32_128(uint32_t crc, const unsigned char *data, size_t size)
     if (size < 64) {
         return numpack_crc32_portable(crc, data, size);
     }
-    return numpack_sum_128(crc, data, NULL, size);
+    return numpack_crc32_fold_128(crc, data, NULL, size);
 }
 
 NUMPACK_WITH_128 static uint32_t
@@ -211,7 +212,7 @@ numpack_copy_crc32_128(
     if (size < 64) {
         return numpack_copy_crc32_portable(crc, copy, data, size);
     }
-    return numpack_sum_128(crc, data, copy, size);
+    return numpack_crc32_fold_128(crc, data, copy, size);
 }
 
 NUMPACK_WITH_512 static inline __m512i
@@ -219,7 +220,7 @@ numpack_fold_512(__m512i sum, __m512i fold, __m512i next)
 {
     __m512i first = _mm512_clmulepi64_epi128(sum, fold, 0x00);
     __m512i second = _mm512_clmulepi64_epi128(sum, fold, 0x11);
-    return _mm512_ternarylogic_epi64(first, second, next, 0x96); /* the three, exclusive or */
+    return _mm512_ternarylogic_epi64(first, second, next, 0x96); /* exclusive or of all three */
 }
 
 NUMPACK_WITH_512 static inline __m512i
@@ -229,29 +230,30 @@ numpack_each_lane(numpack_fold fold)
 }
 
 NUMPACK_WITH_512 static inline __m512i
-numpack_take_512(const unsigned char *data, unsigned char *copy, size_t at)
+numpack_load_512(const unsigned char *data, unsigned char *copy, size_t at)
 {
-    __m512i taken = _mm512_loadu_si512(data + at);
+    __m512i loaded = _mm512_loadu_si512(data + at);
     if (copy != NULL) {
-        __asm__ volatile("" : "+v"(taken));
-        _mm512_storeu_si512(copy + at, taken);
+        __asm__ volatile("" : "+v"(loaded));
+        _mm512_storeu_si512(copy + at, loaded);
     }
-    return taken;
+    return loaded;
 }
 
 NUMPACK_WITH_512 NUMPACK_INLINE uint32_t
-numpack_sum_512(uint32_t crc, const unsigned char *data, unsigned char *copy, size_t size)
+numpack_crc32_fold_512(
+    uint32_t crc, const unsigned char *data, unsigned char *copy, size_t size)
 {
     __m512i fold = numpack_each_lane(numpack_by_256);
-    __m512i a = numpack_take_512(data, copy, 0), b = numpack_take_512(data, copy, 64);
-    __m512i c = numpack_take_512(data, copy, 128), d = numpack_take_512(data, copy, 192);
+    __m512i a = numpack_load_512(data, copy, 0), b = numpack_load_512(data, copy, 64);
+    __m512i c = numpack_load_512(data, copy, 128), d = numpack_load_512(data, copy, 192);
     size_t at = 256;
     a = _mm512_xor_si512(a, _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
     for (; size - at >= 256; at += 256) {
-        a = numpack_fold_512(a, fold, numpack_take_512(data, copy, at));
-        b = numpack_fold_512(b, fold, numpack_take_512(data, copy, at + 64));
-        c = numpack_fold_512(c, fold, numpack_take_512(data, copy, at + 128));
-        d = numpack_fold_512(d, fold, numpack_take_512(data, copy, at + 192));
+        a = numpack_fold_512(a, fold, numpack_load_512(data, copy, at));
+        b = numpack_fold_512(b, fold, numpack_load_512(data, copy, at + 64));
+        c = numpack_fold_512(c, fold, numpack_load_512(data, copy, at + 128));
+        d = numpack_fold_512(d, fold, numpack_load_512(data, copy, at + 192));
     }
     fold = numpack_each_lane(numpack_by_64);
     b = numpack_fold_512(a, fold, b);
@@ -274,7 +276,7 @@ numpack_crc32_512(uint32_t crc, const unsigned char *data, size_t size)
     if (size < 256) {
         return numpack_crc32_128(crc, data, size);
     }
-    return numpack_sum_512(crc, data, NULL, size);
+    return numpack_crc32_fold_512(crc, data, NULL, size);
 }
 
 NUMPACK_WITH_512 static uint32_t
@@ -284,7 +286,7 @@ numpack_copy_crc32_512(
     if (size < 256) {
         return numpack_copy_crc32_128(crc, copy, data, size);
     }
-    return numpack_sum_512(crc, data, copy, size);
+    return numpack_crc32_fold_512(crc, data, copy, size);
 }
 
 static uint32_t (*numpack_crc32)(uint32_t, const unsigned char *, size_t)
@@ -293,7 +295,7 @@ static uint32_t (*numpack_copy_crc32)(uint32_t, unsigned char *, const unsigned 
     = numpack_copy_crc32_portable;
 
 static void
-numpack_choose_crc32(void)
+numpack_select_crc32(void)
 {
     numpack_by_16 = numpack_fold_by(16);
     numpack_by_64 = numpack_fold_by(64);
@@ -331,19 +333,19 @@ numpack_copy_crc32(uint32_t crc, unsigned char *copy, const unsigned char *data,
     return numpack_crc32(crc, copy, size);
 }
 
-static void numpack_choose_crc32(void) {}
+static void numpack_select_crc32(void) {}
 
 #else
 
 #define numpack_crc32 numpack_crc32_portable
 #define numpack_copy_crc32 numpack_copy_crc32_portable
 
-static void numpack_choose_crc32(void) {}
+static void numpack_select_crc32(void) {}
 
 #endif
 
 static void
-numpack_begin_crc32(void)
+numpack_init_crc32(void)
 {
     for (uint32_t i = 0; i < 256; i++) {
         numpack_slices[0][i] = numpack_multiply(i, 1u << 23); /* by x^8 */
@@ -360,7 +362,7 @@ numpack_begin_crc32(void)
         numpack_near[i] = numpack_multiply(numpack_near[i - 1], 1u << 23);
         numpack_far[i] = numpack_multiply(numpack_far[i - 1], step);
     }
-    numpack_choose_crc32();
+    numpack_select_crc32();
 }
 
 #endif

@@ -1,9 +1,9 @@
-/* Rows picked from a mapped file, in any order: what random batches are made of.
+/* Copying of rows in random order from a mapped file, as for training batches.
  *
- * Two waits are worth hiding. Each row is somewhere else in memory, so its cache lines are asked
- * for some rows ahead. And where the file is not in the page cache, a fault at a time reads it
- * with one request in the queue of the device, and reads around every one of them; so the pages
- * of many rows are asked for at once, and no others.
+ * Two latencies are hidden. Rows are scattered in memory, so their cache lines are prefetched
+ * some rows ahead. And if the file is not in the page cache, page faults read it with a queue
+ * depth of one and with readahead around each fault; so exactly the pages of many rows are
+ * requested at once.
  */
 #ifndef NUMPACK_GATHER_H
 #define NUMPACK_GATHER_H
@@ -20,32 +20,32 @@
 #include "parallel.h"
 
 enum {
-    NUMPACK_STEP = 32,               /* rows copied between two looks at the clock */
-    NUMPACK_PROBE = 512,             /* rows copied between two looks at the page cache */
-    NUMPACK_SUSPECTED = 64,          /* rows looked at there once a step was slow */
-    NUMPACK_SLOW = 1000000,          /* ns that hardly a step takes unless it waits for a device */
-    NUMPACK_ASKED = 1 << 16,         /* rows whose pages are asked for at once, and their bytes: */
-    NUMPACK_ASKED_BYTES = 1 << 28,   /* few enough that none is evicted before it is copied */
-    NUMPACK_GAP = 2,                 /* pages that are read in the time of another request */
-    NUMPACK_THREAD_BYTES = 1 << 21,  /* a thread's share: with less its start does not pay */
-    NUMPACK_ROW_BYTES = 128,         /* copied in the time that a row takes besides its bytes */
-    NUMPACK_AHEAD_BYTES = 1 << 12,   /* asked of memory at once: what a core has under way, about */
-    NUMPACK_LINE = 64,
+    NUMPACK_STEP = 32,              /* rows copied between two reads of the clock */
+    NUMPACK_PROBE = 512,            /* rows copied between two checks of the page cache */
+    NUMPACK_SAMPLES = 64,           /* rows checked there after a slow step */
+    NUMPACK_SLOW = 1000000,         /* ns; steps rarely take longer without waiting for I/O */
+    NUMPACK_WINDOW = 1 << 16,       /* rows whose pages are requested at once; and their bytes, */
+    NUMPACK_WINDOW_BYTES = 1 << 28, /* few enough that none is evicted before it is copied */
+    NUMPACK_GAP = 2,                /* pages that can be read in the time of another request */
+    NUMPACK_THREAD_BYTES = 1 << 21, /* per thread; with less, starting it does not pay off */
+    NUMPACK_ROW_BYTES = 128,        /* cost of a row, as the number of bytes copied in its time */
+    NUMPACK_AHEAD_BYTES = 1 << 12,  /* prefetched; about what a core can have in flight */
+    NUMPACK_LINE = 64,              /* bytes of a cache line */
 };
 
 typedef struct {
     const char *source;
     size_t width; /* bytes of a row */
     int64_t count; /* rows of the source */
-    const char *rows; /* int64, perhaps misaligned */
-    int64_t total; /* of those */
+    const char *rows; /* int64, possibly misaligned */
+    int64_t total; /* number of rows to copy */
     char *out;
     size_t page;
     int parts;
     int64_t wrong[NUMPACK_MAX_THREADS]; /* each part's first position out of range, or -1 */
 } numpack_gather;
 
-/* The row at a position, counted from the start; `count` or more if there is no such row. */
+/* Return the row number at a position, never negative; `count` or more if out of range. */
 static inline uint64_t
 numpack_row(const numpack_gather *self, int64_t position)
 {
@@ -55,7 +55,7 @@ numpack_row(const numpack_gather *self, int64_t position)
 }
 
 static inline int64_t
-numpack_least(int64_t a, int64_t b)
+numpack_min(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
@@ -70,8 +70,8 @@ numpack_nanoseconds(void)
 
 /* ---- the page cache ---- */
 
-/* Whether a row's first page surely is not in memory. Where the kernel does not tell (the file
- * belongs to somebody else), it says that all are. */
+/* Return whether the first page of a row is known not to be in memory. The kernel reports all
+ * pages as resident if the caller does not own the file. */
 static int
 numpack_is_cold(const numpack_gather *self, int64_t position)
 {
@@ -112,10 +112,10 @@ numpack_will_need(const numpack_gather *self, uint64_t first, uint64_t last)
     madvise((void *)begin, end - begin, MADV_WILLNEED);
 }
 
-/* Ask for the pages of some rows, in the order of the file: neighbours in one request, also
- * where a gap is so short that reading it takes less time than another request. */
+/* Request the pages of some rows in file order. Neighbouring rows share a request, also across
+ * a gap that is read faster than another request is made. */
 static void
-numpack_ask(const numpack_gather *self, int64_t begin, int64_t end)
+numpack_request(const numpack_gather *self, int64_t begin, int64_t end)
 {
     uint64_t *rows = malloc(sizeof(uint64_t) * (size_t)(end - begin));
     const size_t reach = self->width + NUMPACK_GAP * self->page;
@@ -155,10 +155,10 @@ static inline int64_t
 numpack_ahead(size_t width)
 {
     size_t lines = (width + NUMPACK_LINE - 1) / NUMPACK_LINE;
-    return numpack_least(NUMPACK_STEP, (int64_t)(NUMPACK_AHEAD_BYTES / NUMPACK_LINE / lines) + 1);
+    return numpack_min(NUMPACK_STEP, (int64_t)(NUMPACK_AHEAD_BYTES / NUMPACK_LINE / lines) + 1);
 }
 
-/* Copy the rows from one position to another; the position of one out of range, or -1. */
+/* Copy the rows of a range of positions; return the position of one out of range, or -1. */
 static inline __attribute__((always_inline)) int64_t
 numpack_copy_rows(const numpack_gather *self, int64_t begin, int64_t end, const size_t width)
 {
@@ -183,7 +183,7 @@ numpack_copy_rows(const numpack_gather *self, int64_t begin, int64_t end, const 
 static int64_t
 numpack_copy(const numpack_gather *self, int64_t begin, int64_t end)
 {
-    switch (self->width) { /* widths known to the compiler are copied without a call */
+    switch (self->width) { /* for these constant widths, the compiler inlines memcpy */
         NUMPACK_WIDTH(4)
         NUMPACK_WIDTH(8)
         NUMPACK_WIDTH(12)
@@ -199,14 +199,14 @@ numpack_copy(const numpack_gather *self, int64_t begin, int64_t end)
     }
 }
 
-/* Copy rows until a step takes longer than `patience`, and tell the position reached; where a
- * row is out of range, -1 minus its position. */
+/* Copy rows until a step takes longer than `limit` nanoseconds; return the position reached, or
+ * -1 minus the position of a row out of range. */
 static int64_t
-numpack_copy_while_quick(const numpack_gather *self, int64_t begin, int64_t end, int64_t patience)
+numpack_copy_while_fast(const numpack_gather *self, int64_t begin, int64_t end, int64_t limit)
 {
     int64_t before = numpack_nanoseconds(), took = 0;
-    while (begin < end && took <= patience) {
-        int64_t next = numpack_least(end, begin + NUMPACK_STEP);
+    while (begin < end && took <= limit) {
+        int64_t next = numpack_min(end, begin + NUMPACK_STEP);
         int64_t wrong = numpack_copy(self, begin, next), now = numpack_nanoseconds();
         if (wrong >= 0) {
             return -1 - wrong;
@@ -223,28 +223,28 @@ numpack_gather_part(void *context, int part)
 {
     numpack_gather *self = (numpack_gather *)context;
     const int64_t share = self->total / self->parts;
-    const int64_t most = numpack_least(NUMPACK_ASKED, NUMPACK_ASKED_BYTES / self->width + 1);
+    const int64_t most = numpack_min(NUMPACK_WINDOW, NUMPACK_WINDOW_BYTES / self->width + 1);
     int64_t at = share * part, samples = 1;
     const int64_t end = part + 1 == self->parts ? self->total : at + share;
     while (at >= 0 && at < end) {
-        int64_t next = numpack_least(end, at + most), patience = INT64_MAX;
+        int64_t next = numpack_min(end, at + most), limit = INT64_MAX;
         if (numpack_any_cold(self, at, next, samples)) {
-            numpack_ask(self, at, next);
+            numpack_request(self, at, next);
         }
         else {
-            next = numpack_least(next, at + NUMPACK_PROBE);
-            patience = NUMPACK_SLOW;
+            next = numpack_min(next, at + NUMPACK_PROBE);
+            limit = NUMPACK_SLOW;
         }
-        at = numpack_copy_while_quick(self, at, next, patience);
-        samples = at < next ? NUMPACK_SUSPECTED : 1;
+        at = numpack_copy_while_fast(self, at, next, limit);
+        samples = at < next ? NUMPACK_SAMPLES : 1;
     }
     self->wrong[part] = at < 0 ? -1 - at : -1;
 }
 
-/* ---- the whole ---- */
+/* ---- threads ---- */
 
 static int
-numpack_parts(const numpack_gather *self)
+numpack_part_count(const numpack_gather *self)
 {
     int64_t each = NUMPACK_THREAD_BYTES / (int64_t)(self->width + NUMPACK_ROW_BYTES);
     int64_t parts = self->total / (each + 1);
@@ -254,15 +254,15 @@ numpack_parts(const numpack_gather *self)
 #ifdef __linux__
     cpu_set_t allowed;
     if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
-        parts = numpack_least(parts, CPU_COUNT(&allowed));
+        parts = numpack_min(parts, CPU_COUNT(&allowed));
     }
 #else
-    parts = numpack_least(parts, sysconf(_SC_NPROCESSORS_ONLN));
+    parts = numpack_min(parts, sysconf(_SC_NPROCESSORS_ONLN));
 #endif
-    return parts < 1 ? 1 : (int)numpack_least(parts, NUMPACK_MAX_THREADS);
+    return parts < 1 ? 1 : (int)numpack_min(parts, NUMPACK_MAX_THREADS);
 }
 
-/* The first position of `rows` that is out of range where rows have no bytes to copy. */
+/* Return the first position that is out of range, or -1, for rows without bytes. */
 static int64_t
 numpack_check(const numpack_gather *self)
 {
@@ -275,8 +275,8 @@ numpack_check(const numpack_gather *self)
 }
 
 static int64_t
-numpack_take(const char *source, size_t width, int64_t count, const char *rows, int64_t total,
-             char *out)
+numpack_take_rows(const char *source, size_t width, int64_t count, const char *rows,
+                  int64_t total, char *out)
 {
     numpack_gather self = {.source = source, .width = width, .count = count,
                            .rows = rows, .total = total, .out = out};
@@ -284,10 +284,10 @@ numpack_take(const char *source, size_t width, int64_t count, const char *rows, 
         return numpack_check(&self);
     }
     self.page = (size_t)sysconf(_SC_PAGESIZE);
-    self.parts = numpack_parts(&self);
+    self.parts = numpack_part_count(&self);
     numpack_parallel(numpack_gather_part, &self, self.parts);
     for (int part = 0; part < self.parts; part++) {
-        if (self.wrong[part] >= 0) { /* the first part's first comes first */
+        if (self.wrong[part] >= 0) { /* parts are in the order of positions */
             return self.wrong[part];
         }
     }

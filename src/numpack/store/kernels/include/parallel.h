@@ -1,5 +1,5 @@
-/* Work on a few threads of this call: started, joined, nothing kept between calls, so that
- * forks and interpreter exits have nothing to look after. */
+/* Run work on threads that are started and joined within one call. No thread outlives a call,
+ * so forks and the exit of the interpreter need no special handling. */
 #ifndef NUMPACK_PARALLEL_H
 #define NUMPACK_PARALLEL_H
 
@@ -7,8 +7,8 @@
 
 #define NUMPACK_MAX_THREADS 16
 
-/* Call work(context, part) for each part from 0 to parts - 1, all at once; the last runs on the
- * calling thread. Where no thread is to be had, its part runs on the calling thread as well. */
+/* Call work(context, part) for each part from 0 to parts - 1 in parallel; the last part runs on
+ * the calling thread. If a thread cannot be started, its part runs on the calling thread too. */
 typedef void (*numpack_work)(void *context, int part);
 
 typedef struct {
