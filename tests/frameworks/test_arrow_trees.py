@@ -15,7 +15,7 @@ from support.arrow_trees import make_column, random_spec, reference
 from support.arrow_walk import TARGETS, run
 
 from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
-from numpack.adapters.arrow.foreign import guarded
+from numpack.adapters.arrow.errors import guarded
 from numpack.adapters.arrow.rewrite import Rewriting
 from numpack.adapters.arrow.trees import (
     contains,

@@ -8,7 +8,7 @@ import pytest
 from support.sides import side
 
 from numpack import ReadOnlyWarning, WrongTypeError, ZeroCopyError, explain, share
-from numpack.adapters.arrow.bridge import own
+from numpack.adapters.arrow.direct import own
 
 SPEAKERS = ["arrow", "nanoarrow", "arro3", "polars"]
 WITH_VIEWS = ["arrow", "arro3", "polars"]

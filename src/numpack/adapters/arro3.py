@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
-from .arrow.bridge import by_arrow, imported, one_column, to_hub
-from .arrow.intake import Intake, portable
+from .arrow.direct import by_arrow, imported, one_column, to_hub
+from .arrow.supported_types import Intake, portable
 from .arrow.table import zone_of
 from .arrow.trees import contains, is_sliced
 
 if TYPE_CHECKING:
     from .._core.memory import Array
     from .._core.policy import Plan
-    from .arrow.bridge import Columns
+    from .arrow.direct import Columns
 
 LABEL = "arro3"
 FROM_OPTIONS = frozenset({"nulls", "column"})

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from .._core.policy import Obstacle, Plan, wrong_type
 from ._fixes import fix_for
-from .arrow.bridge import describe, one_column, to_hub
+from .arrow.direct import describe, one_column, to_hub
 from .arrow.table import zone_of
 from .arrow.views import nbytes
 
 if TYPE_CHECKING:
     from .._core.memory import Array
-    from .arrow.bridge import Columns
+    from .arrow.direct import Columns
 
 LABEL = "datasets"
 FROM_OPTIONS = frozenset({"nulls", "column"})

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from ._columns import position
-from .arrow.bridge import by_arrow, by_columns, to_hub
-from .arrow.bridge import describe as describe_columns
-from .arrow.intake import Intake
+from .arrow.direct import by_arrow, by_columns, to_hub
+from .arrow.direct import describe as describe_columns
 from .arrow.rewrite import Rewriting
+from .arrow.supported_types import Intake
 from .arrow.trees import contains, decoded, is_sliced
 from .arrow.views import nbytes
 from .numpy import base_array
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from .._core.memory import Array
-    from .arrow.bridge import Columns
+    from .arrow.direct import Columns
 
 LABEL = "DuckDB"
 FROM_OPTIONS = frozenset({"nulls", "column"})

@@ -11,15 +11,15 @@ import nanoarrow
 import pyarrow as pa
 
 from .._core.policy import refuse
-from .arrow.bridge import by_arrow, describe, imported, one_column, to_hub
-from .arrow.intake import Intake, portable
+from .arrow.direct import by_arrow, describe, imported, one_column, to_hub
+from .arrow.supported_types import Intake, portable
 from .arrow.table import zone_of
 from .arrow.trees import contains
 
 if TYPE_CHECKING:
     from .._core.memory import Array
     from .._core.policy import Plan
-    from .arrow.bridge import Columns
+    from .arrow.direct import Columns
 
 LABEL = "nanoarrow"
 FROM_OPTIONS = frozenset({"nulls", "column"})

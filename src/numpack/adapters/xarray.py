@@ -83,7 +83,7 @@ def to_numpy(
     plan = dataclasses.replace(plan, direction="from xarray", describe=lambda: _describe(obj))
     if nulls == "convert":
         return plan
-    from .pandas.inward import hiding  # noqa: PLC0415 -- where NaN and NaT count as missing
+    from .pandas.importing import hiding  # noqa: PLC0415 -- where NaN and NaT count as missing
 
     return hiding(plan, variable.values, nulls)
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
 from ..._dlpack.fast_path import register_fast_path, register_table_fast_path
 from .._fixes import fix_for
-from .bridge import Columns, over
-from .inward import plan_array
-from .outward import plan_arrow
+from .direct import Columns, over
+from .exporting import plan_arrow
+from .importing import plan_array
 from .table import as_table, names, zone_of
 from .table import column as select
 from .views import addresses, nbytes

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import UnsupportedError
-from .kinds import ObjectsError, check_nesting, items, kind_of, prepared
+from .object_kinds import ObjectsError, check_nesting, items, kind_of, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

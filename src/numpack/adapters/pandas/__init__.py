@@ -15,8 +15,8 @@ from ..._core.policy import check_nulls
 from ...errors import InvalidValueError, MissingDependencyError
 from .. import by_name
 from ..numpy import base_array
-from .inward import plan_frame, plan_values, select
-from .outward import check_backend, plan_pandas
+from .exporting import check_backend, plan_pandas
+from .importing import plan_frame, plan_values, select
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -85,9 +85,9 @@ def _bridge_import(
 def _columns() -> Any:
     """Import what needs pyarrow, which pandas may be without."""
     by_name("arrow").module()
-    from . import columns  # noqa: PLC0415 -- pandas may be without pyarrow
+    from . import direct  # noqa: PLC0415 -- pandas may be without pyarrow
 
-    return columns
+    return direct
 
 
 def select_column(obj: Any, column: Hashable) -> pd.Series:

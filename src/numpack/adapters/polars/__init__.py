@@ -19,7 +19,7 @@ from ..._core.memory import aligned_empty, from_address, preview
 from ..._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._columns import position
 from .._fixes import fix_for
-from ..arrow.bridge import by_arrow, by_columns, to_hub
+from ..arrow.direct import by_arrow, by_columns, to_hub
 from ..arrow.table import names
 from ..numpy import base_array
 from .types import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..._core.memory import Array
-    from ..arrow.bridge import Columns
+    from ..arrow.direct import Columns
 
 LABEL = "Polars"
 FROM_OPTIONS = frozenset({"nulls", "column"})

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from ..._core.policy import Obstacle, refuse
 from ...errors import UnsupportedError
-from ..arrow.bridge import describe
-from ..arrow.foreign import guarded
-from ..arrow.intake import Intake
+from ..arrow.direct import describe
+from ..arrow.errors import guarded
 from ..arrow.rewrite import Rewriting
+from ..arrow.supported_types import Intake
 from ..arrow.trees import (
     contains,
     decoded,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..._core.dtypes import DType
-    from ..arrow.bridge import Columns
+    from ..arrow.direct import Columns
 
 _UNITS = (("ms", 1), ("us", 1), ("ns", 1))
 _COARSE = frozenset({"s", "m", "h"})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from ..._core.policy import Obstacle, Plan, refuse
-from .bridge import describe, own
-from .foreign import guarded
+from .direct import describe, own
+from .errors import guarded
 from .rewrite import Rewriting
 from .trees import contains, storage
 from .views import nbytes
@@ -17,7 +17,7 @@ from .views import nbytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .bridge import Columns
+    from .direct import Columns
     from .rewrite import Column, Parents, Rule
 
 T = TypeVar("T")

@@ -18,9 +18,9 @@ from ..._core.memory import (
 from ..._core.policy import Obstacle, Plan, describe, refuse
 from ...errors import InvalidValueError, UnsupportedError
 from ..numpy import base_array
-from .kinds import ObjectsError
+from .object_kinds import ObjectsError
 from .objects import Builder, of_strings
-from .wanted import cast, of_type
+from .requested_type import cast, of_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -15,9 +15,9 @@ from ..._core.memory import order_obstacle
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
 from ..._core.policy import describe as describe_array
 from ...errors import InvalidValueError, UnsupportedError
-from .foreign import guarded
-from .inward import plan_array
-from .outward import plan_arrow
+from .errors import guarded
+from .exporting import plan_arrow
+from .importing import plan_array
 from .rewrite import Rewriting
 from .table import as_table
 from .table import column as select

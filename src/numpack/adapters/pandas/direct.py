@@ -12,17 +12,17 @@ import pyarrow as pa
 
 from ..._core.policy import Obstacle, Plan, refuse
 from ...errors import UnsupportedError
-from ..arrow.bridge import Columns, by_arrow, over
-from ..arrow.bridge import describe as describe_columns
-from ..arrow.foreign import guarded
-from ..arrow.intake import Intake
-from ..arrow.inward import plan_array
-from ..arrow.outward import plan_arrow
+from ..arrow.direct import Columns, by_arrow, over
+from ..arrow.direct import describe as describe_columns
+from ..arrow.errors import guarded
+from ..arrow.exporting import plan_arrow
+from ..arrow.importing import plan_array
+from ..arrow.supported_types import Intake
 from ..arrow.table import zone_of
 from ..arrow.trees import unviewed
 from ..arrow.views import nbytes as bytes_of
-from .inward import MASKED, describe, parts, plan_values
-from .outward import check_dimensions
+from .exporting import check_dimensions
+from .importing import MASKED, describe, parts, plan_values
 
 if TYPE_CHECKING:
     from ..._core.memory import Array

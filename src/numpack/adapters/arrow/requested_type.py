@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .kinds import ObjectsError, check_nesting, items, kind_of, prepared
+from .object_kinds import ObjectsError, check_nesting, items, kind_of, prepared
 from .trees import contains
 
 if TYPE_CHECKING:
