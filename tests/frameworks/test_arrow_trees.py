@@ -15,7 +15,7 @@ from support.arrow_trees import make_column, random_spec, reference
 from support.arrow_walk import TARGETS, run
 
 from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
-from numpack.adapters.arrow.errors import guarded
+from numpack.adapters.arrow.errors import translate_errors
 from numpack.adapters.arrow.rewrite import Rewriting
 from numpack.adapters.arrow.trees import (
     contains,
@@ -436,7 +436,7 @@ def test_errors_of_others_become_a_refusal(error):
         raise error
 
     with pytest.raises(UnsupportedError, match="to Polars failed: a column, Polars does not"):
-        guarded(fails, "to Polars", lambda: "a column")()
+        translate_errors(fails, "to Polars", lambda: "a column")()
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_what_interrupts_is_not_swallowed(error):
         raise error
 
     with pytest.raises(type(error)):
-        guarded(fails, "to Polars", lambda: "a column")()
+        translate_errors(fails, "to Polars", lambda: "a column")()
 
 
 def test_planning_looks_at_types_alone_where_nothing_is_rewritten():

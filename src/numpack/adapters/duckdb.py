@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from ._columns import position
-from .arrow.direct import by_arrow, by_columns, to_hub
-from .arrow.direct import describe as describe_columns
+from .arrow.direct import describe_columns, plan_table_via_arrow, plan_to_numpy, plan_via_arrow
 from .arrow.rewrite import Rewriting
-from .arrow.supported_types import Intake
+from .arrow.supported_types import SupportedTypes
 from .arrow.trees import contains, decoded, is_sliced
 from .arrow.views import nbytes
 from .numpy import base_array
@@ -76,11 +75,11 @@ def from_numpy(
 
     wanted = pa.bool8() if array.dtype.kind == "b" else None
     if columns is not None:
-        return by_columns(array, columns, LABEL, make, wanted=wanted)
+        return plan_table_via_arrow(array, columns, LABEL, make, wanted=wanted)
     layout = "list" if array.ndim > 1 else "flat"
-    plan = by_arrow(array, LABEL, make, layout=layout, wanted=wanted)
+    plan = plan_via_arrow(array, LABEL, make, layout=layout, wanted=wanted)
     if array.dtype.kind == "O":  # whose type in Arrow depends on the values
-        by_arrow(array, LABEL, _refuse_types, layout=layout).result()
+        plan_via_arrow(array, LABEL, _refuse_types, layout=layout).result()
     return plan
 
 
@@ -99,7 +98,7 @@ def to_numpy(
         fix = f"select one with column=; they begin with {', '.join(map(repr, known[:3]))}"
         wrong_type("share", "one column, as arrays have one dtype", obj, fix)
     first = _run(relation)
-    plan = to_hub(first.result(), LABEL, nulls)
+    plan = plan_to_numpy(first.result(), LABEL, nulls)
     return dataclasses.replace(
         plan, describe=first.describe, nbytes=first.nbytes, obstacle=first.obstacle
     )
@@ -139,7 +138,7 @@ def _bridge_import(
     if isinstance(columns, pa.Table | pa.RecordBatch):
         _check_names(columns.schema.names)
     _refuse_types(columns)
-    return _INTAKE.over(_aligned(columns), lambda found: _relation(found, connection, name))
+    return _SUPPORTED.plan(_aligned(columns), lambda found: _relation(found, connection, name))
 
 
 def _is_not_cast(kind: pa.DataType) -> bool:
@@ -173,7 +172,7 @@ def _aligned(columns: Columns) -> Columns:
     return pa.Table.from_batches(columns.to_batches(), columns.schema)
 
 
-_INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
+_SUPPORTED = SupportedTypes(LABEL, lambda _, __: None, _misreads)
 
 
 def select_column(obj: Any, column: str | int) -> Any:

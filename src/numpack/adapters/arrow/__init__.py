@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
 from ..._dlpack.fast_path import register_fast_path, register_table_fast_path
 from .._fixes import fix_for
-from .direct import Columns, over
+from .direct import Columns, plan_from_columns
 from .exporting import plan_arrow
 from .importing import plan_array
 from .table import as_table, names, zone_of
@@ -122,7 +122,7 @@ def _converts(obj: Any, found: Columns) -> bool:
 
 
 def _bridge_import(columns: Columns) -> Plan[Columns]:
-    return over(columns, LABEL, lambda found: found)
+    return plan_from_columns(columns, LABEL, lambda found: found)
 
 
 def select_column(obj: Any, column: str | int) -> pa.Array | pa.ChunkedArray | None:

@@ -15,7 +15,7 @@ from ..._core.memory import order_obstacle
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
 from ..._core.policy import describe as describe_array
 from ...errors import InvalidValueError, UnsupportedError
-from .errors import guarded
+from .errors import translate_errors
 from .exporting import plan_arrow
 from .importing import plan_array
 from .rewrite import Rewriting
@@ -32,7 +32,7 @@ T = TypeVar("T")
 Columns: TypeAlias = pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table
 
 
-def imported(obj: Any, label: str) -> Columns:
+def import_columns(obj: Any, label: str) -> Columns:
     """Bring what speaks the Arrow PyCapsule interface into pyarrow, which shares memory.
 
     A stream is preferred, because an array in several chunks comes in no other way; a stream
@@ -57,7 +57,7 @@ def imported(obj: Any, label: str) -> Columns:
     wrong_type("share", f"an array or a table of {label}", obj, fix)
 
 
-def to_hub(
+def plan_to_numpy(
     columns: Columns,
     label: str,
     nulls: str,
@@ -81,7 +81,7 @@ def to_hub(
     try:
         plan = plan_array(source, nulls)
     except UnsupportedError as error:
-        refuse(f"from {label}", describe(source), error.reason, error.fix)
+        refuse(f"from {label}", describe_columns(source), error.reason, error.fix)
     found = None if plan.obstacle is None else obstacle(plan.obstacle)
     return dataclasses.replace(plan, direction=f"from {label}", obstacle=found)
 
@@ -99,7 +99,7 @@ def one_column(columns: Columns, column: str | int | None) -> pa.Array | pa.Chun
     wrong_type("share", "one column, as arrays have one dtype", columns, fix)
 
 
-def over(
+def plan_from_columns(
     columns: Columns,
     label: str,
     make: Callable[[Columns], T],
@@ -120,18 +120,18 @@ def over(
     nbytes : int, optional
         How much of them it copies, if not all: it may still share the rest of their buffers.
     """
-    made = guarded(make, f"to {label}", lambda: describe(columns))
+    made = translate_errors(make, f"to {label}", lambda: describe_columns(columns))
     return Plan(
         direction=f"to {label}",
-        describe=lambda: describe(columns),
+        describe=lambda: describe_columns(columns),
         nbytes=bytes_of(columns) if nbytes is None else nbytes,
         result=lambda: made(columns),
-        independent=lambda: made(own(columns)),
+        independent=lambda: made(copy_columns(columns)),
         obstacle=obstacle,
     )
 
 
-def by_arrow(
+def plan_via_arrow(
     array: Array,
     label: str,
     make: Callable[[pa.Array], T],
@@ -156,7 +156,7 @@ def by_arrow(
         plan = plan_arrow(array, layout, wanted)
     except UnsupportedError as error:
         refuse(f"to {label}", describe_array(array), error.reason, error.fix)
-    made = guarded(make, f"to {label}", lambda: describe_array(array))
+    made = translate_errors(make, f"to {label}", lambda: describe_array(array))
     return dataclasses.replace(
         plan,
         direction=f"to {label}",
@@ -166,7 +166,7 @@ def by_arrow(
     )
 
 
-def by_columns(
+def plan_table_via_arrow(
     array: Array,
     names: Sequence[str],
     label: str,
@@ -194,19 +194,21 @@ def by_columns(
         pieces = [flat.slice(i * rows, rows) for i in range(len(names))]
         return make(pa.table(pieces, names=list(names)))
 
-    plan = by_arrow(array.T, label, table, layout="flat", wanted=wanted, obstacle=obstacle)
+    plan = plan_via_arrow(
+        array.T, label, table, layout="flat", wanted=wanted, obstacle=obstacle
+    )
     return dataclasses.replace(plan, describe=lambda: describe_array(array))
 
 
-def own(columns: Columns) -> Columns:
+def copy_columns(columns: Columns) -> Columns:
     """Copy what the columns show of their buffers into memory of their own."""
     if isinstance(columns, pa.Array | pa.ChunkedArray):
         return Rewriting(lambda _, __: None).column(columns)
-    arrays = list(map(own, columns.columns))
+    arrays = list(map(copy_columns, columns.columns))
     return type(columns).from_arrays(arrays, schema=columns.schema) if arrays else columns
 
 
-def describe(columns: Columns) -> str:
+def describe_columns(columns: Columns) -> str:
     """Say what came: ``int64 column of length 3``, ``table of 2 columns and 3 rows``."""
     if isinstance(columns, pa.Table | pa.RecordBatch):
         return f"table of {columns.num_columns} columns and {columns.num_rows:,} rows"

@@ -23,7 +23,7 @@ _GENERAL = (TypeError, ValueError, NotImplementedError, OverflowError, RuntimeEr
 _OF_THE_CALLER = frozenset({"ConnectionException", "CatalogException"})  # DuckDB's
 
 
-def guarded(
+def translate_errors(
     make: Callable[..., T], direction: str, given: Callable[[], str]
 ) -> Callable[..., T]:
     """Return a function that refuses where `make` ends with an error of another library.

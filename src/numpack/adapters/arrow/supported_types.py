@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from ..._core.policy import Obstacle, Plan, refuse
-from .direct import describe, own
-from .errors import guarded
+from .direct import copy_columns, describe_columns
+from .errors import translate_errors
 from .rewrite import Rewriting
 from .trees import contains, storage
 from .views import nbytes
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class SupportedTypes:
     """One framework's.
 
     Attributes
@@ -48,7 +48,7 @@ class Intake:
             found = Rewriting(self.rule).target(kind)
             if contains(found, _is_twice_extended):
                 why = f"Arrow exports no extension type of another: {found}"
-                refuse(f"to {self.label}", describe(columns), why, "pass array.storage")
+                refuse(f"to {self.label}", describe_columns(columns), why, "pass array.storage")
 
     def rewrites(self, column: Column) -> bool:
         """Tell whether a column is rewritten before the framework gets it."""
@@ -58,13 +58,13 @@ class Intake:
         chunks = [column] if isinstance(column, pa.Array) else column.chunks
         return any(map(self.misreads, chunks))
 
-    def prepared(self, columns: Columns, *, apart: bool = False) -> Columns:
-        """Rewrite what has to be; with `apart` copy the rest too."""
+    def prepare(self, columns: Columns, *, independent: bool = False) -> Columns:
+        """Rewrite what has to be; with `independent` copy the rest too."""
         if isinstance(columns, pa.Array | pa.ChunkedArray):
             if self.rewrites(columns):
                 return Rewriting(self.rule).column(columns)
-            return own(columns) if apart else columns
-        parts = [self.prepared(each, apart=apart) for each in columns.columns]
+            return copy_columns(columns) if independent else columns
+        parts = [self.prepare(each, independent=independent) for each in columns.columns]
         fields = [
             field.with_type(part.type)
             for field, part in zip(columns.schema, parts, strict=True)
@@ -90,7 +90,7 @@ class Intake:
             obstacle = Obstacle(why, f"keep it in Arrow as {target}")
         return obstacle, sum(map(nbytes, moved))
 
-    def over(
+    def plan(
         self,
         columns: Columns,
         make: Callable[[Columns], T],
@@ -102,19 +102,19 @@ class Intake:
         ----------
         columns : pyarrow.Array, ChunkedArray, RecordBatch or Table
         make : callable
-            Takes what `prepared` gives.
+            Takes what `prepare` gives.
         also : tuple of Obstacle and int, optional
             Why `make` copies, and how many bytes, in place of what is found here.
         """
         self.check(columns)
         obstacle, size = self.obstacle(columns) if also is None else also
-        made = guarded(make, f"to {self.label}", lambda: describe(columns))
+        made = translate_errors(make, f"to {self.label}", lambda: describe_columns(columns))
         return Plan(
             direction=f"to {self.label}",
-            describe=lambda: describe(columns),
+            describe=lambda: describe_columns(columns),
             nbytes=size,
-            result=lambda: made(self.prepared(columns)),
-            independent=lambda: made(self.prepared(columns, apart=True)),
+            result=lambda: made(self.prepare(columns)),
+            independent=lambda: made(self.prepare(columns, independent=True)),
             obstacle=obstacle,
         )
 

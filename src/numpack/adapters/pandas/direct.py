@@ -12,12 +12,11 @@ import pyarrow as pa
 
 from ..._core.policy import Obstacle, Plan, refuse
 from ...errors import UnsupportedError
-from ..arrow.direct import Columns, by_arrow, over
-from ..arrow.direct import describe as describe_columns
-from ..arrow.errors import guarded
+from ..arrow.direct import Columns, describe_columns, plan_from_columns, plan_via_arrow
+from ..arrow.errors import translate_errors
 from ..arrow.exporting import plan_arrow
 from ..arrow.importing import plan_array
-from ..arrow.supported_types import Intake
+from ..arrow.supported_types import SupportedTypes
 from ..arrow.table import zone_of
 from ..arrow.trees import unviewed
 from ..arrow.views import nbytes as bytes_of
@@ -53,7 +52,7 @@ def departing(obj: Any) -> Columns | Plan[Columns] | None:
 
 def arriving(columns: Columns) -> Plan[pd.Series | pd.DataFrame]:
     """Plan Series and frames of an ``ArrowDtype`` over the same buffers."""
-    return _INTAKE.over(columns, _held)
+    return _SUPPORTED.plan(columns, _held)
 
 
 def _usable(kind: pa.DataType, _: tuple[pa.DataType, ...], /) -> pa.DataType | None:
@@ -62,7 +61,7 @@ def _usable(kind: pa.DataType, _: tuple[pa.DataType, ...], /) -> pa.DataType | N
     return unviewed(kind) if views else None
 
 
-_INTAKE = Intake("pandas", _usable)
+_SUPPORTED = SupportedTypes("pandas", _usable)
 
 
 def from_values(array: Array) -> Plan[pd.Series]:
@@ -71,7 +70,7 @@ def from_values(array: Array) -> Plan[pd.Series]:
     if array.ndim != 1:
         why, fix = "each column of Arrow lies by itself", "pass one column: array[:, i]"
         refuse("to pandas", f"array of shape {array.shape}", why, fix)
-    return by_arrow(array, "pandas", _held, layout="flat")
+    return plan_via_arrow(array, "pandas", _held, layout="flat")
 
 
 def zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
@@ -93,7 +92,7 @@ def zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
         counts = values.view(np.int64)
         return pd.Series(pd.array(counts, dtype=dtype, copy=False), copy=False)
 
-    make = guarded(made, "to pandas", lambda: describe_columns(column))
+    make = translate_errors(made, "to pandas", lambda: describe_columns(column))
     return dataclasses.replace(
         plan,
         direction="to pandas",
@@ -164,7 +163,7 @@ def _column(name: object, column: pd.Series) -> Plan[Any]:
     """Plan a column of a frame as Arrow has it; refuse, by its name, what Arrow has not."""
     array = column.array
     if isinstance(array, pd.arrays.ArrowExtensionArray):
-        return over(array.__arrow_array__(), "Arrow", lambda found: found)
+        return plan_from_columns(array.__arrow_array__(), "Arrow", lambda found: found)
     if isinstance(array, pd.arrays.DatetimeArray) and array.tz is not None:
         values, wanted = _times(column, array)
     elif isinstance(array, MASKED):

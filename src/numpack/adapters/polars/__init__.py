@@ -19,11 +19,11 @@ from ..._core.memory import aligned_empty, from_address, preview
 from ..._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._columns import position
 from .._fixes import fix_for
-from ..arrow.direct import by_arrow, by_columns, to_hub
+from ..arrow.direct import plan_table_via_arrow, plan_to_numpy, plan_via_arrow
 from ..arrow.table import names
 from ..numpy import base_array
 from .types import (
-    INTAKE,
+    SUPPORTED,
     columns_obstacle,
     dtype_obstacle,
     in_words_of_polars,
@@ -65,15 +65,17 @@ def from_numpy(
         refuse("to Polars", describe(array), why, fix)
     wanted, obstacle = wanted_type(array.dtype), dtype_obstacle(array.dtype)
     if schema is not None:
-        return by_columns(array, schema, LABEL, _made, wanted=wanted, obstacle=obstacle)
+        return plan_table_via_arrow(
+            array, schema, LABEL, _made, wanted=wanted, obstacle=obstacle
+        )
     layout = "list" if array.ndim > 1 else "flat"
     if array.dtype.kind == "O":  # whether Polars has the type that Arrow infers
-        by_arrow(array, LABEL, columns_obstacle, layout=layout).result()
+        plan_via_arrow(array, LABEL, columns_obstacle, layout=layout).result()
 
     def make(column: pa.Array) -> Any:
         return _series(column, name)
 
-    return by_arrow(array, LABEL, make, layout=layout, wanted=wanted, obstacle=obstacle)
+    return plan_via_arrow(array, LABEL, make, layout=layout, wanted=wanted, obstacle=obstacle)
 
 
 def to_numpy(
@@ -93,7 +95,7 @@ def to_numpy(
 
 
 def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
-    plan = to_hub(_bridge_export(series), LABEL, nulls, None, in_words_of_polars(series))
+    plan = plan_to_numpy(_bridge_export(series), LABEL, nulls, None, in_words_of_polars(series))
     return dataclasses.replace(plan, regular=lambda: regular(series))
 
 
@@ -174,7 +176,7 @@ def _bridge_import(columns: Columns, *, name: str = "") -> Plan[Any]:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         names(columns)
     also = columns_obstacle(columns)
-    return INTAKE.over(columns, lambda found: _made(found, name), also)
+    return SUPPORTED.plan(columns, lambda found: _made(found, name), also)
 
 
 def select_column(obj: Any, column: str | int) -> pl.Series:

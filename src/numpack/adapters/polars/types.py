@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from ..._core.policy import Obstacle, refuse
 from ...errors import UnsupportedError
-from ..arrow.direct import describe
-from ..arrow.errors import guarded
+from ..arrow.direct import describe_columns
+from ..arrow.errors import translate_errors
 from ..arrow.rewrite import Rewriting
-from ..arrow.supported_types import Intake
+from ..arrow.supported_types import SupportedTypes
 from ..arrow.trees import (
     contains,
     decoded,
@@ -95,7 +95,7 @@ def _misreads(array: pa.Array) -> bool:
     return any(pa.types.is_fixed_size_list(n.type) and n.null_count for n in nodes(array))
 
 
-INTAKE = Intake("Polars", _taken, _misreads)
+SUPPORTED = SupportedTypes("Polars", _taken, _misreads)
 
 
 def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
@@ -126,10 +126,10 @@ def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
         kept = _arrow_type(taken)
     except UnsupportedError as error:
         _refuse(column, f"Polars has no such type ({error.reason})")
-    rewritten = INTAKE.rewrites(column)
+    rewritten = SUPPORTED.rewrites(column)
     renamed = kept == taken or _is_renamed(taken, kept)
     if contains(taken, _may_overflow) and not renamed:
-        _refuse_changed(INTAKE.prepared(column), kept)
+        _refuse_changed(SUPPORTED.prepare(column), kept)
     if rewritten or contains(kind, pa.types.is_dictionary):  # whose codes Polars gives itself
         return False
     return renamed
@@ -139,7 +139,7 @@ def _arrow_type(kind: pa.DataType) -> pa.DataType:
     def asked() -> pa.DataType:
         return pa.chunked_array(pl.Series("", empty(kind))).type
 
-    return guarded(asked, "to Polars", lambda: str(kind))()
+    return translate_errors(asked, "to Polars", lambda: str(kind))()
 
 
 def _is_renamed(kind: pa.DataType, kept: pa.DataType) -> bool:
@@ -172,7 +172,7 @@ def _refuse_lacking(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> No
     if contains(kind, repeats_a_name):
         fix = "rename the fields: pa.StructArray.from_arrays(array.flatten(), names=[...])"
     fix = next((way for test, way in _LACKING.items() if contains(kind, test)), fix)
-    refuse("to Polars", describe(column), "Polars has no such type", fix)
+    refuse("to Polars", describe_columns(column), "Polars has no such type", fix)
 
 
 def _may_overflow(kind: pa.DataType) -> bool:
@@ -193,7 +193,7 @@ def _refuse_changed(column: pa.Array | pa.ChunkedArray, kept: pa.DataType) -> No
 
 
 def _refuse(column: pa.Array | pa.ChunkedArray, why: str) -> NoReturn:
-    refuse("to Polars", describe(column), why, "cast it first: array.cast(...)")
+    refuse("to Polars", describe_columns(column), why, "cast it first: array.cast(...)")
 
 
 def zone_inside(dtype: Any) -> str | None:
