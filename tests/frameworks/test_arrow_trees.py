@@ -18,13 +18,13 @@ from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
 from numpack.adapters.arrow.errors import translate_errors
 from numpack.adapters.arrow.rewrite import Rewriting
 from numpack.adapters.arrow.trees import (
+    as_decimal128,
     contains,
-    decoded,
-    empty,
+    decoded_type,
+    empty_array,
     is_sliced,
-    storage,
-    unviewed,
-    wide_decimal,
+    storage_type,
+    type_with_offsets,
 )
 from numpack.errors import NullError
 from numpack.io import from_dlpack
@@ -57,10 +57,13 @@ def test_the_walk_goes_on_after_a_process_that_ended():
 
 RULES = {
     "kept": lambda kind, parents: None,
-    "decoded": lambda kind, parents: decoded(kind),
-    "without views": lambda kind, parents: unviewed(kind),
+    "decoded": lambda kind, parents: decoded_type(kind),
+    "without views": lambda kind, parents: type_with_offsets(kind),
     "plain": lambda kind, parents: (
-        decoded(kind) or unviewed(kind) or storage(kind) or wide_decimal(kind)
+        decoded_type(kind)
+        or type_with_offsets(kind)
+        or storage_type(kind)
+        or as_decimal128(kind)
     ),
 }
 
@@ -77,11 +80,11 @@ def test_what_is_rewritten_has_its_values_and_the_type_that_was_told(name):
         made.validate()
         assert made.type == rewriting.target(column.type)
         assert reference(made) == reference(column)
-        assert empty(column.type).type == column.type
+        assert empty_array(column.type).type == column.type
         if name == "kept":
             assert made.type == column.type
         if name == "plain":
-            assert not contains(made.type, decoded)
+            assert not contains(made.type, decoded_type)
         if isinstance(made, pa.Array):
             assert not is_sliced(made)
 
@@ -335,7 +338,7 @@ def test_duckdb_is_not_given_dictionaries_that_it_misreads(name):
         with pytest.raises(UnsupportedError) as info:
             share(array, "duckdb", connection=connection)
         if "column.cast(...)" in info.value.fix:
-            plain = array.cast(Rewriting(lambda kind, _: decoded(kind)).target(array.type))
+            plain = array.cast(Rewriting(lambda kind, _: decoded_type(kind)).target(array.type))
         else:
             assert "numpack.share(column, 'polars', copy=True)" in info.value.fix
             plain = share(array, "polars", copy=True)

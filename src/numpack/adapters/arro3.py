@@ -33,7 +33,7 @@ _TYPES = (
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
     """Plan the way from the hub to an `arro3.core.Array`, with the options of Arrow."""
-    return plan_via_arrow(array, LABEL, _made, layout=layout, wanted=type)
+    return plan_via_arrow(array, LABEL, _made, layout=layout, requested=type)
 
 
 def to_numpy(

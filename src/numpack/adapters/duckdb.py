@@ -19,7 +19,7 @@ from ._columns import position
 from .arrow.direct import describe_columns, plan_table_via_arrow, plan_to_numpy, plan_via_arrow
 from .arrow.rewrite import Rewriting
 from .arrow.supported_types import SupportedTypes
-from .arrow.trees import contains, decoded, is_sliced
+from .arrow.trees import contains, decoded_type, is_sliced
 from .arrow.views import nbytes
 from .numpy import base_array
 
@@ -75,9 +75,9 @@ def from_numpy(
 
     wanted = pa.bool8() if array.dtype.kind == "b" else None
     if columns is not None:
-        return plan_table_via_arrow(array, columns, LABEL, make, wanted=wanted)
+        return plan_table_via_arrow(array, columns, LABEL, make, requested=wanted)
     layout = "list" if array.ndim > 1 else "flat"
-    plan = plan_via_arrow(array, LABEL, make, layout=layout, wanted=wanted)
+    plan = plan_via_arrow(array, LABEL, make, layout=layout, requested=wanted)
     if array.dtype.kind == "O":  # whose type in Arrow depends on the values
         plan_via_arrow(array, LABEL, _refuse_types, layout=layout).result()
     return plan
@@ -143,7 +143,7 @@ def _bridge_import(
 
 def _is_not_cast(kind: pa.DataType) -> bool:
     """Tell of encodings that pyarrow cannot cast to the type of their values."""
-    values = decoded(kind)
+    values = decoded_type(kind)
     return pa.types.is_run_end_encoded(kind) or bool(values is not None and values.num_fields)
 
 
@@ -152,10 +152,10 @@ def _decoded(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataT
 
     Some of them end with an internal error, which invalidates the whole database.
     """
-    values = decoded(kind)
+    values = decoded_type(kind)
     if values is None or parents or pa.types.is_null(values):
         return values
-    return values if values.num_fields or contains(values, decoded) else None
+    return values if values.num_fields or contains(values, decoded_type) else None
 
 
 def _misreads(array: pa.Array) -> bool:

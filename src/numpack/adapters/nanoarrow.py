@@ -34,7 +34,7 @@ TO_OPTIONS = frozenset({"layout", "type"})
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
     """Plan the way from the hub to a `nanoarrow.Array`, with the options of Arrow."""
-    return plan_via_arrow(array, LABEL, nanoarrow.Array, layout=layout, wanted=type)
+    return plan_via_arrow(array, LABEL, nanoarrow.Array, layout=layout, requested=type)
 
 
 def to_numpy(

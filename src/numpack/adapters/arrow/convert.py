@@ -11,8 +11,15 @@ import pyarrow.compute as pc
 
 from ..._core.policy import refuse
 from .rewrite import Rewriting
-from .trees import contains, decoded, empty, repeats_a_name, storage, unviewed
-from .views import child, mask, null_count, own_mask, tensor_shaped
+from .trees import (
+    contains,
+    decoded_type,
+    empty_array,
+    repeats_field_name,
+    storage_type,
+    type_with_offsets,
+)
+from .views import child_array, mask, null_count, tensor_shaped, top_level_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +32,7 @@ _AS_ROWS = (pa.BaseExtensionType, pa.FixedSizeListType)  # what is inside become
 _INT_TIMES = "its times as numbers: cast them to pa.int64(), or pa.int32() for 32 bits"
 
 
-def written_out(array: pa.Array) -> pa.Array:
+def decode(array: pa.Array) -> pa.Array:
     """Write out dictionaries, run ends and list views, at any depth; others are as they were.
 
     Extension types inside lists, structs, maps and unions, where Python objects or arrays of
@@ -34,24 +41,24 @@ def written_out(array: pa.Array) -> pa.Array:
     return array if _PLAIN.target(array.type) is array.type else _PLAIN.column(array)
 
 
-def nothing(kind: pa.DataType) -> pa.Array:
-    """Return an array without values, of the type that `written_out` gives."""
-    return empty(_PLAIN.target(kind))
+def empty_decoded(type_: pa.DataType) -> pa.Array:
+    """Return an array without values, of the type that `decode` gives."""
+    return empty_array(_PLAIN.target(type_))
 
 
-def is_written_out(kind: pa.DataType) -> bool:
-    """Tell whether `written_out` rewrites columns of a type."""
-    return _PLAIN.target(kind) is not kind
+def needs_decoding(type_: pa.DataType) -> bool:
+    """Tell whether `decode` rewrites columns of a type."""
+    return _PLAIN.target(type_) is not type_
 
 
-def _plain_type(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
-    if parents or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        other = unviewed(kind)
+def _plain_type(type_: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+    if parents or pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
+        other = type_with_offsets(type_)
         if other is not None:
             return other
     if all(isinstance(each, _AS_ROWS) for each in parents):
-        return decoded(kind)
-    return decoded(kind) or storage(kind)
+        return decoded_type(type_)
+    return decoded_type(type_) or storage_type(type_)
 
 
 _PLAIN = Rewriting(_plain_type)
@@ -65,15 +72,15 @@ def conversion(chunks: list[pa.Array]) -> Callable[[], Array]:
     all values, because Python has no nanoseconds and years from 1 to 9999 alone.
     """
     _refuse_rounded_integers(chunks)
-    kind = chunks[0].type
-    if _hides_nanoseconds(kind):
+    type_ = chunks[0].type
+    if _hides_nanoseconds(type_):
         why = "Python objects in structs, maps and unions have no nanoseconds"
         refuse("from Arrow", describe(chunks[0]), why, "cast them to microseconds first")
-    if contains(kind, repeats_a_name):
+    if contains(type_, repeats_field_name):
         why = "several fields of a struct have one name, which a dict has once"
         fix = "rename them: pa.StructArray.from_arrays(array.flatten(), names=[...])"
         refuse("from Arrow", describe(chunks[0]), why, fix)
-    if _holds_python_times(kind):
+    if _holds_python_times(type_):
         for chunk in chunks:
             _refuse_distant_times(chunk)
         done = _converted(chunks)
@@ -84,12 +91,12 @@ def conversion(chunks: list[pa.Array]) -> Callable[[], Array]:
 
 
 def _converted(chunks: list[pa.Array]) -> Array:
-    kind = chunks[0].type
+    type_ = chunks[0].type
     try:
         return _as_pyarrow_does(_joined(chunks))
     except (pa.ArrowException, ValueError, OverflowError) as error:
         why = f"pyarrow cannot convert it ({error})"
-        fix = f"convert {_INT_TIMES}" if contains(kind, pa.types.is_temporal) else _CAST
+        fix = f"convert {_INT_TIMES}" if contains(type_, pa.types.is_temporal) else _CAST
         refuse("from Arrow", describe(chunks[0]), why, fix)
 
 
@@ -109,30 +116,30 @@ def _joined(chunks: list[pa.Array]) -> pa.Array:
 
 
 def _as_pyarrow_does(array: pa.Array) -> Array:
-    kind = array.type
-    if contains(kind, _is_misread):
+    type_ = array.type
+    if contains(type_, _is_misread):
         return _objects(array)
-    if _is_tensor(kind):
-        return _rows(array.storage, kind.storage_type.list_size, kind)
-    if kind == pa.bool8():
+    if _is_tensor(type_):
+        return _rows(array.storage, type_.storage_type.list_size, type_)
+    if type_ == pa.bool8():
         return _as_pyarrow_does(pc.not_equal(array.storage, 0))
-    if isinstance(kind, pa.BaseExtensionType):
+    if isinstance(type_, pa.BaseExtensionType):
         return _as_pyarrow_does(array.storage)
-    if pa.types.is_fixed_size_list(kind) and (
-        not null_count(array) or contains(kind, _is_tensor)
+    if pa.types.is_fixed_size_list(type_) and (
+        not null_count(array) or contains(type_, _is_tensor)
     ):
-        return _rows(array, kind.list_size)
+        return _rows(array, type_.list_size)
     converted: Array = array.to_numpy(zero_copy_only=False)
     return converted
 
 
 def _rows(array: pa.Array, size: int, tensor: pa.DataType | None = None) -> Array:
     """Convert lists of one size to one array, or to objects where lists are null."""
-    cells = _as_pyarrow_does(child(array))
+    cells = _as_pyarrow_does(child_array(array))
     rows = cells.reshape(len(array), size, *cells.shape[1:])
     if tensor is not None:
         rows = tensor_shaped(rows, tensor)
-    hidden = own_mask(array)
+    hidden = top_level_mask(array)
     if not hidden.any():
         return rows
     values = np.empty(len(array), object)
@@ -141,38 +148,38 @@ def _rows(array: pa.Array, size: int, tensor: pa.DataType | None = None) -> Arra
     return values
 
 
-def _is_tensor(kind: pa.DataType) -> bool:
-    return isinstance(kind, pa.FixedShapeTensorType)
+def _is_tensor(type_: pa.DataType) -> bool:
+    return isinstance(type_, pa.FixedShapeTensorType)
 
 
-def _is_misread(kind: pa.DataType) -> bool:
+def _is_misread(type_: pa.DataType) -> bool:
     """Tell whether pyarrow 26 crashes on a type, or has no conversion of it to NumPy."""
-    return bool(pa.types.is_interval(kind) or pa.types.is_union(kind))
+    return bool(pa.types.is_interval(type_) or pa.types.is_union(type_))
 
 
-def _is_object(kind: pa.DataType) -> bool:
+def _is_object(type_: pa.DataType) -> bool:
     """Tell whether what is inside of a type becomes Python objects."""
-    return bool(pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind))
+    return bool(pa.types.is_struct(type_) or pa.types.is_map(type_) or pa.types.is_union(type_))
 
 
-def _hides_nanoseconds(kind: pa.DataType) -> bool:
+def _hides_nanoseconds(type_: pa.DataType) -> bool:
     """Tell whether times become Python objects that are of a unit which these do not have."""
-    if contains(kind, _is_misread):
-        return contains(kind, _is_in_nanoseconds)
-    return contains(kind, lambda k: _is_object(k) and contains(k, _is_in_nanoseconds))
+    if contains(type_, _is_misread):
+        return contains(type_, _is_in_nanoseconds)
+    return contains(type_, lambda k: _is_object(k) and contains(k, _is_in_nanoseconds))
 
 
-def _holds_python_times(kind: pa.DataType) -> bool:
+def _holds_python_times(type_: pa.DataType) -> bool:
     """Tell whether times become Python objects, which reach less far than Arrow's."""
-    if contains(kind, _is_misread):
-        return contains(kind, pa.types.is_temporal)
-    of_objects = contains(kind, lambda k: _is_object(k) and contains(k, pa.types.is_temporal))
-    return of_objects or contains(kind, pa.types.is_time)
+    if contains(type_, _is_misread):
+        return contains(type_, pa.types.is_temporal)
+    of_objects = contains(type_, lambda k: _is_object(k) and contains(k, pa.types.is_temporal))
+    return of_objects or contains(type_, pa.types.is_time)
 
 
-def _is_in_nanoseconds(kind: pa.DataType) -> bool:
+def _is_in_nanoseconds(type_: pa.DataType) -> bool:
     return bool(
-        (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns"
+        (pa.types.is_timestamp(type_) or pa.types.is_duration(type_)) and type_.unit == "ns"
     )
 
 
@@ -192,15 +199,15 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 def _refuse_distant_times(array: pa.Array) -> None:
     """Refuse times that Python has no object for: pyarrow makes numbers of some."""
     for part in _parts(array):
-        kind = part.type
-        if not pa.types.is_temporal(kind) or pa.types.is_interval(kind):
+        type_ = part.type
+        if not pa.types.is_temporal(type_) or pa.types.is_interval(type_):
             continue
-        low, high = _reach(kind)
-        width = pa.int32() if kind.bit_width == 32 else pa.int64()
+        low, high = _reach(type_)
+        width = pa.int32() if type_.bit_width == 32 else pa.int64()
         bounds = pc.min_max(part.cast(width)).as_py()
         _refuse_lost_nanoseconds(array, part)
         if bounds["min"] is not None and not low <= bounds["min"] <= bounds["max"] <= high:
-            why = f"Python has no object for some of its times of {kind}"
+            why = f"Python has no object for some of its times of {type_}"
             refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
 
 
@@ -213,17 +220,19 @@ def _refuse_lost_nanoseconds(array: pa.Array, part: pa.Array) -> None:
         refuse("from Arrow", describe(array), why, f"convert {_INT_TIMES}")
 
 
-def _reach(kind: pa.DataType) -> tuple[int, ...]:
+def _reach(type_: pa.DataType) -> tuple[int, ...]:
     """Return the least and the greatest count that Python has an object for."""
-    if pa.types.is_time(kind):
-        return 0, 86400 * _PER_SECOND[kind.unit] - 1
-    per_second = 10**3 if pa.types.is_date64(kind) else _PER_SECOND[getattr(kind, "unit", "s")]
-    if pa.types.is_duration(kind):
+    if pa.types.is_time(type_):
+        return 0, 86400 * _PER_SECOND[type_.unit] - 1
+    per_second = (
+        10**3 if pa.types.is_date64(type_) else _PER_SECOND[getattr(type_, "unit", "s")]
+    )
+    if pa.types.is_duration(type_):
         return tuple(
             int(d // _SECOND) * per_second for d in (dt.timedelta.min, dt.timedelta.max)
         )
     low, high = ((limit - _EPOCH) // _SECOND for limit in _YEARS)
-    if pa.types.is_date32(kind):
+    if pa.types.is_date32(type_):
         return low // 86400, high // 86400
     return low * per_second, (high + 1) * per_second - 1
 
@@ -245,19 +254,19 @@ def _refuse_rounded_integers(chunks: list[pa.Array]) -> None:
 
 def _parts(array: pa.Array) -> list[pa.Array]:
     """List an array and everything inside it."""
-    kind = array.type
+    type_ = array.type
     inner: list[pa.Array] = []
-    if isinstance(kind, pa.BaseExtensionType):
+    if isinstance(type_, pa.BaseExtensionType):
         inner = [array.storage]
-    elif pa.types.is_map(kind):
+    elif pa.types.is_map(type_):
         inner = [array.keys, array.items]
-    elif pa.types.is_struct(kind):  # `flatten` gives unions a bitmap, and ends the process
+    elif pa.types.is_struct(type_):  # `flatten` gives unions a bitmap, and ends the process
         inner = _children(array)
-    elif pa.types.is_union(kind):
-        inner = [array.field(i) for i in range(kind.num_fields)]
-    elif pa.types.is_fixed_size_list(kind):  # `flatten` builds no extension types
+    elif pa.types.is_union(type_):
+        inner = [array.field(i) for i in range(type_.num_fields)]
+    elif pa.types.is_fixed_size_list(type_):  # `flatten` builds no extension types
         inner = [_cells(array)]
-    elif any(is_kind(kind) for is_kind in _LISTS):
+    elif any(is_kind(type_) for is_kind in _LISTS):
         inner = [array.flatten()]
     return [array, *(part for each in inner for part in _parts(each))]
 
@@ -265,7 +274,7 @@ def _parts(array: pa.Array) -> list[pa.Array]:
 def _children(array: pa.Array) -> list[pa.Array]:
     """Return the fields of the structs that are not null."""
     fields = [array.field(i) for i in range(array.type.num_fields)]
-    hidden = own_mask(array)
+    hidden = top_level_mask(array)
     if not hidden.any():
         return fields
     rows = pa.array(np.flatnonzero(~hidden))
@@ -274,11 +283,11 @@ def _children(array: pa.Array) -> list[pa.Array]:
 
 def regular(source: pa.Array | pa.ChunkedArray) -> str:
     """Return how to keep a column of lists as rows of numbers, if they are of one length."""
-    kind = source.type
+    type_ = source.type
     name = "array.drop_null()" if source.null_count else "array"
-    if pa.types.is_fixed_size_list(kind):
+    if pa.types.is_fixed_size_list(type_):
         return f"drop its null rows first: {name}" if source.null_count else ""
-    if not pa.types.is_list(kind) and not pa.types.is_large_list(kind):
+    if not pa.types.is_list(type_) and not pa.types.is_large_list(type_):
         return ""
     found = pc.min_max(pc.list_value_length(source)).as_py()
     if found["min"] is None or found["min"] != found["max"]:
@@ -289,16 +298,16 @@ def regular(source: pa.Array | pa.ChunkedArray) -> str:
 
 def _cells(array: pa.Array) -> pa.Array:
     """Return the elements of the fixed-size lists that are not null."""
-    hidden = own_mask(array)
+    hidden = top_level_mask(array)
     if not hidden.any():
-        return child(array)
+        return child_array(array)
     here = np.repeat(~hidden, array.type.list_size)
-    return child(array).take(pa.array(np.flatnonzero(here)))
+    return child_array(array).take(pa.array(np.flatnonzero(here)))
 
 
 def describe(source: pa.Array | pa.ChunkedArray) -> str:
     """Say what came: ``int64 array of 3 values in 2 chunks``."""
-    kind = f"{source.type} array of {len(source):,} values"
+    text = f"{source.type} array of {len(source):,} values"
     if isinstance(source, pa.ChunkedArray) and source.num_chunks != 1:
-        kind += f" in {source.num_chunks} chunks"
-    return kind
+        text += f" in {source.num_chunks} chunks"
+    return text

@@ -137,7 +137,7 @@ def plan_via_arrow(
     make: Callable[[pa.Array], T],
     *,
     layout: str,
-    wanted: pa.DataType | None = None,
+    requested: pa.DataType | None = None,
     obstacle: Obstacle | None = None,
 ) -> Plan[T]:
     """Plan the way from the hub to an object that `make` builds over an Arrow array.
@@ -153,7 +153,7 @@ def plan_via_arrow(
         Why `make` copies, in the words of the framework.
     """
     try:
-        plan = plan_arrow(array, layout, wanted)
+        plan = plan_arrow(array, layout, requested)
     except UnsupportedError as error:
         refuse(f"to {label}", describe_array(array), error.reason, error.fix)
     made = translate_errors(make, f"to {label}", lambda: describe_array(array))
@@ -172,7 +172,7 @@ def plan_table_via_arrow(
     label: str,
     make: Callable[[pa.Table], T],
     *,
-    wanted: pa.DataType | None = None,
+    requested: pa.DataType | None = None,
     obstacle: Obstacle | None = None,
 ) -> Plan[T]:
     """Plan the way of a 2-D array to a table: the columns of one are those of the other.
@@ -195,7 +195,7 @@ def plan_table_via_arrow(
         return make(pa.table(pieces, names=list(names)))
 
     plan = plan_via_arrow(
-        array.T, label, table, layout="flat", wanted=wanted, obstacle=obstacle
+        array.T, label, table, layout="flat", requested=requested, obstacle=obstacle
     )
     return dataclasses.replace(plan, describe=lambda: describe_array(array))
 

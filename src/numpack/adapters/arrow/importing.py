@@ -10,8 +10,8 @@ import pyarrow as pa
 from ..._core.memory import aligned_copy, aligned_empty
 from ..._core.policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
-from .convert import conversion, describe, is_written_out, nothing, regular, written_out
-from .views import mask, nbytes, null_count, own_mask, shareable, view, without_nulls
+from .convert import conversion, decode, describe, empty_decoded, needs_decoding, regular
+from .views import mask, nbytes, null_count, shareable, top_level_mask, view, without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ _MAX_NDIM = 64
 def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
     """Plan the way from an Arrow array or chunked array to an ndarray."""
     check_nulls(nulls)
-    chunks = list(map(written_out, _filled_chunks(source)))
+    chunks = list(map(decode, _filled_chunks(source)))
     if nulls == "raise":
         _raise_nulls(source, chunks)
     if nulls == "mask":
@@ -81,7 +81,7 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
     def masked(data: Array) -> Array:
         hidden = np.concatenate([mask(chunk) for chunk in chunks])
         if hidden.ndim > data.ndim:  # objects, which hold what is inside for themselves
-            hidden = np.concatenate([own_mask(chunk) for chunk in chunks])
+            hidden = np.concatenate([top_level_mask(chunk) for chunk in chunks])
         hidden = hidden.reshape(hidden.shape + (1,) * (data.ndim - hidden.ndim))
         full = np.broadcast_to(hidden, data.shape).copy()
         return np.ma.MaskedArray(data, mask=full, copy=False)
@@ -112,14 +112,14 @@ def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
             "flatten it: array.flatten()",
         )
         refuse("from Arrow", describe(source), why, fix)
-    return filled or [nothing(source.type)]
+    return filled or [empty_decoded(source.type)]
 
 
-def _depth(kind: pa.DataType) -> int:
+def _depth(type_: pa.DataType) -> int:
     """Count the dimensions that fixed-size lists and tensors become."""
-    if isinstance(kind, pa.FixedShapeTensorType):
-        return 1 + len(kind.shape)
-    return 1 + _depth(kind.value_type) if pa.types.is_fixed_size_list(kind) else 1
+    if isinstance(type_, pa.FixedShapeTensorType):
+        return 1 + len(type_.shape)
+    return 1 + _depth(type_.value_type) if pa.types.is_fixed_size_list(type_) else 1
 
 
 def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> None:
@@ -133,18 +133,18 @@ def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
         raise NullError(msg)
 
 
-def _encoding_obstacle(kind: pa.DataType) -> Obstacle | None:
+def _encoding_obstacle(type_: pa.DataType) -> Obstacle | None:
     """Find why values that are encoded have to be written out."""
-    if not is_written_out(kind):
+    if not needs_decoding(type_):
         return None
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(type_):
         return Obstacle("its values are in a dictionary", "convert .indices and .dictionary")
-    return _unlike(kind)
+    return _unlike(type_)
 
 
-def _unlike(kind: pa.DataType) -> Obstacle:
+def _unlike(type_: pa.DataType) -> Obstacle:
     return Obstacle(
-        f"NumPy has no array of {kind} in Arrow's layout", "keep numbers in fixed-width types"
+        f"NumPy has no array of {type_} in Arrow's layout", "keep numbers in fixed-width types"
     )
 
 
@@ -152,20 +152,20 @@ def _obstacle(array: pa.Array) -> Obstacle | None:
     """Say why the values cannot be viewed in place."""
     if shareable(array):
         return None
-    kind = array.type
+    type_ = array.type
     nulls = null_count(array)
     if nulls and shareable(without_nulls(array)):
         return Obstacle(
             f"{nulls:,} of its values are null, which NumPy has no place for",
             MASK_OR_FILL,
         )
-    if pa.types.is_boolean(kind):
+    if pa.types.is_boolean(type_):
         return Obstacle("Arrow packs booleans as bits", "keep them as pa.bool8()")
-    if kind == pa.bool8():
+    if type_ == pa.bool8():
         return Obstacle("some of its bytes are neither 0 nor 1", "store true as 1")
-    if pa.types.is_date32(kind):
+    if pa.types.is_date32(type_):
         return Obstacle("NumPy keeps days in 64 bits", "keep the dates as pa.date64()")
-    return _unlike(kind)
+    return _unlike(type_)
 
 
 def _concatenation(

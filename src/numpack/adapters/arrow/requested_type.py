@@ -22,8 +22,8 @@ _ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 _ROUND = "round them yourself with astype(...) first"
 
 
-def of_type(
-    values: Iterable[Any], wanted: pa.DataType, build: Callable[[Iterable[Any]], pa.Array]
+def convert_to_type(
+    values: Iterable[Any], requested: pa.DataType, build: Callable[[Iterable[Any]], pa.Array]
 ) -> pa.Array:
     """Convert objects to a type; `build` converts them to the one that is theirs.
 
@@ -40,40 +40,40 @@ def of_type(
     except _ERRORS:
         natural = None
     try:
-        result = _array_of(present, wanted)
+        result = _array_of(present, requested)
     except _ERRORS:
         if natural is None:
             raise
-        return cast(natural, wanted)
+        return cast(natural, requested)
     if natural is not None and _comes_back(result, natural):
         return result
     if all(map(_agree, present, _as_python(result))):
         return result
-    raise ObjectsError(f"{wanted} cannot hold its values as they are", _ROUND)
+    raise ObjectsError(f"{requested} cannot hold its values as they are", _ROUND)
 
 
-def cast(source: pa.Array, wanted: pa.DataType) -> pa.Array:
+def cast(source: pa.Array, requested: pa.DataType) -> pa.Array:
     """Cast, and refuse what does not come back: pyarrow's safe cast lets much pass."""
-    result = _cast(source, wanted)
+    result = _cast(source, requested)
     if not _comes_back(result, source):
-        raise ObjectsError(f"{wanted} cannot hold its values as they are", _ROUND)
+        raise ObjectsError(f"{requested} cannot hold its values as they are", _ROUND)
     return result
 
 
-def _array_of(values: list[Any], wanted: pa.DataType) -> pa.Array:
-    made = pa.array(values, type=wanted)
+def _array_of(values: list[Any], requested: pa.DataType) -> pa.Array:
+    made = pa.array(values, type=requested)
     if isinstance(made, pa.ChunkedArray):
         raise ObjectsError(
-            f"{wanted} cannot hold that much", "ask for the type of large offsets"
+            f"{requested} cannot hold that much", "ask for the type of large offsets"
         )
     return made
 
 
-def _cast(source: pa.Array, wanted: pa.DataType) -> pa.Array:
-    if pa.types.is_run_end_encoded(wanted):
-        values = _cast(source, wanted.value_type)
-        return pc.run_end_encode(values, run_end_type=wanted.run_end_type)
-    return source.cast(wanted, safe=True)
+def _cast(source: pa.Array, requested: pa.DataType) -> pa.Array:
+    if pa.types.is_run_end_encoded(requested):
+        values = _cast(source, requested.value_type)
+        return pc.run_end_encode(values, run_end_type=requested.run_end_type)
+    return source.cast(requested, safe=True)
 
 
 def _comes_back(result: pa.Array, source: pa.Array) -> bool:

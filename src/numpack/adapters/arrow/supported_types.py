@@ -11,7 +11,7 @@ from ..._core.policy import Obstacle, Plan, refuse
 from .direct import copy_columns, describe_columns
 from .errors import translate_errors
 from .rewrite import Rewriting
-from .trees import contains, storage
+from .trees import contains, storage_type
 from .views import nbytes
 
 if TYPE_CHECKING:
@@ -43,17 +43,17 @@ class SupportedTypes:
 
     def check(self, columns: Columns) -> None:
         """Refuse what cannot be exported: pyarrow exports no extension type of another."""
-        kinds = columns.schema.types if hasattr(columns, "schema") else [columns.type]
-        for kind in kinds:
-            found = Rewriting(self.rule).target(kind)
+        types = columns.schema.types if hasattr(columns, "schema") else [columns.type]
+        for type_ in types:
+            found = Rewriting(self.rule).target(type_)
             if contains(found, _is_twice_extended):
                 why = f"Arrow exports no extension type of another: {found}"
                 refuse(f"to {self.label}", describe_columns(columns), why, "pass array.storage")
 
     def rewrites(self, column: Column) -> bool:
         """Tell whether a column is rewritten before the framework gets it."""
-        kind = column.type  # a chunked array makes a new object of it each time
-        if Rewriting(self.rule).target(kind) is not kind:
+        type_ = column.type  # a chunked array makes a new object of it each time
+        if Rewriting(self.rule).target(type_) is not type_:
             return True
         chunks = [column] if isinstance(column, pa.Array) else column.chunks
         return any(map(self.misreads, chunks))
@@ -80,13 +80,13 @@ class SupportedTypes:
         moved = [each for each in parts if self.rewrites(each)]
         if not moved:
             return None, nbytes(columns)
-        kind = moved[0].type
-        target = Rewriting(self.rule).target(kind)
-        if target == kind:
-            why = f"{self.label} misreads slices of {kind} where values are null or nested"
+        type_ = moved[0].type
+        target = Rewriting(self.rule).target(type_)
+        if target == type_:
+            why = f"{self.label} misreads slices of {type_} where values are null or nested"
             obstacle = Obstacle(why, "copy the slice once: pa.concat_arrays([array])")
         else:
-            why = f"{self.label} does not read {kind} where it lies"
+            why = f"{self.label} does not read {type_} where it lies"
             obstacle = Obstacle(why, f"keep it in Arrow as {target}")
         return obstacle, sum(map(nbytes, moved))
 
@@ -119,16 +119,16 @@ class SupportedTypes:
         )
 
 
-def portable(kind: pa.DataType, parents: Parents, /) -> pa.DataType | None:
+def portable(type_: pa.DataType, parents: Parents, /) -> pa.DataType | None:
     """Replace what the C data interface loses: nested run ends, extensions in dictionaries."""
     if not parents:
         return None
     if pa.types.is_dictionary(parents[-1]):
-        return storage(kind)
-    runs = pa.types.is_run_end_encoded(parents[-1]) and pa.types.is_run_end_encoded(kind)
-    return kind.value_type if runs else None
+        return storage_type(type_)
+    runs = pa.types.is_run_end_encoded(parents[-1]) and pa.types.is_run_end_encoded(type_)
+    return type_.value_type if runs else None
 
 
-def _is_twice_extended(kind: pa.DataType) -> bool:
-    outer = isinstance(kind, pa.BaseExtensionType)
-    return outer and isinstance(kind.storage_type, pa.BaseExtensionType)
+def _is_twice_extended(type_: pa.DataType) -> bool:
+    outer = isinstance(type_, pa.BaseExtensionType)
+    return outer and isinstance(type_.storage_type, pa.BaseExtensionType)

@@ -44,21 +44,21 @@ def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
     return table.column(position(key, table.schema.names))
 
 
-def zone_of(kinds: Iterable[pa.DataType]) -> str | None:
+def zone_of(types: Iterable[pa.DataType]) -> str | None:
     """Return the time zone of the first of some types that has one, at any depth."""
-    for kind in kinds:
-        if contains(kind, _has_zone):
-            return _first_zone(kind)
+    for type_ in types:
+        if contains(type_, _has_zone):
+            return _first_zone(type_)
     return None
 
 
-def _has_zone(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+def _has_zone(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(type_) and type_.tz is not None)
 
 
-def _first_zone(kind: pa.DataType) -> str:
+def _first_zone(type_: pa.DataType) -> str:
     found: list[str] = []
-    contains(kind, lambda each: found.append(each.tz) if _has_zone(each) else None)
+    contains(type_, lambda each: found.append(each.tz) if _has_zone(each) else None)
     return found[0]
 
 

@@ -38,7 +38,7 @@ def from_numpy(
     """
     check_backend(dtype_backend)
     array = base_array(array, LABEL, masks=True)
-    plan = plan_pandas(array) if dtype_backend is None else _columns().from_values(array)
+    plan = plan_pandas(array) if dtype_backend is None else _direct().from_values(array)
     if name is not None and array.ndim != 1:
         msg = f"name= is of a Series, and {array.ndim} dimensions make a frame of columns"
         raise InvalidValueError(msg)
@@ -66,7 +66,7 @@ def to_numpy(
 
 def _bridge_export(obj: Any) -> Any:
     try:
-        return _columns().departing(obj)
+        return _direct().export_columns(obj)
     except MissingDependencyError:  # the way by the hub needs no pyarrow
         return None
 
@@ -77,12 +77,12 @@ def _bridge_import(
     """Take tables, which the hub has not, and single columns where Arrow is asked for."""
     check_backend(dtype_backend)
     whole = hasattr(columns, "schema")
-    arrive = _columns().arriving if whole or dtype_backend else _columns().zoned
+    arrive = _direct().import_columns if whole or dtype_backend else _direct().import_zoned
     plan: Plan[Any] | None = arrive(columns)
     return plan if plan is None or name is None or whole else _named(plan, name)
 
 
-def _columns() -> Any:
+def _direct() -> Any:
     """Import what needs pyarrow, which pandas may be without."""
     by_name("arrow").module()
     from . import direct  # noqa: PLC0415 -- pandas may be without pyarrow
@@ -105,7 +105,7 @@ def _zone_of(dtype: Any) -> str | None:
     if isinstance(dtype, pd.CategoricalDtype):
         return zone(dtype.categories)
     if isinstance(dtype, pd.ArrowDtype):
-        return _columns().zone_of([dtype.pyarrow_dtype])  # type: ignore[no-any-return]
+        return _direct().zone_of([dtype.pyarrow_dtype])  # type: ignore[no-any-return]
     found = getattr(dtype, "tz", None)
     return None if found is None else str(found)
 

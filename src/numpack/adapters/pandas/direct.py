@@ -18,50 +18,50 @@ from ..arrow.exporting import plan_arrow
 from ..arrow.importing import plan_array
 from ..arrow.supported_types import SupportedTypes
 from ..arrow.table import zone_of
-from ..arrow.trees import unviewed
+from ..arrow.trees import type_with_offsets
 from ..arrow.views import nbytes as bytes_of
 from .exporting import check_dimensions
-from .importing import MASKED, describe, parts, plan_values
+from .importing import NULLABLE_ARRAYS, describe, parts, plan_values
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
 
 
-def departing(obj: Any) -> Columns | Plan[Columns] | None:
+def export_columns(obj: Any) -> Columns | Plan[Columns] | None:
     """Give what Arrow can hold and NumPy cannot: nulls, strings, columns of several dtypes."""
     if isinstance(obj, pd.DataFrame):
-        kinds = set(obj.dtypes)
-        if all(isinstance(kind, np.dtype) for kind in kinds) and len(kinds) < 2:
+        dtypes = set(obj.dtypes)
+        if all(isinstance(dtype, np.dtype) for dtype in dtypes) and len(dtypes) < 2:
             return None
-        return _table(obj)
+        return _plan_table(obj)
     array = obj.array if isinstance(obj, pd.Series) else obj
     if isinstance(array, pd.Index) and not isinstance(array, pd.MultiIndex):
         array = array.array
     if isinstance(array, pd.arrays.ArrowExtensionArray):
         return array.__arrow_array__()
     if isinstance(array, pd.arrays.DatetimeArray) and array.tz is not None:
-        plan = _zoned_plan(obj, array)
+        plan = _plan_zoned(obj, array)
         return plan.result() if plan.obstacle is None else plan
-    if isinstance(array, MASKED) and array.isna().any():
-        return _nullable(obj, array)
+    if isinstance(array, NULLABLE_ARRAYS) and array.isna().any():
+        return _plan_nullable(obj, array)
     if isinstance(array, pd.Categorical) and (np.asarray(array.codes) < 0).any():
         with contextlib.suppress(UnsupportedError):  # NumPy may hold what Arrow has not
-            return _decoded(_coded(None, obj, array))
+            return _plan_decoded(_plan_dictionary(None, obj, array))
     return None
 
 
-def arriving(columns: Columns) -> Plan[pd.Series | pd.DataFrame]:
+def import_columns(columns: Columns) -> Plan[pd.Series | pd.DataFrame]:
     """Plan Series and frames of an ``ArrowDtype`` over the same buffers."""
-    return _SUPPORTED.plan(columns, _held)
+    return _SUPPORTED.plan(columns, _wrap)
 
 
-def _usable(kind: pa.DataType, _: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+def _supported_type(type_: pa.DataType, _: tuple[pa.DataType, ...], /) -> pa.DataType | None:
     """Replace views of strings and bytes, which pandas 3.1 neither shows nor compares."""
-    views = pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
-    return unviewed(kind) if views else None
+    views = pa.types.is_string_view(type_) or pa.types.is_binary_view(type_)
+    return type_with_offsets(type_) if views else None
 
 
-_SUPPORTED = SupportedTypes("pandas", _usable)
+_SUPPORTED = SupportedTypes("pandas", _supported_type)
 
 
 def from_values(array: Array) -> Plan[pd.Series]:
@@ -70,23 +70,23 @@ def from_values(array: Array) -> Plan[pd.Series]:
     if array.ndim != 1:
         why, fix = "each column of Arrow lies by itself", "pass one column: array[:, i]"
         refuse("to pandas", f"array of shape {array.shape}", why, fix)
-    return plan_via_arrow(array, "pandas", _held, layout="flat")
+    return plan_via_arrow(array, "pandas", _wrap, layout="flat")
 
 
-def zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
+def import_zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
     """Plan a Series of times with a zone, which NumPy has not; ``None`` for other types."""
-    kind = column.type
-    if zone_of([kind]) is None:
+    type_ = column.type
+    if zone_of([type_]) is None:
         return None
-    if not pa.types.is_timestamp(kind):  # it is inside of a type
-        return arriving(column)
-    naive = pa.timestamp(kind.unit)
+    if not pa.types.is_timestamp(type_):  # it is inside of a type
+        return import_columns(column)
+    naive = pa.timestamp(type_.unit)
     if isinstance(column, pa.Array):
         times = column.view(naive)
     else:
         times = pa.chunked_array([chunk.view(naive) for chunk in column.chunks], naive)
     plan = plan_array(times, "convert")
-    dtype = f"datetime64[{kind.unit}, {kind.tz}]"
+    dtype = f"datetime64[{type_.unit}, {type_.tz}]"
 
     def made(values: Array) -> pd.Series:
         counts = values.view(np.int64)
@@ -102,12 +102,12 @@ def zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
     )
 
 
-def _zoned_plan(obj: Any, array: pd.arrays.DatetimeArray) -> Plan[pa.Array]:
-    plan = plan_arrow(_times(obj, array)[0], "flat", _times(obj, array)[1])
+def _plan_zoned(obj: Any, array: pd.arrays.DatetimeArray) -> Plan[pa.Array]:
+    plan = plan_arrow(_utc_times(obj, array)[0], "flat", _utc_times(obj, array)[1])
     return dataclasses.replace(plan, direction="from pandas", describe=lambda: describe(obj))
 
 
-def _times(obj: Any, array: pd.arrays.DatetimeArray) -> tuple[Array, pa.DataType]:
+def _utc_times(obj: Any, array: pd.arrays.DatetimeArray) -> tuple[Array, pa.DataType]:
     """Return the times in UTC, and the type of Arrow that has their zone."""
     try:
         zone = pa.lib.tzinfo_to_string(array.tz)
@@ -117,25 +117,25 @@ def _times(obj: Any, array: pd.arrays.DatetimeArray) -> tuple[Array, pa.DataType
     return np.asarray(array, f"M8[{array.unit}]"), pa.timestamp(array.unit, zone)
 
 
-def _held(columns: Columns) -> pd.Series | pd.DataFrame:
+def _wrap(columns: Columns) -> pd.Series | pd.DataFrame:
     if isinstance(columns, pa.Array | pa.ChunkedArray):
         return pd.Series(pd.arrays.ArrowExtensionArray(columns), copy=False)
-    series = {i: _held(column) for i, column in enumerate(columns.columns)}
+    series = {i: _wrap(column) for i, column in enumerate(columns.columns)}
     frame = pd.DataFrame(series, index=range(columns.num_rows), copy=False)
     frame.columns = pd.Index(columns.schema.names)
     return frame
 
 
-def _nullable(obj: Any, array: Any) -> pa.Array | Plan[pa.Array]:
-    plan = plan_arrow(_memory(array), "flat", None)
+def _plan_nullable(obj: Any, array: Any) -> pa.Array | Plan[pa.Array]:
+    plan = plan_arrow(_masked_array(array), "flat", None)
     if plan.obstacle is None:
         return plan.result()
     return dataclasses.replace(plan, direction="from pandas", describe=lambda: describe(obj))
 
 
-def _table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
+def _plan_table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
     """Give a table over the memory of a frame, or a plan of one where columns are copied."""
-    plans = [_column(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
+    plans = [_plan_column(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
     names = list(map(str, frame.columns))
     moved = [plan for plan in plans if plan.obstacle is not None]
 
@@ -159,54 +159,54 @@ def _table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
     )
 
 
-def _column(name: object, column: pd.Series) -> Plan[Any]:
+def _plan_column(name: object, column: pd.Series) -> Plan[Any]:
     """Plan a column of a frame as Arrow has it; refuse, by its name, what Arrow has not."""
     array = column.array
     if isinstance(array, pd.arrays.ArrowExtensionArray):
         return plan_from_columns(array.__arrow_array__(), "Arrow", lambda found: found)
     if isinstance(array, pd.arrays.DatetimeArray) and array.tz is not None:
-        values, wanted = _times(column, array)
-    elif isinstance(array, MASKED):
-        values, wanted = _memory(array), None
+        values, requested = _utc_times(column, array)
+    elif isinstance(array, NULLABLE_ARRAYS):
+        values, requested = _masked_array(array), None
     elif isinstance(array, pd.Categorical):
-        return _coded(name, column, array)
+        return _plan_dictionary(name, column, array)
     elif isinstance(column.dtype, np.dtype):
-        values, wanted = column.to_numpy(), None
+        values, requested = column.to_numpy(), None
     elif isinstance(array, pd.arrays.StringArray):
         plan = plan_values(column, "convert")
-        values, wanted = plan.result(), pa.large_string()
+        values, requested = plan.result(), pa.large_string()
     else:
         refuse("from pandas", describe(column), f"column {name!r} is not Arrow's", _ALONE)
     try:
-        return plan_arrow(values, "flat", wanted)
+        return plan_arrow(values, "flat", requested)
     except UnsupportedError as error:
         refuse("from pandas", describe(column), f"column {name!r}: {error.reason}", _ALONE)
 
 
-def _coded(name: object, column: pd.Series, array: pd.Categorical) -> Plan[Any]:
+def _plan_dictionary(name: object, column: pd.Series, array: pd.Categorical) -> Plan[Any]:
     """Plan a dictionary: the codes of categories, of which the missing ones are masked."""
     codes = np.asarray(array.codes)
-    kinds = _column(name, pd.Series(array.categories)).independent()
+    categories = _plan_column(name, pd.Series(array.categories)).independent()
     hidden = np.ma.MaskedArray(codes, mask=codes < 0, copy=False)
     indices = plan_arrow(hidden if (codes < 0).any() else codes, "flat", None)
 
     def made() -> pa.Array:
         return pa.DictionaryArray.from_arrays(
-            indices.independent(), kinds, ordered=bool(array.ordered)
+            indices.independent(), categories, ordered=bool(array.ordered)
         )
 
     why = "its categories are written out as Arrow's"
     return Plan(
         direction="from pandas",
         describe=lambda: describe(column),
-        nbytes=codes.nbytes + bytes_of(kinds),
+        nbytes=codes.nbytes + bytes_of(categories),
         result=made,
         independent=made,
         obstacle=Obstacle(why, _ALONE),
     )
 
 
-def _decoded(coded: Plan[Any]) -> Plan[Any]:
+def _plan_decoded(coded: Plan[Any]) -> Plan[Any]:
     """Plan the values of a dictionary by themselves, as they are where none is missing."""
 
     def made() -> pa.Array:
@@ -222,6 +222,6 @@ _ALONE = (
 )
 
 
-def _memory(array: Any) -> Array:
+def _masked_array(array: Any) -> Array:
     values, mask = parts(array)
     return np.ma.MaskedArray(values, mask=mask, copy=False)

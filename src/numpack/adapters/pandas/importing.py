@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.memory import Array
 
-MASKED = (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray)
+NULLABLE_ARRAYS = (pd.arrays.IntegerArray, pd.arrays.FloatingArray, pd.arrays.BooleanArray)
 _TIMES = (pd.arrays.DatetimeArray, pd.arrays.TimedeltaArray)
 _EXACT_IN_FLOAT64 = 2**53
 _WRITTEN_OUT = {  # what NumPy has no array of; each is written out value by value
@@ -53,7 +53,7 @@ def plan_frame(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
         return _marked(frame, frame.to_numpy(), nulls)
     why, fix = "its columns do not lie in one block", "pass column=, or frame.copy()"
     plan = _copied(frame, kinds[0], lambda: _together(frame), Obstacle(why, fix))
-    return hiding(plan, frame, nulls)
+    return apply_nulls(plan, frame, nulls)
 
 
 def _gathered(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
@@ -96,14 +96,14 @@ def plan_values(obj: Any, nulls: str) -> Plan[Array]:
     if isinstance(obj, pd.RangeIndex):
         obstacle = Obstacle("a range keeps no values", "pass an array: np.arange(...)")
         plan = _copied(obj, obj.dtype, lambda: aligned_copy(obj.to_numpy()), obstacle)
-        return hiding(plan, obj, nulls)
+        return apply_nulls(plan, obj, nulls)
     array = obj.array if isinstance(obj, pd.Series | pd.Index) else obj
     if isinstance(array, pd.arrays.ArrowExtensionArray):
         plan = by_name("arrow").module().to_numpy(array.__arrow_array__(), nulls=nulls)
         return dataclasses.replace(
             plan, direction="from pandas", describe=lambda: describe(obj), regular=None
         )
-    if isinstance(array, MASKED):
+    if isinstance(array, NULLABLE_ARRAYS):
         values, mask = parts(array)
         return _with_nulls(obj, values, mask, nulls)
     if isinstance(array, pd.arrays.StringArray):
@@ -115,7 +115,7 @@ def plan_values(obj: Any, nulls: str) -> Plan[Array]:
         return _marked(obj, np.asarray(array, dtype), nulls)  # in UTC, if there is a zone
     if isinstance(array, pd.arrays.NumpyExtensionArray):
         return _marked(obj, np.asarray(array), nulls)
-    return hiding(_written_out(obj, array), array, nulls)
+    return apply_nulls(_written_out(obj, array), array, nulls)
 
 
 def parts(array: Any) -> tuple[Array, Array]:
@@ -156,10 +156,10 @@ def _shared(obj: Any, values: Array) -> Plan[Array]:
 
 def _marked(obj: Any, values: Array, nulls: str) -> Plan[Array]:
     """Plan values among which the missing ones are NaN, NaT or None themselves."""
-    return hiding(_shared(obj, values), values, nulls)
+    return apply_nulls(_shared(obj, values), values, nulls)
 
 
-def hiding(plan: Plan[Array], source: Any, nulls: str) -> Plan[Array]:
+def apply_nulls(plan: Plan[Array], source: Any, nulls: str) -> Plan[Array]:
     """Plan what `nulls` says of the values that pandas calls missing, NaN included."""
     if nulls == "convert":
         return plan

@@ -26,10 +26,10 @@ from .types import (
     SUPPORTED,
     columns_obstacle,
     dtype_obstacle,
-    in_words_of_polars,
+    intermediate_type,
+    polars_obstacle,
     refuse_opaque,
     regular,
-    wanted_type,
     zone_inside,
 )
 
@@ -63,10 +63,10 @@ def from_numpy(
     if 0 in array.shape[1:] or (array.dtype.kind in "SV" and array.itemsize == 0):
         why, fix = "Polars has no values of width 0", "pass array.reshape(-1) or its length"
         refuse("to Polars", describe(array), why, fix)
-    wanted, obstacle = wanted_type(array.dtype), dtype_obstacle(array.dtype)
+    cast, obstacle = intermediate_type(array.dtype), dtype_obstacle(array.dtype)
     if schema is not None:
         return plan_table_via_arrow(
-            array, schema, LABEL, _made, wanted=wanted, obstacle=obstacle
+            array, schema, LABEL, _made, requested=cast, obstacle=obstacle
         )
     layout = "list" if array.ndim > 1 else "flat"
     if array.dtype.kind == "O":  # whether Polars has the type that Arrow infers
@@ -75,7 +75,7 @@ def from_numpy(
     def make(column: pa.Array) -> Any:
         return _series(column, name)
 
-    return plan_via_arrow(array, LABEL, make, layout=layout, wanted=wanted, obstacle=obstacle)
+    return plan_via_arrow(array, LABEL, make, layout=layout, requested=cast, obstacle=obstacle)
 
 
 def to_numpy(
@@ -95,7 +95,7 @@ def to_numpy(
 
 
 def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
-    plan = plan_to_numpy(_bridge_export(series), LABEL, nulls, None, in_words_of_polars(series))
+    plan = plan_to_numpy(_bridge_export(series), LABEL, nulls, None, polars_obstacle(series))
     return dataclasses.replace(plan, regular=lambda: regular(series))
 
 

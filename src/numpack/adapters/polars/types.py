@@ -19,15 +19,15 @@ from ..arrow.errors import translate_errors
 from ..arrow.rewrite import Rewriting
 from ..arrow.supported_types import SupportedTypes
 from ..arrow.trees import (
+    as_decimal128,
     contains,
-    decoded,
-    empty,
+    decoded_type,
+    empty_array,
     is_sliced,
     nodes,
-    repeats_a_name,
-    storage,
-    unviewed,
-    wide_decimal,
+    repeats_field_name,
+    storage_type,
+    type_with_offsets,
 )
 from ..arrow.views import nbytes
 
@@ -42,7 +42,7 @@ _UNITS = (("ms", 1), ("us", 1), ("ns", 1))
 _COARSE = frozenset({"s", "m", "h"})
 
 
-def wanted_type(dtype: DType) -> pa.DataType | None:
+def intermediate_type(dtype: DType) -> pa.DataType | None:
     """Find the Arrow type to cast to first: Polars has no seconds, and overflows silently."""
     if dtype.kind not in "mM":
         return None
@@ -57,9 +57,9 @@ def dtype_obstacle(dtype: DType) -> Obstacle | None:
     if dtype.kind == "b":
         return Obstacle("Polars packs booleans as bits", "pass the bytes: array.view('u1')")
     if dtype.kind in "mM" and np.datetime_data(dtype) not in _UNITS:
-        kind = "datetime64" if dtype.kind == "M" else "timedelta64"
+        name = "datetime64" if dtype.kind == "M" else "timedelta64"
         why = f"Polars keeps {dtype.name} in another unit or width"
-        return Obstacle(why, f"keep it as {kind}[ms], [us] or [ns]")
+        return Obstacle(why, f"keep it as {name}[ms], [us] or [ns]")
     if dtype.kind in "SV":
         why = "Polars keeps bytes as views with lengths"
         return Obstacle(why, "pass the bytes: array.view('u1').reshape(len(array), -1)")
@@ -68,22 +68,22 @@ def dtype_obstacle(dtype: DType) -> Obstacle | None:
     return None
 
 
-def _taken(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
+def _taken(type_: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
     """Replace what Polars 2.1 has no type for, aborts on or reads as other values.
 
     It aborts on decimals of 32 and 64 bits inside other types, makes strings of the values of
     dictionaries in chunks, and reads what extension types hold inside others as it is.
     """
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return unviewed(kind)
-    if pa.types.is_dictionary(kind) and not parents and _is_text(kind.value_type):
+    if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
+        return type_with_offsets(type_)
+    if pa.types.is_dictionary(type_) and not parents and _is_text(type_.value_type):
         return None
-    inside = storage(kind) if parents else None
-    return inside or decoded(kind) or wide_decimal(kind)
+    inside = storage_type(type_) if parents else None
+    return inside or decoded_type(type_) or as_decimal128(type_)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def _misreads(array: pa.Array) -> bool:
@@ -104,22 +104,22 @@ def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
     moved = [each for each in parts if not _keeps(each)]
     if not moved:
         return None, nbytes(columns)
-    kind = moved[0].type
-    why = f"Polars keeps {kind} in another form"
-    kept = _arrow_type(Rewriting(_taken).target(kind))
+    type_ = moved[0].type
+    why = f"Polars keeps {type_} in another form"
+    kept = _arrow_type(Rewriting(_taken).target(type_))
     fix = f"cast it to a type that Polars has in Arrow: {kept}"
-    if kept == kind:
-        why = f"Polars misreads slices of {kind} that hold nulls"
+    if kept == type_:
+        why = f"Polars misreads slices of {type_} that hold nulls"
         fix = "copy the slice once: pa.concat_arrays([array])"
-    elif contains(kind, pa.types.is_dictionary):
+    elif contains(type_, pa.types.is_dictionary):
         fix = "pass .indices and .dictionary by themselves, or keep it in Polars"
     return Obstacle(why, fix), sum(map(nbytes, moved))
 
 
 def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
     """Tell whether Polars shares the buffers of a column."""
-    kind = column.type
-    taken = Rewriting(_taken).target(kind)
+    type_ = column.type
+    taken = Rewriting(_taken).target(type_)
     if contains(taken, _lacks):
         _refuse_lacking(column, taken)
     try:
@@ -130,34 +130,34 @@ def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
     renamed = kept == taken or _is_renamed(taken, kept)
     if contains(taken, _may_overflow) and not renamed:
         _refuse_changed(SUPPORTED.prepare(column), kept)
-    if rewritten or contains(kind, pa.types.is_dictionary):  # whose codes Polars gives itself
+    if rewritten or contains(type_, pa.types.is_dictionary):  # whose codes Polars gives itself
         return False
     return renamed
 
 
-def _arrow_type(kind: pa.DataType) -> pa.DataType:
+def _arrow_type(type_: pa.DataType) -> pa.DataType:
     def asked() -> pa.DataType:
-        return pa.chunked_array(pl.Series("", empty(kind))).type
+        return pa.chunked_array(pl.Series("", empty_array(type_))).type
 
-    return translate_errors(asked, "to Polars", lambda: str(kind))()
+    return translate_errors(asked, "to Polars", lambda: str(type_))()
 
 
-def _is_renamed(kind: pa.DataType, kept: pa.DataType) -> bool:
+def _is_renamed(type_: pa.DataType, kept: pa.DataType) -> bool:
     """Tell whether the same 64 bits have another name: that of a zone, or dates in ms."""
-    return bool(pa.types.is_date64(kind) or (_is_zoned(kind) and kind.unit == kept.unit))
+    return bool(pa.types.is_date64(type_) or (_is_zoned(type_) and type_.unit == kept.unit))
 
 
-def _is_zoned(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+def _is_zoned(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(type_) and type_.tz is not None)
 
 
-def _lacks(kind: pa.DataType) -> bool:
+def _lacks(type_: pa.DataType) -> bool:
     """Tell of types on which Polars 2.1 panics, or which it forgets to refuse inside others."""
-    if pa.types.is_fixed_size_list(kind):
-        return bool(kind.list_size == 0)
-    if pa.types.is_fixed_size_binary(kind):
-        return bool(kind.byte_width == 0)
-    return repeats_a_name(kind) or any(test(kind) for test in _LACKING)
+    if pa.types.is_fixed_size_list(type_):
+        return bool(type_.list_size == 0)
+    if pa.types.is_fixed_size_binary(type_):
+        return bool(type_.byte_width == 0)
+    return repeats_field_name(type_) or any(test(type_) for test in _LACKING)
 
 
 _LACKING = {  # and what to do about it
@@ -167,19 +167,19 @@ _LACKING = {  # and what to do about it
 }
 
 
-def _refuse_lacking(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> NoReturn:
+def _refuse_lacking(column: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> NoReturn:
     fix = "pass their number alone: len(array)"
-    if contains(kind, repeats_a_name):
+    if contains(type_, repeats_field_name):
         fix = "rename the fields: pa.StructArray.from_arrays(array.flatten(), names=[...])"
-    fix = next((way for test, way in _LACKING.items() if contains(kind, test)), fix)
+    fix = next((way for test, way in _LACKING.items() if contains(type_, test)), fix)
     refuse("to Polars", describe_columns(column), "Polars has no such type", fix)
 
 
-def _may_overflow(kind: pa.DataType) -> bool:
+def _may_overflow(type_: pa.DataType) -> bool:
     """Tell of types that become wider units, where Polars wraps around or makes nulls."""
-    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
-        return bool(kind.unit == "s")
-    return bool(pa.types.is_time(kind))
+    if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
+        return bool(type_.unit == "s")
+    return bool(pa.types.is_time(type_))
 
 
 def _refuse_changed(column: pa.Array | pa.ChunkedArray, kept: pa.DataType) -> None:
@@ -220,7 +220,7 @@ def refuse_opaque(name: str, dtype: pl.DataType) -> None:
     refuse("from Polars", f"{dtype} series {name!r}", why, fix)
 
 
-def in_words_of_polars(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
+def polars_obstacle(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
     """Say what to change in a series, where pyarrow's words would not help."""
     dtype = series.dtype
     if dtype == pl.Boolean:
