@@ -417,7 +417,7 @@ def test_strings_of_polars_can_be_used_in_pandas():
         repr(found)
         assert (found == "a").tolist()[:2] == [True, False]
         assert found.dropna().sort_values().tolist() == ["a", "b"]
-    assert explain(series.to_frame(), "pandas").reason.startswith("pandas does not read")
+    assert explain(series.to_frame(), "pandas").reason.startswith("pandas cannot read")
 
 
 # Errors of others

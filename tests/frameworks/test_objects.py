@@ -208,7 +208,7 @@ def test_what_arrow_would_change_is_refused(name):
 def test_array_in_itself_is_refused():
     array = objects(None)
     array[0] = array
-    with pytest.raises(UnsupportedError, match="hold themselves"):
+    with pytest.raises(UnsupportedError, match="contain themselves"):
         share(array, "arrow")
 
 

@@ -204,7 +204,7 @@ def test_frames_that_are_no_array_are_refused(frame):
 
 def test_a_frame_of_c_order_is_copied_and_names_have_to_fit():
     array = np.arange(6.0).reshape(3, 2)
-    with pytest.warns(CopyWarning, match=r"shape \(3, 2\), the elements of a column"):
+    with pytest.warns(CopyWarning, match=r"shape \(3, 2\), its columns are not contiguous"):
         assert share(array, "polars", schema=["a", "b"]).shape == (3, 2)
     share(np.asfortranarray(array), "polars", schema=["a", "b"], copy=False)
     for names in (["a"], ["a", "a"]):

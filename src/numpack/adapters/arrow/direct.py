@@ -1,7 +1,8 @@
-"""Columns between frameworks that speak Arrow: they cross as pyarrow's, past NumPy.
+"""The direct route: Arrow columns between frameworks, as pyarrow objects, without NumPy.
 
-NumPy has no nulls, no UTF-8 and no chunks; who comes from Arrow and goes to Arrow needs none
-of that translated. This is also how a framework that takes Arrow memory gets NumPy's.
+NumPy has no nulls, no UTF-8 strings and no chunks; between two Arrow libraries nothing of that
+has to be translated. Frameworks that import Arrow memory get NumPy arrays through this module
+too.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ Columns: TypeAlias = pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table
 
 
 def import_columns(obj: Any, label: str) -> Columns:
-    """Bring what speaks the Arrow PyCapsule interface into pyarrow, which shares memory.
+    """Import columns through the Arrow PyCapsule interface, sharing their memory.
 
-    A stream is preferred, because an array in several chunks comes in no other way; a stream
-    of structs is a table, as the interface says, and an array of structs a record batch.
+    Streams are preferred, because only a stream exports an array in several chunks. Under the
+    interface a stream of structs is a table, and an array of structs is a record batch.
     """
     try:
         if hasattr(obj, "__arrow_c_stream__"):
@@ -64,7 +65,7 @@ def plan_to_numpy(
     column: str | int | None = None,
     obstacle: Callable[[Obstacle], Obstacle] = lambda found: found,
 ) -> Plan[Array]:
-    """Plan the way of one column to NumPy.
+    """Plan the conversion of one column to a NumPy array.
 
     Parameters
     ----------
@@ -73,9 +74,9 @@ def plan_to_numpy(
         The framework's name in messages.
     nulls : {"convert", "mask", "raise"}
     column : str or int, optional
-        Which column of a table; one that is alone need not be named.
+        The column of a table; optional if the table has only one.
     obstacle : callable
-        Says what keeps it from being shared in the words of the framework.
+        Translates the obstacle to sharing into the framework's terms.
     """
     source = one_column(columns, column)
     try:
@@ -87,7 +88,7 @@ def plan_to_numpy(
 
 
 def one_column(columns: Columns, column: str | int | None) -> pa.Array | pa.ChunkedArray:
-    """Select a column of a table; an array, or the only column, need not be named."""
+    """Return a column of a table; for an array or a single column, `column` is optional."""
     if column is not None:
         return select(as_table(columns), column)
     if not isinstance(columns, pa.Table | pa.RecordBatch):
@@ -95,8 +96,8 @@ def one_column(columns: Columns, column: str | int | None) -> pa.Array | pa.Chun
     if columns.num_columns == 1:
         return columns.column(0)
     known = ", ".join(map(repr, columns.schema.names[:3])) or "none"
-    fix = f"select one with column=; they begin with {known}"
-    wrong_type("share", "one column, as arrays have one dtype", columns, fix)
+    fix = f"select one with column=; the first columns are {known}"
+    wrong_type("share", "a single column, because an array has one dtype", columns, fix)
 
 
 def plan_from_columns(
@@ -106,7 +107,7 @@ def plan_from_columns(
     obstacle: Obstacle | None = None,
     nbytes: int | None = None,
 ) -> Plan[T]:
-    """Plan the way of Arrow columns to an object that `make` builds over their buffers.
+    """Plan the conversion of Arrow columns to an object that `make` builds over their buffers.
 
     Parameters
     ----------
@@ -114,11 +115,11 @@ def plan_from_columns(
     label : str
         The framework's name in messages.
     make : callable
-        Takes `columns`, or a copy of them.
+        Called with `columns`, or with a copy of them.
     obstacle : Obstacle or None
         Why `make` copies.
     nbytes : int, optional
-        How much of them it copies, if not all: it may still share the rest of their buffers.
+        Number of bytes that `make` copies, if it shares some of the buffers; default all.
     """
     made = translate_errors(make, f"to {label}", lambda: describe_columns(columns))
     return Plan(
@@ -140,17 +141,17 @@ def plan_via_arrow(
     requested: pa.DataType | None = None,
     obstacle: Obstacle | None = None,
 ) -> Plan[T]:
-    """Plan the way from the hub to an object that `make` builds over an Arrow array.
+    """Plan the conversion of a NumPy array to an object that `make` builds over an Arrow array.
 
     Parameters
     ----------
     array : ndarray
     label : str
     make : callable
-    layout, wanted
-        What the Arrow array is, as for `plan_arrow`.
+    layout, requested
+        Layout and type of the Arrow array, as for `plan_arrow`.
     obstacle : Obstacle or None
-        Why `make` copies, in the words of the framework.
+        Why `make` copies, in the framework's terms.
     """
     try:
         plan = plan_arrow(array, layout, requested)
@@ -175,9 +176,9 @@ def plan_table_via_arrow(
     requested: pa.DataType | None = None,
     obstacle: Obstacle | None = None,
 ) -> Plan[T]:
-    """Plan the way of a 2-D array to a table: the columns of one are those of the other.
+    """Plan the conversion of a 2-D array to a table with the same columns.
 
-    They are shared where each lies together, which is in Fortran order.
+    The columns are shared if each is contiguous, that is, if the array is in Fortran order.
     """
     if array.ndim != 2 or len(names) != array.shape[1] or len(set(names)) != len(names):
         msg = (
@@ -187,7 +188,7 @@ def plan_table_via_arrow(
         raise InvalidValueError(msg)
     rows = array.shape[0]
     if obstacle is None and order_obstacle(array.T) is not None:
-        why = "the elements of a column do not lie one after the other"
+        why = "its columns are not contiguous"
         obstacle = Obstacle(why, "keep it in Fortran order: np.asfortranarray(array)")
 
     def table(flat: pa.Array) -> T:
@@ -201,7 +202,7 @@ def plan_table_via_arrow(
 
 
 def copy_columns(columns: Columns) -> Columns:
-    """Copy what the columns show of their buffers into memory of their own."""
+    """Copy the part of their buffers that columns refer to into new memory."""
     if isinstance(columns, pa.Array | pa.ChunkedArray):
         return Rewriting(lambda _, __: None).column(columns)
     arrays = list(map(copy_columns, columns.columns))
@@ -209,7 +210,7 @@ def copy_columns(columns: Columns) -> Columns:
 
 
 def describe_columns(columns: Columns) -> str:
-    """Say what came: ``int64 column of length 3``, ``table of 2 columns and 3 rows``."""
+    """Describe columns: ``int64 column of length 3``, ``table of 2 columns and 3 rows``."""
     if isinstance(columns, pa.Table | pa.RecordBatch):
         return f"table of {columns.num_columns} columns and {columns.num_rows:,} rows"
     return f"{columns.type} column of length {len(columns):,}"

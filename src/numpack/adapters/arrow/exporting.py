@@ -1,4 +1,4 @@
-"""NumPy to Arrow: which dtypes share their buffer, and how N-D arrays are laid out."""
+"""NumPy arrays to Arrow: shared buffers, conversions, and the layouts of N-D arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..._core.policy import Obstacle, Plan, describe, refuse
 from ...errors import InvalidValueError, UnsupportedError
 from ..numpy import base_array
 from .object_kinds import ObjectsError
-from .objects import Builder, of_strings
+from .objects import Builder, strings_to_arrow
 from .requested_type import cast, convert_to_type
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
 def plan_arrow(array: Array, layout: str, requested: pa.DataType | None) -> Plan[pa.Array]:
-    """Plan the way from an ndarray to a `pyarrow.Array`."""
+    """Plan the conversion of an ndarray to a `pyarrow.Array`."""
     array = base_array(array, "Arrow", masks=True)
     _check_options(array, layout, requested)
     values, mask = _values_and_mask(array)
@@ -46,7 +46,7 @@ def plan_arrow(array: Array, layout: str, requested: pa.DataType | None) -> Plan
 
     def build(memory: Array) -> pa.Array:
         flat = _from_memory(memory.reshape(-1), _invalid(memory, mask), shared_type)
-        return _laid_out(flat, array.shape, layout)
+        return _with_layout(flat, array.shape, layout)
 
     return Plan(
         direction="to Arrow",
@@ -61,16 +61,16 @@ def plan_arrow(array: Array, layout: str, requested: pa.DataType | None) -> Plan
 def _plan_conversion(
     array: Array, values: Array, mask: Array | None, layout: str, requested: pa.DataType | None
 ) -> Plan[pa.Array]:
-    """Plan for a dtype whose values Arrow keeps in another form: a copy in any case.
+    """Plan a conversion to another representation, which always copies.
 
-    Whether Arrow can hold the values depends on them, so they are converted now: only
-    then does the plan tell the truth.
+    Whether Arrow can represent the values depends on the values, so they are converted while
+    planning: otherwise the plan could be wrong.
     """
     obstacle = _conversion_obstacle(values.dtype, requested)
     flat = _converted(array, values, mask, requested)
     if layout == "tensor" and flat.null_count:
         _refuse_null_tensor(array)
-    result = _laid_out(flat, array.shape, layout)
+    result = _with_layout(flat, array.shape, layout)
     return Plan(
         direction="to Arrow",
         describe=lambda: describe(array),
@@ -99,7 +99,7 @@ def _check_options(array: Array, layout: str, requested: object) -> None:
 
 
 def _values_and_mask(array: Array) -> tuple[Array, Array | None]:
-    """Split a masked array into its values and its mask; ``None`` if nothing is masked."""
+    """Return the values of an array and its mask; ``None`` for no mask."""
     mask = np.ma.getmask(array) if is_masked_array(array) else np.ma.nomask
     if mask is np.ma.nomask or array.dtype.names:
         return normalize_strides(array), None
@@ -107,7 +107,7 @@ def _values_and_mask(array: Array) -> tuple[Array, Array | None]:
 
 
 def _shared_type(dtype: dtypes.DType, requested: pa.DataType | None) -> pa.DataType | None:
-    """Find the Arrow type whose values lie as NumPy's do; ``None`` if there is none."""
+    """Return the Arrow type with the memory layout of `dtype`; ``None`` if there is none."""
     natural = pa.int8() if dtype.kind == "b" else _natural_type(dtype)
     if requested is None:
         return None if dtype.kind == "b" else natural
@@ -133,7 +133,7 @@ def _natural_type(dtype: dtypes.DType) -> pa.DataType | None:
 
 
 def _invalid(values: Array, mask: Array | None) -> Array | None:
-    """Find the elements that become null: the masked ones, and NaT; NaN stays NaN."""
+    """Return the mask of the elements that become null: masked ones and NaT, but not NaN."""
     if values.dtype.kind not in "mM":
         return mask
     missing = np.isnat(values).reshape(-1)
@@ -143,7 +143,7 @@ def _invalid(values: Array, mask: Array | None) -> Array | None:
 
 
 def _from_memory(flat: Array, invalid: Array | None, type_: pa.DataType) -> pa.Array:
-    """Make an Arrow array over the memory of a contiguous 1-D array."""
+    """Return an Arrow array over the memory of a contiguous 1-D array."""
     storage = type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
     data = pa.py_buffer(flat.view(np.uint8) if flat.nbytes else b"")
     validity = None if invalid is None else pa.array(~invalid).buffers()[1]
@@ -152,8 +152,8 @@ def _from_memory(flat: Array, invalid: Array | None, type_: pa.DataType) -> pa.A
     return array if storage is type_ else pa.ExtensionArray.from_storage(type_, array)
 
 
-def _laid_out(flat: pa.Array, shape: tuple[int, ...], layout: str) -> pa.Array:
-    """Give the flat values the shape that `layout` asks for, over the same memory."""
+def _with_layout(flat: pa.Array, shape: tuple[int, ...], layout: str) -> pa.Array:
+    """Arrange flat values as `layout` requests, over the same memory."""
     if layout == "flat":
         return flat
     rows, cell = shape[0], shape[1:]
@@ -203,12 +203,12 @@ def _conversion_obstacle(dtype: dtypes.DType, requested: pa.DataType | None) -> 
     if dtype.kind in "mM":
         kind = "datetime64" if dtype.kind == "M" else "timedelta64"
         return Obstacle(
-            f"Arrow keeps {dtype.name} in another width or unit",
+            f"Arrow stores {dtype.name} in another width or unit",
             f"keep it as {kind}[s], [ms], [us] or [ns]",
         )
     if dtype.kind in "UT":
         return Obstacle(
-            "Arrow keeps strings as UTF-8 with offsets", "keep the strings in Arrow"
+            "Arrow stores strings as UTF-8 with offsets", "keep the strings in Arrow"
         )
     return Obstacle("Arrow has to infer the type of each object", "pass an array of one dtype")
 
@@ -218,7 +218,7 @@ def _converted(
 ) -> pa.Array:
     dtype = dtypes.native(values.dtype)
     convert = _converter(array, dtype)
-    # pyarrow shares a primitive array, and may share again when casting: not this time
+    # pyarrow shares primitive arrays, even in casts, but the result must be independent
     flat = values.reshape(-1).astype(dtype, copy=dtype.kind not in "bOUT")
     try:
         return convert(flat, mask, requested)
@@ -238,7 +238,7 @@ def _converted(
 def _converter(
     array: Array, dtype: dtypes.DType
 ) -> Callable[[Array, Array | None, pa.DataType | None], pa.Array]:
-    """Choose how values that cannot be shared become Arrow's; refuse what cannot at all."""
+    """Return the function that converts values of a dtype, or refuse the dtype."""
     if dtype.kind in "OUTSV" and (dtype.kind in "OUT" or _natural_type(dtype) is not None):
         return _from_objects
     if dtype.kind in "mM":
@@ -255,7 +255,7 @@ def _cast_to(source: pa.Array, requested: pa.DataType | None) -> pa.Array:
 
 
 def _from_objects(flat: Array, mask: Array | None, requested: pa.DataType | None) -> pa.Array:
-    """Convert objects, strings and bytes one by one: pyarrow cuts U at the first NUL."""
+    """Convert objects, strings and bytes as objects: pyarrow truncates ``U`` at a NUL."""
     objects = flat.tolist()
     if flat.dtype.kind == "T":
         absent = getattr(flat.dtype, "na_object", "")
@@ -268,23 +268,23 @@ def _from_objects(flat: Array, mask: Array | None, requested: pa.DataType | None
 
 
 def _build_strings(values: Iterable[Any]) -> pa.Array:
-    return of_strings(list(values), pa.string())
+    return strings_to_arrow(list(values), pa.string())
 
 
 _BUILDER = Builder(lambda values: plan_arrow(values, "flat", None).result())
 
 
 def _from_coarse_time(array: Array, flat: Array, mask: Array | None) -> pa.Array:
-    """Convert datetime64 and timedelta64 of units that Arrow does not have."""
+    """Convert datetime64 and timedelta64 of units that Arrow does not support."""
     unit, _ = np.datetime_data(flat.dtype)
     exact = _exact_time(flat.dtype.kind, unit)
     if exact is None:
-        why = f"Arrow has no type that holds the unit of {flat.dtype.name}"
+        why = f"Arrow has no type for the unit of {flat.dtype.name}"
         fix = "choose a unit yourself: array.astype('M8[ns]'), or pass array.view('i8')"
         refuse("to Arrow", describe(array), why, fix)
     fresh = flat.astype(exact)
     days = np.datetime_data(exact)[0] == "D"
-    # astype and pyarrow both wrap around silently where the new unit cannot reach
+    # astype and pyarrow both wrap around silently if a value is out of range in the new unit
     if not np.array_equal(fresh.astype(flat.dtype), flat, equal_nan=True) or (
         days and not _fits_int32(fresh)
     ):
@@ -297,7 +297,7 @@ def _from_coarse_time(array: Array, flat: Array, mask: Array | None) -> pa.Array
 
 
 def _exact_time(kind: str, unit: str) -> str | None:
-    """Find the dtype in a unit of Arrow's to which every value goes exactly."""
+    """Return the dtype in an Arrow unit that represents all values exactly, or ``None``."""
     if unit in _TIME_UNITS:
         return f"{kind}8[{unit}]"
     if unit in ("h", "m") or (kind == "m" and unit in ("D", "W")):

@@ -1,4 +1,7 @@
-"""Arrow to NumPy: what is shared, what is copied, and what becomes of nulls and chunks."""
+"""Arrow arrays to NumPy: views where the memory layouts agree, copies elsewhere.
+
+Also the handling of nulls and of chunked arrays.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ _MAX_NDIM = 64
 
 
 def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
-    """Plan the way from an Arrow array or chunked array to an ndarray."""
+    """Plan the conversion of an Arrow array or chunked array to an ndarray."""
     check_nulls(nulls)
-    chunks = list(map(decode, _filled_chunks(source)))
+    chunks = list(map(decode, _nonempty_chunks(source)))
     if nulls == "raise":
         _raise_nulls(source, chunks)
     if nulls == "mask":
@@ -34,8 +37,8 @@ def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
 
 
 def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
-    """Plan the way of chunks that are written out, as those of `source` may not be."""
-    obstacle = _encoding_obstacle(source.type)
+    """Plan the conversion of the decoded chunks of `source`."""
+    obstacle = _decoding_obstacle(source.type)
     if obstacle is None:
         obstacle = next(filter(None, map(_obstacle, chunks)), None)
     if obstacle is None and len(chunks) == 1:
@@ -75,12 +78,12 @@ def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Arra
 
 
 def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
-    """Plan a masked array: its values as if there were no nulls, its mask from the bitmap."""
+    """Plan a masked array: the values without their nulls, and the validity bitmap as mask."""
     values = _plan(source, [without_nulls(chunk) for chunk in chunks])
 
     def masked(data: Array) -> Array:
         hidden = np.concatenate([mask(chunk) for chunk in chunks])
-        if hidden.ndim > data.ndim:  # objects, which hold what is inside for themselves
+        if hidden.ndim > data.ndim:  # objects, which contain their own nulls
             hidden = np.concatenate([top_level_mask(chunk) for chunk in chunks])
         hidden = hidden.reshape(hidden.shape + (1,) * (data.ndim - hidden.ndim))
         full = np.broadcast_to(hidden, data.shape).copy()
@@ -96,13 +99,13 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
     )
 
 
-def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
-    """List the chunks that hold something; of an empty array one empty chunk."""
+def _nonempty_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    """Return the chunks that are not empty, or one empty chunk."""
     chunks = [source] if isinstance(source, pa.Array) else source.chunks
     filled = [chunk for chunk in chunks if len(chunk)]
     if any(not getattr(chunk, "is_cpu", True) for chunk in filled):
         why, fix = (
-            "its buffers are not the CPU's",
+            "its buffers are not in CPU memory",
             "copy it to the CPU first: array.copy_to(...)",
         )
         refuse("from Arrow", describe(source), why, fix)
@@ -116,7 +119,7 @@ def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
 
 
 def _depth(type_: pa.DataType) -> int:
-    """Count the dimensions that fixed-size lists and tensors become."""
+    """Return the number of dimensions of the result for fixed-size lists and tensors."""
     if isinstance(type_, pa.FixedShapeTensorType):
         return 1 + len(type_.shape)
     return 1 + _depth(type_.value_type) if pa.types.is_fixed_size_list(type_) else 1
@@ -133,30 +136,30 @@ def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
         raise NullError(msg)
 
 
-def _encoding_obstacle(type_: pa.DataType) -> Obstacle | None:
-    """Find why values that are encoded have to be written out."""
+def _decoding_obstacle(type_: pa.DataType) -> Obstacle | None:
+    """Return why encoded values have to be decoded, if they have to be."""
     if not needs_decoding(type_):
         return None
     if pa.types.is_dictionary(type_):
-        return Obstacle("its values are in a dictionary", "convert .indices and .dictionary")
-    return _unlike(type_)
+        return Obstacle("it is dictionary-encoded", "convert .indices and .dictionary")
+    return _layout_obstacle(type_)
 
 
-def _unlike(type_: pa.DataType) -> Obstacle:
+def _layout_obstacle(type_: pa.DataType) -> Obstacle:
     return Obstacle(
-        f"NumPy has no array of {type_} in Arrow's layout", "keep numbers in fixed-width types"
+        f"NumPy has no dtype with the layout of {type_}", "keep numbers in fixed-width types"
     )
 
 
 def _obstacle(array: pa.Array) -> Obstacle | None:
-    """Say why the values cannot be viewed in place."""
+    """Return why the values cannot be viewed in place; ``None`` if they can."""
     if shareable(array):
         return None
     type_ = array.type
     nulls = null_count(array)
     if nulls and shareable(without_nulls(array)):
         return Obstacle(
-            f"{nulls:,} of its values are null, which NumPy has no place for",
+            f"{nulls:,} of its values are null, which NumPy cannot represent",
             MASK_OR_FILL,
         )
     if pa.types.is_boolean(type_):
@@ -164,14 +167,14 @@ def _obstacle(array: pa.Array) -> Obstacle | None:
     if type_ == pa.bool8():
         return Obstacle("some of its bytes are neither 0 nor 1", "store true as 1")
     if pa.types.is_date32(type_):
-        return Obstacle("NumPy keeps days in 64 bits", "keep the dates as pa.date64()")
-    return _unlike(type_)
+        return Obstacle("NumPy stores days in 64 bits", "keep the dates as pa.date64()")
+    return _layout_obstacle(type_)
 
 
 def _concatenation(
     chunks: list[pa.Array],
 ) -> tuple[Callable[[], Array], tuple[tuple[int, ...], DType]]:
-    """Give how to put chunks together, and the result_spec of what comes of it."""
+    """Return a function that concatenates chunks, and the shape and dtype of its result."""
     views = [view(chunk) for chunk in chunks]
     shape, dtype = (sum(map(len, chunks)), *views[0].shape[1:]), views[0].dtype
     return lambda: np.concatenate(views, out=aligned_empty(shape, dtype)), (shape, dtype)

@@ -1,7 +1,8 @@
-"""Values to an Arrow type that was asked for: converted to it at once, and compared then.
+"""Conversion of values to the Arrow type that the caller requests, checked for loss.
 
-pyarrow converts much that does not come back: a datetime to a date without its time,
-nanoseconds to microseconds, dictionaries without the keys that the type lacks.
+Many of pyarrow's conversions lose data: a datetime becomes a date without its time,
+nanoseconds become microseconds, dictionaries lose the keys that the type does not have. The
+result is therefore compared with the values.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .object_kinds import ObjectsError, check_nesting, items, kind_of, prepared
+from .object_kinds import ObjectsError, check_nesting, items, kind_of, normalize_missing
 from .trees import contains
 
 if TYPE_CHECKING:
@@ -25,46 +26,46 @@ _ROUND = "round them yourself with astype(...) first"
 def convert_to_type(
     values: Iterable[Any], requested: pa.DataType, build: Callable[[Iterable[Any]], pa.Array]
 ) -> pa.Array:
-    """Convert objects to a type; `build` converts them to the one that is theirs.
+    """Convert objects to a type; `build` converts them to their natural Arrow type.
 
     Raises
     ------
     ObjectsError
-        The type cannot hold them as they are.
+        The type cannot represent the values exactly.
     """
     values = list(values)
     check_nesting(values)
-    present = _clean(values)
+    present = _with_none(values)
     try:
         natural = build(values)
     except _ERRORS:
         natural = None
     try:
-        result = _array_of(present, requested)
+        result = _converted(present, requested)
     except _ERRORS:
         if natural is None:
             raise
         return cast(natural, requested)
-    if natural is not None and _comes_back(result, natural):
+    if natural is not None and _is_lossless(result, natural):
         return result
-    if all(map(_agree, present, _as_python(result))):
+    if all(map(_equal_objects, present, _as_python(result))):
         return result
-    raise ObjectsError(f"{requested} cannot hold its values as they are", _ROUND)
+    raise ObjectsError(f"{requested} cannot hold its values exactly", _ROUND)
 
 
 def cast(source: pa.Array, requested: pa.DataType) -> pa.Array:
-    """Cast, and refuse what does not come back: pyarrow's safe cast lets much pass."""
+    """Cast an array, and refuse loss of data that pyarrow's safe cast permits."""
     result = _cast(source, requested)
-    if not _comes_back(result, source):
-        raise ObjectsError(f"{requested} cannot hold its values as they are", _ROUND)
+    if not _is_lossless(result, source):
+        raise ObjectsError(f"{requested} cannot hold its values exactly", _ROUND)
     return result
 
 
-def _array_of(values: list[Any], requested: pa.DataType) -> pa.Array:
+def _converted(values: list[Any], requested: pa.DataType) -> pa.Array:
     made = pa.array(values, type=requested)
     if isinstance(made, pa.ChunkedArray):
         raise ObjectsError(
-            f"{requested} cannot hold that much", "ask for the type of large offsets"
+            f"{requested} cannot hold that much data", "ask for the type with large offsets"
         )
     return made
 
@@ -76,7 +77,7 @@ def _cast(source: pa.Array, requested: pa.DataType) -> pa.Array:
     return source.cast(requested, safe=True)
 
 
-def _comes_back(result: pa.Array, source: pa.Array) -> bool:
+def _is_lossless(result: pa.Array, source: pa.Array) -> bool:
     if pa.types.is_null(source.type):
         return bool(result.null_count == len(result))
     if contains(result.type, _is_miscast):
@@ -90,12 +91,12 @@ def _comes_back(result: pa.Array, source: pa.Array) -> bool:
 
 
 def _is_miscast(kind: pa.DataType) -> bool:
-    """Tell of types whose values pyarrow 26 loses in a cast."""
+    """Check whether pyarrow 26 loses the values of a type in a cast."""
     return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
 
 
 def _equal(one: pa.Array, other: pa.Array) -> bool:
-    """Compare values; NaN is NaN."""
+    """Check whether two arrays are equal; NaN equals NaN."""
     if not pa.types.is_floating(other.type):
         return bool(one.equals(other))
     left, right = (each.to_numpy(zero_copy_only=False) for each in (one, other))
@@ -108,45 +109,45 @@ def _as_python(array: pa.Array) -> list[Any]:
     return values
 
 
-def _clean(values: list[Any]) -> list[Any]:
-    """Write None for what is missing, at any depth: pyarrow knows no other name for it."""
-    cleaned = prepared(values)
+def _with_none(values: list[Any]) -> list[Any]:
+    """Replace missing values by None, the only one that pyarrow recognizes, at any depth."""
+    cleaned = normalize_missing(values)
     strings = {kind_of(each) for each in cleaned} - {"missing", "float"} == {"str"}
-    return [_cleaned(each, strings=strings) for each in cleaned]
+    return [_with_none_inside(each, strings=strings) for each in cleaned]
 
 
-def _cleaned(value: Any, *, strings: bool) -> Any:
+def _with_none_inside(value: Any, *, strings: bool) -> Any:
     kind = kind_of(value)
     if kind == "list":
-        inner = _clean(list(items(value)))
+        inner = _with_none(list(items(value)))
         return tuple(inner) if isinstance(value, tuple) else inner
     if kind == "dict":
-        return {key: _clean([each])[0] for key, each in value.items()}
+        return {key: _with_none([each])[0] for key, each in value.items()}
     if strings and kind == "float" and value != value:  # NaN among strings  # noqa: PLR0124
         return None
     return value
 
 
-def _agree(value: Any, got: Any) -> bool:
-    """Check that a value came back from Arrow as it was."""
-    if value is None or got is None:
-        return value is None and got is None
-    if isinstance(value, bool | np.bool_) or isinstance(got, bool):
-        return type(got) is bool and isinstance(value, bool | np.bool_) and got == value
+def _equal_objects(value: Any, result: Any) -> bool:
+    """Check whether a value survived the round trip through Arrow."""
+    if value is None or result is None:
+        return value is None and result is None
+    if isinstance(value, bool | np.bool_) or isinstance(result, bool):
+        return type(result) is bool and isinstance(value, bool | np.bool_) and result == value
     if isinstance(value, dict):
-        return _agree_dict(value, got)
-    if isinstance(value, list | tuple) and isinstance(got, dict):  # of a struct
-        return len(value) == len(got) and all(map(_agree, value, got.values()))
+        return _equal_dict(value, result)
+    if isinstance(value, list | tuple) and isinstance(result, dict):  # a struct
+        return len(value) == len(result) and all(map(_equal_objects, value, result.values()))
     if isinstance(value, list | tuple):
-        alike = isinstance(got, list | tuple) and len(value) == len(got)
-        return alike and all(map(_agree, value, got))
-    return bool(value == got) or (value != value and got != got)  # NaN  # noqa: PLR0124
+        alike = isinstance(result, list | tuple) and len(value) == len(result)
+        return alike and all(map(_equal_objects, value, result))
+    return bool(value == result) or (value != value and result != result)  # NaN  # noqa: PLR0124
 
 
-def _agree_dict(value: dict[Any, Any], got: Any) -> bool:
-    if isinstance(got, list):  # of a map
+def _equal_dict(value: dict[Any, Any], result: Any) -> bool:
+    if isinstance(result, list):  # a map
         pairs = list(value.items())
-        return len(pairs) == len(got) and all(map(_agree, pairs, got))
-    if not isinstance(got, dict) or not value.keys() <= got.keys():
+        return len(pairs) == len(result) and all(map(_equal_objects, pairs, result))
+    if not isinstance(result, dict) or not value.keys() <= result.keys():
         return False
-    return all(_agree(value.get(key), each) for key, each in got.items())
+    return all(_equal_objects(value.get(key), each) for key, each in result.items())

@@ -1,9 +1,9 @@
-"""Arrow columns rewritten into types that a framework is known to read correctly.
+"""Rewriting of Arrow columns into types that a framework reads correctly.
 
-A `Rule` names the types that a framework does not take, or reads wrongly, and the type that
-takes the place of each. `Rewriting` applies a rule to a whole tree of types: dictionaries and
-run ends are decoded, extension types become their storage, views become offsets. What is
-rewritten is a compact copy, which shares no memory with its source and has no offsets.
+A `Rule` replaces the types that a framework does not support or misreads. `Rewriting` applies a
+rule to a whole tree of types: dictionaries and run-end encoding are decoded, extension types
+become their storage, views become offsets. The result is a compact copy, which shares no memory
+with its source and has offset 0.
 
 Source: the Arrow columnar format, physical memory layouts.
 """
@@ -35,27 +35,27 @@ _LISTS = {
 
 
 class Rule(Protocol):
-    """Return the type in place of one node of a type tree; ``None`` to keep the node.
+    """A function that returns the replacement of one node of a type tree, or ``None``.
 
-    `parents` are the types around it, the outermost first.
+    `parents` are the types around the node, the outermost first.
     """
 
     def __call__(self, type_: pa.DataType, parents: Parents, /) -> pa.DataType | None:
-        """Return the other type, or ``None``."""
+        """Return the replacement of `type_`; ``None`` to keep it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """A rule, applied to type trees and to the columns that have them."""
+    """A rule applied to type trees and to columns of these types."""
 
     rule: Rule
 
     def target(self, type_: pa.DataType, parents: Parents = ()) -> pa.DataType:
-        """Return the type that a column of type `type_` is rewritten into; often its own."""
+        """Return the type that columns of `type_` are rewritten into; `type_` if unchanged."""
         other = self.rule(type_, parents)
         if other is not None:
-            rest = Rewriting(_takable(self.rule)) if is_gathered(type_) else self
+            rest = Rewriting(_extend_for_take(self.rule)) if is_gathered(type_) else self
             return rest.target(other, parents)
         within = (*parents, type_)
         if isinstance(type_, pa.BaseExtensionType):
@@ -77,7 +77,7 @@ class Rewriting:
         )
 
     def column(self, column: Column) -> Column:
-        """Rewrite an array, or each chunk of a chunked array, into memory of its own."""
+        """Rewrite an array, or each chunk of a chunked array, into new memory."""
         if isinstance(column, pa.Array):
             return self._array(column, ())
         chunks = [self._array(chunk, ()) for chunk in column.chunks]
@@ -97,20 +97,20 @@ class Rewriting:
         return self._array(array.cast(other), parents)
 
     def _gathered(self, array: pa.Array, other: pa.DataType, parents: Parents) -> pa.Array:
-        """Write out the values of a dictionary, of run ends or of a list view."""
+        """Gather the values of a dictionary, a run-end encoded array or a list view."""
         type_ = array.type
-        takable = Rewriting(_takable(self.rule))
+        for_take = Rewriting(_extend_for_take(self.rule))
         if pa.types.is_dictionary(type_):
-            return takable._array(array.dictionary, parents).take(array.indices)
+            return for_take._array(array.dictionary, parents).take(array.indices)
         if pa.types.is_run_end_encoded(type_):
-            return takable._array(array.values, parents).take(_runs(array))
-        rows, ends = _view_rows(array)
-        values = takable._array(array.values, (*parents, other)).take(rows)
+            return for_take._array(array.values, parents).take(_run_indices(array))
+        rows, ends = _list_view_indices(array)
+        values = for_take._array(array.values, (*parents, other)).take(rows)
         made = _with_fields(other, [other.value_field.with_type(values.type)])
         return pa.Array.from_buffers(made, len(array), [bitmap(array), ends], children=[values])
 
     def _rebuilt(self, array: pa.Array, parents: Parents) -> pa.Array:
-        """Copy an array whose outermost type stays, and rewrite what is inside of it."""
+        """Copy an array whose outermost type is kept, and rewrite the arrays inside it."""
         type_ = array.type
         within = (*parents, type_)
         if isinstance(type_, pa.BaseExtensionType):
@@ -126,7 +126,7 @@ class Rewriting:
             return self._runs_rebuilt(array, within)
         if not type_.num_fields and not pa.types.is_struct(type_):
             return _compact(array)
-        buffers, children = _parts(array)
+        buffers, children = _buffers_and_children(array)
         children = [self._array(each, within) for each in children]
         fields = [type_.field(i).with_type(each.type) for i, each in enumerate(children)]
         if pa.types.is_map(type_):
@@ -144,12 +144,15 @@ class Rewriting:
         )
 
 
-def _is_not_takable(type_: pa.DataType) -> bool:
+def _is_not_taken(type_: pa.DataType) -> bool:
     return decoded_type(type_) is not None or type_with_offsets(type_) is not None
 
 
-def _takable(rule: Rule) -> Rule:
-    """Replace also what pyarrow cannot gather by position: encodings and views."""
+def _extend_for_take(rule: Rule) -> Rule:
+    """Extend a rule to the types that pyarrow's ``take`` does not support.
+
+    These are the encoded types and the views.
+    """
 
     def replaced(type_: pa.DataType, parents: Parents, /) -> pa.DataType | None:
         return rule(type_, parents) or decoded_type(type_) or type_with_offsets(type_)
@@ -158,7 +161,7 @@ def _takable(rule: Rule) -> Rule:
 
 
 def _with_fields(type_: pa.DataType, fields: list[pa.Field]) -> pa.DataType:
-    """Return a nested type of the same layout with other fields."""
+    """Return a nested type of the same layout with the given fields."""
     for is_list, make in _LISTS.items():
         if is_list(type_):
             return make(fields[0])
@@ -175,11 +178,11 @@ def _with_fields(type_: pa.DataType, fields: list[pa.Field]) -> pa.DataType:
     return pa.struct(fields)
 
 
-def _parts(array: pa.Array) -> tuple[list[pa.Buffer | None], list[pa.Array]]:
-    """Return the buffers of a nested array, without its offset, and what is inside of it."""
+def _buffers_and_children(array: pa.Array) -> tuple[list[pa.Buffer | None], list[pa.Array]]:
+    """Return the buffers of a nested array, shifted to offset 0, and its child arrays."""
     type_ = array.type
     if pa.types.is_union(type_):
-        return _union_parts(array)
+        return _union_buffers_and_children(array)
     validity = bitmap(array)
     if pa.types.is_struct(type_):
         return [validity], [array.field(i) for i in range(type_.num_fields)]
@@ -196,13 +199,15 @@ def _parts(array: pa.Array) -> tuple[list[pa.Buffer | None], list[pa.Array]]:
 
 
 def _entries(array: pa.Array) -> pa.Array:
-    """Return the pairs of a map; its offsets refer to all of them."""
+    """Return all entries of a map, to which its offsets refer."""
     type_ = array.type
     fields = [type_.key_field, type_.item_field]
     return pa.StructArray.from_arrays([array.keys, array.items], fields=fields)
 
 
-def _union_parts(array: pa.Array) -> tuple[list[pa.Buffer | None], list[pa.Array]]:
+def _union_buffers_and_children(
+    array: pa.Array,
+) -> tuple[list[pa.Buffer | None], list[pa.Array]]:
     type_ = array.type
     children = [array.field(i) for i in range(type_.num_fields)]
     codes = pa.py_buffer(int_buffer(array, 1, "i1").copy())
@@ -212,36 +217,36 @@ def _union_parts(array: pa.Array) -> tuple[list[pa.Buffer | None], list[pa.Array
 
 
 def offset_width(type_: pa.DataType) -> int:
-    """Return the bytes of an offset of a list type."""
+    """Return the size in bytes of the offsets of a list type."""
     return 8 if pa.types.is_large_list(type_) or pa.types.is_large_list_view(type_) else 4
 
 
 def bitmap(array: pa.Array) -> pa.Buffer | None:
-    """Copy the validity bitmap of an array without its offset; ``None`` if all are valid."""
+    """Copy the validity bitmap of an array, shifted to offset 0; ``None`` without nulls."""
     valid = top_level_validity(array)
     return None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
 
 
 def _without_null_entries(array: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Return the entries of a dictionary that are no nulls, and the codes that find them."""
+    """Return the entries of a dictionary without the nulls, and the adjusted indices."""
     entries = array.dictionary
     type_ = entries.type
-    if not entries.null_count or pa.types.is_null(type_) or contains(type_, _is_not_takable):
+    if not entries.null_count or pa.types.is_null(type_) or contains(type_, _is_not_taken):
         return entries, array.indices
     valid = ~top_level_mask(entries)
     places = pa.array(np.cumsum(valid) - 1, mask=~valid).cast(array.indices.type)
     return entries.take(pa.array(np.flatnonzero(valid))), places.take(array.indices)
 
 
-def _runs(array: pa.Array) -> pa.Array:
-    """Return, for each value of a run-end encoded array, the position of its run."""
+def _run_indices(array: pa.Array) -> pa.Array:
+    """Return the index of the run of each value of a run-end encoded array."""
     ends = np.asarray(array.run_ends)
     at = np.arange(array.offset, array.offset + len(array))
     return pa.array(np.searchsorted(ends, at, side="right"))
 
 
-def _view_rows(array: pa.Array) -> tuple[pa.Array, pa.Buffer]:
-    """Return which values the lists of a list view hold, in order, and where each ends."""
+def _list_view_indices(array: pa.Array) -> tuple[pa.Array, pa.Buffer]:
+    """Return the indices of a list view's values in list order, and the list offsets."""
     width = f"i{offset_width(array.type)}"
     starts, sizes = int_buffer(array, 1, width), int_buffer(array, 2, width).astype(np.int64)
     valid = top_level_validity(array)
@@ -253,8 +258,8 @@ def _view_rows(array: pa.Array) -> tuple[pa.Array, pa.Buffer]:
 
 
 def _compact(array: pa.Array) -> pa.Array:
-    """Copy the part of its buffers that an array without children refers to."""
+    """Copy the part of its buffers to which an array without children refers."""
     for is_view, other in TYPES_WITH_OFFSETS:
-        if is_view(array.type):  # either cast keeps the bitmap where it is
+        if is_view(array.type):  # the casts share the bitmap, so it has to be copied
             return pa.concat_arrays([array.cast(other)]).cast(array.type)
     return pa.concat_arrays([array])

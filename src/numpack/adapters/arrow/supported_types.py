@@ -1,4 +1,4 @@
-"""What a framework takes of Arrow's types, and in what form it gets the others."""
+"""The Arrow types that a framework supports, and what replaces the others."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SupportedTypes:
-    """One framework's.
+    """The Arrow types that one framework supports.
 
     Attributes
     ----------
     label : str
         The framework's name in messages.
     rule : Rule
-        Which types it does not take or misreads, and what takes the place of each.
+        Replaces the types that the framework does not support or misreads.
     misreads : callable
-        Tells whether it misreads one array because of where its values lie.
+        Returns whether the framework misreads an array because of its offsets.
     """
 
     label: str
@@ -42,24 +42,24 @@ class SupportedTypes:
     misreads: Callable[[pa.Array], bool] = lambda _: False
 
     def check(self, columns: Columns) -> None:
-        """Refuse what cannot be exported: pyarrow exports no extension type of another."""
+        """Refuse extension types stored as extension types, which pyarrow cannot export."""
         types = columns.schema.types if hasattr(columns, "schema") else [columns.type]
         for type_ in types:
             found = Rewriting(self.rule).target(type_)
-            if contains(found, _is_twice_extended):
-                why = f"Arrow exports no extension type of another: {found}"
+            if contains(found, _is_nested_extension):
+                why = f"pyarrow cannot export an extension type stored as another: {found}"
                 refuse(f"to {self.label}", describe_columns(columns), why, "pass array.storage")
 
     def rewrites(self, column: Column) -> bool:
-        """Tell whether a column is rewritten before the framework gets it."""
-        type_ = column.type  # a chunked array makes a new object of it each time
+        """Check whether a column has to be rewritten for the framework."""
+        type_ = column.type  # read once: a chunked array returns a new object each time
         if Rewriting(self.rule).target(type_) is not type_:
             return True
         chunks = [column] if isinstance(column, pa.Array) else column.chunks
         return any(map(self.misreads, chunks))
 
     def prepare(self, columns: Columns, *, independent: bool = False) -> Columns:
-        """Rewrite what has to be; with `independent` copy the rest too."""
+        """Rewrite the columns that need it; with `independent`, copy the others too."""
         if isinstance(columns, pa.Array | pa.ChunkedArray):
             if self.rewrites(columns):
                 return Rewriting(self.rule).column(columns)
@@ -75,7 +75,7 @@ class SupportedTypes:
         return type(columns).from_arrays(parts, schema=schema)
 
     def obstacle(self, columns: Columns) -> tuple[Obstacle | None, int]:
-        """Find why columns are copied on the way, and how many bytes of them."""
+        """Return why columns have to be copied, if they do, and the number of bytes."""
         parts = columns.columns if hasattr(columns, "columns") else [columns]
         moved = [each for each in parts if self.rewrites(each)]
         if not moved:
@@ -83,10 +83,10 @@ class SupportedTypes:
         type_ = moved[0].type
         target = Rewriting(self.rule).target(type_)
         if target == type_:
-            why = f"{self.label} misreads slices of {type_} where values are null or nested"
+            why = f"{self.label} misreads slices of {type_} with null or nested values"
             obstacle = Obstacle(why, "copy the slice once: pa.concat_arrays([array])")
         else:
-            why = f"{self.label} does not read {type_} where it lies"
+            why = f"{self.label} cannot read {type_} in place"
             obstacle = Obstacle(why, f"keep it in Arrow as {target}")
         return obstacle, sum(map(nbytes, moved))
 
@@ -94,20 +94,20 @@ class SupportedTypes:
         self,
         columns: Columns,
         make: Callable[[Columns], T],
-        also: tuple[Obstacle | None, int] | None = None,
+        cost: tuple[Obstacle | None, int] | None = None,
     ) -> Plan[T]:
-        """Plan the way of columns to an object that `make` builds over their buffers.
+        """Plan the conversion of columns to an object that `make` builds over their buffers.
 
         Parameters
         ----------
         columns : pyarrow.Array, ChunkedArray, RecordBatch or Table
         make : callable
-            Takes what `prepare` gives.
-        also : tuple of Obstacle and int, optional
-            Why `make` copies, and how many bytes, in place of what is found here.
+            Called with the result of `prepare`.
+        cost : tuple of Obstacle and int, optional
+            Why `make` copies, and the number of bytes; by default the result of `obstacle`.
         """
         self.check(columns)
-        obstacle, size = self.obstacle(columns) if also is None else also
+        obstacle, size = self.obstacle(columns) if cost is None else cost
         made = translate_errors(make, f"to {self.label}", lambda: describe_columns(columns))
         return Plan(
             direction=f"to {self.label}",
@@ -120,7 +120,11 @@ class SupportedTypes:
 
 
 def portable(type_: pa.DataType, parents: Parents, /) -> pa.DataType | None:
-    """Replace what the C data interface loses: nested run ends, extensions in dictionaries."""
+    """Replace the types that the C data interface loses.
+
+    These are run-end encoded values of run-end encoded arrays, and extension types as the
+    values of dictionaries.
+    """
     if not parents:
         return None
     if pa.types.is_dictionary(parents[-1]):
@@ -129,6 +133,6 @@ def portable(type_: pa.DataType, parents: Parents, /) -> pa.DataType | None:
     return type_.value_type if runs else None
 
 
-def _is_twice_extended(type_: pa.DataType) -> bool:
+def _is_nested_extension(type_: pa.DataType) -> bool:
     outer = isinstance(type_, pa.BaseExtensionType)
     return outer and isinstance(type_.storage_type, pa.BaseExtensionType)

@@ -1,4 +1,4 @@
-"""Trees of Arrow types, and of arrays: what is in them, and what stands for a type elsewhere.
+"""Trees of nested Arrow types and arrays: queries, and replacements of types.
 
 Source: the Arrow columnar format, physical memory layouts.
 """
@@ -19,7 +19,7 @@ TYPES_WITH_OFFSETS: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...
 
 
 def type_with_offsets(type_: pa.DataType) -> pa.DataType | None:
-    """Return the type with offsets in place of a view of strings, bytes or lists."""
+    """Return the type with offsets that replaces a view; ``None`` for other types."""
     for is_view, other in TYPES_WITH_OFFSETS:
         if is_view(type_):
             return other
@@ -29,33 +29,33 @@ def type_with_offsets(type_: pa.DataType) -> pa.DataType | None:
 
 
 def decoded_type(type_: pa.DataType) -> pa.DataType | None:
-    """Return the type of the values of a dictionary or of run ends."""
+    """Return the value type of a dictionary or run-end encoded type; else ``None``."""
     encoded = pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_)
     return type_.value_type if encoded else None
 
 
 def storage_type(type_: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of an extension type, bool for bool8."""
+    """Return the storage type of an extension type, ``bool`` for ``bool8``; else ``None``."""
     if type_ == pa.bool8():
         return pa.bool_()
     return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else None
 
 
 def as_decimal128(type_: pa.DataType) -> pa.DataType | None:
-    """Return the decimal of 128 bits in place of one of 32 or 64."""
+    """Return the 128-bit decimal that replaces one of 32 or 64 bits; else ``None``."""
     if pa.types.is_decimal(type_) and type_.bit_width < 128:
         return pa.decimal128(type_.precision, type_.scale)
     return None
 
 
 def is_gathered(type_: pa.DataType) -> bool:
-    """Tell whether the values of a type lie elsewhere, and are found by their positions."""
+    """Check whether a type refers to its values by index: encoded types and list views."""
     views = pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_)
     return views or decoded_type(type_) is not None
 
 
 def empty_array(type_: pa.DataType) -> pa.Array:
-    """Return an array without values; pyarrow itself makes none of some nested types."""
+    """Return an empty array; pyarrow's own functions do not support some nested types."""
     if isinstance(type_, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(type_, empty_array(type_.storage_type))
     if pa.types.is_dictionary(type_):
@@ -69,37 +69,37 @@ def empty_array(type_: pa.DataType) -> pa.Array:
     if not type_.num_fields:
         return pa.nulls(0, type_)
     inner = [type_.field(i).type for i in range(type_.num_fields)]
-    count = 1  # of buffers: a bitmap, and what else the layout has
+    count = 1  # number of buffers: the bitmap, then those of the layout
     if pa.types.is_union(type_):
         count = 2 if type_.mode == "sparse" else 3
     elif not pa.types.is_struct(type_) and not pa.types.is_fixed_size_list(type_):
         count = 3 if is_gathered(type_) else 2
-    buffer = pa.py_buffer(bytes(8))  # one offset of any width
+    buffer = pa.py_buffer(bytes(8))  # a single offset, of 32 or 64 bits
     buffers = [None, *[buffer] * (count - 1)]
     return pa.Array.from_buffers(type_, 0, buffers, children=list(map(empty_array, inner)))
 
 
 def repeats_field_name(type_: pa.DataType) -> bool:
-    """Tell whether several fields of a struct have one name."""
+    """Check whether a struct has several fields of the same name."""
     if not pa.types.is_struct(type_):
         return False
     names = [type_.field(i).name for i in range(type_.num_fields)]
     return len(set(names)) != len(names)
 
 
-def contains(type_: pa.DataType, is_wanted: Callable[[pa.DataType], Any]) -> bool:
-    """Tell whether a type is, or holds inside it, one that is wanted."""
-    if is_wanted(type_):
+def contains(type_: pa.DataType, matches: Callable[[pa.DataType], Any]) -> bool:
+    """Check whether a type, or a type nested in it, satisfies a predicate."""
+    if matches(type_):
         return True
     if isinstance(type_, pa.BaseExtensionType):
-        return contains(type_.storage_type, is_wanted)
+        return contains(type_.storage_type, matches)
     if pa.types.is_dictionary(type_):
-        return contains(type_.value_type, is_wanted)
-    return any(contains(type_.field(i).type, is_wanted) for i in range(type_.num_fields))
+        return contains(type_.value_type, matches)
+    return any(contains(type_.field(i).type, matches) for i in range(type_.num_fields))
 
 
 def nodes(array: pa.Array) -> Iterator[pa.Array]:
-    """Iterate over an array and everything inside it, where it lies."""
+    """Iterate over an array and all arrays inside it, without slicing them."""
     yield array
     type_ = array.type
     if isinstance(type_, pa.BaseExtensionType):
@@ -119,7 +119,7 @@ def nodes(array: pa.Array) -> Iterator[pa.Array]:
 
 
 def is_sliced(array: pa.Array) -> bool:
-    """Tell whether an array, or one inside of it, begins or ends elsewhere than its buffers."""
+    """Check whether an array, or one inside it, refers to only a part of its buffers."""
     return any(map(_is_part, nodes(array)))
 
 

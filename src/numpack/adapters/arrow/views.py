@@ -1,4 +1,4 @@
-"""Arrow memory as NumPy sees it: values viewed in place, validity bitmaps as masks."""
+"""NumPy views of Arrow buffers, and validity bitmaps as NumPy masks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.memory import Array
 
-# Not by `DataType.to_pandas_dtype`, which wants pandas before pyarrow 22.
+# `DataType.to_pandas_dtype` requires pandas before pyarrow 22.
 _NUMBERS = {
     pa.from_numpy_dtype(name): np.dtype(name)
     for name in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -19,7 +19,7 @@ _NUMBERS = {
 
 
 def shareable(array: pa.Array) -> bool:
-    """Tell whether the values lie in one buffer as NumPy's would, without nulls."""
+    """Check whether the values have NumPy's memory layout and contain no nulls."""
     type_ = array.type
     if array.null_count:
         return False
@@ -31,7 +31,7 @@ def shareable(array: pa.Array) -> bool:
 
 
 def view(array: pa.Array) -> Array:
-    """View the values of a `_shareable` array in place."""
+    """Return a view of the values of an array that is `shareable`."""
     type_ = array.type
     if isinstance(type_, pa.FixedShapeTensorType):
         return tensor_shaped(view(array.storage), type_)
@@ -50,7 +50,7 @@ def view(array: pa.Array) -> Array:
 
 
 def tensor_shaped(lists: Array, type_: Any) -> Array:
-    """Bring the elements of a tensor array's lists, one list a row, to the tensor's shape."""
+    """Reshape the values of a tensor array's storage, one row a tensor, to its tensor shape."""
     values = lists.reshape(len(lists), *type_.shape, *lists.shape[2:])
     if type_.permutation is None:
         return values
@@ -59,13 +59,13 @@ def tensor_shaped(lists: Array, type_: Any) -> Array:
 
 
 def child_array(array: pa.Array) -> pa.Array:
-    """Give the elements of fixed-size lists: the part that an offset leaves of them."""
+    """Return the child array of fixed-size lists, limited to the lists of a slice."""
     size = array.type.list_size
     return array.values.slice(array.offset * size, len(array) * size)
 
 
 def _dtype(type_: pa.DataType) -> DType | None:
-    """Find the NumPy dtype whose elements lie as Arrow's do."""
+    """Return the NumPy dtype with the memory layout of an Arrow type; ``None`` if none has."""
     if pa.types.is_timestamp(type_):
         return np.dtype(f"M8[{type_.unit}]")
     if pa.types.is_duration(type_):
@@ -78,23 +78,23 @@ def _dtype(type_: pa.DataType) -> DType | None:
 
 
 def _only_zero_and_one(array: pa.Array) -> bool:
-    """Tell whether bool8 values are NumPy's: Arrow calls every other byte true as well."""
+    """Check whether bool8 values are valid in NumPy; in Arrow any nonzero byte is true."""
     return bool(np.all(view(array.storage).view(np.uint8) <= 1))
 
 
 def nbytes(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -> int:
-    """Count the bytes of columns; of views, such as ``string_view``, with all their buffers."""
+    """Return the size of columns in bytes; for views (``string_view``), of all buffers."""
     try:
         used: int = columns.nbytes
-    except pa.ArrowTypeError:  # an older pyarrow does not know what views use
+    except pa.ArrowTypeError:  # older versions of pyarrow do not support views here
         used = columns.get_total_buffer_size()
     return used
 
 
 def addresses(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -> list[int]:
-    """List where the buffers lie that hold something."""
+    """Return the addresses of the buffers that are not empty."""
     if isinstance(columns, pa.Table | pa.RecordBatch):
-        return [place for column in columns.columns for place in addresses(column)]
+        return [address for column in columns.columns for address in addresses(column)]
     chunks = columns.chunks if isinstance(columns, pa.ChunkedArray) else [columns]
     return [
         buffer.address
@@ -105,7 +105,7 @@ def addresses(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -
 
 
 def mask(array: pa.Array) -> Array:
-    """Unpack the validity bitmaps: true where a value, or the list around it, is null."""
+    """Return the mask of an array: true where a value, or the list around it, is null."""
     type_ = array.type
     if isinstance(type_, pa.FixedShapeTensorType):
         return tensor_shaped(mask(array.storage), type_)
@@ -120,9 +120,9 @@ def mask(array: pa.Array) -> Array:
 
 
 def top_level_mask(array: pa.Array) -> Array:
-    """Return where values are null by the outermost type; of a union, where its children are.
+    """Return the mask of the outermost type alone; for a union, that of its children.
 
-    pyarrow's ``is_null`` crashes on a dictionary whose values are of the null type.
+    pyarrow's ``is_null`` crashes on dictionaries whose values have the null type.
     """
     type_ = array.type
     if isinstance(type_, pa.BaseExtensionType):
@@ -148,7 +148,7 @@ def _union_mask(array: pa.Array) -> Array:
 
 
 def top_level_validity(array: pa.Array) -> Array | None:
-    """Unpack the validity bitmap that an array has itself; ``None`` if all are valid."""
+    """Return the outermost validity bitmap as booleans; ``None`` if all values are valid."""
     buffer = array.buffers()[0]
     if buffer is None or not buffer.size:
         return None
@@ -159,12 +159,14 @@ def top_level_validity(array: pa.Array) -> Array | None:
     return None if found.all() else found
 
 
-def int_buffer(array: pa.Array, place: int, dtype: str, extra: int = 0) -> Array:
-    """View the part of a buffer of offsets, sizes or type codes that an array refers to.
+def int_buffer(array: pa.Array, index: int, dtype: str, extra: int = 0) -> Array:
+    """Return a view of the part of an integer buffer to which an array refers.
 
-    pyarrow's own `type_codes` and `offsets` of unions ignore the array's offset.
+    The buffer holds offsets, sizes or type codes; `extra` is the number of its values beyond
+    the array's length. For unions, pyarrow's `type_codes` and `offsets` ignore the offset of
+    the array.
     """
-    buffer = array.buffers()[place]
+    buffer = array.buffers()[index]
     if buffer is None or not buffer.size:
         return np.zeros(len(array) + extra, dtype)
     found = np.frombuffer(buffer, dtype, offset=array.offset * np.dtype(dtype).itemsize)
@@ -172,7 +174,7 @@ def int_buffer(array: pa.Array, place: int, dtype: str, extra: int = 0) -> Array
 
 
 def without_nulls(array: pa.Array) -> pa.Array:
-    """Give the same buffers without the validity bitmaps."""
+    """Return an array over the same buffers, without the validity bitmaps."""
     type_ = array.type
     if isinstance(type_, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(type_, without_nulls(array.storage))
@@ -188,7 +190,7 @@ def without_nulls(array: pa.Array) -> pa.Array:
 
 
 def null_count(array: pa.Array) -> int:
-    """Count the nulls, those inside fixed-size lists included; cheap where there are none."""
+    """Return the number of nulls, including those in fixed-size lists; cheap without nulls."""
     type_ = array.type
     if isinstance(type_, pa.BaseExtensionType):
         return null_count(array.storage)
