@@ -172,7 +172,7 @@ def test_a_frame_of_one_array_goes_back_shared():
 def test_columns_that_lie_apart_are_copied():
     frame = pl.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6]})
     assert explain(frame, "torch").steps[0].nbytes == 48
-    with pytest.warns(CopyWarning, match="do not lie one after the other in memory"):
+    with pytest.warns(CopyWarning, match="its columns are not adjacent"):
         assert share(frame, "numpy").tolist() == [[1, 4], [2, 5], [3, 6]]
     assert share(frame, "numpy", copy=True).flags.writeable
     assert share(pl.DataFrame({"a": [1, 2]}), "numpy", copy=False).shape == (2, 1)
@@ -296,7 +296,7 @@ def buffers(column: pa.Array | pa.ChunkedArray | pl.Series) -> set[int]:
 def test_a_table_tells_what_of_it_is_copied():
     table = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
     assert explain(table, "polars").nbytes == table["b"].nbytes
-    with pytest.warns(CopyWarning, match="Polars keeps string in another form"):
+    with pytest.warns(CopyWarning, match="Polars stores string in another form"):
         frame = share(table, "polars")
     assert frame.to_dict(as_series=False) == table.to_pydict()
     assert side.address(frame["a"]) == side.arrow.address(table["a"])

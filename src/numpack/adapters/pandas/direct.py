@@ -1,4 +1,4 @@
-"""Columns between pandas and frameworks that speak Arrow, past NumPy."""
+"""The direct route of Arrow columns to and from pandas, without NumPy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 
 def export_columns(obj: Any) -> Columns | Plan[Columns] | None:
-    """Give what Arrow can hold and NumPy cannot: nulls, strings, columns of several dtypes."""
+    """Return the Arrow columns of an object, or their plan, if NumPy cannot represent it.
+
+    Examples are nulls, time zones and columns of several dtypes. ``None`` for objects that are
+    converted through NumPy.
+    """
     if isinstance(obj, pd.DataFrame):
         dtypes = set(obj.dtypes)
         if all(isinstance(dtype, np.dtype) for dtype in dtypes) and len(dtypes) < 2:
@@ -45,18 +49,18 @@ def export_columns(obj: Any) -> Columns | Plan[Columns] | None:
     if isinstance(array, NULLABLE_ARRAYS) and array.isna().any():
         return _plan_nullable(obj, array)
     if isinstance(array, pd.Categorical) and (np.asarray(array.codes) < 0).any():
-        with contextlib.suppress(UnsupportedError):  # NumPy may hold what Arrow has not
+        with contextlib.suppress(UnsupportedError):  # the route through NumPy may succeed
             return _plan_decoded(_plan_dictionary(None, obj, array))
     return None
 
 
 def import_columns(columns: Columns) -> Plan[pd.Series | pd.DataFrame]:
-    """Plan Series and frames of an ``ArrowDtype`` over the same buffers."""
+    """Plan a Series, or a frame of Series, of an ``ArrowDtype`` over the same buffers."""
     return _SUPPORTED.plan(columns, _wrap)
 
 
 def _supported_type(type_: pa.DataType, _: tuple[pa.DataType, ...], /) -> pa.DataType | None:
-    """Replace views of strings and bytes, which pandas 3.1 neither shows nor compares."""
+    """Replace ``string_view`` and ``binary_view``, which pandas 3.1 cannot print or compare."""
     views = pa.types.is_string_view(type_) or pa.types.is_binary_view(type_)
     return type_with_offsets(type_) if views else None
 
@@ -68,17 +72,17 @@ def from_values(array: Array) -> Plan[pd.Series]:
     """Plan a Series of an ``ArrowDtype`` over NumPy memory."""
     check_dimensions(array)
     if array.ndim != 1:
-        why, fix = "each column of Arrow lies by itself", "pass one column: array[:, i]"
+        why, fix = "each Arrow column has its own memory", "pass one column: array[:, i]"
         refuse("to pandas", f"array of shape {array.shape}", why, fix)
     return plan_via_arrow(array, "pandas", _wrap, layout="flat")
 
 
 def import_zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
-    """Plan a Series of times with a zone, which NumPy has not; ``None`` for other types."""
+    """Plan a Series of times with a time zone, which NumPy lacks; ``None`` for other types."""
     type_ = column.type
     if zone_of([type_]) is None:
         return None
-    if not pa.types.is_timestamp(type_):  # it is inside of a type
+    if not pa.types.is_timestamp(type_):  # the zone is in a nested type
         return import_columns(column)
     naive = pa.timestamp(type_.unit)
     if isinstance(column, pa.Array):
@@ -103,17 +107,18 @@ def import_zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
 
 
 def _plan_zoned(obj: Any, array: pd.arrays.DatetimeArray) -> Plan[pa.Array]:
-    plan = plan_arrow(_utc_times(obj, array)[0], "flat", _utc_times(obj, array)[1])
+    values, type_ = _utc_times(obj, array)
+    plan = plan_arrow(values, "flat", type_)
     return dataclasses.replace(plan, direction="from pandas", describe=lambda: describe(obj))
 
 
 def _utc_times(obj: Any, array: pd.arrays.DatetimeArray) -> tuple[Array, pa.DataType]:
-    """Return the times in UTC, and the type of Arrow that has their zone."""
+    """Return the times in UTC, and the Arrow type with their time zone."""
     try:
         zone = pa.lib.tzinfo_to_string(array.tz)
     except (ValueError, TypeError, NotImplementedError) as error:
         fix = "convert it to a zone with a name: .dt.tz_convert('UTC')"
-        refuse("from pandas", describe(obj), f"Arrow has no such zone ({error})", fix)
+        refuse("from pandas", describe(obj), f"Arrow has no such time zone ({error})", fix)
     return np.asarray(array, f"M8[{array.unit}]"), pa.timestamp(array.unit, zone)
 
 
@@ -134,23 +139,22 @@ def _plan_nullable(obj: Any, array: Any) -> pa.Array | Plan[pa.Array]:
 
 
 def _plan_table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
-    """Give a table over the memory of a frame, or a plan of one where columns are copied."""
+    """Return a table over the memory of a frame, or its plan if columns have to be copied."""
     plans = [_plan_column(name, frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
     names = list(map(str, frame.columns))
-    moved = [plan for plan in plans if plan.obstacle is not None]
+    copied = [i for i, plan in enumerate(plans) if plan.obstacle is not None]
 
     def made() -> pa.Table:
         return pa.Table.from_arrays([plan.result() for plan in plans], names=names)
 
-    if not moved:
+    if not copied:
         return made()
-    copied = next(i for i, plan in enumerate(plans) if plan.obstacle is not None)
-    why, _ = moved[0].obstacle or ("", "")
-    obstacle = Obstacle(f"column {frame.columns[copied]!r}: {why}", _ALONE)
+    why, _ = plans[copied[0]].obstacle or ("", "")
+    obstacle = Obstacle(f"column {frame.columns[copied[0]]!r}: {why}", _BY_COLUMN)
     return Plan(
         direction="from pandas",
         describe=lambda: describe(frame),
-        nbytes=sum(plan.nbytes for plan in moved),
+        nbytes=sum(plans[i].nbytes for i in copied),
         result=made,
         independent=lambda: pa.Table.from_arrays(
             [plan.independent() for plan in plans], names=names
@@ -160,7 +164,7 @@ def _plan_table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
 
 
 def _plan_column(name: object, column: pd.Series) -> Plan[Any]:
-    """Plan a column of a frame as Arrow has it; refuse, by its name, what Arrow has not."""
+    """Plan the Arrow array of a frame's column, or refuse the column by its name."""
     array = column.array
     if isinstance(array, pd.arrays.ArrowExtensionArray):
         return plan_from_columns(array.__arrow_array__(), "Arrow", lambda found: found)
@@ -176,15 +180,17 @@ def _plan_column(name: object, column: pd.Series) -> Plan[Any]:
         plan = plan_values(column, "convert")
         values, requested = plan.result(), pa.large_string()
     else:
-        refuse("from pandas", describe(column), f"column {name!r} is not Arrow's", _ALONE)
+        refuse(
+            "from pandas", describe(column), f"column {name!r} has no Arrow type", _BY_COLUMN
+        )
     try:
         return plan_arrow(values, "flat", requested)
     except UnsupportedError as error:
-        refuse("from pandas", describe(column), f"column {name!r}: {error.reason}", _ALONE)
+        refuse("from pandas", describe(column), f"column {name!r}: {error.reason}", _BY_COLUMN)
 
 
 def _plan_dictionary(name: object, column: pd.Series, array: pd.Categorical) -> Plan[Any]:
-    """Plan a dictionary: the codes of categories, of which the missing ones are masked."""
+    """Plan a dictionary array of categorical values, with missing ones masked."""
     codes = np.asarray(array.codes)
     categories = _plan_column(name, pd.Series(array.categories)).independent()
     hidden = np.ma.MaskedArray(codes, mask=codes < 0, copy=False)
@@ -195,29 +201,29 @@ def _plan_dictionary(name: object, column: pd.Series, array: pd.Categorical) -> 
             indices.independent(), categories, ordered=bool(array.ordered)
         )
 
-    why = "its categories are written out as Arrow's"
+    why = "its categories are converted to Arrow"
     return Plan(
         direction="from pandas",
         describe=lambda: describe(column),
         nbytes=codes.nbytes + bytes_of(categories),
         result=made,
         independent=made,
-        obstacle=Obstacle(why, _ALONE),
+        obstacle=Obstacle(why, _BY_COLUMN),
     )
 
 
-def _plan_decoded(coded: Plan[Any]) -> Plan[Any]:
-    """Plan the values of a dictionary by themselves, as they are where none is missing."""
+def _plan_decoded(dictionary: Plan[Any]) -> Plan[Any]:
+    """Plan the decoded values of a dictionary array."""
 
     def made() -> pa.Array:
-        return coded.result().dictionary_decode()
+        return dictionary.result().dictionary_decode()
 
     why = "its values are codes"
     obstacle = Obstacle(why, "pass the codes and categories of .array")
-    return dataclasses.replace(coded, result=made, independent=made, obstacle=obstacle)
+    return dataclasses.replace(dictionary, result=made, independent=made, obstacle=obstacle)
 
 
-_ALONE = (
+_BY_COLUMN = (
     "pass one column at a time: column=, or all of them as pyarrow.Table.from_pandas(frame)"
 )
 

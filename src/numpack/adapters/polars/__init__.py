@@ -1,7 +1,7 @@
-"""Polars: immutable columns in Arrow's layout, shared where Polars has the type.
+"""Polars: immutable columns in Arrow's layout, shared if Polars supports the type.
 
-Polars never writes to memory that is not its own alone: an assignment to a series copies it
-first. So read-only memory is as good as any.
+Polars never writes to shared memory: an assignment to a series copies it first. Sharing read-only
+memory is therefore safe.
 
 Source: the Polars documentation of data types, of ``from_arrow`` and of ``Series.to_numpy``.
 """
@@ -48,16 +48,16 @@ _LAZY = ("LazyFrame", "Expr")
 def from_numpy(
     array: Array, *, name: str = "", schema: Sequence[str] | None = None
 ) -> Plan[Any]:
-    """Plan the way from the hub to a `polars.Series`.
+    """Plan the conversion of a NumPy array to a `polars.Series`.
 
     Parameters
     ----------
     array : ndarray
-        Of more than one dimension it becomes rows of the ``Array`` dtype.
+        An array of more than one dimension becomes a series of the ``Array`` dtype.
     name : str
-        Of the series.
+        The name of the series.
     schema : sequence of str, optional
-        Names the columns of a 2-D array, which becomes a `polars.DataFrame`.
+        Names of the columns; a 2-D array then becomes a `polars.DataFrame`.
     """
     array = base_array(array, LABEL, masks=True)
     if 0 in array.shape[1:] or (array.dtype.kind in "SV" and array.itemsize == 0):
@@ -66,10 +66,10 @@ def from_numpy(
     cast, obstacle = intermediate_type(array.dtype), dtype_obstacle(array.dtype)
     if schema is not None:
         return plan_table_via_arrow(
-            array, schema, LABEL, _made, requested=cast, obstacle=obstacle
+            array, schema, LABEL, _from_arrow, requested=cast, obstacle=obstacle
         )
     layout = "list" if array.ndim > 1 else "flat"
-    if array.dtype.kind == "O":  # whether Polars has the type that Arrow infers
+    if array.dtype.kind == "O":  # refuse it now if Polars does not support its Arrow type
         plan_via_arrow(array, LABEL, columns_obstacle, layout=layout).result()
 
     def make(column: pa.Array) -> Any:
@@ -81,11 +81,12 @@ def from_numpy(
 def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
-    """Plan the way to the hub from a series, a frame's column or a frame of one dtype.
+    """Plan the conversion of a series, or of a frame or its column, to a NumPy array.
 
-    The result is read-only where it is shared. A whole frame is a 2-D array.
+    A frame becomes a 2-D array, for which its columns need to have one dtype. A shared result
+    is read-only.
     """
-    frame = _expected(obj)
+    frame = _check_type(obj)
     if isinstance(frame, pl.Series):
         return _plan_series(frame, nulls)
     if column is not None:
@@ -100,13 +101,13 @@ def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
 
 
 def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
-    """Plan one 2-D array of all columns: Polars keeps each by itself."""
+    """Plan a 2-D array of all columns, each of which has its own memory in Polars."""
     given = f"frame of {frame.width} columns and {frame.height:,} rows"
     plans = [_plan_series(series, nulls) for series in frame.get_columns()]
     shown = list(map(preview, plans))
     if len({each.dtype for each in shown}) != 1 or len({each.shape for each in shown}) != 1:
         kinds = ", ".join(sorted({str(dtype) for dtype in frame.dtypes})) or "no columns"
-        why = f"a 2-D array has one dtype, and these columns do not become one: {kinds}"
+        why = f"a 2-D array has one dtype, but these columns differ: {kinds}"
         refuse("from Polars", given, why, "select one with column=, or cast or fill_null them")
     nbytes = sum(plan.nbytes for plan in plans)
 
@@ -121,8 +122,8 @@ def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
         return np.ma.MaskedArray(fresh, mask=mask)
 
     obstacle = next(filter(None, (plan.obstacle for plan in plans)), None)
-    if obstacle is None and not _lie_together(shown):
-        why = "its columns do not lie one after the other in memory"
+    if obstacle is None and not _are_adjacent(shown):
+        why = "its columns are not adjacent in memory"
         obstacle = Obstacle(why, "select one with column=, or make the frame of one 2-D array")
     width, first = frame.width, shown[0]
     strides = (*first.strides[:1], first.nbytes, *first.strides[1:])
@@ -145,8 +146,8 @@ def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
     )
 
 
-def _lie_together(columns: list[Array]) -> bool:
-    """Tell whether each column begins where the one before it ends, as in Fortran order."""
+def _are_adjacent(columns: list[Array]) -> bool:
+    """Check whether each column begins where the previous one ends, as in Fortran order."""
     if any(isinstance(column, np.ma.MaskedArray) for column in columns):
         return False
     starts = [column.ctypes.data for column in columns]
@@ -154,7 +155,7 @@ def _lie_together(columns: list[Array]) -> bool:
     return step == 0 or starts == [starts[0] + i * step for i in range(len(starts))]
 
 
-def _expected(obj: Any) -> pl.Series | pl.DataFrame:
+def _check_type(obj: Any) -> pl.Series | pl.DataFrame:
     if isinstance(obj, pl.Series | pl.DataFrame):
         return obj
     kind = type(obj).__name__
@@ -165,7 +166,7 @@ def _expected(obj: Any) -> pl.Series | pl.DataFrame:
 
 
 def _bridge_export(obj: Any) -> Columns:
-    found = _expected(obj)
+    found = _check_type(obj)
     series = [found] if isinstance(found, pl.Series) else found.get_columns()
     for each in series:
         refuse_opaque(each.name, each.dtype)
@@ -175,23 +176,23 @@ def _bridge_export(obj: Any) -> Columns:
 def _bridge_import(columns: Columns, *, name: str = "") -> Plan[Any]:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         names(columns)
-    also = columns_obstacle(columns)
-    return SUPPORTED.plan(columns, lambda found: _made(found, name), also)
+    cost = columns_obstacle(columns)
+    return SUPPORTED.plan(columns, lambda found: _from_arrow(found, name), cost)
 
 
 def select_column(obj: Any, column: str | int) -> pl.Series:
-    """Select a column of a frame, by name or by position; a series is its own column."""
-    frame = _expected(obj)
+    """Return a column of a frame, by name or by position; a series is returned as it is."""
+    frame = _check_type(obj)
     if isinstance(frame, pl.Series):
         return frame
     return frame.to_series(position(column, frame.columns))
 
 
 def zone(obj: Any) -> str | None:
-    """Return the time zone of a series, or of the first of a frame's that has one."""
-    found = _expected(obj)
-    kinds = [found.dtype] if isinstance(found, pl.Series) else found.dtypes
-    return next(filter(None, map(zone_inside, kinds)), None)
+    """Return the time zone of a series, or of the first column of a frame that has one."""
+    found = _check_type(obj)
+    dtypes = [found.dtype] if isinstance(found, pl.Series) else found.dtypes
+    return next(filter(None, map(zone_inside, dtypes)), None)
 
 
 HAS_ZONES = True
@@ -199,7 +200,7 @@ BRIDGE_EXPORTS = {"arrow": _bridge_export}
 BRIDGE_IMPORTS = {"arrow": _bridge_import}
 
 
-def _made(columns: Columns, name: str = "") -> Any:
+def _from_arrow(columns: Columns, name: str = "") -> Any:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         return pl.from_arrow(columns, rechunk=False)
     return _series(columns, name)

@@ -1,7 +1,7 @@
-"""What Polars makes of the types of NumPy and of Arrow, and which of its own leave it.
+"""The NumPy and Arrow types that Polars supports, and the Polars types that can be exported.
 
-Of Arrow's types Polars itself is asked, with a column of no rows; those on which it panics,
-and those that it would read as another value, are found before.
+For Arrow types, an empty column is converted to see what Polars does; types on which it panics,
+and types that it misreads, are found beforehand.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ _COARSE = frozenset({"s", "m", "h"})
 
 
 def intermediate_type(dtype: DType) -> pa.DataType | None:
-    """Find the Arrow type to cast to first: Polars has no seconds, and overflows silently."""
+    """Return the Arrow type to cast to first, or ``None``.
+
+    Polars has no unit of seconds, and its own conversion overflows silently.
+    """
     if dtype.kind not in "mM":
         return None
     unit, _ = np.datetime_data(dtype)
@@ -53,26 +56,28 @@ def intermediate_type(dtype: DType) -> pa.DataType | None:
 
 
 def dtype_obstacle(dtype: DType) -> Obstacle | None:
-    """Find why Polars keeps the values of a NumPy dtype in another form."""
+    """Return why Polars cannot share the values of a NumPy dtype; ``None`` if it can."""
     if dtype.kind == "b":
         return Obstacle("Polars packs booleans as bits", "pass the bytes: array.view('u1')")
     if dtype.kind in "mM" and np.datetime_data(dtype) not in _UNITS:
         name = "datetime64" if dtype.kind == "M" else "timedelta64"
-        why = f"Polars keeps {dtype.name} in another unit or width"
+        why = f"Polars stores {dtype.name} in another unit or width"
         return Obstacle(why, f"keep it as {name}[ms], [us] or [ns]")
     if dtype.kind in "SV":
-        why = "Polars keeps bytes as views with lengths"
+        why = "Polars stores bytes as views with lengths"
         return Obstacle(why, "pass the bytes: array.view('u1').reshape(len(array), -1)")
     if dtype.kind in "UT":
-        return Obstacle("Polars keeps strings as UTF-8 with views", "keep them in Polars")
+        return Obstacle("Polars stores strings as UTF-8 with views", "keep them in Polars")
     return None
 
 
-def _taken(type_: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
-    """Replace what Polars 2.1 has no type for, aborts on or reads as other values.
+def _supported_type(
+    type_: pa.DataType, parents: tuple[pa.DataType, ...], /
+) -> pa.DataType | None:
+    """Replace the types that Polars 2.1 lacks, aborts on or misreads.
 
-    It aborts on decimals of 32 and 64 bits inside other types, makes strings of the values of
-    dictionaries in chunks, and reads what extension types hold inside others as it is.
+    It aborts on decimals of 32 and 64 bits inside other types, converts the values of chunked
+    dictionaries to strings, and reads extension types inside others as their storage.
     """
     if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
         return type_with_offsets(type_)
@@ -87,7 +92,11 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def _misreads(array: pa.Array) -> bool:
-    """Tell whether Polars reads a slice of fixed-size lists with the bitmap of the whole."""
+    """Check whether Polars misreads an array because of nulls.
+
+    It applies the bitmap of the whole to slices of fixed-size lists, and misreads dictionaries
+    with null entries.
+    """
     if pa.types.is_dictionary(array.type):
         return bool(array.dictionary.null_count)
     if not contains(array.type, pa.types.is_fixed_size_list) or not is_sliced(array):
@@ -95,55 +104,58 @@ def _misreads(array: pa.Array) -> bool:
     return any(pa.types.is_fixed_size_list(n.type) and n.null_count for n in nodes(array))
 
 
-SUPPORTED = SupportedTypes("Polars", _taken, _misreads)
+SUPPORTED = SupportedTypes("Polars", _supported_type, _misreads)
 
 
 def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
-    """Find why Polars copies Arrow columns, and how many bytes; refuse what it cannot hold."""
+    """Return why Polars copies Arrow columns, if it does, and the number of bytes.
+
+    Types that Polars cannot represent are refused.
+    """
     parts = columns.columns if hasattr(columns, "columns") else [columns]
-    moved = [each for each in parts if not _keeps(each)]
-    if not moved:
+    copied = [each for each in parts if not _is_shared(each)]
+    if not copied:
         return None, nbytes(columns)
-    type_ = moved[0].type
-    why = f"Polars keeps {type_} in another form"
-    kept = _arrow_type(Rewriting(_taken).target(type_))
-    fix = f"cast it to a type that Polars has in Arrow: {kept}"
+    type_ = copied[0].type
+    why = f"Polars stores {type_} in another form"
+    kept = _type_in_polars(Rewriting(_supported_type).target(type_))
+    fix = f"cast it to the Arrow type that Polars uses: {kept}"
     if kept == type_:
-        why = f"Polars misreads slices of {type_} that hold nulls"
+        why = f"Polars misreads slices of {type_} with nulls"
         fix = "copy the slice once: pa.concat_arrays([array])"
     elif contains(type_, pa.types.is_dictionary):
-        fix = "pass .indices and .dictionary by themselves, or keep it in Polars"
-    return Obstacle(why, fix), sum(map(nbytes, moved))
+        fix = "pass .indices and .dictionary separately, or keep it in Polars"
+    return Obstacle(why, fix), sum(map(nbytes, copied))
 
 
-def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
-    """Tell whether Polars shares the buffers of a column."""
+def _is_shared(column: pa.Array | pa.ChunkedArray) -> bool:
+    """Check whether Polars shares the buffers of a column, or refuse its type."""
     type_ = column.type
-    taken = Rewriting(_taken).target(type_)
-    if contains(taken, _lacks):
-        _refuse_lacking(column, taken)
+    taken = Rewriting(_supported_type).target(type_)
+    if contains(taken, _is_unsupported):
+        _refuse_unsupported(column, taken)
     try:
-        kept = _arrow_type(taken)
+        kept = _type_in_polars(taken)
     except UnsupportedError as error:
         _refuse(column, f"Polars has no such type ({error.reason})")
     rewritten = SUPPORTED.rewrites(column)
     renamed = kept == taken or _is_renamed(taken, kept)
     if contains(taken, _may_overflow) and not renamed:
         _refuse_changed(SUPPORTED.prepare(column), kept)
-    if rewritten or contains(type_, pa.types.is_dictionary):  # whose codes Polars gives itself
+    if rewritten or contains(type_, pa.types.is_dictionary):  # Polars assigns its own codes
         return False
     return renamed
 
 
-def _arrow_type(type_: pa.DataType) -> pa.DataType:
-    def asked() -> pa.DataType:
+def _type_in_polars(type_: pa.DataType) -> pa.DataType:
+    def type_of_empty() -> pa.DataType:
         return pa.chunked_array(pl.Series("", empty_array(type_))).type
 
-    return translate_errors(asked, "to Polars", lambda: str(type_))()
+    return translate_errors(type_of_empty, "to Polars", lambda: str(type_))()
 
 
 def _is_renamed(type_: pa.DataType, kept: pa.DataType) -> bool:
-    """Tell whether the same 64 bits have another name: that of a zone, or dates in ms."""
+    """Check whether only the name of a 64-bit type changes: that of its zone, or ``date64``."""
     return bool(pa.types.is_date64(type_) or (_is_zoned(type_) and type_.unit == kept.unit))
 
 
@@ -151,32 +163,32 @@ def _is_zoned(type_: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(type_) and type_.tz is not None)
 
 
-def _lacks(type_: pa.DataType) -> bool:
-    """Tell of types on which Polars 2.1 panics, or which it forgets to refuse inside others."""
+def _is_unsupported(type_: pa.DataType) -> bool:
+    """Check whether Polars 2.1 panics on a type, or fails to refuse it inside others."""
     if pa.types.is_fixed_size_list(type_):
         return bool(type_.list_size == 0)
     if pa.types.is_fixed_size_binary(type_):
         return bool(type_.byte_width == 0)
-    return repeats_field_name(type_) or any(test(type_) for test in _LACKING)
+    return repeats_field_name(type_) or any(test(type_) for test in _UNSUPPORTED_FIXES)
 
 
-_LACKING = {  # and what to do about it
+_UNSUPPORTED_FIXES = {
     pa.types.is_decimal256: "cast it, if 38 digits are enough: pa.decimal128(38, scale)",
     pa.types.is_interval: "pass lists: pa.array([v and list(v) for v in array.to_pylist()])",
     pa.types.is_union: "pass one kind of its values: array.field(0)",
 }
 
 
-def _refuse_lacking(column: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> NoReturn:
-    fix = "pass their number alone: len(array)"
+def _refuse_unsupported(column: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> NoReturn:
+    fix = "pass only their number: len(array)"
     if contains(type_, repeats_field_name):
         fix = "rename the fields: pa.StructArray.from_arrays(array.flatten(), names=[...])"
-    fix = next((way for test, way in _LACKING.items() if contains(type_, test)), fix)
+    fix = next((fix for test, fix in _UNSUPPORTED_FIXES.items() if contains(type_, test)), fix)
     refuse("to Polars", describe_columns(column), "Polars has no such type", fix)
 
 
 def _may_overflow(type_: pa.DataType) -> bool:
-    """Tell of types that become wider units, where Polars wraps around or makes nulls."""
+    """Check whether Polars converts a type to a finer unit, with silent overflow or nulls."""
     if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
         return bool(type_.unit == "s")
     return bool(pa.types.is_time(type_))
@@ -189,7 +201,7 @@ def _refuse_changed(column: pa.Array | pa.ChunkedArray, kept: pa.DataType) -> No
     except pa.ArrowException:
         same = False
     if not same:
-        _refuse(column, f"Polars would make {kept} of it, which cannot hold its values")
+        _refuse(column, f"Polars would convert it to {kept}, which cannot hold its values")
 
 
 def _refuse(column: pa.Array | pa.ChunkedArray, why: str) -> NoReturn:
@@ -197,7 +209,7 @@ def _refuse(column: pa.Array | pa.ChunkedArray, why: str) -> NoReturn:
 
 
 def zone_inside(dtype: Any) -> str | None:
-    """Return the time zone of a dtype, or of one inside of it."""
+    """Return the time zone of a dtype, or of a dtype inside it; ``None`` for none."""
     own: str | None = getattr(dtype, "time_zone", None)
     fields = [field.dtype for field in getattr(dtype, "fields", None) or ()]
     inner = [getattr(dtype, "inner", None), *fields]
@@ -205,23 +217,24 @@ def zone_inside(dtype: Any) -> str | None:
 
 
 def refuse_opaque(name: str, dtype: pl.DataType) -> None:
-    """Refuse what leaves Polars as something else: objects go as their addresses."""
+    """Refuse dtypes that Polars exports as others: objects are exported as addresses."""
     inner = getattr(dtype, "inner", None)
     fields = getattr(dtype, "fields", None) or ()
     for each in (inner, *(field.dtype for field in fields)):
         if each is not None:
             refuse_opaque(name, each)
     if dtype == pl.Object:
-        why, fix = "Arrow gets addresses of objects", "pass np.array(series.to_list(), object)"
+        why = "Polars exports objects as their addresses"
+        fix = "pass np.array(series.to_list(), object)"
     elif dtype in (pl.Int128, pl.UInt128):
-        why, fix = "nobody else has such wide integers", "cast it: series.cast(pl.Int64)"
+        why, fix = "Arrow has no integers of 128 bits", "cast it: series.cast(pl.Int64)"
     else:
         return
     refuse("from Polars", f"{dtype} series {name!r}", why, fix)
 
 
 def polars_obstacle(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
-    """Say what to change in a series, where pyarrow's words would not help."""
+    """Return a function that replaces pyarrow's fixes by those for a series."""
     dtype = series.dtype
     if dtype == pl.Boolean:
         return lambda _: Obstacle("Polars packs booleans as bits", "cast it to pl.UInt8")
@@ -230,12 +243,12 @@ def polars_obstacle(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
     if dtype in (pl.Categorical, pl.Enum):
         return lambda found: Obstacle(found.reason, "convert series.to_physical(), the codes")
     if series.n_chunks() > 1 and not series.null_count():
-        return lambda found: Obstacle(found.reason, "make one of them: series.rechunk()")
+        return lambda found: Obstacle(found.reason, "copy it into one chunk: series.rechunk()")
     return lambda found: found
 
 
 def regular(series: pl.Series) -> str:
-    """Return how to keep a column of lists as rows of numbers, if they are of one length."""
+    """Return the fix that keeps lists of one length as rows of numbers, or an empty string."""
     present = series.drop_nulls() if series.null_count() else series
     name = "series.drop_nulls()" if series.null_count() else "series"
     if isinstance(series.dtype, pl.Array) and present is not series:
