@@ -145,11 +145,11 @@ def _rows(array: pa.Array, size: int, tensor: pa.DataType | None = None) -> Arra
     rows = cells.reshape(len(array), size, *cells.shape[1:])
     if tensor is not None:
         rows = tensor_shaped(rows, tensor)
-    hidden = top_level_mask(array)
-    if not hidden.any():
+    is_null = top_level_mask(array)
+    if not is_null.any():
         return rows
     values = np.empty(len(array), object)
-    for row in np.flatnonzero(~hidden):
+    for row in np.flatnonzero(~is_null):
         values[row] = rows[row]
     return values
 
@@ -280,10 +280,10 @@ def _nested_arrays(array: pa.Array) -> list[pa.Array]:
 def _valid_fields(array: pa.Array) -> list[pa.Array]:
     """Return the fields of the structs that are not null."""
     fields = [array.field(i) for i in range(array.type.num_fields)]
-    hidden = top_level_mask(array)
-    if not hidden.any():
+    is_null = top_level_mask(array)
+    if not is_null.any():
         return fields
-    rows = pa.array(np.flatnonzero(~hidden))
+    rows = pa.array(np.flatnonzero(~is_null))
     return [field.take(rows) for field in fields]
 
 
@@ -304,11 +304,11 @@ def regular(source: pa.Array | pa.ChunkedArray) -> str:
 
 def _valid_elements(array: pa.Array) -> pa.Array:
     """Return the elements of the fixed-size lists that are not null."""
-    hidden = top_level_mask(array)
-    if not hidden.any():
+    is_null = top_level_mask(array)
+    if not is_null.any():
         return child_array(array)
-    here = np.repeat(~hidden, array.type.list_size)
-    return child_array(array).take(pa.array(np.flatnonzero(here)))
+    valid = np.repeat(~is_null, array.type.list_size)
+    return child_array(array).take(pa.array(np.flatnonzero(valid)))
 
 
 def describe(source: pa.Array | pa.ChunkedArray) -> str:

@@ -42,12 +42,12 @@ def import_columns(obj: Any, label: str) -> Columns:
     try:
         if hasattr(obj, "__arrow_c_stream__"):
             chunked = pa.chunked_array(obj)
-            whole = pa.types.is_struct(chunked.type) and not chunked.null_count
-            return as_table(chunked) if whole else chunked
+            is_table = pa.types.is_struct(chunked.type) and not chunked.null_count
+            return as_table(chunked) if is_table else chunked
         if hasattr(obj, "__arrow_c_array__"):
             array = pa.array(obj)
-            whole = pa.types.is_struct(array.type) and not array.null_count
-            return pa.RecordBatch.from_struct_array(array) if whole else array
+            is_table = pa.types.is_struct(array.type) and not array.null_count
+            return pa.RecordBatch.from_struct_array(array) if is_table else array
     except (pa.ArrowException, NotImplementedError) as error:
         why, fix = (
             f"pyarrow cannot import it ({error})",
@@ -121,13 +121,13 @@ def plan_from_columns(
     nbytes : int, optional
         Number of bytes that `make` copies, if it shares some of the buffers; default all.
     """
-    made = translate_errors(make, f"to {label}", lambda: describe_columns(columns))
+    build = translate_errors(make, f"to {label}", lambda: describe_columns(columns))
     return Plan(
         direction=f"to {label}",
         describe=lambda: describe_columns(columns),
         nbytes=bytes_of(columns) if nbytes is None else nbytes,
-        result=lambda: made(columns),
-        independent=lambda: made(copy_columns(columns)),
+        result=lambda: build(columns),
+        independent=lambda: build(copy_columns(columns)),
         obstacle=obstacle,
     )
 
@@ -157,12 +157,12 @@ def plan_via_arrow(
         plan = plan_arrow(array, layout, requested)
     except UnsupportedError as error:
         refuse(f"to {label}", describe_array(array), error.reason, error.fix)
-    made = translate_errors(make, f"to {label}", lambda: describe_array(array))
+    build = translate_errors(make, f"to {label}", lambda: describe_array(array))
     return dataclasses.replace(
         plan,
         direction=f"to {label}",
-        result=lambda: made(plan.result()),
-        independent=lambda: made(plan.independent()),
+        result=lambda: build(plan.result()),
+        independent=lambda: build(plan.independent()),
         obstacle=obstacle or plan.obstacle,
     )
 

@@ -31,7 +31,7 @@ def translate_errors(
     Interrupts (`KeyboardInterrupt`, exceptions raised by signal handlers) propagate.
     """
 
-    def made(*args: Any) -> T:
+    def wrapper(*args: Any) -> T:
         try:
             return make(*args)
         except BaseException as error:
@@ -41,7 +41,7 @@ def translate_errors(
             why = f"{direction.partition(' ')[2]} does not accept it ({lines[0][:200]})"
             refuse(direction, given(), why, "cast it first, in pyarrow: column.cast(...)")
 
-    return made
+    return wrapper
 
 
 def _is_foreign(error: BaseException) -> bool:

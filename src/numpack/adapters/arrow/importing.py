@@ -82,12 +82,13 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
     values = _plan(source, [without_nulls(chunk) for chunk in chunks])
 
     def masked(data: Array) -> Array:
-        hidden = np.concatenate([mask(chunk) for chunk in chunks])
-        if hidden.ndim > data.ndim:  # objects, which contain their own nulls
-            hidden = np.concatenate([top_level_mask(chunk) for chunk in chunks])
-        hidden = hidden.reshape(hidden.shape + (1,) * (data.ndim - hidden.ndim))
-        full = np.broadcast_to(hidden, data.shape).copy()
-        return np.ma.MaskedArray(data, mask=full, copy=False)
+        nulls_mask = np.concatenate([mask(chunk) for chunk in chunks])
+        if nulls_mask.ndim > data.ndim:  # objects, which contain their own nulls
+            nulls_mask = np.concatenate([top_level_mask(chunk) for chunk in chunks])
+        inner = (1,) * (data.ndim - nulls_mask.ndim)
+        nulls_mask = nulls_mask.reshape(nulls_mask.shape + inner)
+        full_mask = np.broadcast_to(nulls_mask, data.shape).copy()
+        return np.ma.MaskedArray(data, mask=full_mask, copy=False)
 
     return Plan(
         direction="from Arrow",

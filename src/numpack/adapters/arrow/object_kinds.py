@@ -166,7 +166,7 @@ def _children(value: Any) -> Iterator[Any]:
     """Iterate over the containers that are direct items of a container."""
     if isinstance(value, np.ndarray):
         array = normalize_strides(value)
-        held: Iterable[Any] = array.flat if array.dtype.kind == "O" else ()
+        values: Iterable[Any] = array.flat if array.dtype.kind == "O" else ()
     else:
-        held = value.values() if isinstance(value, dict) else value
-    return (each for each in held if isinstance(each, _CONTAINERS))
+        values = value.values() if isinstance(value, dict) else value
+    return (each for each in values if isinstance(each, _CONTAINERS))

@@ -62,12 +62,12 @@ def cast(source: pa.Array, requested: pa.DataType) -> pa.Array:
 
 
 def _converted(values: list[Any], requested: pa.DataType) -> pa.Array:
-    made = pa.array(values, type=requested)
-    if isinstance(made, pa.ChunkedArray):
+    result = pa.array(values, type=requested)
+    if isinstance(result, pa.ChunkedArray):
         raise ObjectsError(
             f"{requested} cannot hold that much data", "ask for the type with large offsets"
         )
-    return made
+    return result
 
 
 def _cast(source: pa.Array, requested: pa.DataType) -> pa.Array:

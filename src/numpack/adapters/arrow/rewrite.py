@@ -106,8 +106,10 @@ class Rewriting:
             return for_take._array(array.values, parents).take(_run_indices(array))
         rows, ends = _list_view_indices(array)
         values = for_take._array(array.values, (*parents, other)).take(rows)
-        made = _with_fields(other, [other.value_field.with_type(values.type)])
-        return pa.Array.from_buffers(made, len(array), [bitmap(array), ends], children=[values])
+        new_type = _with_fields(other, [other.value_field.with_type(values.type)])
+        return pa.Array.from_buffers(
+            new_type, len(array), [bitmap(array), ends], children=[values]
+        )
 
     def _rebuilt(self, array: pa.Array, parents: Parents) -> pa.Array:
         """Copy an array whose outermost type is kept, and rewrite the arrays inside it."""
@@ -131,8 +133,8 @@ class Rewriting:
         fields = [type_.field(i).with_type(each.type) for i, each in enumerate(children)]
         if pa.types.is_map(type_):
             fields = list(children[0].type)
-        made = _with_fields(type_, fields)
-        return pa.Array.from_buffers(made, len(array), buffers, children=children)
+        new_type = _with_fields(type_, fields)
+        return pa.Array.from_buffers(new_type, len(array), buffers, children=children)
 
     def _runs_rebuilt(self, array: pa.Array, within: Parents) -> pa.Array:
         first, count = array.find_physical_offset(), array.find_physical_length()
@@ -190,8 +192,8 @@ def _buffers_and_children(array: pa.Array) -> tuple[list[pa.Buffer | None], list
         return [validity], [child_array(array)]
     width = f"i{offset_width(type_)}"
     if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
-        places = [pa.py_buffer(int_buffer(array, at, width).copy()) for at in (1, 2)]
-        return [validity, *places], [array.values]
+        offsets, sizes = (pa.py_buffer(int_buffer(array, i, width).copy()) for i in (1, 2))
+        return [validity, offsets, sizes], [array.values]
     ends = int_buffer(array, 1, width, extra=1)
     start, stop = int(ends[0]), int(ends[-1])
     inner = _entries(array) if pa.types.is_map(type_) else array.values
@@ -234,15 +236,15 @@ def _without_null_entries(array: pa.Array) -> tuple[pa.Array, pa.Array]:
     if not entries.null_count or pa.types.is_null(type_) or contains(type_, _is_not_taken):
         return entries, array.indices
     valid = ~top_level_mask(entries)
-    places = pa.array(np.cumsum(valid) - 1, mask=~valid).cast(array.indices.type)
-    return entries.take(pa.array(np.flatnonzero(valid))), places.take(array.indices)
+    positions = pa.array(np.cumsum(valid) - 1, mask=~valid).cast(array.indices.type)
+    return entries.take(pa.array(np.flatnonzero(valid))), positions.take(array.indices)
 
 
 def _run_indices(array: pa.Array) -> pa.Array:
     """Return the index of the run of each value of a run-end encoded array."""
     ends = np.asarray(array.run_ends)
-    at = np.arange(array.offset, array.offset + len(array))
-    return pa.array(np.searchsorted(ends, at, side="right"))
+    indices = np.arange(array.offset, array.offset + len(array))
+    return pa.array(np.searchsorted(ends, indices, side="right"))
 
 
 def _list_view_indices(array: pa.Array) -> tuple[pa.Array, pa.Buffer]:

@@ -45,9 +45,9 @@ class SupportedTypes:
         """Refuse extension types stored as extension types, which pyarrow cannot export."""
         types = columns.schema.types if hasattr(columns, "schema") else [columns.type]
         for type_ in types:
-            found = Rewriting(self.rule).target(type_)
-            if contains(found, _is_nested_extension):
-                why = f"pyarrow cannot export an extension type stored as another: {found}"
+            target = Rewriting(self.rule).target(type_)
+            if contains(target, _is_nested_extension):
+                why = f"pyarrow cannot export an extension type stored as another: {target}"
                 refuse(f"to {self.label}", describe_columns(columns), why, "pass array.storage")
 
     def rewrites(self, column: Column) -> bool:
@@ -77,10 +77,10 @@ class SupportedTypes:
     def obstacle(self, columns: Columns) -> tuple[Obstacle | None, int]:
         """Return why columns have to be copied, if they do, and the number of bytes."""
         parts = columns.columns if hasattr(columns, "columns") else [columns]
-        moved = [each for each in parts if self.rewrites(each)]
-        if not moved:
+        copied = [each for each in parts if self.rewrites(each)]
+        if not copied:
             return None, nbytes(columns)
-        type_ = moved[0].type
+        type_ = copied[0].type
         target = Rewriting(self.rule).target(type_)
         if target == type_:
             why = f"{self.label} misreads slices of {type_} with null or nested values"
@@ -88,7 +88,7 @@ class SupportedTypes:
         else:
             why = f"{self.label} cannot read {type_} in place"
             obstacle = Obstacle(why, f"keep it in Arrow as {target}")
-        return obstacle, sum(map(nbytes, moved))
+        return obstacle, sum(map(nbytes, copied))
 
     def plan(
         self,
@@ -108,13 +108,13 @@ class SupportedTypes:
         """
         self.check(columns)
         obstacle, size = self.obstacle(columns) if cost is None else cost
-        made = translate_errors(make, f"to {self.label}", lambda: describe_columns(columns))
+        build = translate_errors(make, f"to {self.label}", lambda: describe_columns(columns))
         return Plan(
             direction=f"to {self.label}",
             describe=lambda: describe_columns(columns),
             nbytes=size,
-            result=lambda: made(self.prepare(columns)),
-            independent=lambda: made(self.prepare(columns, independent=True)),
+            result=lambda: build(self.prepare(columns)),
+            independent=lambda: build(self.prepare(columns, independent=True)),
             obstacle=obstacle,
         )
 

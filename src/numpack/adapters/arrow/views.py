@@ -139,12 +139,12 @@ def _union_mask(array: pa.Array) -> Array:
     type_ = array.type
     codes = int_buffer(array, 1, "i1")
     dense = type_.mode == "dense"
-    places = int_buffer(array, 2, "i4") if dense else np.arange(len(array))
-    hidden = np.zeros(len(array), np.bool_)
+    positions = int_buffer(array, 2, "i4") if dense else np.arange(len(array))
+    is_null = np.zeros(len(array), np.bool_)
     for i, code in enumerate(type_.type_codes):
         here = codes == code
-        hidden[here] = top_level_mask(array.field(i))[places[here]]
-    return hidden
+        is_null[here] = top_level_mask(array.field(i))[positions[here]]
+    return is_null
 
 
 def top_level_validity(array: pa.Array) -> Array | None:

@@ -92,11 +92,11 @@ def import_zoned(column: pa.Array | pa.ChunkedArray) -> Plan[pd.Series] | None:
     plan = plan_array(times, "convert")
     dtype = f"datetime64[{type_.unit}, {type_.tz}]"
 
-    def made(values: Array) -> pd.Series:
+    def build(values: Array) -> pd.Series:
         counts = values.view(np.int64)
         return pd.Series(pd.array(counts, dtype=dtype, copy=False), copy=False)
 
-    make = translate_errors(made, "to pandas", lambda: describe_columns(column))
+    make = translate_errors(build, "to pandas", lambda: describe_columns(column))
     return dataclasses.replace(
         plan,
         direction="to pandas",
@@ -144,18 +144,18 @@ def _plan_table(frame: pd.DataFrame) -> pa.Table | Plan[pa.Table]:
     names = list(map(str, frame.columns))
     copied = [i for i, plan in enumerate(plans) if plan.obstacle is not None]
 
-    def made() -> pa.Table:
+    def build() -> pa.Table:
         return pa.Table.from_arrays([plan.result() for plan in plans], names=names)
 
     if not copied:
-        return made()
+        return build()
     why, _ = plans[copied[0]].obstacle or ("", "")
     obstacle = Obstacle(f"column {frame.columns[copied[0]]!r}: {why}", _BY_COLUMN)
     return Plan(
         direction="from pandas",
         describe=lambda: describe(frame),
         nbytes=sum(plans[i].nbytes for i in copied),
-        result=made,
+        result=build,
         independent=lambda: pa.Table.from_arrays(
             [plan.independent() for plan in plans], names=names
         ),
@@ -196,7 +196,7 @@ def _plan_dictionary(name: object, column: pd.Series, array: pd.Categorical) -> 
     hidden = np.ma.MaskedArray(codes, mask=codes < 0, copy=False)
     indices = plan_arrow(hidden if (codes < 0).any() else codes, "flat", None)
 
-    def made() -> pa.Array:
+    def build() -> pa.Array:
         return pa.DictionaryArray.from_arrays(
             indices.independent(), categories, ordered=bool(array.ordered)
         )
@@ -206,8 +206,8 @@ def _plan_dictionary(name: object, column: pd.Series, array: pd.Categorical) -> 
         direction="from pandas",
         describe=lambda: describe(column),
         nbytes=codes.nbytes + bytes_of(categories),
-        result=made,
-        independent=made,
+        result=build,
+        independent=build,
         obstacle=Obstacle(why, _BY_COLUMN),
     )
 
@@ -215,12 +215,12 @@ def _plan_dictionary(name: object, column: pd.Series, array: pd.Categorical) -> 
 def _plan_decoded(dictionary: Plan[Any]) -> Plan[Any]:
     """Plan the decoded values of a dictionary array."""
 
-    def made() -> pa.Array:
+    def build() -> pa.Array:
         return dictionary.result().dictionary_decode()
 
     why = "its values are codes"
     obstacle = Obstacle(why, "pass the codes and categories of .array")
-    return dataclasses.replace(dictionary, result=made, independent=made, obstacle=obstacle)
+    return dataclasses.replace(dictionary, result=build, independent=build, obstacle=obstacle)
 
 
 _BY_COLUMN = (

@@ -87,14 +87,14 @@ def _plan_nullable(array: Array) -> Plan[Columns]:
     mask = np.ma.getmaskarray(array).view()
     mask.flags.writeable = array.flags.writeable and mask.flags.writeable
 
-    def column(values: Array, hidden: Array) -> pd.Series:
-        return pd.Series(kind(values, hidden), copy=False)
+    def column(values: Array, masked: Array) -> pd.Series:
+        return pd.Series(kind(values, masked), copy=False)
 
     def make(memory: Array) -> Columns:
-        hidden = mask if np.may_share_memory(memory, array) else mask.copy()
+        masked = mask if np.may_share_memory(memory, array) else mask.copy()
         if memory.ndim == 1:
-            return column(memory, hidden)
-        columns = {i: column(memory[:, i], hidden[:, i]) for i in range(memory.shape[1])}
+            return column(memory, masked)
+        columns = {i: column(memory[:, i], masked[:, i]) for i in range(memory.shape[1])}
         return pd.DataFrame(columns, index=range(len(memory)), copy=False)
 
     return plan_view(
@@ -106,8 +106,8 @@ def _plan_times(array: Array) -> Plan[Columns]:
     if np.datetime_data(array.dtype)[0] == "generic":
         refuse("to pandas", describe(array), "its times have no unit", "pass array.view('i8')")
     obstacle = unit_obstacle(array, "pandas")
-    hidden = np.ma.getmaskarray(array) if hides_values(array) else None
-    if obstacle is None and hidden is None:
+    masked = np.ma.getmaskarray(array) if hides_values(array) else None
+    if obstacle is None and masked is None:
         return plan_view(
             array, "pandas", _wrap, obstacle=representation_obstacle(normalize_strides(array))
         )
@@ -120,8 +120,8 @@ def _plan_times(array: Array) -> Plan[Columns]:
 
     def convert() -> Columns:
         fresh = aligned_copy(values)
-        if hidden is not None:
-            fresh[hidden] = np.array("NaT", fresh.dtype)
+        if masked is not None:
+            fresh[masked] = np.array("NaT", fresh.dtype)
         return _wrap(fresh)
 
     return _plan_copy(array, convert, obstacle)
@@ -132,8 +132,8 @@ def _plan_strings(array: Array) -> Plan[Columns]:
     objects = np.ma.getdata(array).view(np.ndarray).astype(object)
     missing = getattr(array.dtype, "na_object", "")
     if not isinstance(missing, str):
-        found = [each is missing for each in objects.flat]
-        objects[np.reshape(found, objects.shape)] = None
+        is_missing = [each is missing for each in objects.flat]
+        objects[np.reshape(is_missing, objects.shape)] = None
     objects[np.ma.getmaskarray(array)] = None
     make = pd.Series if array.ndim == 1 else pd.DataFrame
     try:

@@ -168,14 +168,14 @@ def apply_nulls(plan: Plan[Array], source: Any, nulls: str) -> Plan[Array]:
         raise_nulls(plan.direction, plan.describe, int(np.count_nonzero(missing)))
         return plan
 
-    def hidden(values: Array) -> Array:
+    def masked(values: Array) -> Array:
         return np.ma.MaskedArray(values, mask=missing, copy=False)
 
-    preview = None if plan.obstacle else lambda: hidden(plan.result())
+    preview = None if plan.obstacle else lambda: masked(plan.result())
     return dataclasses.replace(
         plan,
-        result=lambda: hidden(plan.result()),
-        independent=lambda: hidden(plan.independent()),
+        result=lambda: masked(plan.result()),
+        independent=lambda: masked(plan.independent()),
         preview=preview,
         result_spec=None,
     )

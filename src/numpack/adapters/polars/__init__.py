@@ -1,7 +1,7 @@
 """Polars: immutable columns in Arrow's layout, shared if Polars supports the type.
 
-Polars never writes to shared memory: an assignment to a series copies it first. Sharing read-only
-memory is therefore safe.
+Polars never writes to shared memory: an assignment to a series copies it first. Sharing
+read-only memory is therefore safe.
 
 Source: the Polars documentation of data types, of ``from_arrow`` and of ``Series.to_numpy``.
 """

@@ -118,9 +118,9 @@ def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
         return None, nbytes(columns)
     type_ = copied[0].type
     why = f"Polars stores {type_} in another form"
-    kept = _type_in_polars(Rewriting(_supported_type).target(type_))
-    fix = f"cast it to the Arrow type that Polars uses: {kept}"
-    if kept == type_:
+    polars_type = _type_in_polars(Rewriting(_supported_type).target(type_))
+    fix = f"cast it to the Arrow type that Polars uses: {polars_type}"
+    if polars_type == type_:
         why = f"Polars misreads slices of {type_} with nulls"
         fix = "copy the slice once: pa.concat_arrays([array])"
     elif contains(type_, pa.types.is_dictionary):
@@ -131,17 +131,17 @@ def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
 def _is_shared(column: pa.Array | pa.ChunkedArray) -> bool:
     """Check whether Polars shares the buffers of a column, or refuse its type."""
     type_ = column.type
-    taken = Rewriting(_supported_type).target(type_)
-    if contains(taken, _is_unsupported):
-        _refuse_unsupported(column, taken)
+    supported = Rewriting(_supported_type).target(type_)
+    if contains(supported, _is_unsupported):
+        _refuse_unsupported(column, supported)
     try:
-        kept = _type_in_polars(taken)
+        polars_type = _type_in_polars(supported)
     except UnsupportedError as error:
         _refuse(column, f"Polars has no such type ({error.reason})")
     rewritten = SUPPORTED.rewrites(column)
-    renamed = kept == taken or _is_renamed(taken, kept)
-    if contains(taken, _may_overflow) and not renamed:
-        _refuse_changed(SUPPORTED.prepare(column), kept)
+    renamed = polars_type == supported or _is_renamed(supported, polars_type)
+    if contains(supported, _may_overflow) and not renamed:
+        _refuse_changed(SUPPORTED.prepare(column), polars_type)
     if rewritten or contains(type_, pa.types.is_dictionary):  # Polars assigns its own codes
         return False
     return renamed
@@ -154,9 +154,11 @@ def _type_in_polars(type_: pa.DataType) -> pa.DataType:
     return translate_errors(type_of_empty, "to Polars", lambda: str(type_))()
 
 
-def _is_renamed(type_: pa.DataType, kept: pa.DataType) -> bool:
+def _is_renamed(type_: pa.DataType, polars_type: pa.DataType) -> bool:
     """Check whether only the name of a 64-bit type changes: that of its zone, or ``date64``."""
-    return bool(pa.types.is_date64(type_) or (_is_zoned(type_) and type_.unit == kept.unit))
+    return bool(
+        pa.types.is_date64(type_) or (_is_zoned(type_) and type_.unit == polars_type.unit)
+    )
 
 
 def _is_zoned(type_: pa.DataType) -> bool:
@@ -194,14 +196,16 @@ def _may_overflow(type_: pa.DataType) -> bool:
     return bool(pa.types.is_time(type_))
 
 
-def _refuse_changed(column: pa.Array | pa.ChunkedArray, kept: pa.DataType) -> None:
+def _refuse_changed(column: pa.Array | pa.ChunkedArray, polars_type: pa.DataType) -> None:
     whole = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
     try:
         same = pa.chunked_array(pl.Series("", column)).cast(column.type).equals(whole)
     except pa.ArrowException:
         same = False
     if not same:
-        _refuse(column, f"Polars would convert it to {kept}, which cannot hold its values")
+        _refuse(
+            column, f"Polars would convert it to {polars_type}, which cannot hold its values"
+        )
 
 
 def _refuse(column: pa.Array | pa.ChunkedArray, why: str) -> NoReturn:
@@ -239,12 +243,12 @@ def polars_obstacle(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
     if dtype == pl.Boolean:
         return lambda _: Obstacle("Polars packs booleans as bits", "cast it to pl.UInt8")
     if dtype == pl.Date:
-        return lambda found: Obstacle(found.reason, "keep it as pl.Datetime('ms')")
+        return lambda o: Obstacle(o.reason, "keep it as pl.Datetime('ms')")
     if dtype in (pl.Categorical, pl.Enum):
-        return lambda found: Obstacle(found.reason, "convert series.to_physical(), the codes")
+        return lambda o: Obstacle(o.reason, "convert series.to_physical(), the codes")
     if series.n_chunks() > 1 and not series.null_count():
-        return lambda found: Obstacle(found.reason, "copy it into one chunk: series.rechunk()")
-    return lambda found: found
+        return lambda o: Obstacle(o.reason, "copy it into one chunk: series.rechunk()")
+    return lambda o: o
 
 
 def regular(series: pl.Series) -> str:
