@@ -12,7 +12,7 @@ from ..._core.memory import aligned_copy, aligned_empty, preview
 from ..._core.policy import MASK_OR_FILL, Obstacle, Plan, refuse, wrong_type
 from ...errors import NullError
 from .. import by_name
-from .._columns import position
+from .._columns import position, stack_columns
 from .._fixes import fix_for
 
 if TYPE_CHECKING:
@@ -70,21 +70,14 @@ def _plan_columns(frame: pd.DataFrame, nulls: str) -> Plan[Array]:
     shape = (*frame.shape, *rest)
     masked = any(isinstance(each, np.ma.MaskedArray) for each in shown)
 
-    def make() -> Array:
-        fresh = aligned_empty(shape, dtype)
-        arrays = [plan.result() for plan in plans]
-        for i, array in enumerate(arrays):
-            fresh[:, i] = np.ma.getdata(array)
-        if not masked:
-            return fresh
-        mask = np.stack(list(map(np.ma.getmaskarray, arrays)), axis=1)
-        return np.ma.MaskedArray(fresh, mask=mask, copy=False)
+    def stack() -> Array:
+        return stack_columns(plans, shape, dtype, masked=masked)
 
     obstacle = next(filter(None, (plan.obstacle for plan in plans)), None)
     if obstacle is None:
         why, fix = "each column has its own memory", "pass column=, or keep them in NumPy"
         obstacle = Obstacle(why, fix)
-    plan = _plan_copy(frame, dtype, make, obstacle)
+    plan = _plan_copy(frame, dtype, stack, obstacle)
     return dataclasses.replace(plan, result_spec=None if masked else (shape, dtype))
 
 

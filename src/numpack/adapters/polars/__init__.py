@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..._core.memory import aligned_empty, from_address, preview
+from ..._core.memory import from_address, preview
 from ..._core.policy import Obstacle, Plan, describe, refuse, wrong_type
-from .._columns import position
+from .._columns import position, stack_columns
 from .._fixes import fix_for
 from ..arrow.direct import plan_table_via_arrow, plan_to_numpy, plan_via_arrow
 from ..arrow.table import names
@@ -102,48 +102,45 @@ def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
 
 def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
     """Plan a 2-D array of all columns, each of which has its own memory in Polars."""
-    given = f"frame of {frame.width} columns and {frame.height:,} rows"
     plans = [_plan_series(series, nulls) for series in frame.get_columns()]
-    shown = list(map(preview, plans))
-    if len({each.dtype for each in shown}) != 1 or len({each.shape for each in shown}) != 1:
-        kinds = ", ".join(sorted({str(dtype) for dtype in frame.dtypes})) or "no columns"
-        why = f"a 2-D array has one dtype, but these columns differ: {kinds}"
-        refuse("from Polars", given, why, "select one with column=, or cast or fill_null them")
-    nbytes = sum(plan.nbytes for plan in plans)
-
-    def gathered() -> Array:
-        arrays = [plan.result() for plan in plans]
-        fresh = aligned_empty(shape, first.dtype)
-        for i, array in enumerate(arrays):
-            fresh[:, i] = np.ma.getdata(array)
-        if not masked:
-            return fresh
-        mask = np.stack([np.ma.getmaskarray(array) for array in arrays], axis=1)
-        return np.ma.MaskedArray(fresh, mask=mask)
-
+    columns = list(map(preview, plans))
+    if len({each.dtype for each in columns}) != 1 or len({each.shape for each in columns}) != 1:
+        dtypes = ", ".join(sorted({str(dtype) for dtype in frame.dtypes})) or "no columns"
+        why = f"a 2-D array has one dtype, but these columns differ: {dtypes}"
+        fix = "select one with column=, or cast or fill_null them"
+        refuse("from Polars", _describe_frame(frame), why, fix)
+    dtype = columns[0].dtype
+    shape = (len(columns[0]), frame.width, *columns[0].shape[1:])
+    masked = any(isinstance(column, np.ma.MaskedArray) for column in columns)
     obstacle = next(filter(None, (plan.obstacle for plan in plans)), None)
-    if obstacle is None and not _are_adjacent(shown):
+    if obstacle is None and not _are_adjacent(columns):
         why = "its columns are not adjacent in memory"
         obstacle = Obstacle(why, "select one with column=, or make the frame of one 2-D array")
-    width, first = frame.width, shown[0]
-    strides = (*first.strides[:1], first.nbytes, *first.strides[1:])
-    shape = (first.shape[0], width, *first.shape[1:])
-    masked = any(isinstance(column, np.ma.MaskedArray) for column in shown)
 
-    def share() -> Array:
-        return from_address(
-            first.ctypes.data, shape, strides, first.dtype, owner=shown, readonly=True
-        )
+    def stack() -> Array:
+        return stack_columns(plans, shape, dtype, masked=masked)
 
     return Plan(
         direction="from Polars",
-        describe=lambda: given,
-        nbytes=nbytes,
-        result=share if obstacle is None else gathered,
-        independent=gathered,
+        describe=lambda: _describe_frame(frame),
+        nbytes=sum(plan.nbytes for plan in plans),
+        result=stack if obstacle else lambda: _view_adjacent(columns, shape),
+        independent=stack,
         obstacle=obstacle,
-        result_spec=None if masked else (shape, first.dtype),
+        result_spec=None if masked else (shape, dtype),
     )
+
+
+def _describe_frame(frame: pl.DataFrame) -> str:
+    return f"frame of {frame.width} columns and {frame.height:,} rows"
+
+
+def _view_adjacent(columns: list[Array], shape: tuple[int, ...]) -> Array:
+    """Return a read-only view of adjacent columns as one array in Fortran order."""
+    first = columns[0]
+    strides = (*first.strides[:1], first.nbytes, *first.strides[1:])
+    address = first.ctypes.data
+    return from_address(address, shape, strides, first.dtype, owner=columns, readonly=True)
 
 
 def _are_adjacent(columns: list[Array]) -> bool:
