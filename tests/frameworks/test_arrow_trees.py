@@ -1,4 +1,4 @@
-"""Arrow types inside types, to every framework: values, verdicts, and no process that ends."""
+"""Nested Arrow types to every framework: values, verdicts of `explain`, and no crashes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from support.arrow_trees import make_column, random_spec
 from support.arrow_walk import TARGETS, run
 
 from numpack import CopyWarning, UnsupportedError, ZeroCopyError, explain, share
-from numpack.adapters.arrow.foreign import guarded
+from numpack.adapters.arrow.errors import translate_errors
 from numpack.adapters.arrow.rewrite import Rewriting
 from numpack.adapters.arrow.trees import (
+    as_decimal128,
     contains,
-    decoded,
-    empty,
+    decoded_type,
+    empty_array,
     is_sliced,
-    storage,
-    unviewed,
-    wide_decimal,
+    storage_type,
+    type_with_offsets,
 )
 from numpack.errors import NullError
 from numpack.io import from_dlpack
@@ -43,12 +43,12 @@ def fixed(values: pa.Array, size: int = 2) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(values, size)
 
 
-def test_generated_columns_arrive_as_they_are():
-    """In a process of their own; `WALK=5000` walks further."""
+def test_generated_columns_are_converted_exactly():
+    """They are converted in a subprocess; the variable ``WALK=5000`` tests more of them."""
     assert run(TARGETS, SEED, SEED + WALK) == []
 
 
-def test_the_walk_goes_on_after_a_process_that_ended():
+def test_walk_continues_after_a_crash():
     found = run(("nothing", "neither"), SEED, SEED + 1)
     assert [line.partition(": exit 1 ")[0] for line in found] == [
         f"nothing {SEED}",
@@ -58,16 +58,19 @@ def test_the_walk_goes_on_after_a_process_that_ended():
 
 RULES = {
     "kept": lambda kind, parents: None,
-    "decoded": lambda kind, parents: decoded(kind),
-    "without views": lambda kind, parents: unviewed(kind),
+    "decoded": lambda kind, parents: decoded_type(kind),
+    "without views": lambda kind, parents: type_with_offsets(kind),
     "plain": lambda kind, parents: (
-        decoded(kind) or unviewed(kind) or storage(kind) or wide_decimal(kind)
+        decoded_type(kind)
+        or type_with_offsets(kind)
+        or storage_type(kind)
+        or as_decimal128(kind)
     ),
 }
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_what_is_rewritten_has_its_values_and_the_type_that_was_told(name):
+def test_rewriting_keeps_values_and_predicts_the_type(name):
     import random
 
     rewriting = Rewriting(RULES[name])
@@ -78,16 +81,16 @@ def test_what_is_rewritten_has_its_values_and_the_type_that_was_told(name):
         made.validate()
         assert made.type == rewriting.target(column.type)
         assert reference(made) == reference(column)
-        assert empty(column.type).type == column.type
+        assert empty_array(column.type).type == column.type
         if name == "kept":
             assert made.type == column.type
         if name == "plain":
-            assert not contains(made.type, decoded)
+            assert not contains(made.type, decoded_type)
         if isinstance(made, pa.Array):
             assert not is_sliced(made)
 
 
-# Nulls that no bitmap shows
+# Nulls without a validity bitmap
 
 
 HIDDEN_NULLS = {
@@ -116,7 +119,7 @@ HIDDEN_NULLS = {
 
 
 @pytest.mark.parametrize("name", HIDDEN_NULLS)
-def test_nulls_that_no_bitmap_shows_are_found(name):
+def test_nulls_without_a_bitmap_are_found(name):
     array = HIDDEN_NULLS[name]
     missing = [value is None for value in array.to_pylist()]
     masked = share(array, "numpy", nulls="mask", copy=True)
@@ -133,7 +136,7 @@ def test_nulls_that_no_bitmap_shows_are_found(name):
 
 
 @pytest.mark.parametrize("permutation", [None, [2, 0, 1], [1, 2, 0], [1, 0, 2]])
-def test_tensors_come_by_dlpack_with_their_own_strides(permutation):
+def test_tensors_keep_their_strides_through_dlpack(permutation):
     kind = pa.fixed_shape_tensor(pa.int8(), [2, 2, 3], permutation=permutation)
     lists = pa.array([list(range(12)), list(range(12, 24))], pa.list_(pa.int8(), 12))
     tensors = pa.ExtensionArray.from_storage(kind, lists)
@@ -146,7 +149,7 @@ def test_tensors_come_by_dlpack_with_their_own_strides(permutation):
         assert found.ctypes.data == share(array, "numpy", copy=False).ctypes.data
 
 
-def test_tensors_beside_null_rows_have_their_shape():
+def test_tensors_beside_null_rows_keep_their_shape():
     kind = pa.fixed_shape_tensor(pa.int64(), [2, 3], permutation=[1, 0])
     lists = pa.array([[1, 2, 3, 4, 5, 6], None], pa.list_(pa.int64(), 6))
     found = share(pa.ExtensionArray.from_storage(kind, lists), "numpy")
@@ -180,7 +183,7 @@ FAR = 10**12  # seconds: the year 33658
     ],
     ids=lambda array: str(array.type),
 )
-def test_times_that_python_has_not_are_refused_and_the_fix_works(array):
+def test_times_that_python_cannot_represent_are_refused(array):
     route = explain(array, "numpy")
     assert not route.supported
     for copy in (None, False, True):
@@ -200,13 +203,13 @@ def _as_number(kind: pa.DataType) -> pa.DataType | None:
     return pa.int32() if kind.bit_width == 32 else pa.int64()
 
 
-def test_times_beside_a_slice_do_not_count():
+def test_times_outside_a_slice_are_ignored():
     times = pa.array([FAR, 0], pa.int64()).cast(pa.timestamp("s"))
     array = pa.StructArray.from_arrays([times], ["t"])[1:]
     assert share(array, "numpy").tolist() == [{"t": dt.datetime(1970, 1, 1)}]
 
 
-def test_a_struct_that_has_a_name_twice():
+def test_struct_with_a_repeated_field_name():
     array = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     for target in ("numpy", "polars"):
         assert not explain(array, target).supported
@@ -217,10 +220,10 @@ def test_a_struct_that_has_a_name_twice():
     assert share(renamed, "polars", copy=True).to_list() == [{"a": 1, "b": 2}]
 
 
-# What each framework misreads
+# Types that frameworks misread
 
 
-def test_polars_gets_wide_decimals(run_python):
+def test_polars_gets_128_bit_decimals(run_python):
     script = """
 import decimal, warnings, pyarrow as pa
 warnings.simplefilter("ignore")
@@ -259,7 +262,7 @@ print("done")
     ],
     ids=["interval", "union", "decimal256"],
 )
-def test_polars_is_not_given_what_it_panics_on(array, fixed_by):
+def test_types_on_which_polars_panics_are_refused(array, fixed_by):
     one = pa.array([0, len(array)], pa.int32())
     for given in (
         array,
@@ -288,14 +291,14 @@ def test_polars_is_not_given_what_it_panics_on(array, fixed_by):
     ],
     ids=lambda values: str(values.to_pylist()),
 )
-def test_dictionaries_in_chunks_reach_polars(values):
+def test_chunked_dictionaries_to_polars(values):
     column = pa.chunked_array([dictionary([0, 1], values), dictionary([1], values)])
     for given in (column, column.chunk(0)):
         assert share(given, "polars").to_list() == given.to_pylist()
         assert not explain(given, "polars").shares_memory
 
 
-def test_slices_of_lists_with_nulls_reach_polars():
+def test_slices_of_lists_with_nulls_to_polars():
     whole = pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float32(), 2))
     for array in (whole, whole[1:], whole[:2], whole[1:2]):
         for copy in (None, True):
@@ -309,7 +312,7 @@ def test_slices_of_lists_with_nulls_reach_polars():
     assert explain(full[1:], "polars").shares_memory
 
 
-def test_what_extension_types_hold_inside_others_reaches_polars():
+def test_nested_extension_types_to_polars():
     bools = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([0, 1, 5], pa.int8()))
     lists = pa.ListArray.from_arrays(pa.array([0, 3], pa.int32()), bools)
     assert share(lists, "polars").to_list() == [[False, True, True]]
@@ -326,7 +329,7 @@ MISREAD_BY_DUCKDB = {
 
 
 @pytest.mark.parametrize("name", MISREAD_BY_DUCKDB)
-def test_duckdb_is_not_given_dictionaries_that_it_misreads(name):
+def test_dictionaries_that_duckdb_misreads_are_refused(name):
     import duckdb
 
     array = MISREAD_BY_DUCKDB[name]
@@ -336,7 +339,7 @@ def test_duckdb_is_not_given_dictionaries_that_it_misreads(name):
         with pytest.raises(UnsupportedError) as info:
             share(array, "duckdb", connection=connection)
         if "column.cast(...)" in info.value.fix:
-            plain = array.cast(Rewriting(lambda kind, _: decoded(kind)).target(array.type))
+            plain = array.cast(Rewriting(lambda kind, _: decoded_type(kind)).target(array.type))
         else:
             assert "numpack.share(column, 'polars', copy=True)" in info.value.fix
             plain = share(array, "polars", copy=True)
@@ -349,7 +352,7 @@ def _listed(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def test_run_ends_that_duckdb_misreads_go_by_polars():
+def test_fix_for_run_end_encoding_that_duckdb_misreads():
     ends = pa.RunEndEncodedArray.from_arrays(
         pa.array([1, 2], pa.int32()), dictionary([0, 1], pa.array(["a", "b"]))
     )
@@ -359,7 +362,7 @@ def test_run_ends_that_duckdb_misreads_go_by_polars():
     assert found.fetchall() == [("a",), ("b",)]
 
 
-def test_a_slice_of_structs_in_structs_reaches_duckdb():
+def test_slice_of_nested_structs_to_duckdb():
     table = pa.table({"s": pa.array([{"a": {"b": 1}}, {"a": {"b": 2}}])}).slice(1)
     assert share(table, "duckdb").fetchall() == [({"a": {"b": 2}},)]
     assert not explain(table, "duckdb").shares_memory
@@ -371,7 +374,7 @@ def test_a_slice_of_structs_in_structs_reaches_duckdb():
     assert explain(apart, "duckdb").nbytes == structs.nbytes
 
 
-def test_a_variant_does_not_leave_duckdb():
+def test_variant_of_duckdb_is_refused():
     import duckdb
 
     with duckdb.connect() as connection:
@@ -381,7 +384,7 @@ def test_a_variant_does_not_leave_duckdb():
             share(relation, "arrow", copy=True)
 
 
-def test_slices_reach_arro3():
+def test_slices_to_arro3():
     structs = pa.array([{"a": i, "b": str(i)} for i in range(6)])
     union = pa.UnionArray.from_sparse(
         pa.array([0, 1, 0], pa.int8()), [pa.array([1, 2, 3]), pa.array(["a", "b", "c"])]
@@ -395,7 +398,7 @@ def test_slices_reach_arro3():
 
 
 @pytest.mark.parametrize("target", ["duckdb", "arro3", "nanoarrow"])
-def test_an_extension_type_of_another_is_refused(target):
+def test_extension_type_stored_as_another_is_refused(target):
     inner = pa.ExtensionArray.from_storage(pa.json_(pa.string()), pa.array(["1"]))
     outer = pa.ExtensionArray.from_storage(pa.opaque(inner.type, "t", "v"), inner)
     assert not explain(outer, target).supported
@@ -406,7 +409,7 @@ def test_an_extension_type_of_another_is_refused(target):
     assert share(outer, "polars", copy=True).to_list() == ["1"]
 
 
-def test_strings_of_polars_can_be_used_in_pandas():
+def test_strings_of_polars_are_usable_in_pandas():
     import polars as pl
 
     series = pl.Series("s", ["a", "b", None])
@@ -415,14 +418,14 @@ def test_strings_of_polars_can_be_used_in_pandas():
         repr(found)
         assert (found == "a").tolist()[:2] == [True, False]
         assert found.dropna().sort_values().tolist() == ["a", "b"]
-    assert explain(series.to_frame(), "pandas").reason.startswith("pandas does not read")
+    assert explain(series.to_frame(), "pandas").reason.startswith("pandas cannot read")
 
 
-# Errors of others
+# Errors of other libraries
 
 
 class Panic(BaseException):
-    """What a library written in Rust ends with."""
+    """The exception that pyo3 raises for a panic in Rust."""
 
 
 Panic.__module__ = "pyo3_runtime"
@@ -432,27 +435,27 @@ Panic.__module__ = "pyo3_runtime"
     "error",
     [Panic("it broke\nat line 7"), pa.ArrowInvalid("no"), ValueError(""), TypeError("x")],
 )
-def test_errors_of_others_become_a_refusal(error):
+def test_errors_of_other_libraries_become_unsupported_error(error):
     def fails() -> None:
         raise error
 
     with pytest.raises(UnsupportedError, match="to Polars failed: a column, Polars does not"):
-        guarded(fails, "to Polars", lambda: "a column")()
+        translate_errors(fails, "to Polars", lambda: "a column")()
 
 
 @pytest.mark.parametrize(
     "error",
     [KeyboardInterrupt(), SystemExit(), GeneratorExit(), MemoryError(), TimeoutError("alarm")],
 )
-def test_what_interrupts_is_not_swallowed(error):
+def test_interrupts_propagate(error):
     def fails() -> None:
         raise error
 
     with pytest.raises(type(error)):
-        guarded(fails, "to Polars", lambda: "a column")()
+        translate_errors(fails, "to Polars", lambda: "a column")()
 
 
-def test_planning_looks_at_types_alone_where_nothing_is_rewritten():
+def test_planning_reads_only_types_if_nothing_is_rewritten():
     table = pa.table({str(i): np.arange(10**6) for i in range(8)})
     start = time.perf_counter()
     with warnings.catch_warnings():
@@ -491,7 +494,7 @@ def test_planning_looks_at_types_alone_where_nothing_is_rewritten():
     ],
     ids=lambda value: str(getattr(value, "type", "")),
 )
-def test_what_is_said_of_types_that_duckdb_changes_works(array, fixed_by):
+def test_fixes_for_types_that_duckdb_changes(array, fixed_by):
     for given in (array, fixed(array, 1), pa.table({"x": array})):
         assert not explain(given, "duckdb").supported
         with pytest.raises(UnsupportedError, match="would change"):

@@ -8,7 +8,7 @@ import pytest
 from support.oracles import oracle
 
 from numpack import ReadOnlyWarning, WrongTypeError, ZeroCopyError, explain, share
-from numpack.adapters.arrow.bridge import own
+from numpack.adapters.arrow.direct import copy_columns
 
 SPEAKERS = ["arrow", "nanoarrow", "arro3", "polars"]
 WITH_VIEWS = ["arrow", "arro3", "polars"]
@@ -165,7 +165,7 @@ def buffers(columns) -> dict[int, int]:
 @pytest.mark.parametrize("name", OWNED)
 def test_a_copy_shares_nothing_and_holds_no_more_than_it_shows(name):
     columns = OWNED[name]
-    copied = own(columns)
+    copied = copy_columns(columns)
     assert type(copied) is type(columns)
     assert copied.equals(columns)
     assert not buffers(copied).keys() & buffers(columns).keys()

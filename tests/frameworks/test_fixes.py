@@ -1,7 +1,7 @@
-"""Every fix that a message of the exchange names, executed: it works, and the values are right.
+"""Every fix in a conversion message is executed: it works, and the values are right.
 
-A row provokes a message, takes the code out of it, runs that, and shares what comes of it.
-The last test finds every text in the sources that names code, and wants a row for it.
+Each row provokes a message, executes the code that the message contains, and shares the result.
+The last tests find all fixes with code in the sources and require a row for each.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ NAMES = {
 
 
 class Fix(NamedTuple):
-    """What to provoke, towards what, and the code that the message names.
+    """An object, the target of its conversion, and the code that the message names.
 
-    In `code` an argument stands where the message has an ellipsis or a name.
+    In `code`, arguments replace the ellipses and placeholders of the message.
     """
 
     make: Any
@@ -142,7 +142,7 @@ GENERIC = np.array([1, 2], "m8")
 POINTERS = rows_behind_pointers(b"<i")
 
 FIXES = {
-    # What is no array
+    # Objects that are not arrays
     "list": Fix(lambda: [1, 2], "torch", "np.asarray(x)", [1, 2]),
     "number of NumPy": Fix(lambda: np.float32(2), "torch", "np.asarray(x)", 2.0),
     "generator": Fix(lambda: (n for n in (1, 2)), "numpy", "np.fromiter(x, int)", [1, 2]),
@@ -497,8 +497,8 @@ FIXES = {
 
 
 @functools.cache
-def told(kind: str) -> str:
-    """Return what is said to do, by `explain` or by the error."""
+def fix_text(kind: str) -> str:
+    """Return the fix in the route of `explain`, or the message of its error."""
     fix = FIXES[kind]
     x = quietly(fix.make)
     try:
@@ -509,12 +509,12 @@ def told(kind: str) -> str:
 
 
 def names(fix: Fix) -> list[str]:
-    """Return the names in the code of a row, and its options; the message has one of them."""
+    """Return the names in the code of a fix and its options; the message contains one."""
     return [*re.findall(r"[A-Za-z_]\w{2,}|^x\[", fix.code), *fix.then]
 
 
 def quietly(make: Any) -> Any:
-    """Make what its library warns of: storages, nested and quantized tensors."""
+    """Call `make` without the warnings of its library, e.g. for nested or quantized tensors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return make()
@@ -523,7 +523,7 @@ def quietly(make: Any) -> Any:
 @pytest.mark.parametrize("kind", FIXES)
 def test_the_fix_works(kind):
     fix = FIXES[kind]
-    text = told(kind)
+    text = fix_text(kind)
     assert any(name in text for name in names(fix)), text
     x = quietly(fix.make)
     local = dict.fromkeys(
@@ -558,7 +558,7 @@ def as_list(result: Any) -> Any:
     raise AssertionError(type(result))
 
 
-# Whether all are there --------------------------------------------------------------------
+# Completeness --------------------------------------------------------------------
 
 VERBS = (
     "add ask bring build call cast choose collect compute convert copy drop encode export "
@@ -568,8 +568,8 @@ VERBS = (
 ).split()
 CODE = re.compile(r"\w\.\w|\w\(|\w\[|\w=")
 
-# Of packages and devices that are not here, of files that are tested with them, and of options
-# and functions whose own tests execute what is said.
+# Fixes for packages and devices that are not available here, for files tested elsewhere, and
+# for options and functions whose own tests execute the fix.
 ELSEWHERE = (
     *("cupy.", "CuPy", "'cuda'", "jax.device_put", "addressable_data", "tf.device"),
     *("tensor.cpu()", "device=None", "copy_to(...)", "safetensors", "Safetensors"),
@@ -593,9 +593,9 @@ ELSEWHERE = (
 
 
 def texts() -> dict[str, str]:
-    """Collect the fixes of the sources that name code, and where they are."""
+    """Return the fixes in the sources that contain code, and their locations."""
     found = {}
-    files = [*ROOT.glob("frameworks/**/*.py"), *ROOT.glob("_*.py"), *ROOT.glob("io/*.py")]
+    files = [*ROOT.glob("adapters/**/*.py"), *ROOT.glob("_*/**/*.py"), *ROOT.glob("io/*.py")]
     for path in files:
         tree = ast.parse(path.read_text())
         inside = {
@@ -609,7 +609,7 @@ def texts() -> dict[str, str]:
 
 
 def template(node: ast.AST) -> str | None:
-    """Return a string of the sources, with braces for what is put into it."""
+    """Return a string literal of the sources, with ``{}`` for the fields of an f-string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if not isinstance(node, ast.JoinedStr):
@@ -617,8 +617,8 @@ def template(node: ast.AST) -> str | None:
     return "".join(v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
 
 
-def test_every_fix_that_names_code_is_executed():
-    said = [told(kind) for kind in FIXES]
+def test_every_fix_with_code_is_executed():
+    said = [fix_text(kind) for kind in FIXES]
     missing = {}
     for text, place in texts().items():
         pattern = ".+".join(map(re.escape, text.split("{}")))
@@ -630,8 +630,8 @@ def test_every_fix_that_names_code_is_executed():
 
 
 def test_every_fix_begins_with_a_verb():
-    """So that the test above finds it."""
-    for path in ROOT.glob("frameworks/**/*.py"):
+    """`test_every_fix_with_code_is_executed` recognizes fixes by their verb."""
+    for path in ROOT.glob("adapters/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             called = getattr(getattr(node, "func", None), "id", "")
             if called not in ("refuse", "Obstacle", "wrong_type") or not node.args:

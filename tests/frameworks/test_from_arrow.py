@@ -1,4 +1,4 @@
-"""Arrow to NumPy: types × slicing × nulls × chunks × policy."""
+"""Arrow to NumPy: types, slices, nulls, chunks and the copy policy."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ NULLS = {
 
 
 def assert_copied(array, expected, **options):
-    """A copy: with the warning, refused under False, silent and writable under True."""
+    """Check a copy: with a warning, refused under False, silent and writable under True."""
     assert not explain(array, "numpy", **options).shares_memory
     with pytest.warns(CopyWarning, match="Zero-copy conversion from Arrow failed: ") as caught:
         result = arrow_to_numpy_zero_copy(array, **options)
@@ -207,8 +207,8 @@ def arrow_objects(values: list) -> np.ndarray:
     return objects
 
 
-class OfAnOlderPyarrow:
-    """Some releases cannot tell how much of its buffers a view uses."""
+class OlderPyarrowArray:
+    """An array of a pyarrow release whose ``nbytes`` does not support views."""
 
     def __init__(self, array):
         self.get_total_buffer_size = array.get_total_buffer_size
@@ -222,11 +222,11 @@ def test_bytes_of_views_are_counted_where_pyarrow_does_not():
     from numpack.adapters.arrow.views import nbytes
 
     array = pa.array(["a" * 40, None], pa.string_view())
-    assert nbytes(OfAnOlderPyarrow(array)) == array.get_total_buffer_size() > 40
+    assert nbytes(OlderPyarrowArray(array)) == array.get_total_buffer_size() > 40
 
 
-def test_numbers_need_no_pandas(run_python):
-    """Which `pyarrow.DataType.to_pandas_dtype` imports before pyarrow 22."""
+def test_numbers_do_not_require_pandas(run_python):
+    """`pyarrow.DataType.to_pandas_dtype` imports pandas before pyarrow 22."""
     run_python(
         "import sys\n"
         "class Finder:\n"
@@ -245,7 +245,7 @@ def test_numbers_need_no_pandas(run_python):
 @pytest.mark.parametrize(
     "name", ["int64", "timestamp[ns]", "fixed-size list", "permuted tensor"]
 )
-def test_several_chunks_are_joined_in_one_copy(name):
+def test_chunks_are_concatenated_in_one_copy(name):
     array, expected = SHARED[name]
     chunked = pa.chunked_array([array[:2], array[2:2], array[2:]])
     assert "3 chunks" in str(explain(chunked, "numpy").reason) or "2 chunks" in str(
@@ -255,14 +255,14 @@ def test_several_chunks_are_joined_in_one_copy(name):
     assert result.dtype == expected.dtype
 
 
-def test_no_chunks_at_all():
+def test_chunked_array_without_chunks():
     result = arrow_to_numpy_zero_copy(pa.chunked_array([], pa.int32()), copy=False)
     assert result.dtype == np.int32
     assert result.shape == (0,)
 
 
 @pytest.mark.parametrize("name", NULLS)
-def test_nulls_converted_as_pyarrow_does(name):
+def test_nulls_are_converted_as_by_pyarrow(name):
     array, values, dtype = NULLS[name]
     expected = np.array(values, dtype)
     result = assert_copied(array, expected)
@@ -289,7 +289,7 @@ def test_integers_that_float_would_round_are_refused(array):
 
 
 @pytest.mark.parametrize("name", ["int64", "float32", "timestamp", "fixed-size binary"])
-def test_nulls_as_mask_over_shared_values(name):
+def test_masked_array_shares_values(name):
     array = NULLS[name][0]
     result = arrow_to_numpy_zero_copy(array, nulls="mask", copy=False)
     assert isinstance(result, np.ma.MaskedArray)
@@ -337,14 +337,14 @@ def test_mask_over_several_chunks_and_dictionaries():
     ],
     ids=["array", "chunks", "lists"],
 )
-def test_nulls_raise_says_how_many(array):
+def test_null_error_reports_the_count(array):
     for copy in (None, False, True):
         with pytest.raises(NullError, match=r"from Arrow failed: .* 2 of its values are null"):
             arrow_to_numpy_zero_copy(array, nulls="raise", copy=copy)
     assert arrow_to_numpy_zero_copy(pa.array([1]), nulls="raise", copy=False).tolist() == [1]
 
 
-def test_lists_with_nulls_are_what_pyarrow_gives():
+def test_lists_with_nulls_match_pyarrow():
     lists = pa.array([[1.0, 2.0], None], pa.list_(pa.float64(), 2))
     with pytest.warns(CopyWarning, match="null"):
         result = arrow_to_numpy_zero_copy(lists)
@@ -368,7 +368,7 @@ def test_refused(array):
 
 
 class Exporter:
-    """An Arrow array of another library, known by its protocol alone."""
+    """An Arrow array of another library, which has only the PyCapsule interface."""
 
     def __init__(self, array):
         self.array = array
@@ -387,7 +387,7 @@ class StreamExporter(Exporter):
         return self.array.__arrow_c_stream__(requested_schema)
 
 
-def test_protocol_of_other_libraries():
+def test_pycapsule_interface_of_other_libraries():
     array = pa.array(NUMBERS)
     for foreign in (ArrayExporter(array), StreamExporter(pa.chunked_array([array]))):
         assert explain(foreign, "torch").shares_memory
@@ -396,7 +396,7 @@ def test_protocol_of_other_libraries():
 
 
 @pytest.mark.parametrize("wrong", [[1], np.zeros(2), pa.table({"x": [1]}), None])
-def test_wrong_type_says_what_came(wrong):
+def test_wrong_type_error_names_the_type(wrong):
     with pytest.raises(WrongTypeError, match="expects a pyarrow.Array.*, got "):
         arrow_to_numpy_zero_copy(wrong)
 
@@ -409,8 +409,7 @@ def test_wrong_option():
 
 
 def test_explain_of_a_copy_does_not_convert():
-    """The stand-in for what comes from Arrow has its dtype and shape, so that the rest
-    of the way is foretold."""
+    """The preview of the result has its dtype and shape, which later steps depend on."""
     for array, dtype in ((pa.array([1, None]), "float64"), (pa.array([True]), "bool")):
         route = explain(array, "torch")
         assert route.supported
@@ -474,7 +473,7 @@ def nested_lists(array: np.ndarray) -> list:
 
 
 @pytest.mark.parametrize("name", MISREAD)
-def test_what_pyarrow_misreads_or_refuses_comes_out_right(name):
+def test_types_that_pyarrow_misreads_are_converted_correctly(name):
     array, values = MISREAD[name]
     assert not explain(array, "numpy").shares_memory
     for copy in (None, True):
@@ -505,7 +504,7 @@ KEYED = pa.map_(pa.string(), pa.int64())
     ],
     ids=str,
 )
-def test_a_way_of_two_steps_is_foretold_by_the_very_values(array, target, options):
+def test_explain_of_two_steps_depends_on_the_values(array, target, options):
     route = explain(array, target, **options)
     for copy in (None, True):
         try:
@@ -522,7 +521,7 @@ def test_a_way_of_two_steps_is_foretold_by_the_very_values(array, target, option
 
 
 @pytest.mark.parametrize("permutation", [None, [1, 0]])
-def test_mask_of_tensors_has_their_shape(permutation):
+def test_mask_of_tensors_has_the_tensor_shape(permutation):
     lists = pa.array([[1, 2, 3, 4, 5, 6], None], pa.list_(pa.int64(), 6))
     kind = pa.fixed_shape_tensor(pa.int64(), [2, 3], permutation=permutation)
     result = arrow_to_numpy_zero_copy(extension(kind, lists), nulls="mask", copy=False)
@@ -550,14 +549,14 @@ def test_mask_of_lists_of_objects_covers_the_rows():
     ],
     ids=str,
 )
-def test_nanoseconds_do_not_become_plain_integers(kind):
+def test_nanoseconds_do_not_become_integers(kind):
     array = pa.nulls(2, kind)
     assert not explain(array, "numpy").supported
     with pytest.raises(UnsupportedError, match="no nanoseconds; cast them to microseconds"):
         arrow_to_numpy_zero_copy(array)
 
 
-def test_explain_does_not_use_up_a_stream():
+def test_explain_does_not_consume_a_stream():
     reader = pa.table({"a": [1, 2]}).to_reader()
     with pytest.raises(WrongTypeError, match="looked at twice.*pyarrow.chunked_array"):
         explain(reader, "numpy")
@@ -572,19 +571,19 @@ def reader_of_two():
 @pytest.mark.parametrize(
     "target", ["numpy", "torch", "arrow", "pandas", "polars", "nanoarrow", "arro3", "xarray"]
 )
-def test_a_column_of_a_stream(target):
+def test_column_of_a_stream(target):
     column = share(reader_of_two(), target, column="b", copy=True)
     assert share(column, "numpy").tolist() == [3.5, 4.5]
 
 
 @pytest.mark.parametrize("target", ["arrow", "pandas", "polars", "nanoarrow", "arro3"])
-def test_a_stream_is_a_table_where_there_are_tables(target):
+def test_stream_of_structs_is_a_table(target):
     table = share(reader_of_two(), target, copy=True)
     assert share(table, "numpy", column="a").tolist() == [1.5, 2.5]
     assert share(table, "numpy", column="b").tolist() == [3.5, 4.5]
 
 
-def test_more_dimensions_than_numpy_has():
+def test_more_dimensions_than_numpy_supports():
     array = pa.array([1])
     for _ in range(70):
         array = pa.FixedSizeListArray.from_arrays(array, 1)
@@ -595,7 +594,7 @@ def test_more_dimensions_than_numpy_has():
 
 @pytest.mark.parametrize("layout", ["flat", "list", "tensor"])
 @pytest.mark.parametrize("nulls", ["convert", "raise"])
-def test_sharing_costs_no_memory_whatever_is_asked_of_nulls(nulls, layout):
+def test_sharing_allocates_no_memory_for_any_nulls_option(nulls, layout):
     array = numpy_to_arrow_zero_copy(np.zeros((10**6, 8), "f4"), layout=layout)
     tracemalloc.start()
     try:
@@ -608,7 +607,7 @@ def test_sharing_costs_no_memory_whatever_is_asked_of_nulls(nulls, layout):
 
 @pytest.mark.parametrize("nulls", ["convert", "mask", "raise"])
 @pytest.mark.parametrize("name", [*COPIED, *NULLS, *MISREAD])
-def test_nothing_of_any_type_is_an_empty_array(name, nulls):
+def test_empty_array_of_any_type(name, nulls):
     array = {**COPIED, **NULLS, **MISREAD}[name][0]
     kind = array.type
     for empty in (

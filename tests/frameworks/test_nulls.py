@@ -1,4 +1,4 @@
-"""``nulls=`` means the same whatever has the nulls, and however they are kept."""
+"""The option ``nulls=`` has the same meaning for all sources and representations of nulls."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def raising(x):
 
 
 @pytest.mark.parametrize("kind", ["float", "datetime64", "timedelta64", "Int64", "object None"])
-def test_masks_of_pandas_lie_over_the_same_memory(kind):
+def test_masks_of_pandas_share_memory(kind):
     series = PANDAS[kind]
     assert explain(series, "numpy", nulls="mask").shares_memory
     one, other = (share(series, "numpy", nulls="mask", copy=False) for _ in range(2))
@@ -82,7 +82,7 @@ def test_masks_of_pandas_lie_over_the_same_memory(kind):
     assert not one.flags.writeable
 
 
-def test_masks_go_on():
+def test_masks_are_passed_on_to_other_targets():
     for kind in ("Int64", "float", "datetime64", "category of numbers", "int64[pyarrow]"):
         column = share(PANDAS[kind], "arrow", nulls="mask", copy=True)
         assert column.null_count == 1, kind
@@ -107,7 +107,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_nulls_of_others(kind):
+def test_nulls_of_other_sources(kind):
     x = OTHERS[kind]
     with pytest.raises(NullError):
         share(x, "numpy", nulls="raise", copy=True)
@@ -115,7 +115,7 @@ def test_nulls_of_others(kind):
     assert np.isnan(share(x, "numpy", copy=True).ravel()[1])
 
 
-def test_an_option_without_a_meaning_is_refused():
+def test_meaningless_option_is_refused():
     for x in (np.zeros(2), torch.zeros(2), bytes(2), np.ma.zeros(2)):
         for call in (share, explain):
             with pytest.raises(WrongTypeError, match="nulls"):

@@ -1,4 +1,4 @@
-"""Python objects to Arrow: each kind whole or refused, nothing left to inference."""
+"""Python objects to Arrow: each kind is converted exactly or refused, without inference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXACT = pd.Timestamp("2024-01-01 00:00:00.123456789")
 
 
 def objects(*values) -> np.ndarray:
-    """An array of objects, whatever they are."""
+    """Return a 1-D array of any objects."""
     array = np.empty(len(values), object)
     for i, value in enumerate(values):
         array[i] = value
@@ -59,7 +59,7 @@ WHOLE = [
 
 
 @pytest.mark.parametrize(("values", "kind"), WHOLE, ids=lambda each: str(each)[:50])
-def test_one_kind_comes_whole(values, kind):
+def test_objects_of_one_kind_are_converted_exactly(values, kind):
     assert explain(objects(*values), "arrow").supported
     array = to_arrow(*values)
     array.validate(full=True)
@@ -131,7 +131,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize(("values", "want"), ARRAYS, ids=str)
-def test_arrays_inside_come_as_they_are(values, want):
+def test_arrays_inside_objects_are_converted_exactly(values, want):
     array = to_arrow(*values)
     array.validate(full=True)
     if want is None:
@@ -191,7 +191,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_arrow_would_change_is_refused(name):
+def test_objects_that_arrow_would_change_are_refused(name):
     array = objects(*REFUSED[name])
     route = explain(array, "arrow")
     assert not route.supported
@@ -205,10 +205,10 @@ def test_what_arrow_would_change_is_refused(name):
         assert explain(fixed, "arrow").supported
 
 
-def test_array_in_itself_is_refused():
+def test_array_that_contains_itself_is_refused():
     array = objects(None)
     array[0] = array
-    with pytest.raises(UnsupportedError, match="hold themselves"):
+    with pytest.raises(UnsupportedError, match="contain themselves"):
         share(array, "arrow")
 
 
@@ -226,7 +226,7 @@ STRING = np.dtypes.StringDType
     ],
     ids=["U", "StringDType", "masked", "NaN", "NA"],
 )
-def test_strings_stay_strings_where_there_is_none(array):
+def test_string_arrays_without_strings_keep_their_type(array):
     assert numpy_to_arrow_zero_copy(array).type == pa.string()
 
 
@@ -260,7 +260,7 @@ TYPED = {
 
 
 @pytest.mark.parametrize("name", TYPED)
-def test_type_is_that_which_is_asked_for(name):
+def test_requested_type_is_used(name):
     array, kind, want = TYPED[name]
     found = numpy_to_arrow_zero_copy(array, type=kind)
     found.validate(full=True)

@@ -1,4 +1,4 @@
-"""pandas: what is shared, copied and refused, both ways; written from docs/exchange.md."""
+"""pandas: sharing, copies and refusals in both directions; written from docs/exchange.md."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def expected(name: str, layout: str) -> str:
 
 
 def quietly(*args, **options):
-    """What `share` gives, and whether it warned of a copy; another warning is an error."""
+    """Return the result of `share` and whether it warned of a copy, its only warning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("error")
         warnings.simplefilter("always", CopyWarning)
@@ -82,7 +82,7 @@ def quietly(*args, **options):
 
 
 def memory(held: pd.Series | pd.DataFrame) -> np.ndarray:
-    """The values as pandas gives them itself, what is under a mask included."""
+    """Return the values of a pandas object, including those under a mask."""
     columns = [held] if held.ndim == 1 else [held.iloc[:, i] for i in range(held.shape[1])]
     if columns and isinstance(columns[0].dtype, pd.api.extensions.ExtensionDtype):
         found = [getattr(c.array, "_data", c.to_numpy()) for c in columns]
@@ -136,13 +136,13 @@ def check_values(array: np.ndarray, result: pd.Series | pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("readonly", [False, True], ids=["writable", "readonly"])
-def test_frames_of_every_cell(name, readonly, tmp_path):
+def test_frames_of_every_dtype_and_layout(name, readonly, tmp_path):
     for dtype, layout in cells([name]):
         check(make(dtype, layout, tmp_path, readonly=readonly), expected(dtype, layout))
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_series_of_every_cell(name, tmp_path):
+def test_series_of_every_dtype_and_layout(name, tmp_path):
     for dtype, layout in cells([name]):
         array = make(dtype, layout, tmp_path)
         if array.ndim == 2 and array.shape[1] and name != "struct" and layout != "matrix":
@@ -151,7 +151,7 @@ def test_series_of_every_cell(name, tmp_path):
             check(column, expected(dtype, "c" if known else layout))
 
 
-def test_the_table_has_every_layout():
+def test_table_covers_every_layout():
     assert {"masked", "swapped", *NEEDS_BYTES} < set(LAYOUTS)
 
 
@@ -165,7 +165,7 @@ def test_a_write_through_a_series_or_frame_is_seen():
 
 
 def test_objects_are_not_inferred():
-    """pandas makes its str dtype of strings among objects, and datetime64 of datetimes."""
+    """pandas would infer its str dtype for strings and datetime64 for datetimes."""
     for values in (["a", None], [pd.Timestamp("2020")], [None, float("nan")]):
         array = np.array(values, object)
         for held in (share(array, "pandas"), share(array[:, None], "pandas")[0]):
@@ -176,7 +176,7 @@ def test_objects_are_not_inferred():
 # Strings
 
 
-def test_strings_keep_what_is_inside():
+def test_strings_keep_their_contents():
     array = np.array(["", "é\0x", "nan", "None", "NA"])
     with pytest.warns(CopyWarning, match=r"array.astype\(object\)"):
         series = share(array, "pandas")
@@ -192,7 +192,7 @@ def test_missing_strings_stay_missing(missing):
     assert series[2] == "nan"
 
 
-def test_a_string_for_missing_strings_is_a_string():
+def test_na_object_that_is_a_string_stays_a_string():
     series, _ = quietly(np.array(["a", "-"], np.dtypes.StringDType(na_object="-")), "pandas")
     assert series.tolist() == ["a", "-"]
 
@@ -216,12 +216,12 @@ def test_masked_strings_are_missing():
     ("value", "unit"), [(2**61, "M8[h]"), (2**60, "m8[D]"), (2**62, "M8[Y]")]
 )
 def test_times_out_of_range_are_refused(value, unit):
-    """NumPy would wrap them around."""
+    """In NumPy they would overflow silently."""
     with pytest.raises(UnsupportedError, match="out of the range"):
         share(np.array([value]).view(unit), "pandas")
 
 
-def test_the_fix_of_times_is_free():
+def test_fix_of_times_avoids_the_copy():
     days = np.array(["2020-02-29", "NaT"], "M8[D]")
     route = explain(days, "pandas")
     assert "datetime64[s]" in route.fix
@@ -251,8 +251,8 @@ def test_an_independent_nullable_column_has_its_own_mask():
     assert array.mask.tolist() == [False, True]
 
 
-def test_what_is_masked_may_be_overwritten_and_nothing_else():
-    """The sums of pandas write to what lies under the mask, which is nobody's value."""
+def test_only_masked_values_may_be_overwritten():
+    """Sums in pandas write to the values under the mask, which have no meaning."""
     array = np.ma.array([1, 2, 3], mask=[0, 1, 0])
     series = share(array, "pandas", copy=False)
     assert series.cumsum().tolist() == [1, pd.NA, 4]
@@ -271,7 +271,7 @@ def test_masks_of_read_only_values_are_read_only():
 
 
 @pytest.mark.parametrize("dtype", ["f2", "c8", "g", "O", "S2"])
-def test_the_way_out_of_other_masks(dtype):
+def test_fix_of_other_masks(dtype):
     array = np.ma.array(np.zeros(2, dtype), mask=[0, 1])
     with pytest.raises(UnsupportedError, match="filled"):
         share(array, "pandas")
@@ -294,7 +294,7 @@ WRITES = {
 
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("kind", ["memmap", "store", "ndarray"])
-def test_read_only_memory_is_shared_and_stays(write, kind):
+def test_read_only_memory_is_shared_and_unchanged(write, kind):
     values = np.array([3.0, np.nan, 1.0, 2.0])
     array = {"memmap": mapped, "store": stored, "ndarray": closed}[kind](values)
     series = share(array, "pandas", copy=False)
@@ -321,7 +321,7 @@ def closed(values: np.ndarray) -> np.ndarray:
     return array
 
 
-def test_each_side_keeps_the_memory_alive():
+def test_source_and_result_keep_the_memory_alive():
     series = share(np.arange(100_000.0), "pandas")
     array = share(pd.Series(np.arange(100_000.0)), "numpy")
     nullable = share(pd.Series(range(100_000), dtype="Int64"), "numpy", nulls="mask")
@@ -331,7 +331,7 @@ def test_each_side_keeps_the_memory_alive():
     assert series[99_999] == array[99_999] == nullable[99_999] == frame["x"][99_999] == 99_999
 
 
-def test_dropped_in_another_thread():
+def test_released_in_another_thread():
     held = [share(np.arange(1000.0), "pandas"), share(pd.Series([1.0]), "numpy")]
     thread = threading.Thread(target=held.clear)
     thread.start()
@@ -433,7 +433,7 @@ def test_copied_from_pandas(name):
         assert list(map(repr, given.flat)) == list(map(repr, wanted.flat))
 
 
-def test_fixes_of_copies_are_free():
+def test_fixes_of_copies_avoid_the_copy():
     for fixed in (
         blocks()["a"],
         blocks().copy(),
@@ -495,7 +495,7 @@ def test_integers_that_float64_would_round_are_refused(kind):
     assert quietly(series, "numpy", nulls="mask")[0].tolist() == [2**53 + 1, None]
 
 
-def test_a_write_reaches_no_other_series():
+def test_write_does_not_reach_another_series():
     series = pd.Series([1, 2, None], dtype="Int64")
     other = series.copy(deep=False)
     array = share(series, "numpy", nulls="mask")
@@ -540,7 +540,7 @@ def test_an_integer_is_a_label_where_labels_are_integers():
     assert share(twice.iloc[:, 1], "numpy").tolist() == [2]
 
 
-def test_odd_labels():
+def test_unusual_labels():
     for labels in (
         [np.nan, 1.5],
         [pd.NA, "b"],
@@ -616,7 +616,7 @@ def test_several_values_a_row_are_refused():
     assert share(index.get_level_values(0), "numpy", copy=False).tolist() == [1, 2]
 
 
-def test_what_is_no_array():
+def test_objects_that_are_not_arrays():
     for other in (pd.Timestamp("2020"), pd.Series([1]).groupby([1])):
         with pytest.raises(WrongTypeError, match="pandas"):
             share(other, "numpy")
@@ -641,7 +641,7 @@ def mixed() -> pa.Table:
     )
 
 
-def test_tables_cross_without_a_copy_and_come_back():
+def test_tables_are_shared_and_round_trip():
     table = mixed()
     assert explain(table, "pandas").shares_memory
     frame = share(table, "pandas", copy=False)
@@ -655,7 +655,7 @@ def test_tables_cross_without_a_copy_and_come_back():
     assert not set(buffers(own["i"])) & set(buffers(table["i"])) - {None}
 
 
-def test_a_write_to_an_arrow_series_leaves_the_memory_alone():
+def test_write_to_an_arrow_series_does_not_change_the_source():
     table = mixed()
     frame = share(table, "pandas")
     frame.loc[0, "i"] = 9
@@ -676,7 +676,7 @@ def test_columns_with_dtype_backend():
         share(np.zeros((2, 2)), "pandas", dtype_backend="pyarrow")
 
 
-def test_columns_go_by_numpy_unless_asked():
+def test_columns_are_converted_through_numpy_by_default():
     column = pa.array([1, None])
     series, copied = quietly(column, "pandas")
     assert copied
@@ -711,7 +711,7 @@ def test_missing_categories_become_nulls():
     assert quietly(periods, "numpy")[0].tolist() == [pd.Period("2020-01-01"), None]
 
 
-def test_names_of_series_stay():
+def test_name_of_a_series():
     for source in (
         pd.Series([1.5], name="x"),
         pd.Series(["a"], name="x"),
@@ -765,7 +765,7 @@ MOVED = {
 
 @pytest.mark.parametrize("target", ["arrow", "polars", "nanoarrow", "arro3"])
 @pytest.mark.parametrize("kind", MOVED)
-def test_frames_of_which_a_column_is_copied(kind, target):
+def test_frames_with_a_copied_column(kind, target):
     column = MOVED[kind]
     frame = pd.DataFrame({"f": [1.0, np.nan], "x": column})
     want = [None if pd.isna(value) else value for value in frame["x"]]
@@ -782,7 +782,7 @@ def test_frames_of_which_a_column_is_copied(kind, target):
         assert np.isnan(table["f"].to_pylist()[1])
 
 
-def test_what_is_copied_of_a_frame_is_told_and_the_rest_is_shared():
+def test_explain_names_the_copied_column_of_a_frame():
     frame = pd.DataFrame({"f": np.arange(1000.0), "x": np.zeros(1000, bool)})
     route = explain(frame, "arrow")
     assert route.nbytes == 1000
@@ -793,7 +793,7 @@ def test_what_is_copied_of_a_frame_is_told_and_the_rest_is_shared():
     assert buffers(own["f"])[1] != oracle("pandas").address(frame["f"])
 
 
-def test_frames_of_what_arrow_has_not_are_refused():
+def test_frames_without_an_arrow_type_are_refused():
     frame = pd.DataFrame({"f": [1.0], "x": pd.period_range("2020", periods=1)})
     assert not explain(frame, "arrow").supported
     with pytest.raises(UnsupportedError, match=r"'x'.*column="):

@@ -1,4 +1,4 @@
-"""Polars: series and frames over the memory of arrays, and back."""
+"""Polars: series and frames that share the memory of arrays, and arrays that share theirs."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ FIXES = {
 
 
 @pytest.mark.parametrize("name", FIXES)
-def test_the_fix_makes_it_free(name):
+def test_fix_avoids_the_copy(name):
     series, _ = FROM[name]
     assert explain(series, "numpy").fix.split("(")[0].split(".")[-1] in (
         *("UInt8", "Datetime", "rechunk", "to_physical"),
@@ -117,7 +117,7 @@ def test_the_fix_makes_it_free(name):
     share(FIXES[name](series), "numpy", copy=False)
 
 
-def test_the_fixes_to_polars_make_it_free():
+def test_fixes_to_polars_avoid_the_copy():
     bools, names = np.array([True, False]), np.array([b"ab", b"c"])
     assert explain(bools, "polars").fix == "pass the bytes: array.view('u1')"
     share(bools.view("u1"), "polars", copy=False)
@@ -147,7 +147,7 @@ def test_refused_from_polars(series, target):
             share(series, target, copy=copy)
 
 
-def test_one_opaque_column_does_not_keep_the_others():
+def test_opaque_column_does_not_affect_the_others():
     frame = pl.DataFrame({"a": [1, 2], "b": pl.Series([1, 2], dtype=pl.Int128)})
     assert share(frame, "numpy", column="a", copy=False).tolist() == [1, 2]
     with pytest.raises(UnsupportedError, match="Int128 series 'b'"):
@@ -156,7 +156,7 @@ def test_one_opaque_column_does_not_keep_the_others():
         share(frame, "numpy", column="aa")
 
 
-def test_a_frame_of_one_array_goes_back_shared():
+def test_frame_of_one_array_is_shared_back():
     array = np.asfortranarray(np.arange(6.0).reshape(3, 2))
     frame = share(array, "polars", schema=["a", "b"], copy=False)
     assert frame.to_dict(as_series=False) == {"a": [0, 2, 4], "b": [1, 3, 5]}
@@ -169,10 +169,10 @@ def test_a_frame_of_one_array_goes_back_shared():
     assert found.tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_columns_that_lie_apart_are_copied():
+def test_columns_that_are_not_adjacent_are_copied():
     frame = pl.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6]})
     assert explain(frame, "torch").steps[0].nbytes == 48
-    with pytest.warns(CopyWarning, match="do not lie one after the other in memory"):
+    with pytest.warns(CopyWarning, match="its columns are not adjacent"):
         assert share(frame, "numpy").tolist() == [[1, 4], [2, 5], [3, 6]]
     assert share(frame, "numpy", copy=True).flags.writeable
     assert share(pl.DataFrame({"a": [1, 2]}), "numpy", copy=False).shape == (2, 1)
@@ -197,14 +197,14 @@ def test_frames_with_nulls():
     ],
     ids=["mixed", "integers that would be rounded", "none"],
 )
-def test_frames_that_are_no_array_are_refused(frame):
+def test_frames_of_several_dtypes_are_refused(frame):
     with pytest.raises(UnsupportedError, match="select one with column="):
         share(frame, "numpy")
 
 
-def test_a_frame_of_c_order_is_copied_and_names_have_to_fit():
+def test_array_in_c_order_is_copied_and_names_must_match():
     array = np.arange(6.0).reshape(3, 2)
-    with pytest.warns(CopyWarning, match=r"shape \(3, 2\), the elements of a column"):
+    with pytest.warns(CopyWarning, match=r"shape \(3, 2\), its columns are not contiguous"):
         assert share(array, "polars", schema=["a", "b"]).shape == (3, 2)
     share(np.asfortranarray(array), "polars", schema=["a", "b"], copy=False)
     for names in (["a"], ["a", "a"]):
@@ -252,7 +252,7 @@ ARRIVING = {
 
 
 @pytest.mark.parametrize("name", ARRIVING)
-def test_arrow_columns_cross_past_numpy(name):
+def test_arrow_columns_take_the_direct_route(name):
     column, wanted = ARRIVING[name]
     route = explain(column, "polars")
     assert route.supported == (wanted != REFUSE)
@@ -283,7 +283,7 @@ def test_arrow_columns_cross_past_numpy(name):
 
 
 def buffers(column: pa.Array | pa.ChunkedArray | pl.Series) -> set[int]:
-    """Addresses of all buffers, those of a dictionary too."""
+    """Return the addresses of all buffers, including those of a dictionary."""
     if isinstance(column, pl.Series):
         column = pa.chunked_array(column)
     found = set()
@@ -293,10 +293,10 @@ def buffers(column: pa.Array | pa.ChunkedArray | pl.Series) -> set[int]:
     return found
 
 
-def test_a_table_tells_what_of_it_is_copied():
+def test_explain_names_the_copied_columns_of_a_table():
     table = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
     assert explain(table, "polars").nbytes == table["b"].nbytes
-    with pytest.warns(CopyWarning, match="Polars keeps string in another form"):
+    with pytest.warns(CopyWarning, match="Polars stores string in another form"):
         frame = share(table, "polars")
     assert frame.to_dict(as_series=False) == table.to_pydict()
     assert oracle.address(frame["a"]) == oracle.arrow.address(table["a"])
@@ -306,7 +306,7 @@ def test_a_table_tells_what_of_it_is_copied():
         share(pa.table([[1], [2]], names=["a", "a"]), "polars")
 
 
-def test_nothing_that_polars_writes_reaches_the_array(tmp_path):
+def test_writes_of_polars_do_not_reach_the_array(tmp_path):
     np.arange(6.0).tofile(tmp_path / "x.bin")
     mapped = np.memmap(tmp_path / "x.bin", "f8", "r")
     with NumPack(str(tmp_path / "s.npk")) as npk:
@@ -323,7 +323,7 @@ def test_nothing_that_polars_writes_reaches_the_array(tmp_path):
         assert (series[0], frame["x"][1]) == (100, 50)
 
 
-def test_it_keeps_its_source_alive_and_nothing_else():
+def test_result_keeps_only_its_source_alive():
     owner = Owner(10)
     seen = weakref.ref(owner)
     box = [share(np.asarray(owner), "polars", copy=False)]
@@ -338,26 +338,26 @@ def test_it_keeps_its_source_alive_and_nothing_else():
     assert seen() is None
 
 
-def test_what_is_no_array_is_named():
+def test_error_names_objects_that_are_not_arrays():
     with pytest.raises(WrongTypeError, match=r"polars.Series or polars.DataFrame"):
         share(pl.Schema({"a": pl.Int8}), "numpy")
 
 
-def test_a_zero_width_string_is_refused():
+def test_zero_width_string_is_refused():
     assert not explain(np.zeros(3, "V0"), "polars").supported
 
 
 @pytest.mark.parametrize(
     "values", [[datetime.datetime(2020, 1, 1)], [b"x"], [1, None], [{"a": 1}], [[1], [2]]]
 )
-def test_objects_that_polars_can_hold(values):
+def test_objects_that_polars_supports(values):
     array = np.empty(len(values), object)
     array[:] = values
     with pytest.warns(CopyWarning, match="infer"):
         assert share(array, "polars").to_list() == values
 
 
-def test_objects_that_polars_cannot_hold():
+def test_objects_that_polars_does_not_support():
     array = np.empty(1, object)
     array[0] = pa.MonthDayNano([1, 2, 3])
     assert not explain(array, "polars").supported

@@ -1,4 +1,4 @@
-"""NumPy to Arrow: layouts of N-D arrays, `type=`, masks, NaT, and faithful values."""
+"""NumPy to Arrow: layouts of N-D arrays, `type=`, masks, NaT, and exact values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def last_buffer(array: pa.Array) -> int:
 )
 @pytest.mark.parametrize("layout", ["flat", "tensor", "list"])
 @pytest.mark.parametrize("dtype", ["f4", "i8", "M8[us]", "S3", "V2"])
-def test_layouts_share_and_come_back(dtype, layout, shape):
+def test_layouts_share_and_round_trip(dtype, layout, shape):
     a = np.arange(1, np.prod(shape, dtype=int) + 1).astype(
         "S2" if dtype == "V2" else dtype.replace("M8[us]", "i8")
     )
@@ -52,7 +52,7 @@ def test_layouts_share_and_come_back(dtype, layout, shape):
         assert address(back) == address(a)
 
 
-def test_lists_say_the_same_as_nested_python_lists():
+def test_lists_equal_nested_python_lists():
     a = np.arange(24).reshape(2, 3, 4)
     assert numpy_to_arrow_zero_copy(a, layout="list").to_pylist() == a.tolist()
     assert (
@@ -81,7 +81,7 @@ def test_booleans_as_bits_keep_their_shape(layout):
         assert arrow_to_numpy_zero_copy(array).tolist() == a.tolist()
 
 
-def test_message_in_the_order_of_the_policy():
+def test_message_names_input_reason_and_fix():
     message = (
         r"Zero-copy conversion to Arrow failed: bool array of shape \(1000,\), Arrow packs "
         r"booleans as bits; a copy takes 1,000 bytes; pass type=pa.bool8\(\) to share the bytes"
@@ -190,7 +190,7 @@ def test_times_that_would_wrap_around_are_refused(a):
 
 
 @pytest.mark.parametrize("dtype", ["U5", "string", "O"])
-def test_strings_are_whole(dtype):
+def test_strings_are_not_truncated(dtype):
     strings = ["a\0b", "", "é😀", "\0"]
     kind = np.dtypes.StringDType() if dtype == "string" else dtype
     a = np.array(strings, dtype=kind)
@@ -229,7 +229,7 @@ def test_objects_that_arrow_cannot_infer_are_refused(objects):
     ],
     ids=str,
 )
-def test_type_of_the_same_memory_is_shared(a, kind):
+def test_type_of_the_same_layout_is_shared(a, kind):
     assert explain(a, "arrow", type=kind).shares_memory
     array = numpy_to_arrow_zero_copy(a, type=kind, copy=False)
     assert array.type == kind
@@ -251,7 +251,7 @@ def test_type_of_the_same_memory_is_shared(a, kind):
     ],
     ids=str,
 )
-def test_other_type_is_a_cast_into_memory_of_its_own(a, kind, values):
+def test_other_type_is_cast_into_new_memory(a, kind, values):
     route = explain(a, "arrow", type=kind)
     assert route.supported
     assert not route.shares_memory
@@ -325,7 +325,7 @@ NOON = dt.datetime(2020, 1, 1, 12)
     ],
     ids=repr,
 )
-def test_objects_that_arrow_would_bend_into_one_type_are_refused(objects):
+def test_objects_that_arrow_would_coerce_are_refused(objects):
     a = np.empty(len(objects), object)
     a[:] = objects
     assert not explain(a, "arrow").supported
@@ -348,7 +348,7 @@ def test_objects_that_arrow_would_bend_into_one_type_are_refused(objects):
     ],
     ids=repr,
 )
-def test_objects_of_one_kind_are_whole(objects):
+def test_objects_of_one_kind_round_trip(objects):
     a = np.empty(len(objects), object)
     a[:] = objects
     with pytest.warns(CopyWarning):
@@ -358,13 +358,13 @@ def test_objects_of_one_kind_are_whole(objects):
     assert found == objects
 
 
-def test_refusal_keeps_its_own_way_out():
+def test_refusal_keeps_its_own_fix():
     route = explain(np.array([1], "M8[ps]"), "arrow")
     assert "array.astype('M8[ns]')" in route.fix
     assert "Zero-copy" not in route.reason
 
 
-def test_lists_longer_than_arrow_counts():
+def test_lists_longer_than_arrow_supports():
     for layout, shape in (("list", (1, 2**31)), ("tensor", (0, 2**20, 2**20))):
         a = np.broadcast_to(np.zeros((), "i1"), shape) if shape[0] else np.empty(shape, "i1")
         with pytest.raises(InvalidValueError, match="at most 2,147,483,647 values"):

@@ -1,4 +1,4 @@
-"""Time zones: kept between all frameworks that have them, or refused with a fix that works."""
+"""Time zones: kept between all frameworks that support them, or refused with a working fix."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SOURCES = {
 
 
 def first_of(found):
-    """The first value, with its zone."""
+    """Return the first value with its zone."""
     if hasattr(found, "to_pandas") and not isinstance(found, pl.Series):
         return found[0].as_py()
     if isinstance(found, pd.Series):
@@ -51,7 +51,7 @@ def first_of(found):
 
 @pytest.mark.parametrize("target", ["arrow", "polars", "pandas"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_zone_is_kept_on_shared_memory(name, target):
+def test_zone_is_kept_and_memory_is_shared(name, target):
     source, options = SOURCES[name]
     shared = not (name == "chunks" and target == "pandas")
     assert explain(source, target, **options).shares_memory == shared
@@ -63,7 +63,7 @@ def test_a_zone_is_kept_on_shared_memory(name, target):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_numpy_gets_the_times_of_utc(name):
+def test_numpy_gets_utc_times(name):
     source, options = SOURCES[name]
     found = share(source, "numpy", copy=True, **options)
     assert found.dtype.kind == "M"
@@ -71,7 +71,7 @@ def test_numpy_gets_the_times_of_utc(name):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_zone_is_not_lost_to_xarray(name):
+def test_zone_is_not_lost_in_xarray(name):
     source, options = SOURCES[name]
     if name == "index of xarray":
         source, options = SERIES, {}
@@ -87,7 +87,7 @@ def test_a_zone_is_not_lost_to_xarray(name):
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_each_unit_comes_back_with_its_zone(unit):
+def test_each_unit_round_trips_with_its_zone(unit):
     series = SERIES.dt.as_unit(unit)
     column = share(series, "arrow", copy=False)
     assert column.type == pa.timestamp(unit, ZONE)
@@ -99,7 +99,7 @@ def test_each_unit_comes_back_with_its_zone(unit):
     )
 
 
-def test_what_is_missing_stays_missing():
+def test_missing_times_stay_missing():
     series = pd.Series([SERIES[0], pd.NaT, SERIES[1]])
     column = share(series, "arrow", copy=False)
     assert column.to_pylist() == [FIRST, None, FIRST + dt.timedelta(days=1)]
@@ -109,7 +109,7 @@ def test_what_is_missing_stays_missing():
     assert back.dtype == series.dtype
 
 
-def test_strided_times_are_copied_as_is_told():
+def test_strided_times_are_copied_as_explained():
     series = pd.Series(pd.date_range("2020", periods=6, tz=ZONE))[::2]
     assert not explain(series, "arrow").shares_memory
     with pytest.warns(CopyWarning, match="not C-contiguous"):
@@ -120,7 +120,7 @@ def test_strided_times_are_copied_as_is_told():
 @pytest.mark.parametrize(
     "zone", [dt.UTC, dt.timezone(dt.timedelta(hours=5, minutes=30)), "Europe/Berlin"]
 )
-def test_zones_of_any_kind_are_the_same_zone_elsewhere(zone):
+def test_any_kind_of_zone_keeps_its_meaning(zone):
     series = pd.Series(pd.date_range("2020-07-01", periods=2, tz=zone))
     for found in (
         share(series, "arrow", copy=False).to_pylist(),
@@ -149,7 +149,7 @@ def test_tables_and_frames_keep_their_zones(target):
     ],
     ids=str,
 )
-def test_a_zone_inside_a_type(kind):
+def test_zone_inside_a_nested_type(kind):
     value = FIRST
     if pa.types.is_map(kind):
         value = [("k", value)]
@@ -169,7 +169,7 @@ def test_a_zone_inside_a_type(kind):
 @pytest.mark.parametrize(
     "options", [{"nulls": "mask"}, {"nulls": "convert"}, {"layout": "flat"}]
 )
-def test_an_option_that_leads_over_numpy_is_refused(options):
+def test_option_that_requires_numpy_is_refused(options):
     for source in (SERIES, ARROW, pl.Series(ARROW)):
         assert not explain(source, "arrow", **options).supported
         with pytest.raises(UnsupportedError, match="no zone"):
@@ -187,7 +187,7 @@ def test_categories_with_a_zone_are_refused_and_the_fix_works():
     assert share(share(series, "numpy", copy=True), "arrow")[0].as_py() == INSTANT.item()
 
 
-def test_duckdb_gets_utc_alone_and_gives_its_own_zone():
+def test_duckdb_imports_utc_and_exports_its_own_zone():
     for source in (SERIES, ARROW, pl.Series(ARROW)):
         assert not explain(source, "duckdb").supported
         with pytest.raises(UnsupportedError, match="cast it to UTC"):
@@ -202,7 +202,7 @@ def test_duckdb_gets_utc_alone_and_gives_its_own_zone():
             share(utc, "xarray", copy=True)
 
 
-def test_a_column_goes_the_way_that_it_would_go_alone():
+def test_selected_column_is_converted_like_a_single_column():
     table = pa.table({"a": [1, None], "s": ["x", None]})
     assert share(table, "polars", column="a", copy=False).to_list() == [1, None]
     assert share(table, "arrow", column="s", copy=False).to_pylist() == ["x", None]

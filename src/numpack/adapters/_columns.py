@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._core.memory import aligned_empty
 from .._core.policy import did_you_mean, wrong_type
 from ..errors import IndexRangeError, InvalidValueError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
+
+    from .._core.dtypes import DType
+    from .._core.memory import Array
+    from .._core.policy import Plan
 
 
 def position(key: Hashable, names: Sequence[Hashable]) -> int:
@@ -78,3 +83,20 @@ def _shown(names: Sequence[Hashable], most: int = 20) -> str:
     if len(names) <= most:
         return str(list(names))
     return f"{list(names[:most])} and {len(names) - most:,} more"
+
+
+def stack_columns(
+    plans: Sequence[Plan[Array]], shape: tuple[int, ...], dtype: DType, *, masked: bool
+) -> Array:
+    """Copy planned columns into a new 2-D array, masked if any column may be.
+
+    `shape` is that of the result, whose second axis counts the columns.
+    """
+    arrays = [plan.result() for plan in plans]
+    stacked = aligned_empty(shape, dtype)
+    for i, array in enumerate(arrays):
+        stacked[:, i] = np.ma.getdata(array)
+    if not masked:
+        return stacked
+    mask = np.stack(list(map(np.ma.getmaskarray, arrays)), axis=1)
+    return np.ma.MaskedArray(stacked, mask=mask, copy=False)

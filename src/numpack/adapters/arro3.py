@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
-from .arrow.bridge import by_arrow, imported, one_column, to_hub
-from .arrow.intake import Intake, portable
+from .arrow.direct import import_columns, one_column, plan_to_numpy, plan_via_arrow
+from .arrow.supported_types import SupportedTypes, portable
 from .arrow.table import zone_of
 from .arrow.trees import contains, is_sliced
 
 if TYPE_CHECKING:
     from .._core.memory import Array
     from .._core.policy import Plan
-    from .arrow.bridge import Columns
+    from .arrow.direct import Columns
 
 LABEL = "arro3"
 FROM_OPTIONS = frozenset({"nulls", "column"})
@@ -33,7 +33,7 @@ _TYPES = (
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
     """Plan the way from the hub to an `arro3.core.Array`, with the options of Arrow."""
-    return by_arrow(array, LABEL, _made, layout=layout, wanted=type)
+    return plan_via_arrow(array, LABEL, _made, layout=layout, requested=type)
 
 
 def to_numpy(
@@ -43,7 +43,7 @@ def to_numpy(
 
     arro3's own ``to_numpy`` copies.
     """
-    return to_hub(imported(obj, LABEL), LABEL, nulls, column)
+    return plan_to_numpy(import_columns(obj, LABEL), LABEL, nulls, column)
 
 
 def _made(columns: Columns) -> Any:
@@ -52,11 +52,11 @@ def _made(columns: Columns) -> Any:
 
 
 def _bridge_export(obj: Any) -> Columns:
-    return imported(obj, LABEL)
+    return import_columns(obj, LABEL)
 
 
 def _bridge_import(columns: Columns) -> Plan[Any]:
-    return _INTAKE.over(columns, _made)
+    return _SUPPORTED.plan(columns, _made)
 
 
 def _misreads(array: pa.Array) -> bool:
@@ -71,17 +71,17 @@ def _forgets_offsets(kind: pa.DataType) -> bool:
     return bool(pa.types.is_union(kind) and kind.mode == "sparse")
 
 
-_INTAKE = Intake(LABEL, portable, _misreads)
+_SUPPORTED = SupportedTypes(LABEL, portable, _misreads)
 
 
 def select_column(obj: Any, column: str | int) -> Columns:
     """Select a column of a table, by name or by position."""
-    return one_column(imported(obj, LABEL), column)
+    return one_column(import_columns(obj, LABEL), column)
 
 
 def zone(obj: Any) -> str | None:
     """Return the time zone of a column, or of the first column that has one."""
-    found = imported(obj, LABEL)
+    found = import_columns(obj, LABEL)
     return zone_of(found.schema.types if hasattr(found, "schema") else [found.type])
 
 

@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from .._core.policy import Obstacle, Plan, wrong_type
 from ._fixes import fix_for
-from .arrow.bridge import describe, one_column, to_hub
+from .arrow.direct import describe_columns, one_column, plan_to_numpy
 from .arrow.table import zone_of
 from .arrow.views import nbytes
 
 if TYPE_CHECKING:
     from .._core.memory import Array
-    from .arrow.bridge import Columns
+    from .arrow.direct import Columns
 
 LABEL = "datasets"
 FROM_OPTIONS = frozenset({"nulls", "column"})
@@ -33,7 +33,7 @@ def to_numpy(
 ) -> Plan[Array]:
     """Plan the way of a column, or of a dataset's only one; it is read-only."""
     held, chosen = _held(obj)
-    plan = to_hub(held, LABEL, nulls, column)
+    plan = plan_to_numpy(held, LABEL, nulls, column)
     if not chosen:
         return plan
     gathered = nbytes(one_column(held, column))
@@ -50,7 +50,7 @@ def _bridge_export(obj: Any) -> Columns | Plan[Columns]:
 
     return Plan(
         direction="from datasets",
-        describe=lambda: describe(held),
+        describe=lambda: describe_columns(held),
         nbytes=nbytes(held),
         result=gathered,
         independent=gathered,

@@ -16,11 +16,10 @@ import pyarrow.compute as pc
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from ._columns import position
-from .arrow.bridge import by_arrow, by_columns, to_hub
-from .arrow.bridge import describe as describe_columns
-from .arrow.intake import Intake
+from .arrow.direct import describe_columns, plan_table_via_arrow, plan_to_numpy, plan_via_arrow
 from .arrow.rewrite import Rewriting
-from .arrow.trees import contains, decoded, is_sliced
+from .arrow.supported_types import SupportedTypes
+from .arrow.trees import contains, decoded_type, is_sliced
 from .arrow.views import nbytes
 from .numpy import base_array
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from .._core.memory import Array
-    from .arrow.bridge import Columns
+    from .arrow.direct import Columns
 
 LABEL = "DuckDB"
 FROM_OPTIONS = frozenset({"nulls", "column"})
@@ -76,11 +75,11 @@ def from_numpy(
 
     wanted = pa.bool8() if array.dtype.kind == "b" else None
     if columns is not None:
-        return by_columns(array, columns, LABEL, make, wanted=wanted)
+        return plan_table_via_arrow(array, columns, LABEL, make, requested=wanted)
     layout = "list" if array.ndim > 1 else "flat"
-    plan = by_arrow(array, LABEL, make, layout=layout, wanted=wanted)
+    plan = plan_via_arrow(array, LABEL, make, layout=layout, requested=wanted)
     if array.dtype.kind == "O":  # whose type in Arrow depends on the values
-        by_arrow(array, LABEL, _refuse_types, layout=layout).result()
+        plan_via_arrow(array, LABEL, _refuse_types, layout=layout).result()
     return plan
 
 
@@ -99,7 +98,7 @@ def to_numpy(
         fix = f"select one with column=; they begin with {', '.join(map(repr, known[:3]))}"
         wrong_type("share", "one column, as arrays have one dtype", obj, fix)
     first = _run(relation)
-    plan = to_hub(first.result(), LABEL, nulls)
+    plan = plan_to_numpy(first.result(), LABEL, nulls)
     return dataclasses.replace(
         plan, describe=first.describe, nbytes=first.nbytes, obstacle=first.obstacle
     )
@@ -139,12 +138,12 @@ def _bridge_import(
     if isinstance(columns, pa.Table | pa.RecordBatch):
         _check_names(columns.schema.names)
     _refuse_types(columns)
-    return _INTAKE.over(_aligned(columns), lambda found: _relation(found, connection, name))
+    return _SUPPORTED.plan(_aligned(columns), lambda found: _relation(found, connection, name))
 
 
 def _is_not_cast(kind: pa.DataType) -> bool:
     """Tell of encodings that pyarrow cannot cast to the type of their values."""
-    values = decoded(kind)
+    values = decoded_type(kind)
     return pa.types.is_run_end_encoded(kind) or bool(values is not None and values.num_fields)
 
 
@@ -153,10 +152,10 @@ def _decoded(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataT
 
     Some of them end with an internal error, which invalidates the whole database.
     """
-    values = decoded(kind)
+    values = decoded_type(kind)
     if values is None or parents or pa.types.is_null(values):
         return values
-    return values if values.num_fields or contains(values, decoded) else None
+    return values if values.num_fields or contains(values, decoded_type) else None
 
 
 def _misreads(array: pa.Array) -> bool:
@@ -173,7 +172,7 @@ def _aligned(columns: Columns) -> Columns:
     return pa.Table.from_batches(columns.to_batches(), columns.schema)
 
 
-_INTAKE = Intake(LABEL, lambda _, __: None, _misreads)
+_SUPPORTED = SupportedTypes(LABEL, lambda _, __: None, _misreads)
 
 
 def select_column(obj: Any, column: str | int) -> Any:

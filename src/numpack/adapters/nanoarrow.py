@@ -11,15 +11,21 @@ import nanoarrow
 import pyarrow as pa
 
 from .._core.policy import refuse
-from .arrow.bridge import by_arrow, describe, imported, one_column, to_hub
-from .arrow.intake import Intake, portable
+from .arrow.direct import (
+    describe_columns,
+    import_columns,
+    one_column,
+    plan_to_numpy,
+    plan_via_arrow,
+)
+from .arrow.supported_types import SupportedTypes, portable
 from .arrow.table import zone_of
 from .arrow.trees import contains
 
 if TYPE_CHECKING:
     from .._core.memory import Array
     from .._core.policy import Plan
-    from .arrow.bridge import Columns
+    from .arrow.direct import Columns
 
 LABEL = "nanoarrow"
 FROM_OPTIONS = frozenset({"nulls", "column"})
@@ -28,27 +34,27 @@ TO_OPTIONS = frozenset({"layout", "type"})
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
     """Plan the way from the hub to a `nanoarrow.Array`, with the options of Arrow."""
-    return by_arrow(array, LABEL, nanoarrow.Array, layout=layout, wanted=type)
+    return plan_via_arrow(array, LABEL, nanoarrow.Array, layout=layout, requested=type)
 
 
 def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
     """Plan the way to the hub from an array, or a column of structs; it is read-only."""
-    return to_hub(_bridge_export(obj), LABEL, nulls, column)
+    return plan_to_numpy(_bridge_export(obj), LABEL, nulls, column)
 
 
 def _bridge_export(obj: Any) -> Columns:
     schema = getattr(obj, "schema", None)
     if hasattr(schema, "__arrow_c_schema__"):
         _refuse_views("from nanoarrow", type(obj).__name__, [pa.field(schema).type])
-    return imported(obj, LABEL)
+    return import_columns(obj, LABEL)
 
 
 def _bridge_import(columns: Columns) -> Plan[Any]:
     kinds = columns.schema.types if hasattr(columns, "schema") else [columns.type]
-    _refuse_views("to nanoarrow", describe(columns), kinds)
-    return _INTAKE.over(columns, nanoarrow.Array)
+    _refuse_views("to nanoarrow", describe_columns(columns), kinds)
+    return _SUPPORTED.plan(columns, nanoarrow.Array)
 
 
 def _refuse_views(direction: str, given: str, kinds: list[pa.DataType]) -> None:
@@ -62,7 +68,7 @@ def _is_view(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 
 
-_INTAKE = Intake(LABEL, portable)
+_SUPPORTED = SupportedTypes(LABEL, portable)
 
 
 def select_column(obj: Any, column: str | int) -> Columns:

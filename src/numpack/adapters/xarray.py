@@ -83,9 +83,9 @@ def to_numpy(
     plan = dataclasses.replace(plan, direction="from xarray", describe=lambda: _describe(obj))
     if nulls == "convert":
         return plan
-    from .pandas.inward import hiding  # noqa: PLC0415 -- where NaN and NaT count as missing
+    from .pandas.importing import apply_nulls  # noqa: PLC0415 -- where NaN and NaT count as missing
 
-    return hiding(plan, variable.values, nulls)
+    return apply_nulls(plan, variable.values, nulls)
 
 
 def _blank(shape: tuple[int, ...], dims: Any, coords: Any) -> xr.DataArray:

@@ -1,8 +1,10 @@
-"""Arrow, by pyarrow or through the Arrow PyCapsule interface of any other library.
+"""Arrow arrays and tables: pyarrow, and any library with the Arrow PyCapsule interface.
+
+`exporting` converts NumPy arrays to Arrow, `importing` Arrow arrays to NumPy; `direct` passes
+Arrow columns between frameworks without NumPy.
 
 Source: Arrow columnar format (physical layouts, canonical extension types) and the Arrow
-PyCapsule interface. The two directions are in `outward` and `inward`, what stays
-Arrow on its way is in `bridge`.
+PyCapsule interface.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ import pyarrow as pa
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
 from ..._dlpack.fast_path import register_fast_path, register_table_fast_path
 from .._fixes import fix_for
-from .bridge import Columns, over
-from .inward import plan_array
-from .outward import plan_arrow
+from .direct import Columns, plan_from_columns
+from .exporting import plan_arrow
+from .importing import plan_array
 from .table import as_table, names, zone_of
 from .table import column as select
 from .views import addresses, nbytes
@@ -38,13 +40,13 @@ __all__ = [
 
 LABEL = "Arrow"
 _EXPECTED = (
-    "a pyarrow.Array, a pyarrow.ChunkedArray or an object of the Arrow PyCapsule interface"
+    "a pyarrow.Array, a pyarrow.ChunkedArray or an object with the Arrow PyCapsule interface"
 )
 FROM_OPTIONS = frozenset({"nulls", "column"})
 TO_OPTIONS = frozenset({"layout", "type"})
 
 if hasattr(pa.Array, "from_dlpack"):
-    # Without nulls they are what NumPy has under the same names.
+    # Without nulls, these types have the same memory layout in Arrow and in NumPy.
     register_fast_path(
         "arrow",
         (
@@ -61,16 +63,19 @@ if hasattr(pa.Array, "from_dlpack"):
 
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[pa.Array]:  # noqa: A002 -- pyarrow's name
-    """Plan the way from the hub to a `pyarrow.Array`."""
+    """Plan the conversion of a NumPy array to a `pyarrow.Array`."""
     return plan_arrow(array, layout, type)
 
 
 def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
-    """Plan the way to the hub from an Arrow array, or a table's column, of any library."""
-    found = as_table(obj) if column is not None else _imported(obj)
-    converted = _converts(obj, found)
+    """Plan the conversion of an Arrow array, or of a table's column, to a NumPy array.
+
+    `obj` may come from any library with the Arrow PyCapsule interface.
+    """
+    found = as_table(obj) if column is not None else _import_array(obj)
+    converted = _is_converted(obj, found)
     if column is not None:
         found = select(found, column)
     plan = plan_array(found, nulls)
@@ -80,60 +85,61 @@ def to_numpy(
 def _bridge_export(obj: Any) -> Columns | Plan[Columns]:
     if isinstance(obj, pa.Table | pa.RecordBatch):
         return obj
-    found = _imported(obj)
+    found = _import_array(obj)
     if isinstance(obj, pa.Array | pa.ChunkedArray):
         return found
-    converted = _converts(obj, found)
+    converted = _is_converted(obj, found)
     if pa.types.is_struct(found.type):
-        found = as_table(found)  # so the PyCapsule interface streams tables
-    return found if not converted else _made(obj, found)
+        found = as_table(found)  # the PyCapsule interface exports a table as structs
+    return found if not converted else _plan_converted(obj, found)
 
 
 _CONVERTED = Obstacle(
-    "its library converts it to Arrow each time that it is asked",
-    "convert it once, and keep that: pyarrow.table(x) or pyarrow.array(x)",
+    "its library converts it to Arrow anew at every export",
+    "convert it once and keep the result: pyarrow.table(x) or pyarrow.array(x)",
 )
 
 
-def _made(obj: Any, columns: Columns) -> Plan[Columns]:
-    """Plan columns that were converted just now, and so belong to nobody else."""
+def _plan_converted(obj: Any, columns: Columns) -> Plan[Columns]:
+    """Plan columns that the export has just created; no other object shares their memory."""
 
-    def made() -> Columns:
+    def converted() -> Columns:
         return columns
 
     return Plan(
         direction="from Arrow",
         describe=lambda: type(obj).__name__,
         nbytes=nbytes(columns),
-        result=made,
-        independent=made,
+        result=converted,
+        independent=converted,
         obstacle=_CONVERTED,
     )
 
 
-def _converts(obj: Any, found: Columns) -> bool:
-    """Tell whether an object of another library exports other buffers each time."""
+def _is_converted(obj: Any, found: Columns) -> bool:
+    """Check whether an object of another library exports new buffers every time."""
     if isinstance(obj, pa.Table | pa.RecordBatch | pa.Array | pa.ChunkedArray):
         return False
     if not hasattr(obj, "__arrow_c_array__") and not hasattr(obj, "__len__"):
-        return False  # a stream, which is read once
-    again = as_table(obj) if isinstance(found, pa.Table | pa.RecordBatch) else _imported(obj)
+        return False  # a stream, which can be read only once
+    is_table = isinstance(found, pa.Table | pa.RecordBatch)
+    again = as_table(obj) if is_table else _import_array(obj)
     return addresses(found) != addresses(again)
 
 
 def _bridge_import(columns: Columns) -> Plan[Columns]:
-    return over(columns, LABEL, lambda found: found)
+    return plan_from_columns(columns, LABEL, lambda found: found)
 
 
 def select_column(obj: Any, column: str | int) -> pa.Array | pa.ChunkedArray | None:
-    """Select a column of a table; ``None`` of one that is converted at each request."""
+    """Return a column of a table; ``None`` if the table is converted anew at every export."""
     table = as_table(obj)
-    return None if _converts(obj, table) else select(table, column)
+    return None if _is_converted(obj, table) else select(table, column)
 
 
 def zone(obj: Any) -> str | None:
     """Return the time zone of a column, or of the first column that has one."""
-    found = obj if hasattr(obj, "schema") or hasattr(obj, "type") else _imported(obj)
+    found = obj if hasattr(obj, "schema") or hasattr(obj, "type") else _import_array(obj)
     return zone_of(found.schema.types if hasattr(found, "schema") else [found.type])
 
 
@@ -142,8 +148,8 @@ BRIDGE_EXPORTS = {"arrow": _bridge_export}
 BRIDGE_IMPORTS = {"arrow": _bridge_import}
 
 
-def _imported(obj: Any) -> pa.Array | pa.ChunkedArray:
-    """Bring what speaks the Arrow PyCapsule interface into pyarrow, which shares memory."""
+def _import_array(obj: Any) -> pa.Array | pa.ChunkedArray:
+    """Import an array through the Arrow PyCapsule interface, sharing its memory."""
     if isinstance(obj, pa.Table | pa.RecordBatch):
         names = ", ".join(map(repr, obj.schema.names[:3])) or "none"
         fix = (

@@ -1,9 +1,9 @@
-"""Python objects to Arrow: of one kind, each kind by its own rule, nothing left to inference.
+"""Conversion of Python objects to Arrow by explicit rules, without type inference.
 
-pyarrow infers one type for all objects and makes the others fit: a float16 among integers loses
-its fraction, a datetime among dates its time, a zone among naive times its meaning, a timestamp
-its nanoseconds. Here objects have to be of one kind, lists and dictionaries inside of them too,
-and the type follows from the kind.
+pyarrow infers one type for all objects and coerces them to it: a float16 among integers loses
+its fraction, a datetime among dates its time, an aware time among naive ones its zone, a
+timestamp its nanoseconds. Here all objects have to be of one kind, also inside of lists and
+dictionaries, and the kind determines the Arrow type.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import UnsupportedError
-from .kinds import ObjectsError, check_nesting, items, kind_of, prepared
+from .object_kinds import ObjectsError, check_nesting, items, kind_of, normalize_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,42 +25,42 @@ if TYPE_CHECKING:
 
 _EPOCH = dt.datetime(1970, 1, 1)
 _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
-_PLAIN: dict[type, str] = {each: each.__name__ for each in (bool, int, float, str, bytes)}
-_NUMBERS = ({"int", "float"}, {"int", "Decimal"})  # where each integer stays what it is
+_BUILTINS: dict[type, str] = {each: each.__name__ for each in (bool, int, float, str, bytes)}
+_NUMBERS = ({"int", "float"}, {"int", "Decimal"})  # mixtures that keep integers exact
 _KIND_ORDER = ("int", "float", "Decimal")
-_STRINGS = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+_LARGE_TYPES = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
 
 
 class Builder:
-    """Makes Arrow arrays of Python objects.
+    """Converts Python objects to Arrow arrays.
 
     Parameters
     ----------
-    typed : callable
-        Makes an Arrow array of a 1-D array that is not of objects.
+    from_numpy : callable
+        Converts a 1-D NumPy array, not of objects, to an Arrow array.
     """
 
-    def __init__(self, typed: Callable[[Array], pa.Array]) -> None:
-        self._typed = typed
+    def __init__(self, from_numpy: Callable[[Array], pa.Array]) -> None:
+        self._from_numpy = from_numpy
 
     def build(self, values: Iterable[Any]) -> pa.Array:
-        """Convert objects of one kind, any of which may be missing.
+        """Convert objects of one kind, with missing values among them.
 
         Raises
         ------
         ObjectsError
-            They are of several kinds, or of one that Arrow has no type for.
+            The objects are of several kinds, or Arrow has no type for their kind.
         """
         values = list(values)
         types = set(map(type, values)) - {type(None)}
-        plainly = _PLAIN.get(types.pop()) if len(types) == 1 else None
-        if plainly is not None:
-            return _CONVERTERS[plainly](values)
+        builtin = _BUILTINS.get(types.pop()) if len(types) == 1 else None
+        if builtin is not None:
+            return _CONVERTERS[builtin](values)
         check_nesting(values)
         return self._array(values)
 
     def _array(self, values: list[Any]) -> pa.Array:
-        values = prepared(values)
+        values = normalize_missing(values)
         kind, values = _one_kind(values)
         if kind is None:
             return pa.nulls(len(values))
@@ -76,13 +76,15 @@ class Builder:
         return convert(values)
 
     def _scalars(self, values: list[Any], dtype: str) -> pa.Array:
-        """Convert scalars of NumPy, all of one dtype, as an array of that dtype."""
+        """Convert NumPy scalars of one dtype through an array of that dtype."""
         missing = np.array("NaT", dtype)[()]
-        return self._of_typed(np.array([missing if v is None else v for v in values], dtype))
+        return self._convert_array(
+            np.array([missing if v is None else v for v in values], dtype)
+        )
 
-    def _of_typed(self, array: Array) -> pa.Array:
+    def _convert_array(self, array: Array) -> pa.Array:
         try:
-            return self._typed(array)
+            return self._from_numpy(array)
         except UnsupportedError as error:
             raise ObjectsError(
                 error.reason, "make strings of them: np.array([str(x) for x in array.flat])"
@@ -99,12 +101,12 @@ class Builder:
         return pa.ListArray.from_arrays(offsets.astype(np.int32), inner, mask=mask)
 
     def _inner(self, rows: list[Any]) -> pa.Array:
-        """Convert what lists hold; arrays of one dtype of numbers or times at once."""
+        """Convert the items of lists; arrays of numbers or times of one dtype in one step."""
         if all(isinstance(row, np.ndarray) and row.ndim == 1 for row in rows):
             dtypes = {row.dtype for row in rows if row.size}
             if len(dtypes) == 1 and next(iter(dtypes)).kind in "biufmM":
                 dtype = dtypes.pop()
-                return self._of_typed(np.concatenate([row.astype(dtype) for row in rows]))
+                return self._convert_array(np.concatenate([row.astype(dtype) for row in rows]))
         dtypes = {row.dtype for row in rows if isinstance(row, np.ndarray) and row.size}
         if len(dtypes) > 1 and not all(dtype.kind in "OSUT" for dtype in dtypes):
             names = ", ".join(sorted(f"array of {dtype}" for dtype in dtypes))
@@ -115,7 +117,7 @@ class Builder:
         present = [value for value in values if value is not None]
         keys = dict.fromkeys(chain.from_iterable(present))
         if not all(isinstance(key, str) for key in keys):
-            raise ObjectsError("Arrow has no names of fields but strings")
+            raise ObjectsError("the names of Arrow fields are strings")
         mask = pa.array([value is None for value in values], pa.bool_())
         if not keys:
             return pa.array(values, pa.struct([]))
@@ -126,9 +128,9 @@ class Builder:
 
 
 def _one_kind(values: list[Any]) -> tuple[str | None, list[Any]]:
-    """Find the kind that all present values are of; None if all are missing.
+    """Return the kind of all values that are not missing, or None, and the values.
 
-    NaT of NumPy is missing whatever its unit is, and so is NaN among strings, as pandas has it.
+    NumPy's NaT counts as missing whatever its unit; so does NaN among strings, as in pandas.
     """
     kinds = {kind_of(value) for value in values} - {"missing"}
     if len(kinds) > 1:
@@ -142,7 +144,7 @@ def _one_kind(values: list[Any]) -> tuple[str | None, list[Any]]:
     if len(kinds) > 1:
         raise ObjectsError(f"they are of several kinds: {', '.join(sorted(kinds))}")
     kind = next(iter(kinds), None)
-    if kind in ("datetime64", "timedelta64"):  # NaT that has no unit
+    if kind in ("datetime64", "timedelta64"):  # NaT without a unit
         return None, [None] * len(values)
     return kind, values
 
@@ -155,10 +157,12 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
-def of_strings(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """Convert str or bytes to `kind`, or to the type with wider offsets if they take more."""
-    array = pa.array(values, kind)
-    return pa.array(values, _STRINGS[kind]) if isinstance(array, pa.ChunkedArray) else array
+def strings_to_arrow(values: list[Any], type_: pa.DataType) -> pa.Array:
+    """Convert str or bytes to `type_`, or to its variant with 64-bit offsets if necessary."""
+    array = pa.array(values, type_)
+    return (
+        pa.array(values, _LARGE_TYPES[type_]) if isinstance(array, pa.ChunkedArray) else array
+    )
 
 
 def _integers(values: list[Any]) -> pa.Array:
@@ -179,7 +183,7 @@ def _floats(values: list[Any]) -> pa.Array:
     dtypes = {_float_of(value) for value in values if value is not None}
     if any(np.dtype(dtype).itemsize > 8 for dtype in dtypes - {"int"}):
         reason, fix = (
-            "Arrow has no long doubles",
+            "Arrow has no long double type",
             "round them yourself: array.astype(np.float64)",
         )
         raise ObjectsError(reason, fix)
@@ -189,12 +193,13 @@ def _floats(values: list[Any]) -> pa.Array:
         raise ObjectsError(f"they are of several kinds: {', '.join(sorted(dtypes))}")
     numbers = [None if value is None else float(value) for value in values]
     if not all(a == b or a is None or a != a for a, b in zip(values, numbers, strict=True)):  # noqa: PLR0124
-        raise ObjectsError("they are of several kinds: int, float, and no float is so exact")
+        reason = "they are of several kinds: int, float, and no float represents the integers"
+        raise ObjectsError(reason)
     return pa.array(numbers, pa.float64())
 
 
 def _float_of(value: Any) -> str:
-    """Name the dtype of a float; integers may be among floats."""
+    """Return the dtype of a float, or ``"int"``: integers may be among floats."""
     return "int" if isinstance(value, int | np.integer) else _dtype_of(value) or "<f8"
 
 
@@ -205,12 +210,12 @@ def _dtype_of(value: Any) -> str | None:
 def _decimals(values: list[Any]) -> pa.Array:
     plain = [int(value) if isinstance(value, np.integer) else value for value in values]
     if not all(value is None or isinstance(value, int) or value.is_finite() for value in plain):
-        raise ObjectsError("Arrow has no decimals that are not finite")
+        raise ObjectsError("Arrow has no decimals for NaN and infinity")
     return pa.array(plain)
 
 
 def _datetimes(values: list[Any]) -> pa.Array:
-    return _times(list(map(_since_epoch, values)), pa.timestamp)
+    return _times(list(map(_epoch_nanoseconds, values)), pa.timestamp)
 
 
 def _zoned_datetimes(values: list[Any]) -> pa.Array:
@@ -221,11 +226,11 @@ def _zoned_datetimes(values: list[Any]) -> pa.Array:
         fix = "bring them to one: np.array([x.astimezone(datetime.UTC) for x in array], object)"
         raise ObjectsError(reason, fix)
     zone = zones.pop()
-    return _times(list(map(_since_epoch, values)), lambda unit: pa.timestamp(unit, zone))
+    return _times(list(map(_epoch_nanoseconds, values)), lambda unit: pa.timestamp(unit, zone))
 
 
 def _zone_of(value: Any) -> str:
-    """Name the zone of a datetime as Arrow does; refuse one that the name does not tell."""
+    """Return Arrow's name of a datetime's zone; refuse a zone that no name identifies."""
     fix = "bring it to UTC: np.array([x.astimezone(datetime.UTC) for x in array], object)"
     try:
         name: str = pa.lib.tzinfo_to_string(value.tzinfo)
@@ -240,40 +245,40 @@ def _zone_of(value: Any) -> str:
 
 
 def _durations(values: list[Any]) -> pa.Array:
-    counts = [None if value is None else _length(value) for value in values]
+    counts = [None if value is None else _nanoseconds(value) for value in values]
     return _times(counts, pa.duration)
 
 
-def _since_epoch(value: Any) -> int | None:
-    """Count the nanoseconds since 1970, in UTC if there is a zone."""
+def _epoch_nanoseconds(value: Any) -> int | None:
+    """Return the nanoseconds since 1970-01-01, in UTC if the value has a time zone."""
     if value is None:
         return None
-    if hasattr(value, "to_datetime64"):  # of pandas
-        return _count(value.to_datetime64())
+    if hasattr(value, "to_datetime64"):  # a pandas Timestamp
+        return _scalar_nanoseconds(value.to_datetime64())
     start = _EPOCH if value.tzinfo is None else _EPOCH.replace(tzinfo=dt.UTC)
-    return _length(value - start)
+    return _nanoseconds(value - start)
 
 
-def _length(value: Any) -> int:
-    """Count the nanoseconds of a duration."""
+def _nanoseconds(value: Any) -> int:
+    """Return the length of a duration in nanoseconds."""
     if hasattr(value, "to_timedelta64"):
-        return _count(value.to_timedelta64())
+        return _scalar_nanoseconds(value.to_timedelta64())
     seconds: int = value.days * 86_400 + value.seconds
     return (seconds * 10**6 + int(value.microseconds)) * 1000
 
 
-def _count(scalar: Any) -> int:
+def _scalar_nanoseconds(scalar: Any) -> int:
     unit, step = np.datetime_data(scalar.dtype)
     return int(scalar.view(np.int64)) * step * _NANOSECONDS[unit]
 
 
 def _times(counts: list[int | None], kind: Callable[[str], pa.DataType]) -> pa.Array:
-    """Make times of counts of nanoseconds: in microseconds, unless that loses something."""
+    """Convert nanoseconds to times in microseconds, or in nanoseconds where necessary."""
     exact = all(count is None or count % 1000 == 0 for count in counts)
     if exact:
         counts = [None if count is None else count // 1000 for count in counts]
     if not all(count is None or -(2**63) < count < 2**63 for count in counts):
-        raise ObjectsError("no unit of Arrow's holds all of their times")
+        raise ObjectsError("no Arrow unit can represent all of the times")
     return pa.array(counts, pa.int64()).cast(kind("us" if exact else "ns"))
 
 
@@ -297,9 +302,9 @@ _CONVERTERS: dict[str, Callable[[list[Any]], pa.Array]] = {
     "bool": lambda values: pa.array(values, pa.bool_()),
     "int": _integers,
     "float": _floats,
-    "str": lambda values: of_strings(values, pa.string()),
-    "bytes": lambda values: of_strings(values, pa.binary()),
-    "bytearray": lambda values: of_strings(values, pa.binary()),
+    "str": lambda values: strings_to_arrow(values, pa.string()),
+    "bytes": lambda values: strings_to_arrow(values, pa.binary()),
+    "bytearray": lambda values: strings_to_arrow(values, pa.binary()),
     "interval": lambda values: pa.array(values, pa.month_day_nano_interval()),
     "Arrow scalar": _arrow_scalars,
     "datetime": _datetimes,

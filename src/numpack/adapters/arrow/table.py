@@ -21,7 +21,10 @@ _EXPECTED = "a pyarrow.Table, a pyarrow.RecordBatch or an object with __arrow_c_
 
 
 def as_table(obj: Any) -> Tabular:
-    """Take a table, or import one by the Arrow PyCapsule interface, sharing memory."""
+    """Return a table, importing it through the Arrow PyCapsule interface if necessary.
+
+    The result shares memory with `obj`.
+    """
     if isinstance(obj, pa.Table | pa.RecordBatch):
         return obj
     streams = hasattr(obj, "__arrow_c_stream__")
@@ -40,30 +43,30 @@ def as_table(obj: Any) -> Tabular:
 
 
 def column(table: Tabular, key: str | int) -> pa.Array | pa.ChunkedArray:
-    """Give a column by name or by position, as `position` finds it."""
+    """Return a column by name or by position."""
     return table.column(position(key, table.schema.names))
 
 
-def zone_of(kinds: Iterable[pa.DataType]) -> str | None:
-    """Return the time zone of the first of some types that has one, at any depth."""
-    for kind in kinds:
-        if contains(kind, _has_zone):
-            return _first_zone(kind)
+def zone_of(types: Iterable[pa.DataType]) -> str | None:
+    """Return the first time zone in a sequence of types, at any depth; ``None`` for none."""
+    for type_ in types:
+        if contains(type_, _has_zone):
+            return _first_zone(type_)
     return None
 
 
-def _has_zone(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+def _has_zone(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(type_) and type_.tz is not None)
 
 
-def _first_zone(kind: pa.DataType) -> str:
+def _first_zone(type_: pa.DataType) -> str:
     found: list[str] = []
-    contains(kind, lambda each: found.append(each.tz) if _has_zone(each) else None)
+    contains(type_, lambda each: found.append(each.tz) if _has_zone(each) else None)
     return found[0]
 
 
 def names(table: Tabular) -> list[str]:
-    """List the columns in order, each of which must have a name of its own."""
+    """Return the names of the columns, which must be unique."""
     found: list[str] = table.column_names
     repeated = sorted({name for name in found if found.count(name) > 1})
     if repeated:

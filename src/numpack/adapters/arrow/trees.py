@@ -1,4 +1,4 @@
-"""Trees of Arrow types, and of arrays: what is in them, and what stands for a type elsewhere.
+"""Trees of nested Arrow types and arrays: queries, and replacements of types.
 
 Source: the Arrow columnar format, physical memory layouts.
 """
@@ -12,119 +12,119 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-UNVIEWED: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
+TYPES_WITH_OFFSETS: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
     (pa.types.is_string_view, pa.large_string()),
     (pa.types.is_binary_view, pa.large_binary()),
 )
 
 
-def unviewed(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type with offsets in place of a view of strings, bytes or lists."""
-    for is_view, other in UNVIEWED:
-        if is_view(kind):
+def type_with_offsets(type_: pa.DataType) -> pa.DataType | None:
+    """Return the type with offsets that replaces a view; ``None`` for other types."""
+    for is_view, other in TYPES_WITH_OFFSETS:
+        if is_view(type_):
             return other
-    if pa.types.is_list_view(kind):
-        return pa.list_(kind.value_field)
-    return pa.large_list(kind.value_field) if pa.types.is_large_list_view(kind) else None
+    if pa.types.is_list_view(type_):
+        return pa.list_(type_.value_field)
+    return pa.large_list(type_.value_field) if pa.types.is_large_list_view(type_) else None
 
 
-def decoded(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type of the values of a dictionary or of run ends."""
-    encoded = pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind)
-    return kind.value_type if encoded else None
+def decoded_type(type_: pa.DataType) -> pa.DataType | None:
+    """Return the value type of a dictionary or run-end encoded type; else ``None``."""
+    encoded = pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_)
+    return type_.value_type if encoded else None
 
 
-def storage(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of an extension type, bool for bool8."""
-    if kind == pa.bool8():
+def storage_type(type_: pa.DataType) -> pa.DataType | None:
+    """Return the storage type of an extension type, ``bool`` for ``bool8``; else ``None``."""
+    if type_ == pa.bool8():
         return pa.bool_()
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else None
+    return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else None
 
 
-def wide_decimal(kind: pa.DataType) -> pa.DataType | None:
-    """Return the decimal of 128 bits in place of one of 32 or 64."""
-    if pa.types.is_decimal(kind) and kind.bit_width < 128:
-        return pa.decimal128(kind.precision, kind.scale)
+def as_decimal128(type_: pa.DataType) -> pa.DataType | None:
+    """Return the 128-bit decimal that replaces one of 32 or 64 bits; else ``None``."""
+    if pa.types.is_decimal(type_) and type_.bit_width < 128:
+        return pa.decimal128(type_.precision, type_.scale)
     return None
 
 
-def is_gathered(kind: pa.DataType) -> bool:
-    """Tell whether the values of a type lie elsewhere, and are found by their positions."""
-    views = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
-    return views or decoded(kind) is not None
+def is_gathered(type_: pa.DataType) -> bool:
+    """Check whether a type refers to its values by index: encoded types and list views."""
+    views = pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_)
+    return views or decoded_type(type_) is not None
 
 
-def empty(kind: pa.DataType) -> pa.Array:
-    """Return an array without values; pyarrow itself makes none of some nested types."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return pa.ExtensionArray.from_storage(kind, empty(kind.storage_type))
-    if pa.types.is_dictionary(kind):
-        codes = pa.nulls(0, kind.index_type)
+def empty_array(type_: pa.DataType) -> pa.Array:
+    """Return an empty array; pyarrow's own functions do not support some nested types."""
+    if isinstance(type_, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(type_, empty_array(type_.storage_type))
+    if pa.types.is_dictionary(type_):
+        codes = pa.nulls(0, type_.index_type)
         return pa.DictionaryArray.from_arrays(
-            codes, empty(kind.value_type), ordered=kind.ordered
+            codes, empty_array(type_.value_type), ordered=type_.ordered
         )
-    if pa.types.is_run_end_encoded(kind):
-        ends = pa.nulls(0, kind.run_end_type)
-        return pa.RunEndEncodedArray.from_arrays(ends, empty(kind.value_type))
-    if not kind.num_fields:
-        return pa.nulls(0, kind)
-    inner = [kind.field(i).type for i in range(kind.num_fields)]
-    count = 1  # of buffers: a bitmap, and what else the layout has
-    if pa.types.is_union(kind):
-        count = 2 if kind.mode == "sparse" else 3
-    elif not pa.types.is_struct(kind) and not pa.types.is_fixed_size_list(kind):
-        count = 3 if is_gathered(kind) else 2
-    nothing = pa.py_buffer(bytes(8))  # one offset of any width
-    buffers = [None, *[nothing] * (count - 1)]
-    return pa.Array.from_buffers(kind, 0, buffers, children=list(map(empty, inner)))
+    if pa.types.is_run_end_encoded(type_):
+        ends = pa.nulls(0, type_.run_end_type)
+        return pa.RunEndEncodedArray.from_arrays(ends, empty_array(type_.value_type))
+    if not type_.num_fields:
+        return pa.nulls(0, type_)
+    inner = [type_.field(i).type for i in range(type_.num_fields)]
+    count = 1  # number of buffers: the bitmap, then those of the layout
+    if pa.types.is_union(type_):
+        count = 2 if type_.mode == "sparse" else 3
+    elif not pa.types.is_struct(type_) and not pa.types.is_fixed_size_list(type_):
+        count = 3 if is_gathered(type_) else 2
+    buffer = pa.py_buffer(bytes(8))  # a single offset, of 32 or 64 bits
+    buffers = [None, *[buffer] * (count - 1)]
+    return pa.Array.from_buffers(type_, 0, buffers, children=list(map(empty_array, inner)))
 
 
-def repeats_a_name(kind: pa.DataType) -> bool:
-    """Tell whether several fields of a struct have one name."""
-    if not pa.types.is_struct(kind):
+def repeats_field_name(type_: pa.DataType) -> bool:
+    """Check whether a struct has several fields of the same name."""
+    if not pa.types.is_struct(type_):
         return False
-    names = [kind.field(i).name for i in range(kind.num_fields)]
+    names = [type_.field(i).name for i in range(type_.num_fields)]
     return len(set(names)) != len(names)
 
 
-def contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], Any]) -> bool:
-    """Tell whether a type is, or holds inside it, one that is wanted."""
-    if is_wanted(kind):
+def contains(type_: pa.DataType, matches: Callable[[pa.DataType], Any]) -> bool:
+    """Check whether a type, or a type nested in it, satisfies a predicate."""
+    if matches(type_):
         return True
-    if isinstance(kind, pa.BaseExtensionType):
-        return contains(kind.storage_type, is_wanted)
-    if pa.types.is_dictionary(kind):
-        return contains(kind.value_type, is_wanted)
-    return any(contains(kind.field(i).type, is_wanted) for i in range(kind.num_fields))
+    if isinstance(type_, pa.BaseExtensionType):
+        return contains(type_.storage_type, matches)
+    if pa.types.is_dictionary(type_):
+        return contains(type_.value_type, matches)
+    return any(contains(type_.field(i).type, matches) for i in range(type_.num_fields))
 
 
 def nodes(array: pa.Array) -> Iterator[pa.Array]:
-    """Iterate over an array and everything inside it, where it lies."""
+    """Iterate over an array and all arrays inside it, without slicing them."""
     yield array
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
+    type_ = array.type
+    if isinstance(type_, pa.BaseExtensionType):
         inner = [array.storage]
-    elif pa.types.is_dictionary(kind):
+    elif pa.types.is_dictionary(type_):
         inner = [array.indices, array.dictionary]
-    elif pa.types.is_run_end_encoded(kind):
+    elif pa.types.is_run_end_encoded(type_):
         inner = [array.run_ends, array.values]
-    elif pa.types.is_struct(kind) or pa.types.is_union(kind):
-        inner = [array.field(i) for i in range(kind.num_fields)]
-    elif pa.types.is_map(kind):
+    elif pa.types.is_struct(type_) or pa.types.is_union(type_):
+        inner = [array.field(i) for i in range(type_.num_fields)]
+    elif pa.types.is_map(type_):
         inner = [array.keys, array.items]
     else:
-        inner = [array.values] if kind.num_fields else []
+        inner = [array.values] if type_.num_fields else []
     for each in inner:
         yield from nodes(each)
 
 
 def is_sliced(array: pa.Array) -> bool:
-    """Tell whether an array, or one inside of it, begins or ends elsewhere than its buffers."""
+    """Check whether an array, or one inside it, refers to only a part of its buffers."""
     return any(map(_is_part, nodes(array)))
 
 
 def _is_part(array: pa.Array) -> bool:
-    kind = array.type
-    if array.offset or not pa.types.is_fixed_size_list(kind):
+    type_ = array.type
+    if array.offset or not pa.types.is_fixed_size_list(type_):
         return bool(array.offset)
-    return bool(len(array.values) != len(array) * kind.list_size)
+    return bool(len(array.values) != len(array) * type_.list_size)

@@ -1,4 +1,4 @@
-"""Arrow memory as NumPy sees it: values viewed in place, validity bitmaps as masks."""
+"""NumPy views of Arrow buffers, and validity bitmaps as NumPy masks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.memory import Array
 
-# Not by `DataType.to_pandas_dtype`, which wants pandas before pyarrow 22.
+# `DataType.to_pandas_dtype` requires pandas before pyarrow 22.
 _NUMBERS = {
     pa.from_numpy_dtype(name): np.dtype(name)
     for name in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -19,29 +19,29 @@ _NUMBERS = {
 
 
 def shareable(array: pa.Array) -> bool:
-    """Tell whether the values lie in one buffer as NumPy's would, without nulls."""
-    kind = array.type
+    """Check whether the values have NumPy's memory layout and contain no nulls."""
+    type_ = array.type
     if array.null_count:
         return False
-    if isinstance(kind, pa.BaseExtensionType):
-        return shareable(array.storage) and (kind != pa.bool8() or _only_zero_and_one(array))
-    if pa.types.is_fixed_size_list(kind):
-        return shareable(child(array))
-    return _dtype(kind) is not None
+    if isinstance(type_, pa.BaseExtensionType):
+        return shareable(array.storage) and (type_ != pa.bool8() or _only_zero_and_one(array))
+    if pa.types.is_fixed_size_list(type_):
+        return shareable(child_array(array))
+    return _dtype(type_) is not None
 
 
 def view(array: pa.Array) -> Array:
-    """View the values of a `_shareable` array in place."""
-    kind = array.type
-    if isinstance(kind, pa.FixedShapeTensorType):
-        return tensor_shaped(view(array.storage), kind)
-    if isinstance(kind, pa.BaseExtensionType):
+    """Return a view of the values of an array that is `shareable`."""
+    type_ = array.type
+    if isinstance(type_, pa.FixedShapeTensorType):
+        return tensor_shaped(view(array.storage), type_)
+    if isinstance(type_, pa.BaseExtensionType):
         values = view(array.storage)
-        return values.view(np.bool_) if kind == pa.bool8() else values
-    if pa.types.is_fixed_size_list(kind):
-        cells = view(child(array))
-        return cells.reshape(len(array), kind.list_size, *cells.shape[1:])
-    dtype = _dtype(kind)
+        return values.view(np.bool_) if type_ == pa.bool8() else values
+    if pa.types.is_fixed_size_list(type_):
+        cells = view(child_array(array))
+        return cells.reshape(len(array), type_.list_size, *cells.shape[1:])
+    dtype = _dtype(type_)
     data = array.buffers()[1]
     if len(array) == 0 or dtype is None or dtype.itemsize == 0 or data is None:
         return np.empty(len(array), dtype)
@@ -49,52 +49,52 @@ def view(array: pa.Array) -> Array:
     return np.frombuffer(data, np.uint8, len(array) * dtype.itemsize, start).view(dtype)
 
 
-def tensor_shaped(lists: Array, kind: Any) -> Array:
-    """Bring the elements of a tensor array's lists, one list a row, to the tensor's shape."""
-    values = lists.reshape(len(lists), *kind.shape, *lists.shape[2:])
-    if kind.permutation is None:
+def tensor_shaped(lists: Array, type_: Any) -> Array:
+    """Reshape the values of a tensor array's storage, one row a tensor, to its tensor shape."""
+    values = lists.reshape(len(lists), *type_.shape, *lists.shape[2:])
+    if type_.permutation is None:
         return values
-    inner = range(1 + len(kind.shape), values.ndim)
-    return values.transpose(0, *(1 + axis for axis in kind.permutation), *inner)
+    inner = range(1 + len(type_.shape), values.ndim)
+    return values.transpose(0, *(1 + axis for axis in type_.permutation), *inner)
 
 
-def child(array: pa.Array) -> pa.Array:
-    """Give the elements of fixed-size lists: the part that an offset leaves of them."""
+def child_array(array: pa.Array) -> pa.Array:
+    """Return the child array of fixed-size lists, limited to the lists of a slice."""
     size = array.type.list_size
     return array.values.slice(array.offset * size, len(array) * size)
 
 
-def _dtype(kind: pa.DataType) -> DType | None:
-    """Find the NumPy dtype whose elements lie as Arrow's do."""
-    if pa.types.is_timestamp(kind):
-        return np.dtype(f"M8[{kind.unit}]")
-    if pa.types.is_duration(kind):
-        return np.dtype(f"m8[{kind.unit}]")
-    if pa.types.is_date64(kind):
+def _dtype(type_: pa.DataType) -> DType | None:
+    """Return the NumPy dtype with the memory layout of an Arrow type; ``None`` if none has."""
+    if pa.types.is_timestamp(type_):
+        return np.dtype(f"M8[{type_.unit}]")
+    if pa.types.is_duration(type_):
+        return np.dtype(f"m8[{type_.unit}]")
+    if pa.types.is_date64(type_):
         return np.dtype("M8[ms]")
-    if pa.types.is_fixed_size_binary(kind):
-        return np.dtype(f"V{kind.byte_width}")
-    return _NUMBERS.get(kind)
+    if pa.types.is_fixed_size_binary(type_):
+        return np.dtype(f"V{type_.byte_width}")
+    return _NUMBERS.get(type_)
 
 
 def _only_zero_and_one(array: pa.Array) -> bool:
-    """Tell whether bool8 values are NumPy's: Arrow calls every other byte true as well."""
+    """Check whether bool8 values are valid in NumPy; in Arrow any nonzero byte is true."""
     return bool(np.all(view(array.storage).view(np.uint8) <= 1))
 
 
 def nbytes(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -> int:
-    """Count the bytes of columns; of views, such as ``string_view``, with all their buffers."""
+    """Return the size of columns in bytes; for views (``string_view``), of all buffers."""
     try:
         used: int = columns.nbytes
-    except pa.ArrowTypeError:  # an older pyarrow does not know what views use
+    except pa.ArrowTypeError:  # older versions of pyarrow do not support views here
         used = columns.get_total_buffer_size()
     return used
 
 
 def addresses(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -> list[int]:
-    """List where the buffers lie that hold something."""
+    """Return the addresses of the buffers that are not empty."""
     if isinstance(columns, pa.Table | pa.RecordBatch):
-        return [place for column in columns.columns for place in addresses(column)]
+        return [address for column in columns.columns for address in addresses(column)]
     chunks = columns.chunks if isinstance(columns, pa.ChunkedArray) else [columns]
     return [
         buffer.address
@@ -105,50 +105,50 @@ def addresses(columns: pa.Array | pa.ChunkedArray | pa.RecordBatch | pa.Table) -
 
 
 def mask(array: pa.Array) -> Array:
-    """Unpack the validity bitmaps: true where a value, or the list around it, is null."""
-    kind = array.type
-    if isinstance(kind, pa.FixedShapeTensorType):
-        return tensor_shaped(mask(array.storage), kind)
-    if isinstance(kind, pa.BaseExtensionType):
+    """Return the mask of an array: true where a value, or the list around it, is null."""
+    type_ = array.type
+    if isinstance(type_, pa.FixedShapeTensorType):
+        return tensor_shaped(mask(array.storage), type_)
+    if isinstance(type_, pa.BaseExtensionType):
         return mask(array.storage)
-    own = own_mask(array)
-    if not pa.types.is_fixed_size_list(kind):
+    own = top_level_mask(array)
+    if not pa.types.is_fixed_size_list(type_):
         return own
-    cells = mask(child(array))
-    cells = cells.reshape(len(array), kind.list_size, *cells.shape[1:])
+    cells = mask(child_array(array))
+    cells = cells.reshape(len(array), type_.list_size, *cells.shape[1:])
     return cells | own.reshape(len(array), *(1,) * (cells.ndim - 1))
 
 
-def own_mask(array: pa.Array) -> Array:
-    """Return where values are null by the outermost type; of a union, where its children are.
+def top_level_mask(array: pa.Array) -> Array:
+    """Return the mask of the outermost type alone; for a union, that of its children.
 
-    pyarrow's ``is_null`` crashes on a dictionary whose values are of the null type.
+    pyarrow's ``is_null`` crashes on dictionaries whose values have the null type.
     """
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return own_mask(array.storage)
-    if pa.types.is_null(kind):
+    type_ = array.type
+    if isinstance(type_, pa.BaseExtensionType):
+        return top_level_mask(array.storage)
+    if pa.types.is_null(type_):
         return np.ones(len(array), np.bool_)
-    if pa.types.is_union(kind):
+    if pa.types.is_union(type_):
         return _union_mask(array)
-    valid = own_validity(array)
+    valid = top_level_validity(array)
     return np.zeros(len(array), np.bool_) if valid is None else ~valid
 
 
 def _union_mask(array: pa.Array) -> Array:
-    kind = array.type
-    codes = numbers(array, 1, "i1")
-    dense = kind.mode == "dense"
-    places = numbers(array, 2, "i4") if dense else np.arange(len(array))
-    hidden = np.zeros(len(array), np.bool_)
-    for i, code in enumerate(kind.type_codes):
+    type_ = array.type
+    codes = int_buffer(array, 1, "i1")
+    dense = type_.mode == "dense"
+    positions = int_buffer(array, 2, "i4") if dense else np.arange(len(array))
+    is_null = np.zeros(len(array), np.bool_)
+    for i, code in enumerate(type_.type_codes):
         here = codes == code
-        hidden[here] = own_mask(array.field(i))[places[here]]
-    return hidden
+        is_null[here] = top_level_mask(array.field(i))[positions[here]]
+    return is_null
 
 
-def own_validity(array: pa.Array) -> Array | None:
-    """Unpack the validity bitmap that an array has itself; ``None`` if all are valid."""
+def top_level_validity(array: pa.Array) -> Array | None:
+    """Return the outermost validity bitmap as booleans; ``None`` if all values are valid."""
     buffer = array.buffers()[0]
     if buffer is None or not buffer.size:
         return None
@@ -159,12 +159,14 @@ def own_validity(array: pa.Array) -> Array | None:
     return None if found.all() else found
 
 
-def numbers(array: pa.Array, place: int, dtype: str, extra: int = 0) -> Array:
-    """View the part of a buffer of offsets, sizes or type codes that an array refers to.
+def int_buffer(array: pa.Array, index: int, dtype: str, extra: int = 0) -> Array:
+    """Return a view of the part of an integer buffer to which an array refers.
 
-    pyarrow's own `type_codes` and `offsets` of unions ignore the array's offset.
+    The buffer holds offsets, sizes or type codes; `extra` is the number of its values beyond
+    the array's length. For unions, pyarrow's `type_codes` and `offsets` ignore the offset of
+    the array.
     """
-    buffer = array.buffers()[place]
+    buffer = array.buffers()[index]
     if buffer is None or not buffer.size:
         return np.zeros(len(array) + extra, dtype)
     found = np.frombuffer(buffer, dtype, offset=array.offset * np.dtype(dtype).itemsize)
@@ -172,34 +174,34 @@ def numbers(array: pa.Array, place: int, dtype: str, extra: int = 0) -> Array:
 
 
 def without_nulls(array: pa.Array) -> pa.Array:
-    """Give the same buffers without the validity bitmaps."""
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return pa.ExtensionArray.from_storage(kind, without_nulls(array.storage))
-    if pa.types.is_fixed_size_list(kind):
+    """Return an array over the same buffers, without the validity bitmaps."""
+    type_ = array.type
+    if isinstance(type_, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(type_, without_nulls(array.storage))
+    if pa.types.is_fixed_size_list(type_):
         return pa.Array.from_buffers(
-            kind, len(array), [None], children=[without_nulls(child(array))]
+            type_, len(array), [None], children=[without_nulls(child_array(array))]
         )
-    if _dtype(kind) is None and not pa.types.is_boolean(kind):
+    if _dtype(type_) is None and not pa.types.is_boolean(type_):
         return array
     return pa.Array.from_buffers(
-        kind, len(array), [None, *array.buffers()[1:]], null_count=0, offset=array.offset
+        type_, len(array), [None, *array.buffers()[1:]], null_count=0, offset=array.offset
     )
 
 
 def null_count(array: pa.Array) -> int:
-    """Count the nulls, those inside fixed-size lists included; cheap where there are none."""
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
+    """Return the number of nulls, including those in fixed-size lists; cheap without nulls."""
+    type_ = array.type
+    if isinstance(type_, pa.BaseExtensionType):
         return null_count(array.storage)
-    if pa.types.is_primitive(kind):
+    if pa.types.is_primitive(type_):
         return int(array.null_count)
     if (
-        pa.types.is_fixed_size_list(kind)
+        pa.types.is_fixed_size_list(type_)
         and not array.null_count
-        and not null_count(child(array))
+        and not null_count(child_array(array))
     ):
         return 0
-    if pa.types.is_fixed_size_list(kind) and kind.list_size == 0:
-        return int(np.count_nonzero(own_mask(array)))
+    if pa.types.is_fixed_size_list(type_) and type_.list_size == 0:
+        return int(np.count_nonzero(top_level_mask(array)))
     return int(np.count_nonzero(mask(array)))

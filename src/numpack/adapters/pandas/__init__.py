@@ -1,7 +1,9 @@
-"""pandas: Series, indexes and frames over NumPy memory, over values and masks, over Arrow.
+"""pandas: Series, indexes and frames over NumPy arrays, values with masks, and Arrow columns.
+
+`exporting` converts NumPy arrays to pandas, `importing` converts pandas objects to NumPy;
+`direct` passes Arrow columns to and from pandas without NumPy.
 
 Source: the pandas documentation of copy-on-write, of nullable integers and of ``ArrowDtype``.
-The two directions are in `inward` and `outward`, what stays Arrow on its way is in `columns`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from ..._core.policy import check_nulls
 from ...errors import InvalidValueError, MissingDependencyError
 from .. import by_name
 from ..numpy import base_array
-from .inward import plan_frame, plan_values, select
-from .outward import check_backend, plan_pandas
+from .exporting import check_backend, plan_pandas
+from .importing import plan_frame, plan_values, select
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -32,15 +34,24 @@ TO_OPTIONS = frozenset({"dtype_backend", "name"})
 def from_numpy(
     array: Array, *, dtype_backend: str | None = None, name: Hashable | None = None
 ) -> Plan[pd.Series | pd.DataFrame]:
-    """Plan the way from the hub: a Series of 1-D, a frame of 2-D.
+    """Plan the conversion of a NumPy array to a Series (1-D) or a DataFrame (2-D).
 
-    `dtype_backend` is ``"pyarrow"`` for a Series of an ``ArrowDtype``, `name` that of a Series.
+    Parameters
+    ----------
+    array : ndarray
+    dtype_backend : {None, "pyarrow"}
+        ``"pyarrow"`` for a Series of an ``ArrowDtype``.
+    name : hashable, optional
+        The name of the Series.
     """
     check_backend(dtype_backend)
     array = base_array(array, LABEL, masks=True)
-    plan = plan_pandas(array) if dtype_backend is None else _columns().from_values(array)
+    plan = plan_pandas(array) if dtype_backend is None else _direct().from_values(array)
     if name is not None and array.ndim != 1:
-        msg = f"name= is of a Series, and {array.ndim} dimensions make a frame of columns"
+        msg = (
+            f"name= is the name of a Series, but an array of {array.ndim} dimensions becomes a "
+            "frame of columns; leave out name="
+        )
         raise InvalidValueError(msg)
     return plan if name is None else _named(plan, name)
 
@@ -56,7 +67,7 @@ def _named(plan: Plan[Any], name: Hashable) -> Plan[Any]:
 def to_numpy(
     obj: Any, *, nulls: str = "convert", column: Hashable | None = None
 ) -> Plan[Array]:
-    """Plan the way to the hub; the result is read-only, because other Series may share it."""
+    """Plan the conversion to a NumPy array, read-only because other Series may share it."""
     check_nulls(nulls)
     if column is not None:
         obj = select(obj, column)
@@ -66,46 +77,49 @@ def to_numpy(
 
 def _bridge_export(obj: Any) -> Any:
     try:
-        return _columns().departing(obj)
-    except MissingDependencyError:  # the way by the hub needs no pyarrow
+        return _direct().export_columns(obj)
+    except MissingDependencyError:  # the route through NumPy does not need pyarrow
         return None
 
 
 def _bridge_import(
     columns: Any, *, dtype_backend: str | None = None, name: Hashable | None = None
 ) -> Plan[Any] | None:
-    """Take tables, which the hub has not, and single columns where Arrow is asked for."""
+    """Plan the import of a table, or of one column if it is to stay Arrow or has a time zone.
+
+    ``None`` for other columns, which are converted through NumPy.
+    """
     check_backend(dtype_backend)
-    whole = hasattr(columns, "schema")
-    arrive = _columns().arriving if whole or dtype_backend else _columns().zoned
-    plan: Plan[Any] | None = arrive(columns)
-    return plan if plan is None or name is None or whole else _named(plan, name)
+    is_table = hasattr(columns, "schema")
+    convert = _direct().import_columns if is_table or dtype_backend else _direct().import_zoned
+    plan: Plan[Any] | None = convert(columns)
+    return plan if plan is None or name is None or is_table else _named(plan, name)
 
 
-def _columns() -> Any:
-    """Import what needs pyarrow, which pandas may be without."""
+def _direct() -> Any:
+    """Return the module of the direct route, or raise `MissingDependencyError`."""
     by_name("arrow").module()
-    from . import columns  # noqa: PLC0415 -- pandas may be without pyarrow
+    from . import direct  # noqa: PLC0415 -- pyarrow is optional
 
-    return columns
+    return direct
 
 
 def select_column(obj: Any, column: Hashable) -> pd.Series:
-    """Select a column of a frame, by name or by position."""
+    """Return a column of a frame, by name or by position."""
     return select(obj, column)
 
 
 def zone(obj: Any) -> str | None:
-    """Return the time zone of a Series, an index or a column of a frame."""
-    kinds = obj.dtypes if isinstance(obj, pd.DataFrame) else [getattr(obj, "dtype", None)]
-    return next(filter(None, map(_zone_of, kinds)), None)
+    """Return the time zone of a Series, an index or the first column of a frame with one."""
+    dtypes = obj.dtypes if isinstance(obj, pd.DataFrame) else [getattr(obj, "dtype", None)]
+    return next(filter(None, map(_zone_of, dtypes)), None)
 
 
 def _zone_of(dtype: Any) -> str | None:
     if isinstance(dtype, pd.CategoricalDtype):
         return zone(dtype.categories)
     if isinstance(dtype, pd.ArrowDtype):
-        return _columns().zone_of([dtype.pyarrow_dtype])  # type: ignore[no-any-return]
+        return _direct().zone_of([dtype.pyarrow_dtype])  # type: ignore[no-any-return]
     found = getattr(dtype, "tz", None)
     return None if found is None else str(found)
 

@@ -1,7 +1,7 @@
-"""Polars: immutable columns in Arrow's layout, shared where Polars has the type.
+"""Polars: immutable columns in Arrow's layout, shared if Polars supports the type.
 
-Polars never writes to memory that is not its own alone: an assignment to a series copies it
-first. So read-only memory is as good as any.
+Polars never writes to shared memory: an assignment to a series copies it first. Sharing
+read-only memory is therefore safe.
 
 Source: the Polars documentation of data types, of ``from_arrow`` and of ``Series.to_numpy``.
 """
@@ -15,21 +15,21 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..._core.memory import aligned_empty, from_address, preview
+from ..._core.memory import from_address, preview
 from ..._core.policy import Obstacle, Plan, describe, refuse, wrong_type
-from .._columns import position
+from .._columns import position, stack_columns
 from .._fixes import fix_for
-from ..arrow.bridge import by_arrow, by_columns, to_hub
+from ..arrow.direct import plan_table_via_arrow, plan_to_numpy, plan_via_arrow
 from ..arrow.table import names
 from ..numpy import base_array
 from .types import (
-    INTAKE,
+    SUPPORTED,
     columns_obstacle,
     dtype_obstacle,
-    in_words_of_polars,
+    intermediate_type,
+    polars_obstacle,
     refuse_opaque,
     regular,
-    wanted_type,
     zone_inside,
 )
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..._core.memory import Array
-    from ..arrow.bridge import Columns
+    from ..arrow.direct import Columns
 
 LABEL = "Polars"
 FROM_OPTIONS = frozenset({"nulls", "column"})
@@ -48,42 +48,45 @@ _LAZY = ("LazyFrame", "Expr")
 def from_numpy(
     array: Array, *, name: str = "", schema: Sequence[str] | None = None
 ) -> Plan[Any]:
-    """Plan the way from the hub to a `polars.Series`.
+    """Plan the conversion of a NumPy array to a `polars.Series`.
 
     Parameters
     ----------
     array : ndarray
-        Of more than one dimension it becomes rows of the ``Array`` dtype.
+        An array of more than one dimension becomes a series of the ``Array`` dtype.
     name : str
-        Of the series.
+        The name of the series.
     schema : sequence of str, optional
-        Names the columns of a 2-D array, which becomes a `polars.DataFrame`.
+        Names of the columns; a 2-D array then becomes a `polars.DataFrame`.
     """
     array = base_array(array, LABEL, masks=True)
     if 0 in array.shape[1:] or (array.dtype.kind in "SV" and array.itemsize == 0):
         why, fix = "Polars has no values of width 0", "pass array.reshape(-1) or its length"
         refuse("to Polars", describe(array), why, fix)
-    wanted, obstacle = wanted_type(array.dtype), dtype_obstacle(array.dtype)
+    cast, obstacle = intermediate_type(array.dtype), dtype_obstacle(array.dtype)
     if schema is not None:
-        return by_columns(array, schema, LABEL, _made, wanted=wanted, obstacle=obstacle)
+        return plan_table_via_arrow(
+            array, schema, LABEL, _from_arrow, requested=cast, obstacle=obstacle
+        )
     layout = "list" if array.ndim > 1 else "flat"
-    if array.dtype.kind == "O":  # whether Polars has the type that Arrow infers
-        by_arrow(array, LABEL, columns_obstacle, layout=layout).result()
+    if array.dtype.kind == "O":  # refuse it now if Polars does not support its Arrow type
+        plan_via_arrow(array, LABEL, columns_obstacle, layout=layout).result()
 
     def make(column: pa.Array) -> Any:
         return _series(column, name)
 
-    return by_arrow(array, LABEL, make, layout=layout, wanted=wanted, obstacle=obstacle)
+    return plan_via_arrow(array, LABEL, make, layout=layout, requested=cast, obstacle=obstacle)
 
 
 def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
-    """Plan the way to the hub from a series, a frame's column or a frame of one dtype.
+    """Plan the conversion of a series, or of a frame or its column, to a NumPy array.
 
-    The result is read-only where it is shared. A whole frame is a 2-D array.
+    A frame becomes a 2-D array, for which its columns need to have one dtype. A shared result
+    is read-only.
     """
-    frame = _expected(obj)
+    frame = _check_type(obj)
     if isinstance(frame, pl.Series):
         return _plan_series(frame, nulls)
     if column is not None:
@@ -93,58 +96,55 @@ def to_numpy(
 
 
 def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
-    plan = to_hub(_bridge_export(series), LABEL, nulls, None, in_words_of_polars(series))
+    plan = plan_to_numpy(_bridge_export(series), LABEL, nulls, None, polars_obstacle(series))
     return dataclasses.replace(plan, regular=lambda: regular(series))
 
 
 def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:
-    """Plan one 2-D array of all columns: Polars keeps each by itself."""
-    given = f"frame of {frame.width} columns and {frame.height:,} rows"
+    """Plan a 2-D array of all columns, each of which has its own memory in Polars."""
     plans = [_plan_series(series, nulls) for series in frame.get_columns()]
-    shown = list(map(preview, plans))
-    if len({each.dtype for each in shown}) != 1 or len({each.shape for each in shown}) != 1:
-        kinds = ", ".join(sorted({str(dtype) for dtype in frame.dtypes})) or "no columns"
-        why = f"a 2-D array has one dtype, and these columns do not become one: {kinds}"
-        refuse("from Polars", given, why, "select one with column=, or cast or fill_null them")
-    nbytes = sum(plan.nbytes for plan in plans)
-
-    def gathered() -> Array:
-        arrays = [plan.result() for plan in plans]
-        fresh = aligned_empty(shape, first.dtype)
-        for i, array in enumerate(arrays):
-            fresh[:, i] = np.ma.getdata(array)
-        if not masked:
-            return fresh
-        mask = np.stack([np.ma.getmaskarray(array) for array in arrays], axis=1)
-        return np.ma.MaskedArray(fresh, mask=mask)
-
+    columns = list(map(preview, plans))
+    if len({each.dtype for each in columns}) != 1 or len({each.shape for each in columns}) != 1:
+        dtypes = ", ".join(sorted({str(dtype) for dtype in frame.dtypes})) or "no columns"
+        why = f"a 2-D array has one dtype, but these columns differ: {dtypes}"
+        fix = "select one with column=, or cast or fill_null them"
+        refuse("from Polars", _describe_frame(frame), why, fix)
+    dtype = columns[0].dtype
+    shape = (len(columns[0]), frame.width, *columns[0].shape[1:])
+    masked = any(isinstance(column, np.ma.MaskedArray) for column in columns)
     obstacle = next(filter(None, (plan.obstacle for plan in plans)), None)
-    if obstacle is None and not _lie_together(shown):
-        why = "its columns do not lie one after the other in memory"
+    if obstacle is None and not _are_adjacent(columns):
+        why = "its columns are not adjacent in memory"
         obstacle = Obstacle(why, "select one with column=, or make the frame of one 2-D array")
-    width, first = frame.width, shown[0]
-    strides = (*first.strides[:1], first.nbytes, *first.strides[1:])
-    shape = (first.shape[0], width, *first.shape[1:])
-    masked = any(isinstance(column, np.ma.MaskedArray) for column in shown)
 
-    def share() -> Array:
-        return from_address(
-            first.ctypes.data, shape, strides, first.dtype, owner=shown, readonly=True
-        )
+    def stack() -> Array:
+        return stack_columns(plans, shape, dtype, masked=masked)
 
     return Plan(
         direction="from Polars",
-        describe=lambda: given,
-        nbytes=nbytes,
-        result=share if obstacle is None else gathered,
-        independent=gathered,
+        describe=lambda: _describe_frame(frame),
+        nbytes=sum(plan.nbytes for plan in plans),
+        result=stack if obstacle else lambda: _view_adjacent(columns, shape),
+        independent=stack,
         obstacle=obstacle,
-        result_spec=None if masked else (shape, first.dtype),
+        result_spec=None if masked else (shape, dtype),
     )
 
 
-def _lie_together(columns: list[Array]) -> bool:
-    """Tell whether each column begins where the one before it ends, as in Fortran order."""
+def _describe_frame(frame: pl.DataFrame) -> str:
+    return f"frame of {frame.width} columns and {frame.height:,} rows"
+
+
+def _view_adjacent(columns: list[Array], shape: tuple[int, ...]) -> Array:
+    """Return a read-only view of adjacent columns as one array in Fortran order."""
+    first = columns[0]
+    strides = (*first.strides[:1], first.nbytes, *first.strides[1:])
+    address = first.ctypes.data
+    return from_address(address, shape, strides, first.dtype, owner=columns, readonly=True)
+
+
+def _are_adjacent(columns: list[Array]) -> bool:
+    """Check whether each column begins where the previous one ends, as in Fortran order."""
     if any(isinstance(column, np.ma.MaskedArray) for column in columns):
         return False
     starts = [column.ctypes.data for column in columns]
@@ -152,7 +152,7 @@ def _lie_together(columns: list[Array]) -> bool:
     return step == 0 or starts == [starts[0] + i * step for i in range(len(starts))]
 
 
-def _expected(obj: Any) -> pl.Series | pl.DataFrame:
+def _check_type(obj: Any) -> pl.Series | pl.DataFrame:
     if isinstance(obj, pl.Series | pl.DataFrame):
         return obj
     kind = type(obj).__name__
@@ -163,7 +163,7 @@ def _expected(obj: Any) -> pl.Series | pl.DataFrame:
 
 
 def _bridge_export(obj: Any) -> Columns:
-    found = _expected(obj)
+    found = _check_type(obj)
     series = [found] if isinstance(found, pl.Series) else found.get_columns()
     for each in series:
         refuse_opaque(each.name, each.dtype)
@@ -173,23 +173,23 @@ def _bridge_export(obj: Any) -> Columns:
 def _bridge_import(columns: Columns, *, name: str = "") -> Plan[Any]:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         names(columns)
-    also = columns_obstacle(columns)
-    return INTAKE.over(columns, lambda found: _made(found, name), also)
+    cost = columns_obstacle(columns)
+    return SUPPORTED.plan(columns, lambda found: _from_arrow(found, name), cost)
 
 
 def select_column(obj: Any, column: str | int) -> pl.Series:
-    """Select a column of a frame, by name or by position; a series is its own column."""
-    frame = _expected(obj)
+    """Return a column of a frame, by name or by position; a series is returned as it is."""
+    frame = _check_type(obj)
     if isinstance(frame, pl.Series):
         return frame
     return frame.to_series(position(column, frame.columns))
 
 
 def zone(obj: Any) -> str | None:
-    """Return the time zone of a series, or of the first of a frame's that has one."""
-    found = _expected(obj)
-    kinds = [found.dtype] if isinstance(found, pl.Series) else found.dtypes
-    return next(filter(None, map(zone_inside, kinds)), None)
+    """Return the time zone of a series, or of the first column of a frame that has one."""
+    found = _check_type(obj)
+    dtypes = [found.dtype] if isinstance(found, pl.Series) else found.dtypes
+    return next(filter(None, map(zone_inside, dtypes)), None)
 
 
 HAS_ZONES = True
@@ -197,7 +197,7 @@ BRIDGE_EXPORTS = {"arrow": _bridge_export}
 BRIDGE_IMPORTS = {"arrow": _bridge_import}
 
 
-def _made(columns: Columns, name: str = "") -> Any:
+def _from_arrow(columns: Columns, name: str = "") -> Any:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         return pl.from_arrow(columns, rechunk=False)
     return _series(columns, name)

@@ -1,7 +1,7 @@
-"""What Polars makes of the types of NumPy and of Arrow, and which of its own leave it.
+"""The NumPy and Arrow types that Polars supports, and the Polars types that can be exported.
 
-Of Arrow's types Polars itself is asked, with a column of no rows; those on which it panics,
-and those that it would read as another value, are found before.
+For Arrow types, an empty column is converted to see what Polars does; types on which it panics,
+and types that it misreads, are found beforehand.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import pyarrow as pa
 
 from ..._core.policy import Obstacle, refuse
 from ...errors import UnsupportedError
-from ..arrow.bridge import describe
-from ..arrow.foreign import guarded
-from ..arrow.intake import Intake
+from ..arrow.direct import describe_columns
+from ..arrow.errors import translate_errors
 from ..arrow.rewrite import Rewriting
+from ..arrow.supported_types import SupportedTypes
 from ..arrow.trees import (
+    as_decimal128,
     contains,
-    decoded,
-    empty,
+    decoded_type,
+    empty_array,
     is_sliced,
     nodes,
-    repeats_a_name,
-    storage,
-    unviewed,
-    wide_decimal,
+    repeats_field_name,
+    storage_type,
+    type_with_offsets,
 )
 from ..arrow.views import nbytes
 
@@ -36,14 +36,17 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..._core.dtypes import DType
-    from ..arrow.bridge import Columns
+    from ..arrow.direct import Columns
 
 _UNITS = (("ms", 1), ("us", 1), ("ns", 1))
 _COARSE = frozenset({"s", "m", "h"})
 
 
-def wanted_type(dtype: DType) -> pa.DataType | None:
-    """Find the Arrow type to cast to first: Polars has no seconds, and overflows silently."""
+def intermediate_type(dtype: DType) -> pa.DataType | None:
+    """Return the Arrow type to cast to first, or ``None``.
+
+    Polars has no unit of seconds, and its own conversion overflows silently.
+    """
     if dtype.kind not in "mM":
         return None
     unit, _ = np.datetime_data(dtype)
@@ -53,41 +56,47 @@ def wanted_type(dtype: DType) -> pa.DataType | None:
 
 
 def dtype_obstacle(dtype: DType) -> Obstacle | None:
-    """Find why Polars keeps the values of a NumPy dtype in another form."""
+    """Return why Polars cannot share the values of a NumPy dtype; ``None`` if it can."""
     if dtype.kind == "b":
         return Obstacle("Polars packs booleans as bits", "pass the bytes: array.view('u1')")
     if dtype.kind in "mM" and np.datetime_data(dtype) not in _UNITS:
-        kind = "datetime64" if dtype.kind == "M" else "timedelta64"
-        why = f"Polars keeps {dtype.name} in another unit or width"
-        return Obstacle(why, f"keep it as {kind}[ms], [us] or [ns]")
+        name = "datetime64" if dtype.kind == "M" else "timedelta64"
+        why = f"Polars stores {dtype.name} in another unit or width"
+        return Obstacle(why, f"keep it as {name}[ms], [us] or [ns]")
     if dtype.kind in "SV":
-        why = "Polars keeps bytes as views with lengths"
+        why = "Polars stores bytes as views with lengths"
         return Obstacle(why, "pass the bytes: array.view('u1').reshape(len(array), -1)")
     if dtype.kind in "UT":
-        return Obstacle("Polars keeps strings as UTF-8 with views", "keep them in Polars")
+        return Obstacle("Polars stores strings as UTF-8 with views", "keep them in Polars")
     return None
 
 
-def _taken(kind: pa.DataType, parents: tuple[pa.DataType, ...], /) -> pa.DataType | None:
-    """Replace what Polars 2.1 has no type for, aborts on or reads as other values.
+def _supported_type(
+    type_: pa.DataType, parents: tuple[pa.DataType, ...], /
+) -> pa.DataType | None:
+    """Replace the types that Polars 2.1 lacks, aborts on or misreads.
 
-    It aborts on decimals of 32 and 64 bits inside other types, makes strings of the values of
-    dictionaries in chunks, and reads what extension types hold inside others as it is.
+    It aborts on decimals of 32 and 64 bits inside other types, converts the values of chunked
+    dictionaries to strings, and reads extension types inside others as their storage.
     """
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return unviewed(kind)
-    if pa.types.is_dictionary(kind) and not parents and _is_text(kind.value_type):
+    if pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_):
+        return type_with_offsets(type_)
+    if pa.types.is_dictionary(type_) and not parents and _is_text(type_.value_type):
         return None
-    inside = storage(kind) if parents else None
-    return inside or decoded(kind) or wide_decimal(kind)
+    inside = storage_type(type_) if parents else None
+    return inside or decoded_type(type_) or as_decimal128(type_)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def _misreads(array: pa.Array) -> bool:
-    """Tell whether Polars reads a slice of fixed-size lists with the bitmap of the whole."""
+    """Check whether Polars misreads an array because of nulls.
+
+    It applies the bitmap of the whole to slices of fixed-size lists, and misreads dictionaries
+    with null entries.
+    """
     if pa.types.is_dictionary(array.type):
         return bool(array.dictionary.null_count)
     if not contains(array.type, pa.types.is_fixed_size_list) or not is_sliced(array):
@@ -95,109 +104,116 @@ def _misreads(array: pa.Array) -> bool:
     return any(pa.types.is_fixed_size_list(n.type) and n.null_count for n in nodes(array))
 
 
-INTAKE = Intake("Polars", _taken, _misreads)
+SUPPORTED = SupportedTypes("Polars", _supported_type, _misreads)
 
 
 def columns_obstacle(columns: Columns) -> tuple[Obstacle | None, int]:
-    """Find why Polars copies Arrow columns, and how many bytes; refuse what it cannot hold."""
+    """Return why Polars copies Arrow columns, if it does, and the number of bytes.
+
+    Types that Polars cannot represent are refused.
+    """
     parts = columns.columns if hasattr(columns, "columns") else [columns]
-    moved = [each for each in parts if not _keeps(each)]
-    if not moved:
+    copied = [each for each in parts if not _is_shared(each)]
+    if not copied:
         return None, nbytes(columns)
-    kind = moved[0].type
-    why = f"Polars keeps {kind} in another form"
-    kept = _arrow_type(Rewriting(_taken).target(kind))
-    fix = f"cast it to a type that Polars has in Arrow: {kept}"
-    if kept == kind:
-        why = f"Polars misreads slices of {kind} that hold nulls"
+    type_ = copied[0].type
+    why = f"Polars stores {type_} in another form"
+    polars_type = _type_in_polars(Rewriting(_supported_type).target(type_))
+    fix = f"cast it to the Arrow type that Polars uses: {polars_type}"
+    if polars_type == type_:
+        why = f"Polars misreads slices of {type_} with nulls"
         fix = "copy the slice once: pa.concat_arrays([array])"
-    elif contains(kind, pa.types.is_dictionary):
-        fix = "pass .indices and .dictionary by themselves, or keep it in Polars"
-    return Obstacle(why, fix), sum(map(nbytes, moved))
+    elif contains(type_, pa.types.is_dictionary):
+        fix = "pass .indices and .dictionary separately, or keep it in Polars"
+    return Obstacle(why, fix), sum(map(nbytes, copied))
 
 
-def _keeps(column: pa.Array | pa.ChunkedArray) -> bool:
-    """Tell whether Polars shares the buffers of a column."""
-    kind = column.type
-    taken = Rewriting(_taken).target(kind)
-    if contains(taken, _lacks):
-        _refuse_lacking(column, taken)
+def _is_shared(column: pa.Array | pa.ChunkedArray) -> bool:
+    """Check whether Polars shares the buffers of a column, or refuse its type."""
+    type_ = column.type
+    supported = Rewriting(_supported_type).target(type_)
+    if contains(supported, _is_unsupported):
+        _refuse_unsupported(column, supported)
     try:
-        kept = _arrow_type(taken)
+        polars_type = _type_in_polars(supported)
     except UnsupportedError as error:
         _refuse(column, f"Polars has no such type ({error.reason})")
-    rewritten = INTAKE.rewrites(column)
-    renamed = kept == taken or _is_renamed(taken, kept)
-    if contains(taken, _may_overflow) and not renamed:
-        _refuse_changed(INTAKE.prepared(column), kept)
-    if rewritten or contains(kind, pa.types.is_dictionary):  # whose codes Polars gives itself
+    rewritten = SUPPORTED.rewrites(column)
+    renamed = polars_type == supported or _is_renamed(supported, polars_type)
+    if contains(supported, _may_overflow) and not renamed:
+        _refuse_changed(SUPPORTED.prepare(column), polars_type)
+    if rewritten or contains(type_, pa.types.is_dictionary):  # Polars assigns its own codes
         return False
     return renamed
 
 
-def _arrow_type(kind: pa.DataType) -> pa.DataType:
-    def asked() -> pa.DataType:
-        return pa.chunked_array(pl.Series("", empty(kind))).type
+def _type_in_polars(type_: pa.DataType) -> pa.DataType:
+    def type_of_empty() -> pa.DataType:
+        return pa.chunked_array(pl.Series("", empty_array(type_))).type
 
-    return guarded(asked, "to Polars", lambda: str(kind))()
-
-
-def _is_renamed(kind: pa.DataType, kept: pa.DataType) -> bool:
-    """Tell whether the same 64 bits have another name: that of a zone, or dates in ms."""
-    return bool(pa.types.is_date64(kind) or (_is_zoned(kind) and kind.unit == kept.unit))
+    return translate_errors(type_of_empty, "to Polars", lambda: str(type_))()
 
 
-def _is_zoned(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+def _is_renamed(type_: pa.DataType, polars_type: pa.DataType) -> bool:
+    """Check whether only the name of a 64-bit type changes: that of its zone, or ``date64``."""
+    return bool(
+        pa.types.is_date64(type_) or (_is_zoned(type_) and type_.unit == polars_type.unit)
+    )
 
 
-def _lacks(kind: pa.DataType) -> bool:
-    """Tell of types on which Polars 2.1 panics, or which it forgets to refuse inside others."""
-    if pa.types.is_fixed_size_list(kind):
-        return bool(kind.list_size == 0)
-    if pa.types.is_fixed_size_binary(kind):
-        return bool(kind.byte_width == 0)
-    return repeats_a_name(kind) or any(test(kind) for test in _LACKING)
+def _is_zoned(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(type_) and type_.tz is not None)
 
 
-_LACKING = {  # and what to do about it
+def _is_unsupported(type_: pa.DataType) -> bool:
+    """Check whether Polars 2.1 panics on a type, or fails to refuse it inside others."""
+    if pa.types.is_fixed_size_list(type_):
+        return bool(type_.list_size == 0)
+    if pa.types.is_fixed_size_binary(type_):
+        return bool(type_.byte_width == 0)
+    return repeats_field_name(type_) or any(test(type_) for test in _UNSUPPORTED_FIXES)
+
+
+_UNSUPPORTED_FIXES = {
     pa.types.is_decimal256: "cast it, if 38 digits are enough: pa.decimal128(38, scale)",
     pa.types.is_interval: "pass lists: pa.array([v and list(v) for v in array.to_pylist()])",
     pa.types.is_union: "pass one kind of its values: array.field(0)",
 }
 
 
-def _refuse_lacking(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> NoReturn:
-    fix = "pass their number alone: len(array)"
-    if contains(kind, repeats_a_name):
+def _refuse_unsupported(column: pa.Array | pa.ChunkedArray, type_: pa.DataType) -> NoReturn:
+    fix = "pass only their number: len(array)"
+    if contains(type_, repeats_field_name):
         fix = "rename the fields: pa.StructArray.from_arrays(array.flatten(), names=[...])"
-    fix = next((way for test, way in _LACKING.items() if contains(kind, test)), fix)
-    refuse("to Polars", describe(column), "Polars has no such type", fix)
+    fix = next((fix for test, fix in _UNSUPPORTED_FIXES.items() if contains(type_, test)), fix)
+    refuse("to Polars", describe_columns(column), "Polars has no such type", fix)
 
 
-def _may_overflow(kind: pa.DataType) -> bool:
-    """Tell of types that become wider units, where Polars wraps around or makes nulls."""
-    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
-        return bool(kind.unit == "s")
-    return bool(pa.types.is_time(kind))
+def _may_overflow(type_: pa.DataType) -> bool:
+    """Check whether Polars converts a type to a finer unit, with silent overflow or nulls."""
+    if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
+        return bool(type_.unit == "s")
+    return bool(pa.types.is_time(type_))
 
 
-def _refuse_changed(column: pa.Array | pa.ChunkedArray, kept: pa.DataType) -> None:
+def _refuse_changed(column: pa.Array | pa.ChunkedArray, polars_type: pa.DataType) -> None:
     whole = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
     try:
         same = pa.chunked_array(pl.Series("", column)).cast(column.type).equals(whole)
     except pa.ArrowException:
         same = False
     if not same:
-        _refuse(column, f"Polars would make {kept} of it, which cannot hold its values")
+        _refuse(
+            column, f"Polars would convert it to {polars_type}, which cannot hold its values"
+        )
 
 
 def _refuse(column: pa.Array | pa.ChunkedArray, why: str) -> NoReturn:
-    refuse("to Polars", describe(column), why, "cast it first: array.cast(...)")
+    refuse("to Polars", describe_columns(column), why, "cast it first: array.cast(...)")
 
 
 def zone_inside(dtype: Any) -> str | None:
-    """Return the time zone of a dtype, or of one inside of it."""
+    """Return the time zone of a dtype, or of a dtype inside it; ``None`` for none."""
     own: str | None = getattr(dtype, "time_zone", None)
     fields = [field.dtype for field in getattr(dtype, "fields", None) or ()]
     inner = [getattr(dtype, "inner", None), *fields]
@@ -205,37 +221,38 @@ def zone_inside(dtype: Any) -> str | None:
 
 
 def refuse_opaque(name: str, dtype: pl.DataType) -> None:
-    """Refuse what leaves Polars as something else: objects go as their addresses."""
+    """Refuse dtypes that Polars exports as others: objects are exported as addresses."""
     inner = getattr(dtype, "inner", None)
     fields = getattr(dtype, "fields", None) or ()
     for each in (inner, *(field.dtype for field in fields)):
         if each is not None:
             refuse_opaque(name, each)
     if dtype == pl.Object:
-        why, fix = "Arrow gets addresses of objects", "pass np.array(series.to_list(), object)"
+        why = "Polars exports objects as their addresses"
+        fix = "pass np.array(series.to_list(), object)"
     elif dtype in (pl.Int128, pl.UInt128):
-        why, fix = "nobody else has such wide integers", "cast it: series.cast(pl.Int64)"
+        why, fix = "Arrow has no integers of 128 bits", "cast it: series.cast(pl.Int64)"
     else:
         return
     refuse("from Polars", f"{dtype} series {name!r}", why, fix)
 
 
-def in_words_of_polars(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
-    """Say what to change in a series, where pyarrow's words would not help."""
+def polars_obstacle(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
+    """Return a function that replaces pyarrow's fixes by those for a series."""
     dtype = series.dtype
     if dtype == pl.Boolean:
         return lambda _: Obstacle("Polars packs booleans as bits", "cast it to pl.UInt8")
     if dtype == pl.Date:
-        return lambda found: Obstacle(found.reason, "keep it as pl.Datetime('ms')")
+        return lambda o: Obstacle(o.reason, "keep it as pl.Datetime('ms')")
     if dtype in (pl.Categorical, pl.Enum):
-        return lambda found: Obstacle(found.reason, "convert series.to_physical(), the codes")
+        return lambda o: Obstacle(o.reason, "convert series.to_physical(), the codes")
     if series.n_chunks() > 1 and not series.null_count():
-        return lambda found: Obstacle(found.reason, "make one of them: series.rechunk()")
-    return lambda found: found
+        return lambda o: Obstacle(o.reason, "copy it into one chunk: series.rechunk()")
+    return lambda o: o
 
 
 def regular(series: pl.Series) -> str:
-    """Return how to keep a column of lists as rows of numbers, if they are of one length."""
+    """Return the fix that keeps lists of one length as rows of numbers, or an empty string."""
     present = series.drop_nulls() if series.null_count() else series
     name = "series.drop_nulls()" if series.null_count() else "series"
     if isinstance(series.dtype, pl.Array) and present is not series:

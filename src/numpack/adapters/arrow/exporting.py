@@ -1,4 +1,4 @@
-"""NumPy to Arrow: which dtypes share their buffer, and how N-D arrays are laid out."""
+"""NumPy arrays to Arrow: shared buffers, conversions, and the layouts of N-D arrays."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..._core.memory import (
 from ..._core.policy import Obstacle, Plan, describe, refuse
 from ...errors import InvalidValueError, UnsupportedError
 from ..numpy import base_array
-from .kinds import ObjectsError
-from .objects import Builder, of_strings
-from .wanted import cast, of_type
+from .object_kinds import ObjectsError
+from .objects import Builder, strings_to_arrow
+from .requested_type import cast, convert_to_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,20 +33,20 @@ _TIME_UNITS = ("s", "ms", "us", "ns")
 _CONVERSION_ERRORS = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
-def plan_arrow(array: Array, layout: str, wanted: pa.DataType | None) -> Plan[pa.Array]:
-    """Plan the way from an ndarray to a `pyarrow.Array`."""
+def plan_arrow(array: Array, layout: str, requested: pa.DataType | None) -> Plan[pa.Array]:
+    """Plan the conversion of an ndarray to a `pyarrow.Array`."""
     array = base_array(array, "Arrow", masks=True)
-    _check_options(array, layout, wanted)
+    _check_options(array, layout, requested)
     values, mask = _values_and_mask(array)
-    shared_type = _shared_type(values.dtype, wanted)
+    shared_type = _shared_type(values.dtype, requested)
     if shared_type is None:
-        return _plan_conversion(array, values, mask, layout, wanted)
+        return _plan_conversion(array, values, mask, layout, requested)
     obstacle = order_obstacle(values) or representation_obstacle(values)
     _check_nulls(array, mask, layout)
 
     def build(memory: Array) -> pa.Array:
         flat = _from_memory(memory.reshape(-1), _invalid(memory, mask), shared_type)
-        return _laid_out(flat, array.shape, layout)
+        return _with_layout(flat, array.shape, layout)
 
     return Plan(
         direction="to Arrow",
@@ -59,18 +59,18 @@ def plan_arrow(array: Array, layout: str, wanted: pa.DataType | None) -> Plan[pa
 
 
 def _plan_conversion(
-    array: Array, values: Array, mask: Array | None, layout: str, wanted: pa.DataType | None
+    array: Array, values: Array, mask: Array | None, layout: str, requested: pa.DataType | None
 ) -> Plan[pa.Array]:
-    """Plan for a dtype whose values Arrow keeps in another form: a copy in any case.
+    """Plan a conversion to another representation, which always copies.
 
-    Whether Arrow can hold the values depends on them, so they are converted now: only
-    then does the plan tell the truth.
+    Whether Arrow can represent the values depends on the values, so they are converted while
+    planning: otherwise the plan could be wrong.
     """
-    obstacle = _conversion_obstacle(values.dtype, wanted)
-    flat = _converted(array, values, mask, wanted)
+    obstacle = _conversion_obstacle(values.dtype, requested)
+    flat = _converted(array, values, mask, requested)
     if layout == "tensor" and flat.null_count:
         _refuse_null_tensor(array)
-    result = _laid_out(flat, array.shape, layout)
+    result = _with_layout(flat, array.shape, layout)
     return Plan(
         direction="to Arrow",
         describe=lambda: describe(array),
@@ -81,7 +81,7 @@ def _plan_conversion(
     )
 
 
-def _check_options(array: Array, layout: str, wanted: object) -> None:
+def _check_options(array: Array, layout: str, requested: object) -> None:
     if layout not in LAYOUTS:
         msg = f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}"
         raise InvalidValueError(msg)
@@ -93,31 +93,30 @@ def _check_options(array: Array, layout: str, wanted: object) -> None:
     ):
         msg = f"a fixed-size list has at most {_MAX_LIST:,} values; pass layout='flat'"
         raise InvalidValueError(msg)
-    if wanted is not None and not isinstance(wanted, pa.DataType):
-        msg = f"type must be a pyarrow.DataType such as pyarrow.bool8(), not {wanted!r}"
+    if requested is not None and not isinstance(requested, pa.DataType):
+        msg = f"type must be a pyarrow.DataType such as pyarrow.bool8(), not {requested!r}"
         raise InvalidValueError(msg)
 
 
 def _values_and_mask(array: Array) -> tuple[Array, Array | None]:
-    """Split a masked array into its values and its mask; ``None`` if nothing is masked."""
+    """Return the values of an array and its mask; ``None`` for no mask."""
     mask = np.ma.getmask(array) if is_masked_array(array) else np.ma.nomask
     if mask is np.ma.nomask or array.dtype.names:
         return normalize_strides(array), None
     return normalize_strides(array), np.ascontiguousarray(mask).reshape(-1)
 
 
-def _shared_type(dtype: dtypes.DType, wanted: pa.DataType | None) -> pa.DataType | None:
-    """Find the Arrow type whose values lie as NumPy's do; ``None`` if there is none."""
+def _shared_type(dtype: dtypes.DType, requested: pa.DataType | None) -> pa.DataType | None:
+    """Return the Arrow type with the memory layout of `dtype`; ``None`` if there is none."""
     natural = pa.int8() if dtype.kind == "b" else _natural_type(dtype)
-    if wanted is None:
+    if requested is None:
         return None if dtype.kind == "b" else natural
-    if natural is None or wanted == natural:
+    if natural is None or requested == natural:
         return natural if dtype.kind != "b" else None
-    if isinstance(wanted, pa.BaseExtensionType) and wanted.storage_type == natural:
-        return wanted if dtype.kind != "b" or wanted == pa.bool8() else None
-    if pa.types.is_timestamp(wanted) and dtype.kind == "M" and wanted.unit == natural.unit:
-        return wanted
-    return None
+    if isinstance(requested, pa.BaseExtensionType) and requested.storage_type == natural:
+        return requested if dtype.kind != "b" or requested == pa.bool8() else None
+    is_zoned = pa.types.is_timestamp(requested) and dtype.kind == "M"
+    return requested if is_zoned and requested.unit == natural.unit else None
 
 
 def _natural_type(dtype: dtypes.DType) -> pa.DataType | None:
@@ -134,7 +133,7 @@ def _natural_type(dtype: dtypes.DType) -> pa.DataType | None:
 
 
 def _invalid(values: Array, mask: Array | None) -> Array | None:
-    """Find the elements that become null: the masked ones, and NaT; NaN stays NaN."""
+    """Return the mask of the elements that become null: masked ones and NaT, but not NaN."""
     if values.dtype.kind not in "mM":
         return mask
     missing = np.isnat(values).reshape(-1)
@@ -143,18 +142,18 @@ def _invalid(values: Array, mask: Array | None) -> Array | None:
     return missing if missing.any() else None
 
 
-def _from_memory(flat: Array, invalid: Array | None, wanted: pa.DataType) -> pa.Array:
-    """Make an Arrow array over the memory of a contiguous 1-D array."""
-    storage = wanted.storage_type if isinstance(wanted, pa.BaseExtensionType) else wanted
+def _from_memory(flat: Array, invalid: Array | None, type_: pa.DataType) -> pa.Array:
+    """Return an Arrow array over the memory of a contiguous 1-D array."""
+    storage = type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
     data = pa.py_buffer(flat.view(np.uint8) if flat.nbytes else b"")
     validity = None if invalid is None else pa.array(~invalid).buffers()[1]
     nulls = 0 if invalid is None else int(np.count_nonzero(invalid))
     array = pa.Array.from_buffers(storage, flat.size, [validity, data], null_count=nulls)
-    return array if storage is wanted else pa.ExtensionArray.from_storage(wanted, array)
+    return array if storage is type_ else pa.ExtensionArray.from_storage(type_, array)
 
 
-def _laid_out(flat: pa.Array, shape: tuple[int, ...], layout: str) -> pa.Array:
-    """Give the flat values the shape that `layout` asks for, over the same memory."""
+def _with_layout(flat: pa.Array, shape: tuple[int, ...], layout: str) -> pa.Array:
+    """Arrange flat values as `layout` requests, over the same memory."""
     if layout == "flat":
         return flat
     rows, cell = shape[0], shape[1:]
@@ -192,37 +191,37 @@ def _refuse_null_tensor(array: Array) -> None:
     )
 
 
-def _conversion_obstacle(dtype: dtypes.DType, wanted: pa.DataType | None) -> Obstacle:
-    if dtype.kind == "b" and (wanted is None or pa.types.is_boolean(wanted)):
+def _conversion_obstacle(dtype: dtypes.DType, requested: pa.DataType | None) -> Obstacle:
+    if dtype.kind == "b" and (requested is None or pa.types.is_boolean(requested)):
         return Obstacle(
             "Arrow packs booleans as bits", "pass type=pa.bool8() to share the bytes"
         )
-    if wanted is not None:
+    if requested is not None:
         return Obstacle(
-            f"it has to be cast to {wanted}", "leave out type=, or convert with astype once"
+            f"it has to be cast to {requested}", "leave out type=, or convert with astype once"
         )
     if dtype.kind in "mM":
         kind = "datetime64" if dtype.kind == "M" else "timedelta64"
         return Obstacle(
-            f"Arrow keeps {dtype.name} in another width or unit",
+            f"Arrow stores {dtype.name} in another width or unit",
             f"keep it as {kind}[s], [ms], [us] or [ns]",
         )
     if dtype.kind in "UT":
         return Obstacle(
-            "Arrow keeps strings as UTF-8 with offsets", "keep the strings in Arrow"
+            "Arrow stores strings as UTF-8 with offsets", "keep the strings in Arrow"
         )
     return Obstacle("Arrow has to infer the type of each object", "pass an array of one dtype")
 
 
 def _converted(
-    array: Array, values: Array, mask: Array | None, wanted: pa.DataType | None
+    array: Array, values: Array, mask: Array | None, requested: pa.DataType | None
 ) -> pa.Array:
     dtype = dtypes.native(values.dtype)
     convert = _converter(array, dtype)
-    # pyarrow shares a primitive array, and may share again when casting: not this time
+    # pyarrow shares primitive arrays, even in casts, but the result must be independent
     flat = values.reshape(-1).astype(dtype, copy=dtype.kind not in "bOUT")
     try:
-        return convert(flat, mask, wanted)
+        return convert(flat, mask, requested)
     except UnsupportedError:
         raise
     except ObjectsError as error:
@@ -230,7 +229,7 @@ def _converted(
         refuse("to Arrow", describe(array), why, error.fix)
     except _CONVERSION_ERRORS as error:
         fix = "choose another type=, or convert with astype(...) first"
-        if wanted is None:
+        if requested is None:
             fix = "make strings of them: np.array([ascii(x) for x in array.ravel().tolist()])"
         why = f"Arrow cannot hold these values ({error})"
         refuse("to Arrow", describe(array), why, fix)
@@ -239,22 +238,24 @@ def _converted(
 def _converter(
     array: Array, dtype: dtypes.DType
 ) -> Callable[[Array, Array | None, pa.DataType | None], pa.Array]:
-    """Choose how values that cannot be shared become Arrow's; refuse what cannot at all."""
+    """Return the function that converts values of a dtype, or refuse the dtype."""
     if dtype.kind in "OUTSV" and (dtype.kind in "OUT" or _natural_type(dtype) is not None):
         return _from_objects
     if dtype.kind in "mM":
-        return lambda flat, mask, wanted: _cast_to(_from_coarse_time(array, flat, mask), wanted)
+        return lambda flat, mask, requested: _cast_to(
+            _from_coarse_time(array, flat, mask), requested
+        )
     if dtype.kind == "b" or _natural_type(dtype) is not None:
-        return lambda flat, mask, wanted: _cast_to(pa.array(flat, mask=mask), wanted)
+        return lambda flat, mask, requested: _cast_to(pa.array(flat, mask=mask), requested)
     refuse("to Arrow", describe(array), "Arrow has no such type", _fix_for(dtype))
 
 
-def _cast_to(source: pa.Array, wanted: pa.DataType | None) -> pa.Array:
-    return source if wanted is None or wanted == source.type else cast(source, wanted)
+def _cast_to(source: pa.Array, requested: pa.DataType | None) -> pa.Array:
+    return source if requested is None or requested == source.type else cast(source, requested)
 
 
-def _from_objects(flat: Array, mask: Array | None, wanted: pa.DataType | None) -> pa.Array:
-    """Convert objects, strings and bytes one by one: pyarrow cuts U at the first NUL."""
+def _from_objects(flat: Array, mask: Array | None, requested: pa.DataType | None) -> pa.Array:
+    """Convert objects, strings and bytes as objects: pyarrow truncates ``U`` at a NUL."""
     objects = flat.tolist()
     if flat.dtype.kind == "T":
         absent = getattr(flat.dtype, "na_object", "")
@@ -263,27 +264,27 @@ def _from_objects(flat: Array, mask: Array | None, wanted: pa.DataType | None) -
     if mask is not None:
         objects = [None if hidden else each for each, hidden in zip(objects, mask, strict=True)]
     build = _build_strings if flat.dtype.kind in "UT" else _BUILDER.build
-    return build(objects) if wanted is None else of_type(objects, wanted, build)
+    return build(objects) if requested is None else convert_to_type(objects, requested, build)
 
 
 def _build_strings(values: Iterable[Any]) -> pa.Array:
-    return of_strings(list(values), pa.string())
+    return strings_to_arrow(list(values), pa.string())
 
 
 _BUILDER = Builder(lambda values: plan_arrow(values, "flat", None).result())
 
 
 def _from_coarse_time(array: Array, flat: Array, mask: Array | None) -> pa.Array:
-    """Convert datetime64 and timedelta64 of units that Arrow does not have."""
+    """Convert datetime64 and timedelta64 of units that Arrow does not support."""
     unit, _ = np.datetime_data(flat.dtype)
     exact = _exact_time(flat.dtype.kind, unit)
     if exact is None:
-        why = f"Arrow has no type that holds the unit of {flat.dtype.name}"
+        why = f"Arrow has no type for the unit of {flat.dtype.name}"
         fix = "choose a unit yourself: array.astype('M8[ns]'), or pass array.view('i8')"
         refuse("to Arrow", describe(array), why, fix)
     fresh = flat.astype(exact)
     days = np.datetime_data(exact)[0] == "D"
-    # astype and pyarrow both wrap around silently where the new unit cannot reach
+    # astype and pyarrow both wrap around silently if a value is out of range in the new unit
     if not np.array_equal(fresh.astype(flat.dtype), flat, equal_nan=True) or (
         days and not _fits_int32(fresh)
     ):
@@ -296,7 +297,7 @@ def _from_coarse_time(array: Array, flat: Array, mask: Array | None) -> pa.Array
 
 
 def _exact_time(kind: str, unit: str) -> str | None:
-    """Find the dtype in a unit of Arrow's to which every value goes exactly."""
+    """Return the dtype in an Arrow unit that represents all values exactly, or ``None``."""
     if unit in _TIME_UNITS:
         return f"{kind}8[{unit}]"
     if unit in ("h", "m") or (kind == "m" and unit in ("D", "W")):

@@ -1,4 +1,7 @@
-"""Arrow to NumPy: what is shared, what is copied, and what becomes of nulls and chunks."""
+"""Arrow arrays to NumPy: views where the memory layouts agree, copies elsewhere.
+
+Also the handling of nulls and of chunked arrays.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import pyarrow as pa
 from ..._core.memory import aligned_copy, aligned_empty
 from ..._core.policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
-from .convert import conversion, describe, is_written_out, nothing, regular, written_out
-from .views import mask, nbytes, null_count, own_mask, shareable, view, without_nulls
+from .convert import conversion, decode, describe, empty_decoded, needs_decoding, regular
+from .views import mask, nbytes, null_count, shareable, top_level_mask, view, without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +26,9 @@ _MAX_NDIM = 64
 
 
 def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
-    """Plan the way from an Arrow array or chunked array to an ndarray."""
+    """Plan the conversion of an Arrow array or chunked array to an ndarray."""
     check_nulls(nulls)
-    chunks = list(map(written_out, _filled_chunks(source)))
+    chunks = list(map(decode, _nonempty_chunks(source)))
     if nulls == "raise":
         _raise_nulls(source, chunks)
     if nulls == "mask":
@@ -34,8 +37,8 @@ def plan_array(source: pa.Array | pa.ChunkedArray, nulls: str) -> Plan[Array]:
 
 
 def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
-    """Plan the way of chunks that are written out, as those of `source` may not be."""
-    obstacle = _encoding_obstacle(source.type)
+    """Plan the conversion of the decoded chunks of `source`."""
+    obstacle = _decoding_obstacle(source.type)
     if obstacle is None:
         obstacle = next(filter(None, map(_obstacle, chunks)), None)
     if obstacle is None and len(chunks) == 1:
@@ -75,16 +78,17 @@ def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Arra
 
 
 def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Array]:
-    """Plan a masked array: its values as if there were no nulls, its mask from the bitmap."""
+    """Plan a masked array: the values without their nulls, and the validity bitmap as mask."""
     values = _plan(source, [without_nulls(chunk) for chunk in chunks])
 
     def masked(data: Array) -> Array:
-        hidden = np.concatenate([mask(chunk) for chunk in chunks])
-        if hidden.ndim > data.ndim:  # objects, which hold what is inside for themselves
-            hidden = np.concatenate([own_mask(chunk) for chunk in chunks])
-        hidden = hidden.reshape(hidden.shape + (1,) * (data.ndim - hidden.ndim))
-        full = np.broadcast_to(hidden, data.shape).copy()
-        return np.ma.MaskedArray(data, mask=full, copy=False)
+        nulls_mask = np.concatenate([mask(chunk) for chunk in chunks])
+        if nulls_mask.ndim > data.ndim:  # objects, which contain their own nulls
+            nulls_mask = np.concatenate([top_level_mask(chunk) for chunk in chunks])
+        inner = (1,) * (data.ndim - nulls_mask.ndim)
+        nulls_mask = nulls_mask.reshape(nulls_mask.shape + inner)
+        full_mask = np.broadcast_to(nulls_mask, data.shape).copy()
+        return np.ma.MaskedArray(data, mask=full_mask, copy=False)
 
     return Plan(
         direction="from Arrow",
@@ -96,13 +100,13 @@ def _plan_masked(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
     )
 
 
-def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
-    """List the chunks that hold something; of an empty array one empty chunk."""
+def _nonempty_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    """Return the chunks that are not empty, or one empty chunk."""
     chunks = [source] if isinstance(source, pa.Array) else source.chunks
     filled = [chunk for chunk in chunks if len(chunk)]
     if any(not getattr(chunk, "is_cpu", True) for chunk in filled):
         why, fix = (
-            "its buffers are not the CPU's",
+            "its buffers are not in CPU memory",
             "copy it to the CPU first: array.copy_to(...)",
         )
         refuse("from Arrow", describe(source), why, fix)
@@ -112,14 +116,14 @@ def _filled_chunks(source: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
             "flatten it: array.flatten()",
         )
         refuse("from Arrow", describe(source), why, fix)
-    return filled or [nothing(source.type)]
+    return filled or [empty_decoded(source.type)]
 
 
-def _depth(kind: pa.DataType) -> int:
-    """Count the dimensions that fixed-size lists and tensors become."""
-    if isinstance(kind, pa.FixedShapeTensorType):
-        return 1 + len(kind.shape)
-    return 1 + _depth(kind.value_type) if pa.types.is_fixed_size_list(kind) else 1
+def _depth(type_: pa.DataType) -> int:
+    """Return the number of dimensions of the result for fixed-size lists and tensors."""
+    if isinstance(type_, pa.FixedShapeTensorType):
+        return 1 + len(type_.shape)
+    return 1 + _depth(type_.value_type) if pa.types.is_fixed_size_list(type_) else 1
 
 
 def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> None:
@@ -133,45 +137,45 @@ def _raise_nulls(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> 
         raise NullError(msg)
 
 
-def _encoding_obstacle(kind: pa.DataType) -> Obstacle | None:
-    """Find why values that are encoded have to be written out."""
-    if not is_written_out(kind):
+def _decoding_obstacle(type_: pa.DataType) -> Obstacle | None:
+    """Return why encoded values have to be decoded, if they have to be."""
+    if not needs_decoding(type_):
         return None
-    if pa.types.is_dictionary(kind):
-        return Obstacle("its values are in a dictionary", "convert .indices and .dictionary")
-    return _unlike(kind)
+    if pa.types.is_dictionary(type_):
+        return Obstacle("it is dictionary-encoded", "convert .indices and .dictionary")
+    return _layout_obstacle(type_)
 
 
-def _unlike(kind: pa.DataType) -> Obstacle:
+def _layout_obstacle(type_: pa.DataType) -> Obstacle:
     return Obstacle(
-        f"NumPy has no array of {kind} in Arrow's layout", "keep numbers in fixed-width types"
+        f"NumPy has no dtype with the layout of {type_}", "keep numbers in fixed-width types"
     )
 
 
 def _obstacle(array: pa.Array) -> Obstacle | None:
-    """Say why the values cannot be viewed in place."""
+    """Return why the values cannot be viewed in place; ``None`` if they can."""
     if shareable(array):
         return None
-    kind = array.type
+    type_ = array.type
     nulls = null_count(array)
     if nulls and shareable(without_nulls(array)):
         return Obstacle(
-            f"{nulls:,} of its values are null, which NumPy has no place for",
+            f"{nulls:,} of its values are null, which NumPy cannot represent",
             MASK_OR_FILL,
         )
-    if pa.types.is_boolean(kind):
+    if pa.types.is_boolean(type_):
         return Obstacle("Arrow packs booleans as bits", "keep them as pa.bool8()")
-    if kind == pa.bool8():
+    if type_ == pa.bool8():
         return Obstacle("some of its bytes are neither 0 nor 1", "store true as 1")
-    if pa.types.is_date32(kind):
-        return Obstacle("NumPy keeps days in 64 bits", "keep the dates as pa.date64()")
-    return _unlike(kind)
+    if pa.types.is_date32(type_):
+        return Obstacle("NumPy stores days in 64 bits", "keep the dates as pa.date64()")
+    return _layout_obstacle(type_)
 
 
 def _concatenation(
     chunks: list[pa.Array],
 ) -> tuple[Callable[[], Array], tuple[tuple[int, ...], DType]]:
-    """Give how to put chunks together, and the result_spec of what comes of it."""
+    """Return a function that concatenates chunks, and the shape and dtype of its result."""
     views = [view(chunk) for chunk in chunks]
     shape, dtype = (sum(map(len, chunks)), *views[0].shape[1:]), views[0].dtype
     return lambda: np.concatenate(views, out=aligned_empty(shape, dtype)), (shape, dtype)

@@ -1,7 +1,8 @@
-"""Of what kind Python objects are, which of them are missing, and how deep they are nested.
+"""The kinds of Python objects, missing values, and the depth of nesting.
 
-Arrow has one type for all values of a column. So objects are sorted into kinds narrower than
-Python's types: a `datetime` with a zone is another kind than one without, `bool` is no `int`.
+An Arrow column has one type for all values, so objects are classified into kinds that are
+narrower than Python's types: a `datetime` with a time zone is of another kind than one without,
+and a `bool` is not an `int`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..._core.memory import hides_values, is_masked_array, normalize_strides
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-MAX_DEPTH = 64  # of NumPy's axes, and of types in the Arrow C data interface
+MAX_DEPTH = 64  # NumPy's limit on dimensions, and that of the Arrow C data interface
 _MAX_VALUES = 2**40
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (  # subclasses first
@@ -47,13 +48,13 @@ _CONTAINERS = (list, tuple, dict, np.ndarray)
 
 
 class ObjectsError(ValueError):
-    """Why objects have no type in Arrow.
+    """Raised for Python objects that no Arrow type can represent.
 
     Parameters
     ----------
     reason : str
     fix : str
-        What to change.
+        What to do about it.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class ObjectsError(ValueError):
         self.fix = fix
 
 
-def prepared(values: Iterable[Any]) -> list[Any]:
-    """List objects with None for each that is missing, and 0-d arrays as their values."""
+def normalize_missing(values: Iterable[Any]) -> list[Any]:
+    """Return objects with None in place of missing values, and scalars of 0-d arrays."""
     return [None if kind_of(each) == "missing" else _unwrapped(each) for each in values]
 
 
 def kind_of(value: Any) -> str:
-    """Return the name of a value's kind; ``"missing"`` for None and what pandas has for it."""
+    """Return the name of a value's kind; ``"missing"`` for None, pandas' NA and NaT."""
     kind = _kind(type(value))  # type: ignore[arg-type]  # types can be hashed
     if kind in ("datetime64", "timedelta64"):
         return str(value.dtype)
@@ -96,11 +97,11 @@ def _unwrapped(value: Any) -> Any:
         return value
     _refuse_foreign_mask(value)
     inner = None if hides_values(value) else normalize_strides(value)[()]
-    return prepared([inner])[0]
+    return normalize_missing([inner])[0]
 
 
 def items(value: Any) -> Any:
-    """Return what a list, tuple or array holds: an array without a mask as it is."""
+    """Return the items of a list, tuple or array, with None in place of masked ones."""
     if not isinstance(value, np.ndarray):
         return value
     _refuse_foreign_mask(value)
@@ -121,11 +122,11 @@ def _refuse_foreign_mask(value: Any) -> None:
 
 
 def check_nesting(values: list[Any]) -> None:
-    """Raise `ObjectsError` where objects hold themselves or are nested too deep for Arrow.
+    """Raise `ObjectsError` if objects contain themselves or are nested too deeply for Arrow.
 
-    It does not recurse, and looks at an object that several others hold once.
+    The check does not recurse, and visits each object once even if several others contain it.
     """
-    done: dict[int, tuple[int, int]] = {}  # depth and number of values, by identity
+    done: dict[int, tuple[int, int]] = {}  # depth and number of values, by ``id()``
     for value in values:
         if isinstance(value, _CONTAINERS):
             _measure(value, done)
@@ -143,7 +144,7 @@ def _measure(value: Any, done: dict[int, tuple[int, int]]) -> None:
             done[id(current)] = _size(current, done)
             continue
         if id(child) in on_path:
-            raise ObjectsError("they hold themselves", "take what holds itself out of them")
+            raise ObjectsError("they contain themselves", "take the circular references out")
         if len(path) >= MAX_DEPTH:
             reason = f"they are nested more than {MAX_DEPTH} deep"
             raise ObjectsError(reason, "flatten them first")
@@ -156,16 +157,16 @@ def _size(value: Any, done: dict[int, tuple[int, int]]) -> tuple[int, int]:
     depth = 1 + max((depth for depth, _ in inner), default=0)
     count = 1 + sum(count for _, count in inner)
     if depth > MAX_DEPTH or count > _MAX_VALUES:
-        reason = f"they are nested more than {MAX_DEPTH} deep, or hold too many values"
+        reason = f"they are nested more than {MAX_DEPTH} deep, or contain too many values"
         raise ObjectsError(reason, "flatten them first")
     return depth, count
 
 
 def _children(value: Any) -> Iterator[Any]:
-    """List the containers that a container holds itself."""
+    """Iterate over the containers that are direct items of a container."""
     if isinstance(value, np.ndarray):
         array = normalize_strides(value)
-        held: Iterable[Any] = array.flat if array.dtype.kind == "O" else ()
+        values: Iterable[Any] = array.flat if array.dtype.kind == "O" else ()
     else:
-        held = value.values() if isinstance(value, dict) else value
-    return (each for each in held if isinstance(each, _CONTAINERS))
+        values = value.values() if isinstance(value, dict) else value
+    return (each for each in values if isinstance(each, _CONTAINERS))

@@ -1,7 +1,7 @@
-"""Errors of other libraries, turned into a refusal of this one.
+"""Exceptions of other libraries, translated into `UnsupportedError`.
 
-A panic of a library written in Rust is a ``BaseException`` of pyo3, which no ``except
-Exception`` catches.
+A panic in a Rust library is raised as a ``BaseException`` by pyo3, so ``except Exception`` does
+not catch it.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _LIBRARIES = frozenset(
     {"pyo3_runtime", "polars", "pyarrow", "duckdb", "_duckdb", "arro3", "nanoarrow", "pandas"}
 )
 _GENERAL = (TypeError, ValueError, NotImplementedError, OverflowError, RuntimeError)
-_OF_THE_CALLER = frozenset({"ConnectionException", "CatalogException"})  # DuckDB's
+_CALLER_ERRORS = frozenset({"ConnectionException", "CatalogException"})  # of DuckDB
 
 
-def guarded(
+def translate_errors(
     make: Callable[..., T], direction: str, given: Callable[[], str]
 ) -> Callable[..., T]:
-    """Return a function that refuses where `make` ends with an error of another library.
+    """Wrap `make` so that exceptions of other libraries become `UnsupportedError`.
 
-    What interrupts the process (`KeyboardInterrupt`, what a signal handler raises) passes.
+    Interrupts (`KeyboardInterrupt`, exceptions raised by signal handlers) propagate.
     """
 
-    def made(*args: Any) -> T:
+    def wrapper(*args: Any) -> T:
         try:
             return make(*args)
         except BaseException as error:
             if not _is_foreign(error):
                 raise
             lines = str(error).splitlines() or [type(error).__name__]
-            why = f"{direction.partition(' ')[2]} does not take it ({lines[0][:200]})"
+            why = f"{direction.partition(' ')[2]} does not accept it ({lines[0][:200]})"
             refuse(direction, given(), why, "cast it first, in pyarrow: column.cast(...)")
 
-    return made
+    return wrapper
 
 
 def _is_foreign(error: BaseException) -> bool:
-    """Tell whether an error tells of the values, in words that are not this package's."""
+    """Check whether another library raised an exception, and raised it because of the data."""
     kind = type(error)
-    if isinstance(error, NumpackError | Warning) or kind.__name__ in _OF_THE_CALLER:
+    if isinstance(error, NumpackError | Warning) or kind.__name__ in _CALLER_ERRORS:
         return False
     return kind in _GENERAL or kind.__module__.partition(".")[0] in _LIBRARIES
