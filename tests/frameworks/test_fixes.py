@@ -595,7 +595,7 @@ ELSEWHERE = (
 def texts() -> dict[str, str]:
     """Collect the fixes of the sources that name code, and where they are."""
     found = {}
-    files = [*ROOT.glob("frameworks/**/*.py"), *ROOT.glob("_*.py"), *ROOT.glob("io/*.py")]
+    files = [*ROOT.glob("adapters/**/*.py"), *ROOT.glob("_core/*.py"), *ROOT.glob("io/*.py")]
     for path in files:
         tree = ast.parse(path.read_text())
         inside = {
@@ -631,7 +631,7 @@ def test_every_fix_that_names_code_is_executed():
 
 def test_every_fix_begins_with_a_verb():
     """So that the test above finds it."""
-    for path in ROOT.glob("frameworks/**/*.py"):
+    for path in ROOT.glob("adapters/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             called = getattr(getattr(node, "func", None), "id", "")
             if called not in ("refuse", "Obstacle", "wrong_type") or not node.args:
