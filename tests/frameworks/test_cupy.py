@@ -257,7 +257,7 @@ def test_memory_on_a_device_is_not_read_by_the_host(target):
 
 def test_capsule_of_a_device_cannot_leave_it():
     capsule = OnDevice(moves=False).__dlpack__()
-    with pytest.raises(UnsupportedError, match="which a raw capsule cannot leave"):
+    with pytest.raises(UnsupportedError, match="and a raw capsule cannot be transferred"):
         share(capsule, "numpy")
 
 

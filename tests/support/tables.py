@@ -131,7 +131,7 @@ class Foreign:
 
 def steady(kind: type) -> type:
     """Let a type count as one that was seen to share, which is asked for memory once only."""
-    dlpack._steady.add(kind)
+    dlpack._sharing_types.add(kind)
     return kind
 
 

@@ -14,7 +14,7 @@ from .._core import dtypes
 from .._core.memory import aligned_copy, representation_obstacle
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
-from .dlpack import across, off_host
+from .dlpack import is_off_host, plan_device_route
 from .numpy import base_array
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ def is_available() -> bool:
 
 def _bridge_export(array: Any) -> Any:
     _expect_array(array)
-    return array if dtypes.of_numpy(array.dtype) is not None and off_host(array) else None
+    return array if dtypes.of_numpy(array.dtype) is not None and is_off_host(array) else None
 
 
 def _bridge_import(producer: Any) -> Plan[Any] | None:
     if producer.__dlpack_device__()[0] not in _CUDA_DEVICES or not is_available():
         return None
-    return across(producer, LABEL, cupy.from_dlpack, lambda array: array.copy())
+    return plan_device_route(producer, LABEL, cupy.from_dlpack, lambda array: array.copy())
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}

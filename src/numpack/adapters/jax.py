@@ -26,7 +26,7 @@ from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._dlpack import importing
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
-from .dlpack import DLPackBuffer, across, off_host
+from .dlpack import DLPackBuffer, is_off_host, plan_device_route
 from .numpy import base_array
 
 if TYPE_CHECKING:
@@ -97,13 +97,15 @@ def _view(array: jax.Array) -> Array:
 
 def _bridge_export(array: Any) -> Any:
     _numpy_row(array)
-    return array if len(array.devices()) == 1 and off_host(array) else None
+    return array if len(array.devices()) == 1 and is_off_host(array) else None
 
 
 def _bridge_import(producer: Any, *, dtype: object = None) -> Plan[jax.Array] | None:
     if dtype is not None or not any(d.platform in ("gpu", "cuda") for d in jax.devices()):
         return None
-    return across(producer, LABEL, jnp.from_dlpack, lambda array: jnp.array(array, copy=True))
+    return plan_device_route(
+        producer, LABEL, jnp.from_dlpack, lambda array: jnp.array(array, copy=True)
+    )
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
@@ -245,7 +247,7 @@ def _array_obstacle(array: Any) -> Obstacle | None:
     if len(devices) > 1:
         why = f"it is spread over {len(devices)} devices"
         return Obstacle(why, "pass one part: array.addressable_data(0)")
-    if off_host(array):
+    if is_off_host(array):
         why = f"its memory is on {next(iter(devices))}"
         return Obstacle(why, "keep it on the CPU: jax.device_put(array, jax.devices('cpu')[0])")
     return None

@@ -23,7 +23,7 @@ from .._core.policy import Obstacle, Plan, describe, refuse
 from .._dlpack.fast_path import Memory, register_fast_path
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
-from .dlpack import across, off_host
+from .dlpack import is_off_host, plan_device_route
 from .numpy import base_array
 
 if TYPE_CHECKING:
@@ -145,13 +145,13 @@ def _bridge_export(tensor: torch.Tensor) -> torch.Tensor | None:
         tensor = _detached(tensor)
         _numpy_row(tensor)
         lazy = tensor.is_conj() or tensor.is_neg()
-        return None if lazy or not off_host(tensor) else tensor
+        return None if lazy or not is_off_host(tensor) else tensor
 
 
 def _bridge_import(producer: Any, *, device: object = None) -> Plan[torch.Tensor] | None:
     if device is not None or not torch.cuda.is_available():
         return None
-    return across(producer, LABEL, torch.from_dlpack, torch.clone)
+    return plan_device_route(producer, LABEL, torch.from_dlpack, torch.clone)
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
