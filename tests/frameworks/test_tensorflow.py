@@ -203,7 +203,7 @@ def test_a_variable_that_was_updated_in_parts_is_copied_and_says_so():
     route = explain(variable, "numpy")
     assert (route.nbytes, route.fix) == (
         8,
-        "read it once, and pass what variable.value() gives",
+        "read it once, and pass the result of variable.value()",
     )
     with pytest.warns(CopyWarning, match="updated in parts"):
         assert share(variable, "numpy").tolist() == [9, 2]
