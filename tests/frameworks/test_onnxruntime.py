@@ -159,7 +159,7 @@ def test_packed_values_come_back(name, count):
 @pytest.mark.parametrize(("name", "opset"), [("int4", 21), ("int2", 25)])
 def test_packed_values_mean_the_same_to_a_model(name, opset):
     a = np.array([-2, 1, 0, -1, 1], getattr(ml_dtypes, name))
-    number = module._NUMBERS[name]
+    number = module._TYPE_NUMBERS[name]
     widen = onnx.session(
         "Cast",
         onnx.tensor(number),

@@ -72,7 +72,7 @@ def expect(function: str, array: object, copy: bool | None) -> Array:
         return _ndarray_of(array) if plan.obstacle is None else carry_out(plan, copy)
     fix = "pass np.asarray(x)"
     if hasattr(array, "__dlpack__") or hasattr(array, "__arrow_c_array__"):
-        fix = "pass it to numpack.share(x, target), which accepts the arrays of every framework"
+        fix = "numpack.share(x, target) accepts the arrays of every framework"
     wrong_type(function, "a numpy.ndarray", array, fix)
 
 
