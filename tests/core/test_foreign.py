@@ -252,7 +252,7 @@ def test_a_list_of_arrays_is_one_array_of_them():
         want = np.stack(x)
         route = explain(x, "numpy")
         assert (route.source, route.nbytes) == ("sequence", want.nbytes)
-        with pytest.raises(ZeroCopyError, match="lies by itself"):
+        with pytest.raises(ZeroCopyError, match="has memory of its own"):
             share(x, "numpy", copy=False)
         with pytest.warns(CopyWarning):
             got = share(x, "numpy")

@@ -158,7 +158,7 @@ def test_no_device_is_said(cupy):
             share(np.zeros(3), "cupy", copy=copy)
 
     for target in ("numpy", "torch", "cupy"):
-        with pytest.raises(MissingDependencyError, match="neither is here"):
+        with pytest.raises(MissingDependencyError, match="neither is available"):
             share(Named(), target)
 
 
@@ -207,7 +207,7 @@ def test_cuda_array_interface_is_no_target():
 
 def test_named_memory_without_a_reader():
     for target in ("numpy", "torch", "jax"):
-        with pytest.raises(MissingDependencyError, match="neither is here"):
+        with pytest.raises(MissingDependencyError, match="neither is available"):
             share(Named(), target)
 
 
@@ -257,7 +257,7 @@ def test_memory_on_a_device_is_not_read_by_the_host(target):
 
 def test_capsule_of_a_device_cannot_leave_it():
     capsule = OnDevice(moves=False).__dlpack__()
-    with pytest.raises(UnsupportedError, match="which a raw capsule cannot leave"):
+    with pytest.raises(UnsupportedError, match="and a raw capsule cannot be transferred"):
         share(capsule, "numpy")
 
 

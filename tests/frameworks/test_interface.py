@@ -450,7 +450,7 @@ def test_every_name_of_an_integer_goes_to_torch(kind):
 def test_a_buffer_is_no_array(copy):
     """Neither on the quick path nor by the policy."""
     for convert in (numpy_to_torch_zero_copy, numpy_to_arrow_zero_copy):
-        with pytest.raises(WrongTypeError, match="got numpack.adapters.dlpack.DLPackBuffer"):
+        with pytest.raises(WrongTypeError, match=r"got numpack\.\S+\.DLPackBuffer"):
             convert(to_dlpack(np.zeros(3)), copy=copy)
     assert numpy_to_torch_zero_copy(ZeroCopyArray(np.zeros(3)), copy=copy).shape == (3,)
 

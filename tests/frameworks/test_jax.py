@@ -262,7 +262,7 @@ def test_arrays_that_jax_made_are_shared(name):
     route = explain(made, "numpy")
     assert route.shares_memory is (name not in PACKED)
     if name in PACKED:
-        with pytest.warns(CopyWarning, match="less than a byte"):
+        with pytest.warns(CopyWarning, match="sub-byte"):
             array = share(made, "numpy")
     else:
         array = share(made, "numpy", copy=False)

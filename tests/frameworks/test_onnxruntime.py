@@ -142,7 +142,7 @@ def test_table_of_the_way_back(name, shape):
 @pytest.mark.parametrize("name", PACKED)
 def test_packed_values_come_back(name, count):
     a = (np.arange(count) % 4 - 2 * name.startswith("int")).astype(getattr(ml_dtypes, name))
-    with pytest.warns(CopyWarning, match="values of .* in a byte and NumPy has one"):
+    with pytest.warns(CopyWarning, match="values of .* in a byte and NumPy stores one"):
         value = share(a, "onnxruntime")
     assert value.tensor_size_in_bytes() == explain(a, "onnxruntime").nbytes
     assert elements(ORT.values(value)) == elements(a)
@@ -159,7 +159,7 @@ def test_packed_values_come_back(name, count):
 @pytest.mark.parametrize(("name", "opset"), [("int4", 21), ("int2", 25)])
 def test_packed_values_mean_the_same_to_a_model(name, opset):
     a = np.array([-2, 1, 0, -1, 1], getattr(ml_dtypes, name))
-    number = module._NUMBERS[name]
+    number = module._TYPE_NUMBERS[name]
     widen = onnx.session(
         "Cast",
         onnx.tensor(number),
@@ -229,7 +229,7 @@ def test_optional_with_a_value_is_a_tensor():
 def test_what_is_no_tensor_is_refused():
     pair = onnx.session("SequenceConstruct", FLOAT, onnx.sequence(FLOAT), inputs=("x", "x"))
     [sequence] = pair.run_with_ort_values(None, {"x": ORT.make(np.ones(2, "f4"))})
-    with pytest.raises(UnsupportedError, match="seq.*it is no tensor; .*session.run"):
+    with pytest.raises(UnsupportedError, match="seq.*it is not a tensor; .*session.run"):
         share(sequence, "numpy")
     coo = onnxruntime.SparseTensor.sparse_coo_from_numpy(
         np.array([3, 3]),
@@ -323,7 +323,7 @@ def test_memory_of_a_device_is_copied():
     with pytest.raises(ZeroCopyError):
         share(value, "numpy", copy=False)
     narrow = ORT.make(np.zeros(2, ml_dtypes.bfloat16))
-    with pytest.raises(UnsupportedError, match="does not bring it over from cuda"):
+    with pytest.raises(UnsupportedError, match="does not copy it from cuda"):
         share(Elsewhere(narrow._ortvalue, narrow._numpy_obj), "numpy")
 
 

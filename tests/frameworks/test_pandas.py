@@ -535,7 +535,7 @@ def test_an_integer_is_a_label_where_labels_are_integers():
         with pytest.raises(NotFoundError, match=r"\[1, 0, 'x'\]"):
             share(frame, "numpy", column=key)
     twice = pd.DataFrame([[1, 2]], columns=[4, 4])
-    with pytest.raises(InvalidValueError, match="pass one itself: frame.iloc"):
+    with pytest.raises(InvalidValueError, match="pass the column itself: frame.iloc"):
         share(twice, "numpy", column=4)
     assert share(twice.iloc[:, 1], "numpy").tolist() == [2]
 

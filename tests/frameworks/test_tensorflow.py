@@ -203,7 +203,7 @@ def test_a_variable_that_was_updated_in_parts_is_copied_and_says_so():
     route = explain(variable, "numpy")
     assert (route.nbytes, route.fix) == (
         8,
-        "read it once, and pass what variable.value() gives",
+        "read it once, and pass the result of variable.value()",
     )
     with pytest.warns(CopyWarning, match="updated in parts"):
         assert share(variable, "numpy").tolist() == [9, 2]
@@ -275,7 +275,7 @@ def test_inside_a_function_what_has_no_values_is_refused():
 def test_memory_of_another_device_is_no_memory_of_the_host():
     there = SimpleNamespace(backing_device="/job:localhost/replica:0/task:0/device:GPU:0")
     obstacle = module._device_obstacle(there)
-    assert "GPU:0" in obstacle.why
+    assert "GPU:0" in obstacle.reason
     there.backing_device = "/job:localhost/replica:0/task:0/device:CPU:1"
     assert module._device_obstacle(there) is None
 

@@ -1,4 +1,4 @@
-"""The DLPack C exchange API, called as a foreign consumer and published as a producer."""
+"""DLPack's table of C functions, as a foreign consumer calls it and as a producer makes it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _new_capsule.argtypes = [VOID, VOID, VOID]
 _get_pointer = ctypes.PyDLL(None).PyCapsule_GetPointer
 _get_pointer.restype, _get_pointer.argtypes = VOID, [ctypes.py_object, ctypes.c_char_p]
 
-_kept: list[object] = []  # callbacks of C code, never freed
+_kept: list[object] = []  # what C code may call for as long as the process lives
 
 
 def table_of(kind: type) -> Table:
-    """Return the exchange API that a type publishes."""
+    """The table that a type publishes."""
     return Table.from_address(_get_pointer(getattr(kind, ATTRIBUTE), NAME))
 
 
@@ -51,7 +51,7 @@ def table_of(kind: type) -> Table:
 
 
 def from_py_object(kind: type, obj: object) -> Versioned:
-    """Export a managed tensor of an object through its type's exchange API."""
+    """Ask a type's table for a managed tensor of an object, or raise what it raises."""
     out = VOID()
     status = FROM_PY(table_of(kind).from_py_object)(obj, ctypes.byref(out))
     assert status == 0, status
@@ -60,20 +60,18 @@ def from_py_object(kind: type, obj: object) -> Versioned:
 
 
 def to_py_object(kind: type, tensor: Versioned | Tensor) -> object:
-    """Import a managed tensor through a type's exchange API."""
+    """Give a managed tensor to a type's table, or raise what it raises."""
     managed = tensor.managed if isinstance(tensor, Tensor) else tensor
     out = VOID()
     status = TO_PY(table_of(kind).to_py_object)(ctypes.addressof(managed), ctypes.byref(out))
     assert status == 0, status
     result = ctypes.cast(out, ctypes.py_object).value
-    ctypes.PyDLL(None).Py_DecRef(
-        ctypes.py_object(result)
-    )  # the reference that the call returned
+    ctypes.PyDLL(None).Py_DecRef(ctypes.py_object(result))  # the reference that was given
     return result
 
 
 def allocate(kind: type, prototype: DLTensor) -> Versioned | list[tuple[bytes, bytes]]:
-    """Allocate through a type's exchange API; return the tensor, or the reported errors."""
+    """Ask a type's table for memory; the tensor, or the errors that it reported."""
     out, errors = VOID(), []
     set_error = SET_ERROR(lambda context, name, text: errors.append((context, name, text)))
     status = ALLOCATE(table_of(kind).allocator)(
@@ -91,7 +89,7 @@ def allocate(kind: type, prototype: DLTensor) -> Versioned | list[tuple[bytes, b
 
 
 def publish(kind: type, table: Table, name: bytes | None = NAME) -> None:
-    """Make a type publish an exchange API permanently."""
+    """Make a type publish a table, for good."""
     held = None if name is None else ctypes.create_string_buffer(name)
     _kept.extend([kind, table, held])
     address = None if held is None else ctypes.addressof(held)
@@ -99,16 +97,16 @@ def publish(kind: type, table: Table, name: bytes | None = NAME) -> None:
 
 
 def native(name: str) -> int:
-    """Return the address of a function of Python's C API."""
+    """The address of a function of Python's C API."""
     return ctypes.cast(getattr(ctypes.PyDLL(None), name), VOID).value
 
 
 class _Failed(int):
-    """A status that sets a `TypeError` when it is destroyed, which Python code cannot do."""
+    """A status whose end sets a `TypeError`, as nothing that Python code calls can do."""
 
 
 def failed(error: bool = True) -> int:
-    """Return the status of a failing function, by default with an exception set."""
+    """The status of a function that fails; with an exception set, as it should be."""
     status = _Failed(-1)
     if error:
         status.end = _new_capsule(1, None, native("PyErr_BadArgument"))
@@ -116,7 +114,7 @@ def failed(error: bool = True) -> int:
 
 
 class Foreign:
-    """An object of a foreign framework; `framework` makes a class for each test."""
+    """An object of a foreign framework, one class a test: made by `framework`."""
 
     def __init__(self, tensor: Tensor, fallback=None):
         self.tensor, self.fallback = tensor, fallback
@@ -132,22 +130,22 @@ class Foreign:
 
 
 def steady(kind: type) -> type:
-    """Mark a type as known to share, so that its objects are exported only once."""
-    dlpack._steady.add(kind)
+    """Let a type count as one that was seen to share, which is asked for memory once only."""
+    dlpack._sharing_types.add(kind)
     return kind
 
 
 def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
-    """Make a type with an exchange API of Python functions or of addresses.
+    """A type with a table, of Python functions or of addresses.
 
-    By default `from_py` exports the object's tensor. Calls through the exchange API are counted
-    in ``calls``, those of ``__dlpack__`` in ``asked``.
+    `from_py` defaults to an honest one, which gives the object's tensor. Calls by the table
+    are counted in ``calls``, those of ``__dlpack__`` in ``asked``.
     """
 
     class Kind(Foreign):
         calls = asked = 0
 
-    def export(obj, out):
+    def give(obj, out):
         Kind.calls += 1
         out[0] = ctypes.addressof(obj.tensor.managed)
         return 0
@@ -160,7 +158,7 @@ def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
     if isinstance(from_py, int):
         table.from_py_object = from_py
     else:
-        call = FROM_PY(export if from_py is None else counted)
+        call = FROM_PY(give if from_py is None else counted)
         _kept.append(call)
         table.from_py_object = ctypes.cast(call, VOID)
     if to_py is not None:

@@ -1,32 +1,41 @@
-"""The registry: which frameworks there are, and which one an object belongs to.
+"""The registry of frameworks: one adapter module each, imported on first use.
 
-Nothing here imports a framework. An object's framework is found by the names of its
-type's bases, so that asking costs a dictionary look-up and imports nothing; what no name
-claims is asked for a protocol. A framework's own module, and with it the framework, is
-imported when an array really comes from it or goes to it.
+Importing this package imports no framework. The framework of an object is looked up by the
+qualified names of its type and the type's bases, which costs one dictionary look-up; a type
+that no name claims is checked for a protocol. An adapter, and with it its framework, is
+imported when an array is converted from or to that framework.
 
-A framework's module has
+An adapter defines
 
 ``LABEL``
-    its name in messages;
+    The framework's name in messages.
 ``FROM_OPTIONS``, ``TO_OPTIONS``
-    the keywords that its two functions take;
+    The keyword names that `to_numpy` and `from_numpy` accept.
 ``to_numpy(obj, **options)``
-    the plan of the way to the hub, an ndarray;
+    Plans the conversion from the framework to a NumPy array.
 ``from_numpy(array, **options)``
-    the plan of the way from the hub, where `array` is an ndarray;
+    Plans the conversion from an ndarray to the framework.
 
-and, where there is a way past the hub, because NumPy cannot hold what both sides can,
+and, where two frameworks share what NumPy cannot represent, direct routes that skip the NumPy
+array:
 
 ``BRIDGE_EXPORTS``, ``BRIDGE_IMPORTS``
-    functions by the name of the bridge: ``"device"`` for memory that is not the host's, which
-    crosses as a DLPack producer, and ``"arrow"`` for columns (nulls, strings, several chunks),
-    which cross as pyarrow's. A departure takes an object and gives what crosses, an arrival
-    takes that and those keywords of `TO_OPTIONS` that it knows, which have defaults, and
-    gives a plan; each gives ``None`` for what has to go by the hub, and so does what is given
-    other options. What has to be made before it can cross departs as a plan that has made it.
+    Functions by the name of the route: ``"device"`` for memory outside the host, exchanged as
+    a DLPack producer, and ``"arrow"`` for columns (nulls, strings, several chunks), exchanged
+    as pyarrow objects. An export takes an object and returns what is exchanged, or a `Plan`
+    for it where it has to be made first. An import takes the exchanged object and those
+    keywords of `TO_OPTIONS` that it supports, all with defaults, and returns a `Plan`. Both
+    return ``None`` for an object that has to be converted through a NumPy array; options that
+    an import does not accept have the same effect.
+``select_column(obj, column)``
+    Selects one column of a table, which then converts like a column passed by itself;
+    ``None`` where only the whole table can be converted.
+``zone(obj)``, ``HAS_ZONES``
+    The time zone of an object's values or ``None``, and whether the framework keeps time
+    zones. A conversion between two such frameworks through NumPy, which has no time zones,
+    is refused.
 
-To add one, write such a module and a line in `FRAMEWORKS`.
+A new framework needs such a module and one entry in `FRAMEWORKS`.
 """
 
 from __future__ import annotations
@@ -55,26 +64,26 @@ __all__ = [
     "of_sequence",
 ]
 
-LOADED: dict[str, Any] = {}  # the modules of frameworks that were needed, by name
+LOADED: dict[str, Any] = {}  # imported adapters, by the framework's name
 
 
 class Framework(NamedTuple):
-    """One line of the registry.
+    """One entry of the registry.
 
     Attributes
     ----------
     name : str
-        As `share` takes it; its module here has the same name.
+        The name that `share` accepts, which is also that of the adapter module.
     types : tuple of str
-        Full names of the types that belong to it, subclasses included. A name that ends
-        in a dot is that of a package, all of whose types belong to it.
+        Qualified names of the framework's types, subclasses included. A name that ends in a
+        dot is a package, all of whose types belong to the framework.
     protocols : tuple of str
-        Attributes that claim an object which no type name claims.
+        Attributes that claim an object whose type no name claims.
     packages : tuple of str
-        What must be importable, its own package first; empty if nothing but NumPy. With the
-        oldest version (``"jax>=0.5.3"``): older ones crash, or change values.
+        Required packages, the framework's own first; empty if only NumPy is required. A
+        minimum version (``"jax>=0.5.3"``) excludes releases that crash or change values.
     install : str
-        What to install if it is not.
+        The argument of ``pip install`` for an error message.
     """
 
     name: str
@@ -85,11 +94,11 @@ class Framework(NamedTuple):
 
     @property
     def imports(self) -> tuple[str, ...]:
-        """The names of `packages`, as they are imported."""
+        """The import names of `packages`, without versions."""
         return tuple(each.partition(">=")[0] for each in self.packages)
 
     def module(self) -> Any:
-        """Import the module of this framework, and so the framework, once."""
+        """Return the adapter; its first call imports it and the framework."""
         found = LOADED.get(self.name)
         if found is None:
             for requirement in self.packages:
@@ -100,7 +109,7 @@ class Framework(NamedTuple):
     def _require(self, package: str, oldest: str = "") -> None:
         try:
             version = getattr(importlib.import_module(package), "__version__", "")
-        except Exception as error:  # noqa: BLE001 -- a package that is broken raises anything
+        except Exception as error:  # noqa: BLE001 -- a broken package may raise anything
             why = f"which cannot be imported ({error})"
             self._refuse(package, why, error)
         if version and _numbers(version) < _numbers(oldest):
@@ -115,7 +124,7 @@ class Framework(NamedTuple):
 
 
 def _numbers(version: str) -> list[int]:
-    """Give the numbers of a release: ``[2, 13, 0]`` of ``"2.13.0+cpu"``."""
+    """Return the numbers of a release: ``[2, 13, 0]`` for ``"2.13.0+cpu"``."""
     release = re.match(r"[0-9.]*", version)
     return [int(number) for number in release.group().split(".") if number] if release else []
 
@@ -182,14 +191,14 @@ FRAMEWORKS: tuple[Framework, ...] = (
             *("_ctypes._Pointer", "_ctypes.CFuncPtr"),
             *("pyarrow.lib.Buffer", "pyarrow.lib.ResizableBuffer", "pyarrow.lib.Tensor"),
         ),
-        ("__buffer__",),  # from Python 3.12 on; before, only the object tells
+        ("__buffer__",),  # from Python 3.12 on; earlier, only `memoryview(obj)` detects it
     ),
 )
 
-# Objects that wrap an array of another framework, which takes their place.
+# Objects that wrap an array of another framework; `share` converts the wrapped array.
 WRAPPER = Framework("wrapper", ("narwhals.", "keras."))
 
-# What arrays come from, and nothing goes to.
+# Sources that are no targets.
 _SEQUENCE = Framework("sequence")
 _DATASETS = Framework("datasets", ("datasets.",), (), ("pyarrow>=18",), "numpack[arrow]")
 
@@ -205,7 +214,13 @@ _BY_TYPE: weakref.WeakKeyDictionary[type, Framework] = weakref.WeakKeyDictionary
 
 
 def by_name(name: str) -> Framework:
-    """Find a framework by the name that `share` takes."""
+    """Return the framework with a name that `share` accepts.
+
+    Raises
+    ------
+    InvalidValueError
+        No framework has that name.
+    """
     found = _BY_NAME.get(name) if isinstance(name, str) else None
     if found is None:
         known = ", ".join(sorted(_BY_NAME))
@@ -215,7 +230,7 @@ def by_name(name: str) -> Framework:
 
 
 def of_object(obj: object) -> Framework | None:
-    """Find the framework that an object belongs to; ``None`` if none claims it."""
+    """Return the framework that an object belongs to, or ``None``."""
     kind = type(obj)
     found = _BY_TYPE.get(kind) or _claim(kind)
     if found is None:
@@ -225,7 +240,7 @@ def of_object(obj: object) -> Framework | None:
 
 
 def of_sequence(values: Sequence[object]) -> Framework | None:
-    """Find what takes a list or tuple: of arrays alone it is one array of them all."""
+    """Return the adapter that stacks a list or tuple of arrays, or ``None`` for other items."""
     if not values or not all(map(_is_array, values)):
         return None
     return _SEQUENCE
@@ -248,7 +263,7 @@ def _claim(kind: type) -> Framework | None:
 
 
 def _claim_one(obj: object) -> Framework | None:
-    """Ask for what only the object tells: a protocol among its own attributes, or a buffer."""
+    """Match an object by a protocol among its instance attributes, or by its buffer."""
     if isinstance(obj, type):
         return None
     own = getattr(obj, "__dict__", ())
@@ -259,7 +274,7 @@ def _claim_one(obj: object) -> Framework | None:
 
 
 def _is_buffer(obj: Any) -> bool:
-    """Tell whether an object exports its memory, or would if it were not closed."""
+    """Check whether an object supports the buffer protocol, even if it is closed."""
     try:
         memoryview(obj).release()
     except TypeError:

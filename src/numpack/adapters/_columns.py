@@ -1,4 +1,4 @@
-"""Columns of tables of any framework, selected by name or by position."""
+"""Selection of a table's column by name or position, for every framework with tables."""
 
 from __future__ import annotations
 
@@ -19,41 +19,43 @@ if TYPE_CHECKING:
 
 
 def position(key: Hashable, names: Sequence[Hashable]) -> int:
-    """Find the position of a column by its name, or by its position, negative from the end.
+    """Return the position of a column, given its name or position (negative from the end).
 
-    Where a column is called by an integer, an integer is a name and never a position.
+    If some column's name is an integer, an integer is always a name.
 
     Raises
     ------
     NotFoundError
         A `KeyError`: no column has the name.
     InvalidValueError
-        A `ValueError`: several columns have it.
+        A `ValueError`: several columns have the name.
     IndexRangeError
-        There is no such position.
+        The position is out of range.
     WrongTypeError
-        It is no name and no position.
+        The key is neither a name nor a position.
     """
     if isinstance(key, bool | np.bool_):
         wrong_type("column", "a name or a position", key, "pass a str or an int")
     if isinstance(key, np.integer):
         key = int(key)
-    labelled = any(_is_integer(name) for name in names)
-    called = [i for i, name in enumerate(names) if _is_same(name, key)]
-    if len(called) == 1:
-        return called[0]
-    if called:
+    has_integer_names = any(_is_integer(name) for name in names)
+    matches = [i for i, name in enumerate(names) if _is_same(name, key)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         where = (
-            "pass one itself: frame.iloc[:, i]" if labelled else f"select by position: {called}"
+            "pass the column itself: frame.iloc[:, i]"
+            if has_integer_names
+            else f"select by position: {matches}"
         )
-        raise InvalidValueError(f"{len(called)} columns are called {key!r}; {where}")
-    if isinstance(key, int) and not labelled:
+        raise InvalidValueError(f"{len(matches)} columns are called {key!r}; {where}")
+    if isinstance(key, int) and not has_integer_names:
         return _in_range(key, len(names))
     if not isinstance(key, str | tuple | int) and all(isinstance(n, str) for n in names):
         wrong_type("column", "a name or a position", key, "pass a str or an int")
     words = [name for name in names if isinstance(name, str)]
     hint = did_you_mean(key, words) if isinstance(key, str) else ""
-    msg = f"no column is called {key!r}; the columns are {_shown(names)}{hint}"
+    msg = f"no column is called {key!r}; the columns are {_listed(names)}{hint}"
     raise NotFoundError(msg)
 
 
@@ -62,7 +64,7 @@ def _is_integer(name: object) -> bool:
 
 
 def _is_same(name: Any, key: Any) -> bool:
-    """Compare labels: NaN is NaN, true is not 1, and what cannot be compared differs."""
+    """Compare labels: NaN equals NaN, True differs from 1, incomparable labels differ."""
     if isinstance(name, bool | np.bool_):
         return False
     try:
@@ -71,15 +73,15 @@ def _is_same(name: Any, key: Any) -> bool:
         return False
 
 
-def _in_range(place: int, count: int) -> int:
-    if not -count <= place < count:
-        msg = f"column {place} is out of range: the table has {count} columns"
+def _in_range(index: int, count: int) -> int:
+    if not -count <= index < count:
+        msg = f"column {index} is out of range: the table has {count} columns"
         raise IndexRangeError(msg)
-    return place % count
+    return index % count
 
 
-def _shown(names: Sequence[Hashable], most: int = 20) -> str:
-    """List the names, or the first of very many."""
+def _listed(names: Sequence[Hashable], most: int = 20) -> str:
+    """Format the names, or the first `most` of them."""
     if len(names) <= most:
         return str(list(names))
     return f"{list(names[:most])} and {len(names) - most:,} more"

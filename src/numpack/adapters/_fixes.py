@@ -1,6 +1,6 @@
-"""What to do with an object that is no array: the fix that an error names.
+"""The fix in the error for an object that is not an array.
 
-Types are found by their names, as in the registry of frameworks, so that nothing is imported.
+Types are identified by qualified names, as in the registry, so that nothing is imported.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ _OPEN = (
     "open the file it names: np.load(x, mmap_mode='r'), numpack.NumPack(x), "
     "numpack.io.SafetensorsFile(x)"
 )
-_READ = "read what you need of it first: x[...]"
+_READ = "read the part that you need first: x[...]"
 _COLLECT = "collect its values first: np.fromiter(x, dtype)"
 _LIST = "pass np.array(list(x))"
 _MAP = "map the file that it reads: np.memmap(x.name, mode='r')"
-_MAKE = "make an array of its values first, as NumPy does not know how it keeps them"
+_MAKE = "make an array of its values first; numpack does not know its memory layout"
 _NUMBERS = "pass np.asarray(x)"
 
-# By full names of types, subclasses included; a name that ends in a dot is that of a package.
+# By qualified names of types, subclasses included; a name that ends in a dot is a package.
 _FIXES = {
     "builtins.dict": "share its values one by one, or make a table of them: pyarrow.table(x)",
     "builtins.generator": _COLLECT,
@@ -36,7 +36,7 @@ _FIXES = {
     "_io.FileIO": _MAP,
     "_io.BufferedReader": _MAP,
     "_io.BufferedRandom": _MAP,
-    "multiprocessing.sharedctypes.SynchronizedBase": "pass what it locks: x.get_obj()",
+    "multiprocessing.sharedctypes.SynchronizedBase": "pass the locked object: x.get_obj()",
     "multiprocessing.shared_memory.ShareableList": _LIST,
     "multiprocessing.managers.BaseListProxy": _LIST,
     "numpack.store.store.NumPack": "share one of its arrays: store.load(name, lazy=True)",
@@ -79,20 +79,20 @@ _FIXES = {
 
 
 def fix_for(obj: object) -> str:
-    """Return the fix for an object that is no array, for the end of a message."""
+    """Return the fix for an object that is not an array, for the end of a message."""
     full, packages = zip(*map(names_of, type(obj).__mro__), strict=True)
     for name in (*full, *packages):
         if name in _FIXES:
             return _FIXES[name]
     if isinstance(obj, list | tuple):
-        return _of_sequence(obj)
+        return _sequence_fix(obj)
     if _is_number(obj) or hasattr(type(obj), "__array__") or isinstance(obj, range):
         return _NUMBERS
     return _MAKE
 
 
 def names_of(kind: type) -> tuple[str, str]:
-    """Return the full name of a type, and that of its package with a dot."""
+    """Return the qualified name of a type, and the name of its package with a dot."""
     return (
         f"{kind.__module__}.{kind.__qualname__}",
         f"{str(kind.__module__).partition('.')[0]}.",
@@ -115,11 +115,11 @@ def objects_fix(array: np.ndarray[tuple[int, ...], Any]) -> str:
     return "stack its rows: np.stack(array)" + (".astype(float)" if kind == "O" else "")
 
 
-def _of_sequence(values: object) -> str:
-    """Return the fix for a list or tuple, of which `np.asarray` may make objects."""
+def _sequence_fix(values: object) -> str:
+    """Return the fix for a list or tuple."""
     try:
         made = np.asarray(values)
-    except Exception:  # noqa: BLE001 -- it asks the elements, which are anybody's
+    except Exception:  # noqa: BLE001 -- the elements may raise anything
         made = None
     if made is not None and made.dtype != object:
         return _NUMBERS

@@ -1,7 +1,7 @@
-"""Exceptions of other libraries, which leave this one as its own.
+"""Translation of exceptions of other libraries into this package's errors.
 
-A producer or a consumer may raise anything, a panic of a Rust library included, which is no
-`Exception`. A caller of this package handles the package's errors; the original is the cause.
+A producer or a consumer may raise anything, including a Rust panic, which is not an
+`Exception`. A caller handles this package's errors only; the original exception is the cause.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-# The package's own, warnings that a user turned into errors, and what ends a program.
+# Not translated: this package's errors, warnings raised as errors, and program exits.
 OWN = (NumpackError, Warning, KeyboardInterrupt, SystemExit, GeneratorExit)
-_LONGEST = 300
+_MAX_LENGTH = 300
 _FIX = "convert it with its own library first, and share the result"
 
 
 def guarded(direction: str) -> Callable[[F], F]:
-    """Decorate a function of an array: what other libraries raise in it is translated."""
+    """Decorate a conversion to translate the exceptions that other libraries raise in it."""
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
@@ -33,7 +33,7 @@ def guarded(direction: str) -> Callable[[F], F]:
             except OWN:
                 raise
             except BaseException as error:
-                if _of_the_call(error):
+                if _is_call_error(error):
                     raise
                 translate(error, direction, next(iter((*arguments, *options.values())), None))
 
@@ -42,23 +42,23 @@ def guarded(direction: str) -> Callable[[F], F]:
     return decorate
 
 
-def _of_the_call(error: BaseException) -> bool:
-    """Return whether the arguments do not fit the function, which has not run at all."""
+def _is_call_error(error: BaseException) -> bool:
+    """Check whether the arguments do not match the signature, so the function never ran."""
     frames = error.__traceback__
     return isinstance(error, TypeError) and frames is not None and frames.tb_next is None
 
 
 def translate(error: BaseException, direction: str, given: object) -> NoReturn:
-    """Raise the package's error for an exception that another library raised.
+    """Raise this package's error for an exception of another library.
 
     Parameters
     ----------
     error : BaseException
-        None of `OWN`.
+        Not an instance of `OWN`.
     direction : str
         For the message: ``"from DLPack"``.
     given : object
-        What was to be converted.
+        The object that was converted.
     """
     name = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
     why = f"its library raised {type(error).__name__}{_text(error)}"
@@ -69,9 +69,9 @@ def translate(error: BaseException, direction: str, given: object) -> NoReturn:
 
 
 def _text(error: BaseException) -> str:
-    """Return the first line of an exception's text, if it has a text that can be had."""
+    """Return the first line of an exception's message, or an empty string."""
     try:
         lines = str(error).strip().splitlines()
-    except Exception:  # noqa: BLE001 -- the exception is another library's, its __str__ too
+    except Exception:  # noqa: BLE001 -- __str__ of another library may raise anything
         return ""
-    return f": {lines[0][:_LONGEST]}" if lines else ""
+    return f": {lines[0][:_MAX_LENGTH]}" if lines else ""

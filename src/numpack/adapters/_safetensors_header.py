@@ -1,7 +1,7 @@
-"""The header of a safetensors file: what it claims, checked before any of it is used.
+"""Parsing and validation of the header of a safetensors file.
 
-Source: the safetensors format: eight bytes that give the length of a JSON header, the header,
-then the tensors without holes, each from ``data_offsets[0]`` up to ``data_offsets[1]``.
+Source: the safetensors format: eight bytes with the length of a JSON header, the header, then
+the tensors without gaps, each from ``data_offsets[0]`` up to ``data_offsets[1]``.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _NAMES = (
     *("float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
     *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
 )
-_BY_NAME = {row.numpy: row for row in dtypes.DTYPES}
-ROWS = {code: _BY_NAME[name] for code, name in zip(_CODES, _NAMES, strict=True)}
+_BY_NAME = {info.numpy: info for info in dtypes.DTYPES}
+INFO_BY_CODE = {code: _BY_NAME[name] for code, name in zip(_CODES, _NAMES, strict=True)}
 
 _METADATA = "__metadata__"
 _MEMBERS = frozenset({"dtype", "shape", "data_offsets"})
-_LENGTH = 8  # bytes, of the length of the header
+_LENGTH = 8  # bytes, of the header's length
 _MAX_HEADER = 100_000_000  # bytes; the safetensors package reads no more
 _MAX_NDIM = 64  # NumPy's
 _MAX_BYTES = int(np.iinfo(np.intp).max)
@@ -46,33 +46,35 @@ _BYTE = 8  # bits
 _SHOWN = 100  # characters of a value in a message
 
 
-class Place(NamedTuple):
-    """Where a tensor lies in its file, and what it is called there."""
+class TensorEntry(NamedTuple):
+    """The dtype, shape and byte range of a tensor in its file."""
 
-    row: DTypeInfo
+    info: DTypeInfo
     shape: tuple[int, ...]
     start: int
     stop: int
 
     def __str__(self) -> str:
-        return f"{self.row.numpy} tensor of shape {self.shape}"
+        return f"{self.info.numpy} tensor of shape {self.shape}"
 
 
 def open_regular(path: Path) -> int:
-    """Open a regular file, or a link to one, without waiting; return its descriptor.
+    """Open a regular file, or a link to one, without blocking; return its descriptor.
 
     Raises
     ------
     InvalidValueError
         It is a FIFO, a socket or a device.
     OSError
-        It cannot be opened; `IsADirectoryError` for a folder.
+        It cannot be opened; `IsADirectoryError` for a directory.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     if "\0" in str(path):
-        msg = f"{str(path)!r} is no path: it holds a NUL character; pass the path of a file"
+        msg = (
+            f"{str(path)!r} is not a path: it contains a NUL character; pass the path of a file"
+        )
         raise InvalidValueError(msg)
-    mode = path.stat().st_mode  # before opening: a device may act on being opened
+    mode = path.stat().st_mode  # before opening, which can have effects on a device
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         descriptor = os.open(path, flags)
         if stat.S_ISREG(mode := os.fstat(descriptor).st_mode):
@@ -80,47 +82,50 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(21, os.strerror(21), str(path))
-    msg = f"{path} is no regular file; copy what it gives to a file"
+    msg = f"{path} is not a regular file; copy its data to a file"
     raise InvalidValueError(msg)
 
 
-def read_header(path: Path, descriptor: int) -> tuple[dict[str, Place], dict[str, str]]:
-    """Read which tensors lie where in an open file, and what its writer noted.
+def read_header(path: Path, descriptor: int) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    """Read and validate the header of an open file.
 
     Returns
     -------
-    dict of str to Place
+    entries : dict of str to TensorEntry
         By name, in the order of the file.
-    dict of str to str
+    metadata : dict of str to str
 
     Raises
     ------
     InvalidValueError
-        The file is damaged, cut short, or no safetensors file.
+        The file is damaged, truncated, or not a safetensors file.
     """
     try:
         size = os.fstat(descriptor).st_size
         begin = _LENGTH + _header_length(os.pread(descriptor, _LENGTH, 0), size)
         return parse_header(os.pread(descriptor, begin - _LENGTH, _LENGTH), begin, size)
     except _DamageError as error:
-        msg = f"{path} is no whole safetensors file: {error}"
+        msg = f"{path} is not a complete safetensors file: {error}"
         raise InvalidValueError(msg) from None
 
 
 class _DamageError(ValueError):
-    """What is wrong with a header."""
+    """The header is damaged; the message says how."""
 
 
-def parse_header(text: bytes, begin: int, size: int) -> tuple[dict[str, Place], dict[str, str]]:
-    """Read a header.
+def parse_header(
+    text: bytes, begin: int, size: int
+) -> tuple[dict[str, TensorEntry], dict[str, str]]:
+    """Parse and validate a header.
 
     Parameters
     ----------
     text : bytes
+        The JSON text.
     begin : int
-        Where in the file the tensors begin.
+        The offset of the first tensor in the file, in bytes.
     size : int
-        The bytes of the file.
+        The size of the file in bytes.
 
     Raises
     ------
@@ -132,20 +137,20 @@ def parse_header(text: bytes, begin: int, size: int) -> tuple[dict[str, Place], 
     header = _decoded(text, begin - _LENGTH)
     metadata = _metadata(header.pop(_METADATA, None))
     found = sorted(
-        ((name, _claim(name, claim)) for name, claim in header.items()),
+        ((name, _validated(name, entry)) for name, entry in header.items()),
         key=lambda each: each[1][2:],
     )
-    at, places = 0, {}
-    for name, (row, shape, start, stop) in found:
+    at, entries = 0, {}
+    for name, (info, shape, start, stop) in found:
         if start != at:
             what = f"{_short(name)} begins at byte {start:,}, and the one before ends at {at:,}"
             raise _DamageError(f"invalid offset: {what}")
         at = stop
-        places[name] = Place(row, shape, begin + start, begin + stop)
+        entries[name] = TensorEntry(info, shape, begin + start, begin + stop)
     if begin + at != size:
         what = f"{size - begin:,} bytes follow the header, and its tensors take {at:,}"
         raise _DamageError(f"the file is not fully covered: {what}")
-    return places, metadata
+    return entries, metadata
 
 
 def _header_length(start: bytes, size: int) -> int:
@@ -162,7 +167,9 @@ def _decoded(text: bytes, length: int) -> dict[str, Any]:
     if len(text) != length or not text.startswith(b"{"):
         raise _DamageError(f"its header begins with {text[:16]!r}, not with '{{'")
     try:
-        header = json.loads(text.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+        header = json.loads(
+            text.decode(), object_pairs_hook=_unique_members, parse_constant=_no_constant
+        )
     except UnicodeDecodeError as error:
         raise _DamageError(f"its header is invalid UTF-8 ({error.reason})") from None
     except RecursionError:
@@ -172,12 +179,12 @@ def _decoded(text: bytes, length: int) -> dict[str, Any]:
     except ValueError as error:
         raise _DamageError(f"its header is invalid JSON ({_cut(str(error))})") from None
     if not isinstance(header, dict):  # unreachable for a text that begins with {
-        raise _DamageError("its header is no JSON object")
+        raise _DamageError("its header is not a JSON object")
     return header
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dictionary of the members of a JSON object, each of which is named once."""
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object as a dict; refuse a duplicate name."""
     members = dict(pairs)
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
@@ -187,7 +194,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise _DamageError(f"its header is invalid JSON ({name} is no number)")
+    raise _DamageError(f"its header is invalid JSON ({name} is not a number)")
 
 
 def _metadata(noted: Any) -> dict[str, str]:
@@ -200,17 +207,17 @@ def _metadata(noted: Any) -> dict[str, str]:
     return noted
 
 
-def _claim(name: str, claim: Any) -> tuple[DTypeInfo, tuple[int, ...], int, int]:
-    """Check what the header claims of one tensor: its type, shape, beginning and end."""
+def _validated(name: str, entry: Any) -> tuple[DTypeInfo, tuple[int, ...], int, int]:
+    """Validate the header's entry of one tensor; return its dtype, shape, start and stop."""
     _check_text(name)
-    if not isinstance(claim, dict) or not claim.keys() >= _MEMBERS:
+    if not isinstance(entry, dict) or not entry.keys() >= _MEMBERS:
         raise _DamageError(f"{_short(name)} lacks one of {', '.join(sorted(_MEMBERS))}")
-    shape, offsets, code = claim["shape"], claim["data_offsets"], claim["dtype"]
-    row = ROWS.get(code) if isinstance(code, str) else None
-    if row is None:
+    shape, offsets, code = entry["shape"], entry["data_offsets"], entry["dtype"]
+    info = INFO_BY_CODE.get(code) if isinstance(code, str) else None
+    if info is None:
         msg = (
-            f"this version of numpack does not know safetensors' type {_short(code)}, which "
-            f"the header claims of {_short(name)}; upgrade numpack, or read the file with "
+            f"this version of numpack does not support safetensors' type {_short(code)}, which "
+            f"the header states for {_short(name)}; upgrade numpack, or read the file with "
             "the program that wrote it"
         )
         raise InvalidValueError(msg)
@@ -218,11 +225,11 @@ def _claim(name: str, claim: Any) -> tuple[DTypeInfo, tuple[int, ...], int, int]
         what = f"up to {_MAX_NDIM} extents from 0 on, not {_short(shape)}"
         raise _DamageError(f"invalid shape of {_short(name)}: it takes {what}")
     if not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        what = f"{_short(name)} lies between {_short(offsets)}"
+        what = f"{_short(name)} is between {_short(offsets)}"
         raise _DamageError(f"invalid offset: {what}, not between two bytes of the file")
     start, stop = offsets
-    _check_size(name, row, tuple(shape), stop - start)
-    return row, tuple(shape), start, stop
+    _check_size(name, info, tuple(shape), stop - start)
+    return info, tuple(shape), start, stop
 
 
 def _are_counts(values: Any) -> bool:
@@ -231,11 +238,11 @@ def _are_counts(values: Any) -> bool:
     )
 
 
-def _check_size(name: str, row: DTypeInfo, shape: tuple[int, ...], nbytes: int) -> None:
+def _check_size(name: str, info: DTypeInfo, shape: tuple[int, ...], nbytes: int) -> None:
     # NumPy multiplies the dimensions of an empty tensor too, leaving out those that are 0.
-    if math.prod((max(length, 1) for length in shape), start=row.bits) > _BYTE * _MAX_BYTES:
+    if math.prod((max(length, 1) for length in shape), start=info.bits) > _BYTE * _MAX_BYTES:
         raise _DamageError(f"overflow: {_short(name)} has shape {_short(list(shape))}")
-    bits = math.prod(shape) * row.bits
+    bits = math.prod(shape) * info.bits
     if bits % _BYTE or bits // _BYTE != nbytes:
         what = f"{_short(name)} takes {bits:,} bits and has {nbytes:,} bytes"
         raise _DamageError(f"invalid shape: {what}")

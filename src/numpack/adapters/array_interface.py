@@ -1,4 +1,4 @@
-"""NumPy's array interface: objects that name their memory, and the images of Pillow.
+"""NumPy's array interface: objects that describe their memory, and Pillow images.
 
 Source: the NumPy reference, "The array interface protocol", version 3.
 """
@@ -27,30 +27,17 @@ FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS: frozenset[str] = frozenset()
 
 
-def from_numpy(array: Array) -> Plan[Array]:
-    """Plan the way from the hub: an ndarray has the interface itself.
-
-    It is a plain one whose interface tells all of it: no mask, no dtype without a name.
-    """
-    array = base_array(array, LABEL)
-    why = "the array interface has no name for its dtype"
-    if dtypes.is_extension(array.dtype):
-        fix = f"pass the bits as array.view('u{array.dtype.itemsize}')"
-        refuse("to array interface", describe(array), why, fix)
-    if array.dtype.kind == "T":
-        fix = "pass np.array(array.tolist()), where all have one width"
-        refuse("to array interface", describe(array), why, fix)
-    return plan_view(array, LABEL, lambda memory: memory)
-
-
 def to_numpy(obj: Any) -> Plan[Array]:
-    """Plan the way to the hub, by exactly this protocol; the array keeps the owner."""
+    """Plan the conversion from an object with the array interface to a NumPy array.
+
+    No other protocol of the object is used; the array keeps the object alive.
+    """
     if _is_image(obj):
-        return _of_image(obj)
+        return _plan_image(obj)
     shared = _read(obj)
     obstacle = truth_obstacle(shared)
-    if _moves(obj, shared):
-        return _of_computed(obj, shared)
+    if _recomputes(obj, shared):
+        return _plan_computed(obj, shared)
 
     def owned() -> Array:
         return own_copy(shared if obstacle is None else shared.view(np.uint8) != 0)
@@ -66,12 +53,29 @@ def to_numpy(obj: Any) -> Plan[Array]:
     )
 
 
+def from_numpy(array: Array) -> Plan[Array]:
+    """Plan the conversion from a NumPy array to an ndarray with the array interface.
+
+    The result is a base-class ndarray that its interface describes completely: no mask, and a
+    dtype that has a type string.
+    """
+    array = base_array(array, LABEL)
+    why = "the array interface has no name for its dtype"
+    if dtypes.is_extension(array.dtype):
+        fix = f"pass the bits as array.view('u{array.dtype.itemsize}')"
+        refuse("to array interface", describe(array), why, fix)
+    if array.dtype.kind == "T":
+        fix = "pass np.array(array.tolist()), where all have one width"
+        refuse("to array interface", describe(array), why, fix)
+    return plan_view(array, LABEL, lambda memory: memory)
+
+
 def _read(obj: Any) -> Array:
-    return _of_struct(obj) if _has_only_struct(obj) else _of_dict(obj)
+    return _from_struct(obj) if _has_only_struct(obj) else _from_dict(obj)
 
 
-def _moves(obj: Any, shared: Array) -> bool:
-    """Tell whether the interface is of other memory each time that it is asked for."""
+def _recomputes(obj: Any, shared: Array) -> bool:
+    """Check whether each access to the interface describes other memory."""
     if shared.size == 0 or "__array_interface__" in getattr(obj, "__dict__", ()):
         return False
     if _has_only_struct(obj):
@@ -84,11 +88,14 @@ def _moves(obj: Any, shared: Array) -> bool:
     return bool(again.ctypes.data + interface.get("offset", 0) != shared.ctypes.data)
 
 
-def _of_computed(obj: Any, shared: Array) -> Plan[Array]:
-    """Plan to keep what one access computes: a write to it changes nothing of the object."""
+def _plan_computed(obj: Any, shared: Array) -> Plan[Array]:
+    """Plan to keep the result of one access in new memory.
+
+    A write to it would not change the object.
+    """
     given = f"{describe(shared)} of a {type(obj).__qualname__}"
 
-    def kept() -> Array:
+    def compute() -> Array:
         values = _read(obj)
         return aligned_copy(
             values if truth_obstacle(values) is None else values.view("u1") != 0
@@ -98,10 +105,10 @@ def _of_computed(obj: Any, shared: Array) -> Plan[Array]:
         direction="from array interface",
         describe=lambda: given,
         nbytes=shared.nbytes,
-        result=kept,
-        independent=kept,
+        result=compute,
+        independent=compute,
         obstacle=Obstacle(
-            "it computes its values each time that it is asked for them",
+            "it computes its values at each access",
             "compute them once, and keep that: np.array(x)",
         ),
         result_spec=(shared.shape, shared.dtype),
@@ -112,16 +119,16 @@ def _is_image(obj: Any) -> bool:
     return any(base.__module__ == "PIL.Image" for base in type(obj).__mro__)
 
 
-def _of_image(image: Any) -> Plan[Array]:
-    """Plan the copy that Pillow makes of an image's pixels, row by row."""
-    dtype, shape = _pixels(image)
+def _plan_image(image: Any) -> Plan[Array]:
+    """Plan the copy of an image's pixels, row by row, that Pillow makes."""
+    dtype, shape = _pixel_spec(image)
 
     def pixels() -> Array:
-        array = _of_dict(image)
-        return array.view(np.uint8) != 0 if dtype == np.bool_ else array  # it gives 0 and 255
+        array = _from_dict(image)
+        return array.view(np.uint8) != 0 if dtype == np.bool_ else array  # 0 and 255
 
     def writable() -> Array:
-        fresh = aligned_empty(shape, dtype)  # what Pillow gives are immutable bytes
+        fresh = aligned_empty(shape, dtype)  # Pillow returns immutable bytes
         fresh[...] = pixels()
         return fresh
 
@@ -140,22 +147,29 @@ def _of_image(image: Any) -> Plan[Array]:
     )
 
 
-def _pixels(image: Any) -> tuple[DType, tuple[int, ...]]:
-    """Tell the dtype and shape of an image's pixels without copying them."""
-    from PIL.ImageMode import getmode  # noqa: PLC0415 -- there is an image, so it is imported
+def _pixel_spec(image: Any) -> tuple[DType, tuple[int, ...]]:
+    """Return the dtype and shape of an image's pixels without copying them."""
+    from PIL.ImageMode import getmode  # noqa: PLC0415 -- imported already, as there is an image
 
     mode = getmode(image.mode)
     bands = (len(mode.bands),) if len(mode.bands) > 1 else ()
     return np.dtype(mode.typestr), (image.height, image.width, *bands)
 
 
-def _of_struct(obj: Any) -> Array:
+def _has_only_struct(obj: Any) -> bool:
+    """Check for ``__array_struct__`` alone without computing a possibly costly interface."""
+    name = "__array_interface__"
+    return not hasattr(type(obj), name) and name not in getattr(obj, "__dict__", ())
+
+
+def _from_struct(obj: Any) -> Array:
     try:
         array: Array = np.asarray(_Struct(obj))
     except (TypeError, ValueError) as error:
         _invalid(obj, error)
-    if array.dtype.kind in "mMUV":  # NumPy forgets units and fields, and misreads widths
-        why = f"__array_struct__ does not tell all of a dtype of kind {array.dtype.kind!r}"
+    if array.dtype.kind in "mMUV":  # NumPy loses units and fields, and misreads widths
+        kind = array.dtype.kind
+        why = f"__array_struct__ describes a dtype of kind {kind!r} incompletely"
         fix = "give the object __array_interface__ as well"
         refuse("from array interface", type(obj).__name__, why, fix)
     _refuse_references(obj, array)
@@ -163,7 +177,7 @@ def _of_struct(obj: Any) -> Array:
 
 
 class _Struct:
-    """Shows NumPy one protocol of an object alone, and keeps the object alive."""
+    """An object with ``__array_struct__`` alone, which keeps `owner` alive."""
 
     __slots__ = ("__array_struct__", "owner")
 
@@ -172,7 +186,7 @@ class _Struct:
         self.__array_struct__ = owner.__array_struct__
 
 
-def _of_dict(obj: Any) -> Array:
+def _from_dict(obj: Any) -> Array:
     interface = obj.__array_interface__
     if not isinstance(interface, dict):
         _invalid(obj, "it must be a dict")
@@ -195,14 +209,14 @@ def _of_dict(obj: Any) -> Array:
         _invalid(obj, error)
     if array.dtype.itemsize != itemsize:
         _invalid(obj, f"descr is of {array.dtype.itemsize} bytes, typestr of {itemsize}")
-    if memory is not None and not _lies_inside(array, memory):
-        _invalid(obj, f"its shape and strides lead out of its {memory.nbytes:,} bytes of data")
+    if memory is not None and not _is_inside(array, memory):
+        _invalid(obj, f"its shape and strides exceed its {memory.nbytes:,} bytes of data")
     _refuse_references(obj, array)
     return array
 
 
 def _memory_of(data: Any) -> Array:
-    """View a buffer as bytes, and keep it from being resized: NumPy itself would not."""
+    """View a buffer as bytes and lock its size, which NumPy's own conversion does not."""
     try:
         view = memoryview(data)
         return np.frombuffer(view, np.uint8) if view.nbytes else np.empty(0, np.uint8)
@@ -210,8 +224,8 @@ def _memory_of(data: Any) -> Array:
         _invalid(data, error)
 
 
-def _lies_inside(array: Array, memory: Array) -> bool:
-    """Tell whether all elements are in the memory: NumPy does not look."""
+def _is_inside(array: Array, memory: Array) -> bool:
+    """Check that all elements are inside the memory, which NumPy does not."""
     if array.size == 0:
         return True
     lowest, beyond = byte_bounds(array)
@@ -219,16 +233,10 @@ def _lies_inside(array: Array, memory: Array) -> bool:
     return memory.nbytes > 0 and begin <= lowest and beyond <= end
 
 
-def _has_only_struct(obj: Any) -> bool:
-    """Tell so without asking for an interface, which may be costly to make."""
-    name = "__array_interface__"
-    return not hasattr(type(obj), name) and name not in getattr(obj, "__dict__", ())
-
-
 def _refuse_references(obj: Any, array: Array) -> None:
     if array.dtype.hasobject:
-        why = "its elements are references to Python objects that somebody else counts"
-        fix = "pass numpy.array(x), which takes references of its own"
+        why = "its elements are references to Python objects that its owner counts"
+        fix = "pass numpy.array(x), which counts references of its own"
         refuse("from array interface", type(obj).__name__, why, fix)
 
 

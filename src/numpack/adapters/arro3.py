@@ -1,4 +1,4 @@
-"""arro3: Arrow memory behind the PyCapsule interface, shared both ways.
+"""arro3: Arrow memory through the PyCapsule interface, shared in both directions.
 
 Source: the arro3 documentation of ``arro3.core`` and of its interoperability.
 """
@@ -31,51 +31,40 @@ _TYPES = (
 )
 
 
-def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
-    """Plan the way from the hub to an `arro3.core.Array`, with the options of Arrow."""
-    return plan_via_arrow(array, LABEL, _made, layout=layout, requested=type)
-
-
 def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
-    """Plan the way to the hub from an array, or a column of a table; it is read-only.
+    """Plan the conversion from an arro3 array or column to a NumPy array, read-only.
 
     arro3's own ``to_numpy`` copies.
     """
     return plan_to_numpy(import_columns(obj, LABEL), LABEL, nulls, column)
 
 
-def _made(columns: Columns) -> Any:
-    found = next(theirs for ours, theirs in _TYPES if isinstance(columns, ours))
-    return found.from_arrow(columns)
+def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
+    """Plan the conversion from a NumPy array to an arro3.core.Array.
+
+    The options are those of the Arrow adapter.
+    """
+    return plan_via_arrow(array, LABEL, _make, layout=layout, requested=type)
 
 
 def _bridge_export(obj: Any) -> Columns:
+    """Return the Arrow columns as pyarrow objects for the direct route."""
     return import_columns(obj, LABEL)
 
 
 def _bridge_import(columns: Columns) -> Plan[Any]:
-    return _SUPPORTED.plan(columns, _made)
+    """Plan the direct route from Arrow columns to an arro3 object."""
+    return _SUPPORTED.plan(columns, _make)
 
 
-def _misreads(array: pa.Array) -> bool:
-    """Tell whether arro3 0.8 forgets an offset inside unions, lists or structs."""
-    return contains(array.type, _forgets_offsets) and is_sliced(array)
-
-
-def _forgets_offsets(kind: pa.DataType) -> bool:
-    inner = any(kind.field(i).type.num_fields for i in range(kind.num_fields))
-    if pa.types.is_fixed_size_list(kind) or pa.types.is_struct(kind):
-        return inner
-    return bool(pa.types.is_union(kind) and kind.mode == "sparse")
-
-
-_SUPPORTED = SupportedTypes(LABEL, portable, _misreads)
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
+BRIDGE_IMPORTS = {"arrow": _bridge_import}
 
 
 def select_column(obj: Any, column: str | int) -> Columns:
-    """Select a column of a table, by name or by position."""
+    """Select a column of a table by name or position."""
     return one_column(import_columns(obj, LABEL), column)
 
 
@@ -86,5 +75,25 @@ def zone(obj: Any) -> str | None:
 
 
 HAS_ZONES = True
-BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+
+
+def _make(columns: Columns) -> Any:
+    """Make the arro3 object that corresponds to a pyarrow object."""
+    found = next(theirs for ours, theirs in _TYPES if isinstance(columns, ours))
+    return found.from_arrow(columns)
+
+
+def _misreads(array: pa.Array) -> bool:
+    """Check for a sliced array whose nested offset arro3 0.8 drops."""
+    return contains(array.type, _drops_offsets) and is_sliced(array)
+
+
+def _drops_offsets(kind: pa.DataType) -> bool:
+    """Check for a union, list or struct in which arro3 0.8 drops an offset."""
+    inner = any(kind.field(i).type.num_fields for i in range(kind.num_fields))
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_struct(kind):
+        return inner
+    return bool(pa.types.is_union(kind) and kind.mode == "sparse")
+
+
+_SUPPORTED = SupportedTypes(LABEL, portable, _misreads)

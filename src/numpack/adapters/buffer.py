@@ -1,4 +1,4 @@
-"""The buffer protocol: bytes, arrays of ctypes and `array`, maps of files, shared memory.
+"""The buffer protocol: bytes, ``ctypes`` and ``array`` arrays, file maps, shared memory.
 
 Source: the Python C API, "Buffer Protocol"; PEP 3118 and the documentation of ``struct`` for
 the formats.
@@ -43,45 +43,21 @@ _CTYPES = tuple(
     if kind.__module__ == "_ctypes" and kind.__name__ != "_CData"
 )
 _POINTERS = frozenset("PzZXO&")
-_NATIVE = frozenset("?bBhHiIlLqQefd")  # one letter that `struct` and NumPy read alike
+_NATIVE = frozenset("?bBhHiIlLqQefd")  # codes that `struct` and NumPy read alike
 
 
-def from_numpy(array: Array) -> Plan[memoryview]:
-    """Plan the way from the hub to a `memoryview`, which keeps format and strides."""
-    array = base_array(array, LABEL)
-    if array.dtype.hasobject:
-        fix = objects_fix(array) or _fix_for(array)
-        refuse("to buffer", describe(array), "its elements are references", fix)
-    swapped = None
-    if not _has_format(array.dtype):
-        swapped = representation_obstacle(array)
-        if swapped is None or not _has_format(dtypes.native(array.dtype)):
-            why = "the buffer protocol has no format for its dtype"
-            refuse("to buffer", describe(array), why, _fix_for(array))
-    return plan_view(array, LABEL, _memoryview, obstacle=swapped)
+def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Array]:  # noqa: A002 -- the name in memoryview.cast
+    """Plan the conversion from an object with a buffer to a NumPy array.
 
-
-def _has_format(dtype: DType) -> bool:
-    """Ask NumPy, which has none for what `struct` and PEP 3118 cannot name."""
-    try:
-        _memoryview(np.empty(0, dtype))
-    except ValueError:
-        return False
-    return True
-
-
-def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Array]:  # noqa: A002 -- the name that memoryview.cast has for it
-    """Plan the way to the hub; read-only buffers stay read-only.
-
-    `format` and `shape` are those of `memoryview.cast`, where `format` may be any dtype too:
-    what the bytes are to be read as.
+    A read-only buffer stays read-only. `format` and `shape` are those of `memoryview.cast`,
+    and `format` may be any dtype too: the type that the bytes are read as.
     """
     view = _view(obj)
     if any(offset >= 0 for offset in view.suboffsets) and format is None and shape is None:
-        return _gathered(view)
+        return _plan_gather(view)
     shared = _array(view) if format is None and shape is None else _recast(view, format, shape)
     if isinstance(obj, SharedMemory):
-        shared = _kept(shared, view, obj)
+        shared = _from_shared_memory(shared, view, obj)
     foreign = not isinstance(view.obj, np.ndarray)
     obstacle = truth_obstacle(shared) if foreign else None
 
@@ -99,11 +75,194 @@ def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Arra
     )
 
 
-def _gathered(view: Any) -> Plan[Array]:
-    """Plan to copy elements that are reached through pointers, which NumPy would not follow."""
+def from_numpy(array: Array) -> Plan[memoryview]:
+    """Plan the conversion from a NumPy array to a `memoryview` of its format and strides."""
+    array = base_array(array, LABEL)
+    if array.dtype.hasobject:
+        fix = objects_fix(array) or _fix_for(array)
+        refuse("to buffer", describe(array), "its elements are references", fix)
+    swapped = None
+    if not _has_format(array.dtype):
+        swapped = representation_obstacle(array)
+        if swapped is None or not _has_format(dtypes.native(array.dtype)):
+            why = "the buffer protocol has no format for its dtype"
+            refuse("to buffer", describe(array), why, _fix_for(array))
+    return plan_view(array, LABEL, _memoryview, obstacle=swapped)
+
+
+def _view(obj: Any) -> Any:
+    source: Any = obj.buf if isinstance(obj, SharedMemory) else obj
+    try:
+        return memoryview(source)
+    except TypeError:
+        if isinstance(obj, SharedMemory):
+            raise InvalidValueError("the SharedMemory is closed") from None
+        wrong_type("share", "an object with a buffer", obj, "pass bytes or a memoryview")
+    except (BufferError, ValueError) as error:
+        msg = f"the {type(obj).__qualname__} exports no buffer: {error}"
+        raise InvalidValueError(msg) from error
+
+
+def _description(view: Any) -> str:
+    nbytes = math.prod(view.shape) * view.itemsize
+    return f"{type(view.obj).__qualname__} of {nbytes:,} bytes in format {view.format!r}"
+
+
+def _array(view: Any) -> Array:
+    dtype = _known_dtype(view)
+    if dtype is None:
+        return _read(view)
+    if view.c_contiguous and not dtype.hasobject:
+        return _view_bytes(view, dtype, view.shape)
+    if dtype.names and not isinstance(view.obj, np.ndarray):
+        _refuse_format(view)  # NumPy would guess the offsets of the fields
+    array = _read(view)  # strided, or with references
+    return array if array.dtype == dtype else array.view(dtype)
+
+
+def _known_dtype(view: Any) -> DType | None:
+    """Return the dtype of the buffer's owner if it describes more than the format.
+
+    The format of a struct omits its trailing padding, and NumPy's format of void is padding
+    alone; ctypes names wide characters and long double otherwise than NumPy.
+    """
+    owner: Any = view.obj
+    kind: Any = type(owner)
+    if not issubclass(kind, (np.ndarray, *_CTYPES)):
+        return None
+    if memoryview(owner).format != view.format:  # `memoryview.cast` changed it
+        return None
+    if issubclass(kind, np.ndarray):
+        dtype: DType = np.ndarray.dtype.__get__(owner)
+        return dtype
+    while issubclass(kind, ctypes.Array):
+        kind = kind._type_
+    return _ctypes_dtype(kind, view)
+
+
+def _ctypes_dtype(kind: Any, view: Any) -> DType:
+    if issubclass(kind, ctypes.Array):
+        return np.dtype((_ctypes_dtype(kind._type_, view), (kind._length_,)))
+    if issubclass(kind, (ctypes.Structure, ctypes.Union)):
+        return _struct_dtype(kind, view)
+    code = getattr(kind, "_type_", "&")
+    if not isinstance(code, str) or code in _POINTERS:
+        _refuse_pointers(view)
+    if code == "u":
+        return np.dtype(f"U{ctypes.sizeof(kind) // 4}")
+    try:
+        dtype: DType = np.dtype(kind)
+    except (TypeError, NotImplementedError):  # new types of ctypes, such as complex
+        _refuse_format(view)
+    return dtype
+
+
+def _struct_dtype(kind: Any, view: Any) -> DType:
+    """Return a structured dtype with the field offsets of ctypes, base classes first."""
+    fields = [f for base in reversed(kind.__mro__) for f in vars(base).get("_fields_", ())]
+    if any(len(field) > 2 for field in fields):
+        fix = "pass format='u1' for the bytes, and take the bits out of them"
+        refuse("from buffer", _description(view), "it has bit-fields, and NumPy has none", fix)
+    spec: Any = {
+        "names": [name for name, _ in fields],
+        "formats": [_ctypes_dtype(field, view) for _, field in fields],
+        "offsets": [getattr(kind, name).offset for name, _ in fields],
+        "itemsize": ctypes.sizeof(kind),
+    }
+    try:
+        dtype: DType = np.dtype(spec)
+    except ValueError:  # a duplicate field name
+        _refuse_format(view)
+    return dtype
+
+
+def _read(view: Any) -> Array:
+    """View a buffer as NumPy reads its format."""
+    code = view.format.lstrip("@=<>!^")
+    owned = isinstance(view.obj, np.ndarray)
+    complex_ = code[:1] == "Z" and len(code) > 1
+    if code[:1] in _POINTERS and not complex_ and not (owned and code == "O"):
+        _refuse_pointers(view)
+    try:
+        array: Array = np.asarray(view)
+    except (ValueError, RuntimeError):
+        _refuse_format(view)
+    if array.dtype.itemsize != view.itemsize:
+        _refuse_format(view)
+    if array.dtype.hasobject and not owned:
+        _refuse_pointers(view)
+    return array
+
+
+def _view_bytes(view: Any, dtype: DType, shape: tuple[int, ...]) -> Array:
+    """View contiguous bytes through `frombuffer`, which alone keeps the export open."""
+    if 0 in shape or dtype.itemsize == 0:
+        empty = np.empty(shape, dtype)
+        empty.flags.writeable = not view.readonly
+        return empty
+    return np.ndarray(shape, dtype, buffer=np.frombuffer(view, np.uint8))
+
+
+def _recast(view: Any, wanted: object, shape: Any) -> Array:
+    """View contiguous bytes with another dtype or shape."""
+    dtype = _array(view).dtype if wanted is None else _checked_dtype(wanted)
+    if not view.c_contiguous or dtype.hasobject or dtype.itemsize == 0:
+        msg = f"format={wanted!r} and shape= need C-contiguous memory of nonempty elements"
+        raise InvalidValueError(msg)
+    count, rest = divmod(view.nbytes, dtype.itemsize)
+    if rest:
+        msg = f"{view.nbytes:,} bytes are not a whole number of {dtype.itemsize}-byte elements"
+        raise InvalidValueError(msg)
+    try:
+        flat = _view_bytes(view, dtype, (count,))
+        return flat if shape is None else flat.reshape(shape)
+    except (TypeError, ValueError) as error:
+        msg = f"shape={shape!r} does not fit {count:,} elements: {error}"
+        raise InvalidValueError(msg) from error
+
+
+def _checked_dtype(wanted: Any) -> DType:
+    try:
+        extension = dtypes.of_extension(wanted) if isinstance(wanted, str) else None
+        return np.dtype(wanted) if extension is None else extension
+    except TypeError as error:
+        msg = f"format must be one of memoryview.cast or a dtype, not {wanted!r}"
+        raise InvalidValueError(msg) from error
+
+
+def _from_shared_memory(array: Array, view: Any, memory: SharedMemory) -> Array:
+    """View the array with an owner that releases the export before the `SharedMemory`."""
+    return from_address(
+        array.ctypes.data,
+        array.shape,
+        None,
+        array.dtype,
+        owner=_Export(view, memory),
+        readonly=view.readonly,
+    )
+
+
+class _Export:
+    """An open export of a `SharedMemory`, which is released before it.
+
+    `SharedMemory.__del__` unmaps the memory, and reports an error while an export is open.
+    """
+
+    __slots__ = ("memory", "view")
+
+    def __init__(self, view: Any, memory: SharedMemory) -> None:
+        self.view = view
+        self.memory = memory
+
+    def __del__(self) -> None:
+        self.view.release()
+
+
+def _plan_gather(view: Any) -> Plan[Array]:
+    """Plan the copy of elements behind pointers (suboffsets), which NumPy does not follow."""
     if view.format.lstrip("@") not in _NATIVE:
         why, fix = "its rows are reached through pointers", "pass the bytes: x.tobytes()"
-        refuse("from buffer", _given(view), why, fix)
+        refuse("from buffer", _description(view), why, fix)
     dtype, shape = np.dtype(view.format.lstrip("@")), view.shape
 
     def gather() -> Array:
@@ -128,189 +287,31 @@ def _gathered(view: Any) -> Plan[Array]:
     )
 
 
-def _memoryview(array: Any) -> memoryview:
-    return memoryview(array)
-
-
-def _view(obj: Any) -> Any:
-    source: Any = obj.buf if isinstance(obj, SharedMemory) else obj
-    try:
-        return memoryview(source)
-    except TypeError:
-        if isinstance(obj, SharedMemory):
-            raise InvalidValueError("the SharedMemory is closed") from None
-        wrong_type("share", "an object with a buffer", obj, "pass bytes or a memoryview")
-    except (BufferError, ValueError) as error:
-        msg = f"the {type(obj).__qualname__} gives no buffer: {error}"
-        raise InvalidValueError(msg) from error
-
-
-def _array(view: Any) -> Array:
-    dtype = _known_dtype(view)
-    if dtype is None:
-        return _read(view)
-    if view.c_contiguous and not dtype.hasobject:
-        return _raw(view, dtype, view.shape)
-    if dtype.names and not isinstance(view.obj, np.ndarray):
-        _refuse_format(view)  # NumPy would guess where the fields of ctypes are
-    array = _read(view)  # of strides, or of references
-    return array if array.dtype == dtype else array.view(dtype)
-
-
-def _raw(view: Any, dtype: DType, shape: tuple[int, ...]) -> Array:
-    """View contiguous bytes; by `frombuffer`, which alone keeps the export open."""
-    if 0 in shape or dtype.itemsize == 0:
-        empty = np.empty(shape, dtype)
-        empty.flags.writeable = not view.readonly
-        return empty
-    return np.ndarray(shape, dtype, buffer=np.frombuffer(view, np.uint8))
-
-
-def _known_dtype(view: Any) -> DType | None:
-    """Find the dtype from what made the buffer, if it knows better than the format.
-
-    The format of a struct does not tell its trailing padding; NumPy's of void is that of
-    padding alone; ctypes names wide characters and long double as NumPy does not.
-    """
-    owner: Any = view.obj
-    kind: Any = type(owner)
-    if not issubclass(kind, (np.ndarray, *_CTYPES)):
-        return None
-    if memoryview(owner).format != view.format:  # it was cast
-        return None
-    if issubclass(kind, np.ndarray):
-        dtype: DType = np.ndarray.dtype.__get__(owner)
-        return dtype
-    while issubclass(kind, ctypes.Array):
-        kind = kind._type_
-    return _of_ctypes(kind, view)
-
-
-def _of_ctypes(kind: Any, view: Any) -> DType:
-    if issubclass(kind, ctypes.Array):
-        return np.dtype((_of_ctypes(kind._type_, view), (kind._length_,)))
-    if issubclass(kind, (ctypes.Structure, ctypes.Union)):
-        return _of_struct(kind, view)
-    code = getattr(kind, "_type_", "&")
-    if not isinstance(code, str) or code in _POINTERS:
-        _refuse_pointers(view)
-    if code == "u":
-        return np.dtype(f"U{ctypes.sizeof(kind) // 4}")
-    try:
-        dtype: DType = np.dtype(kind)
-    except (TypeError, NotImplementedError):  # what ctypes has since, as complex
-        _refuse_format(view)
-    return dtype
-
-
-def _of_struct(kind: Any, view: Any) -> DType:
-    """Lay out the fields as ctypes does, those of its bases first."""
-    fields = [f for base in reversed(kind.__mro__) for f in vars(base).get("_fields_", ())]
-    if any(len(field) > 2 for field in fields):
-        fix = "pass format='u1' for the bytes, and take the bits out of them"
-        refuse("from buffer", _given(view), "it has bit-fields, and NumPy has none", fix)
-    spec: Any = {
-        "names": [name for name, _ in fields],
-        "formats": [_of_ctypes(field, view) for _, field in fields],
-        "offsets": [getattr(kind, name).offset for name, _ in fields],
-        "itemsize": ctypes.sizeof(kind),
-    }
-    try:
-        dtype: DType = np.dtype(spec)
-    except ValueError:  # a name that is there twice
-        _refuse_format(view)
-    return dtype
-
-
-def _read(view: Any) -> Array:
-    """View a buffer as its format tells, as NumPy reads it."""
-    code = view.format.lstrip("@=<>!^")
-    owned = isinstance(view.obj, np.ndarray)
-    complex_ = code[:1] == "Z" and len(code) > 1
-    if code[:1] in _POINTERS and not complex_ and not (owned and code == "O"):
-        _refuse_pointers(view)
-    try:
-        array: Array = np.asarray(view)
-    except (ValueError, RuntimeError):
-        _refuse_format(view)
-    if array.dtype.itemsize != view.itemsize:
-        _refuse_format(view)
-    if array.dtype.hasobject and not owned:
-        _refuse_pointers(view)
-    return array
-
-
-def _recast(view: Any, wanted: object, shape: Any) -> Array:
-    """Read contiguous bytes as something else."""
-    dtype = _array(view).dtype if wanted is None else _wanted(wanted)
-    if not view.c_contiguous or dtype.hasobject or dtype.itemsize == 0:
-        msg = f"format={wanted!r} and shape= need C-contiguous memory of values with a size"
-        raise InvalidValueError(msg)
-    count, rest = divmod(view.nbytes, dtype.itemsize)
-    if rest:
-        msg = f"{view.nbytes:,} bytes are no whole number of {dtype.itemsize}-byte elements"
-        raise InvalidValueError(msg)
-    try:
-        flat = _raw(view, dtype, (count,))
-        return flat if shape is None else flat.reshape(shape)
-    except (TypeError, ValueError) as error:
-        msg = f"shape={shape!r} does not fit {count:,} elements: {error}"
-        raise InvalidValueError(msg) from error
-
-
-def _wanted(wanted: Any) -> DType:
-    try:
-        extension = dtypes.of_extension(wanted) if isinstance(wanted, str) else None
-        return np.dtype(wanted) if extension is None else extension
-    except TypeError as error:
-        msg = f"format must be one of memoryview.cast or a dtype, not {wanted!r}"
-        raise InvalidValueError(msg) from error
-
-
-def _kept(array: Array, view: Any, memory: SharedMemory) -> Array:
-    return from_address(
-        array.ctypes.data,
-        array.shape,
-        None,
-        array.dtype,
-        owner=_Export(view, memory),
-        readonly=view.readonly,
-    )
-
-
-class _Export:
-    """An open export of a `SharedMemory`, which is given back first.
-
-    A `SharedMemory` unmaps when it is deleted, and complains if it is exported then.
-    """
-
-    __slots__ = ("memory", "view")
-
-    def __init__(self, view: Any, memory: SharedMemory) -> None:
-        self.view = view
-        self.memory = memory
-
-    def __del__(self) -> None:
-        self.view.release()
-
-
 def _refuse_pointers(view: Any) -> NoReturn:
     refuse(
         "from buffer",
-        _given(view),
-        "it holds addresses and not values",
+        _description(view),
+        "it holds addresses, not values",
         "pass what they point to, as numpy.ctypeslib.as_array(pointer, shape)",
     )
 
 
 def _refuse_format(view: Any) -> NoReturn:
-    why, fix = "NumPy does not know its format", "say what to read it as: format='u1'"
-    refuse("from buffer", _given(view), why, fix)
+    why, fix = "NumPy does not know its format", "pass the format to read it as: format='u1'"
+    refuse("from buffer", _description(view), why, fix)
 
 
-def _given(view: Any) -> str:
-    nbytes = math.prod(view.shape) * view.itemsize
-    return f"{type(view.obj).__qualname__} of {nbytes:,} bytes in format {view.format!r}"
+def _has_format(dtype: DType) -> bool:
+    """Check whether NumPy exports a dtype, for which `struct` or PEP 3118 needs a format."""
+    try:
+        _memoryview(np.empty(0, dtype))
+    except ValueError:
+        return False
+    return True
+
+
+def _memoryview(array: Any) -> memoryview:
+    return memoryview(array)
 
 
 def _fix_for(array: Array) -> str:

@@ -1,6 +1,6 @@
-"""The CUDA array interface: memory of a CUDA device that an object names (Numba, RAPIDS).
+"""The CUDA array interface: objects that describe memory on a CUDA device (Numba, RAPIDS).
 
-It is read by CuPy, or by PyTorch where there is no CuPy, which take it over without copying.
+CuPy views that memory without copying, or PyTorch where CuPy is not installed.
 
 Source: the Numba documentation, "CUDA Array Interface (Version 3)".
 """
@@ -25,33 +25,33 @@ FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS: frozenset[str] = frozenset()
 
 
-def from_numpy(array: Array) -> NoReturn:
-    """Refuse: it is a protocol, which the arrays of some frameworks speak."""
-    why = "this is a protocol, not a framework that has arrays"
-    fix = "share it with 'cupy', or with 'torch' and device='cuda', whose arrays speak it"
-    refuse("to CUDA array interface", describe(array), why, fix)
-
-
 def to_numpy(obj: Any) -> Plan[Array]:
-    """Plan the way to the hub, a copy made by the framework that reads the interface."""
-    name, array = _taken_over(obj)
+    """Plan the conversion from an object with the interface to a NumPy array, a copy."""
+    name, array = _viewed(obj)
     plan: Plan[Array] = by_name(name).module().to_numpy(array)
     return dataclasses.replace(plan, direction="from CUDA array interface")
 
 
+def from_numpy(array: Array) -> NoReturn:
+    """Refuse the conversion: the interface is a protocol without arrays of its own."""
+    why = "this is a protocol, not a framework that has arrays"
+    fix = "share it with 'cupy', or with 'torch' and device='cuda', whose arrays implement it"
+    refuse("to CUDA array interface", describe(array), why, fix)
+
+
 def _bridge_export(obj: Any) -> Any:
-    """Give what PyTorch or CuPy make of it, unless they had to copy."""
-    array = _taken_over(obj)[1]
-    here = array.__cuda_array_interface__["data"][0]
-    return array if here == obj.__cuda_array_interface__["data"][0] else None
+    """Return the view of PyTorch or CuPy for the direct route; ``None`` if it is a copy."""
+    array = _viewed(obj)[1]
+    address = array.__cuda_array_interface__["data"][0]
+    return array if address == obj.__cuda_array_interface__["data"][0] else None
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
 
 
-def _taken_over(obj: Any) -> tuple[str, Any]:
-    """View the memory by the framework that is there; its name, and the array."""
-    name, view = _reader()
+def _viewed(obj: Any) -> tuple[str, Any]:
+    """View the memory with CuPy or PyTorch; return the framework's name and the array."""
+    name, view = _installed_reader()
     interface = obj.__cuda_array_interface__
     if not isinstance(interface, dict):
         _invalid(obj, "it must be a dict")
@@ -64,35 +64,35 @@ def _taken_over(obj: Any) -> tuple[str, Any]:
         _invalid(obj, error)
 
 
-def _reader() -> tuple[str, Callable[[Any], Any]]:
-    """Find the framework that reads the interface here."""
+def _installed_reader() -> tuple[str, Callable[[Any], Any]]:
+    """Return the framework that reads the interface: its name and its function."""
     try:
         if by_name("cupy").module().is_available():
-            return "cupy", _by_cupy
+            return "cupy", _view_with_cupy
     except MissingDependencyError:
         pass
     try:
         torch = by_name("torch").module().torch
         if torch.cuda.is_available():
-            return "torch", _by_torch
+            return "torch", _view_with_torch
     except MissingDependencyError:
         pass
     msg = (
-        "memory of a CUDA device is read by CuPy or by PyTorch with CUDA, and neither is here "
-        "with a device; install one with: pip install cupy-cuda12x"
+        "reading memory of a CUDA device requires CuPy or PyTorch with CUDA, and neither is "
+        "available with a device; install one with: pip install cupy-cuda12x"
     )
     raise MissingDependencyError(msg, name="cupy")
 
 
-def _by_cupy(obj: Any) -> Any:
-    """View it with CuPy, which waits for the stream that the interface names."""
+def _view_with_cupy(obj: Any) -> Any:
+    """View the memory with CuPy, which waits for the stream in the interface."""
     import cupy  # noqa: PLC0415 -- only where there is a device
 
     return cupy.asarray(obj)
 
 
-def _by_torch(obj: Any) -> Any:
-    """View it with PyTorch, after waiting for the device, because PyTorch does not."""
+def _view_with_torch(obj: Any) -> Any:
+    """View the memory with PyTorch after synchronizing, because PyTorch ignores the stream."""
     import torch  # noqa: PLC0415
 
     if obj.__cuda_array_interface__.get("stream") is not None:

@@ -1,4 +1,4 @@
-"""CuPy: arrays on a CUDA device, whose memory is another than NumPy's.
+"""CuPy: arrays in the memory of a CUDA device.
 
 Source: the CuPy reference of ``cupy.array``, ``cupy.ndarray.get`` and ``cupy.from_dlpack``,
 and its guide "Interoperability".
@@ -14,7 +14,7 @@ from .._core import dtypes
 from .._core.memory import aligned_copy, representation_obstacle
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
-from .dlpack import across, off_host
+from .dlpack import is_off_host, plan_device_route
 from .numpy import base_array
 
 if TYPE_CHECKING:
@@ -27,31 +27,11 @@ _CUDA_DEVICES = frozenset({2, 13})  # kDLCUDA, kDLCUDAManaged
 _BFLOAT16_SINCE = 14
 
 
-def from_numpy(array: Array) -> Plan[Any]:
-    """Plan the way from the hub to the current device, which is a copy."""
-    array = base_array(array, LABEL)
-    _check_dtype(array)
-    if not is_available():
-        why, fix = (
-            "CuPy finds no CUDA device",
-            "run it where there is one, or stay with 'numpy'",
-        )
-        refuse("to CuPy", describe(array), why, fix)
-    return plan_view(
-        array,
-        LABEL,
-        _to_device,
-        transfer=Obstacle(
-            "CuPy keeps its arrays in the memory of a CUDA device",
-            "make the array on the device, with CuPy",
-        ),
-    )
-
-
 def to_numpy(array: Any) -> Plan[Array]:
-    """Plan the way to the hub, which is a copy, made when all work on the device is done.
+    """Plan the conversion from a cupy.ndarray to a NumPy array, which is a copy.
 
-    An array does not know on which stream it was computed, so all of them are waited for.
+    An array does not record the stream that computes it, so the copy waits for all work on the
+    device.
     """
     _expect_array(array)
 
@@ -74,38 +54,63 @@ def to_numpy(array: Any) -> Plan[Array]:
     )
 
 
+def from_numpy(array: Array) -> Plan[Any]:
+    """Plan the conversion from a NumPy array to a cupy.ndarray, a copy on the device."""
+    array = base_array(array, LABEL)
+    _check_dtype(array)
+    if not is_available():
+        why, fix = (
+            "CuPy finds no CUDA device",
+            "run it where there is one, or stay with 'numpy'",
+        )
+        refuse("to CuPy", describe(array), why, fix)
+    return plan_view(
+        array,
+        LABEL,
+        _to_device,
+        transfer=Obstacle(
+            "CuPy stores its arrays in the memory of a CUDA device",
+            "make the array on the device, with CuPy",
+        ),
+    )
+
+
 def is_available() -> bool:
-    """Tell whether CuPy has a device to work on."""
+    """Check whether CuPy has a CUDA device."""
     return bool(cupy.cuda.is_available())
 
 
 def _bridge_export(array: Any) -> Any:
+    """Return an array on a device for the direct route; ``None`` for one on the host."""
     _expect_array(array)
-    return array if dtypes.of_numpy(array.dtype) is not None and off_host(array) else None
+    return array if dtypes.of_numpy(array.dtype) is not None and is_off_host(array) else None
 
 
 def _bridge_import(producer: Any) -> Plan[Any] | None:
+    """Plan the direct route from a DLPack producer on a device; ``None`` without CUDA."""
     if producer.__dlpack_device__()[0] not in _CUDA_DEVICES or not is_available():
         return None
-    return across(producer, LABEL, cupy.from_dlpack, lambda array: array.copy())
+    return plan_device_route(producer, LABEL, cupy.from_dlpack, lambda array: array.copy())
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
 BRIDGE_IMPORTS = {"device": _bridge_import}
 
 
-def _to_device(memory: Array) -> Any:
-    """Copy to the device; `blocking`, because the array may be written or freed afterwards."""
-    if representation_obstacle(memory) is not None or not memory.flags.forc:
-        memory = aligned_copy(memory)
-    return cupy.array(memory, blocking=True)
+def _expect_array(array: Any) -> None:
+    if isinstance(array, cupy.ndarray):
+        return
+    if hasattr(array, "toarray"):
+        given, why = type(array).__name__, "it is sparse, and its zeros are not stored"
+        refuse("from CuPy", given, why, "pass x.toarray(), or share x.data and its indices")
+    wrong_type("share", "a cupy.ndarray", array, "pass cupy.asarray(x)")
 
 
 def _check_dtype(array: Array) -> None:
-    """Refuse what CuPy has no dtype for."""
-    row = dtypes.of_numpy(array.dtype)
-    if row is not None and (not row.extension or row.numpy == "bfloat16"):
-        if row.extension and int(cupy.__version__.partition(".")[0]) < _BFLOAT16_SINCE:
+    """Refuse a dtype that CuPy lacks."""
+    info = dtypes.of_numpy(array.dtype)
+    if info is not None and (not info.extension or info.numpy == "bfloat16"):
+        if info.extension and int(cupy.__version__.partition(".")[0]) < _BFLOAT16_SINCE:
             why, fix = "this release of CuPy has no bfloat16", "install CuPy 14 or later"
             refuse("to CuPy", describe(array), why, fix)
         return
@@ -115,13 +120,11 @@ def _check_dtype(array: Array) -> None:
     refuse("to CuPy", describe(array), "CuPy has no such dtype", fix)
 
 
-def _expect_array(array: Any) -> None:
-    if isinstance(array, cupy.ndarray):
-        return
-    if hasattr(array, "toarray"):
-        given, why = type(array).__name__, "it is sparse, and its zeros are nowhere in memory"
-        refuse("from CuPy", given, why, "pass x.toarray(), or share x.data and its indices")
-    wrong_type("share", "a cupy.ndarray", array, "pass cupy.asarray(x)")
+def _to_device(memory: Array) -> Any:
+    """Copy to the device; `blocking`, because the array may be changed or freed afterwards."""
+    if representation_obstacle(memory) is not None or not memory.flags.forc:
+        memory = aligned_copy(memory)
+    return cupy.array(memory, blocking=True)
 
 
 def _describe(array: Any) -> str:

@@ -1,7 +1,7 @@
-"""Hugging Face Datasets: Arrow tables that are mapped files, shared as they are.
+"""Hugging Face Datasets: Arrow tables in mapped files, shared without copying.
 
-The package is not imported: its objects are known by their names, and hold pyarrow's. The
-format that a dataset would give its rows in is left aside.
+The package is not imported: its objects are found by name and hold pyarrow tables. The output
+format of a dataset is ignored.
 
 Source: the documentation of ``datasets.Dataset`` ("Dataset features", "Arrow").
 """
@@ -31,63 +31,60 @@ TO_OPTIONS: frozenset[str] = frozenset()
 def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
-    """Plan the way of a column, or of a dataset's only one; it is read-only."""
-    held, chosen = _held(obj)
-    plan = plan_to_numpy(held, LABEL, nulls, column)
+    """Plan the conversion from a dataset's column to a NumPy array, read-only."""
+    columns, chosen = _columns_of(obj)
+    plan = plan_to_numpy(columns, LABEL, nulls, column)
     if not chosen:
         return plan
-    gathered = nbytes(one_column(held, column))
-    return dataclasses.replace(plan, nbytes=max(gathered, plan.nbytes), obstacle=_chosen(obj))
-
-
-def _bridge_export(obj: Any) -> Columns | Plan[Columns]:
-    held, chosen = _held(obj)
-    if not chosen:
-        return held
-
-    def gathered() -> Columns:
-        return held
-
-    return Plan(
-        direction="from datasets",
-        describe=lambda: describe_columns(held),
-        nbytes=nbytes(held),
-        result=gathered,
-        independent=gathered,
-        obstacle=_chosen(obj),
+    gathered = nbytes(one_column(columns, column))
+    return dataclasses.replace(
+        plan, nbytes=max(gathered, plan.nbytes), obstacle=_selection_obstacle(obj)
     )
 
 
-def select_column(obj: Any, column: str | int) -> Selected:
-    """Select a column of a dataset, by name or by position."""
-    held, chosen = _held(obj)
-    return Selected(one_column(held, column), chosen)
+def _bridge_export(obj: Any) -> Columns | Plan[Columns]:
+    """Return the Arrow columns for the direct route, or a plan that gathers selected rows."""
+    columns, chosen = _columns_of(obj)
+    if not chosen:
+        return columns
 
+    def gathered() -> Columns:
+        return columns
 
-def zone(obj: Any) -> str | None:
-    """Return the time zone of a column, or of the first column that has one."""
-    held, _ = _held(obj)
-    return zone_of(held.schema.types if hasattr(held, "schema") else [held.type])
-
-
-class Selected(NamedTuple):
-    """A column, and whether its rows were chosen."""
-
-    columns: Columns
-    chosen: bool
+    return Plan(
+        direction="from datasets",
+        describe=lambda: describe_columns(columns),
+        nbytes=nbytes(columns),
+        result=gathered,
+        independent=gathered,
+        obstacle=_selection_obstacle(obj),
+    )
 
 
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
 
 
-def _chosen(obj: Any) -> Obstacle:
-    why = "its rows are chosen or in another order, and have to be gathered"
-    whole = "x.source.flatten_indices()" if hasattr(obj, "source") else "x.flatten_indices()"
-    return Obstacle(why, f"write them out once, and keep that: {whole}")
+class Selected(NamedTuple):
+    """A column, and whether its rows were gathered."""
+
+    columns: Columns
+    gathered: bool
 
 
-def _held(obj: Any) -> tuple[Columns, bool]:
-    """Return the Arrow columns, and whether they had to be gathered from chosen rows."""
+def select_column(obj: Any, column: str | int) -> Selected:
+    """Select a column of a dataset by name or position."""
+    columns, chosen = _columns_of(obj)
+    return Selected(one_column(columns, column), chosen)
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of a column, or of the first column that has one."""
+    columns, _ = _columns_of(obj)
+    return zone_of(columns.schema.types if hasattr(columns, "schema") else [columns.type])
+
+
+def _columns_of(obj: Any) -> tuple[Columns, bool]:
+    """Return the Arrow columns, and whether they were gathered from selected rows."""
     if isinstance(obj, Selected):
         return obj
     names = []
@@ -107,6 +104,12 @@ def _held(obj: Any) -> tuple[Columns, bool]:
 
 
 def _field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Select a field of a column of structs, null where the struct is."""
+    """Select a field of a struct column, null where the struct is null."""
     whole = pa.Table.from_arrays([column], names=[""]).flatten()
     return whole.column(f".{name}")
+
+
+def _selection_obstacle(obj: Any) -> Obstacle:
+    why = "its rows are selected or reordered, and have to be gathered"
+    whole = "x.source.flatten_indices()" if hasattr(obj, "source") else "x.flatten_indices()"
+    return Obstacle(why, f"write them out once, and keep that: {whole}")

@@ -1,4 +1,4 @@
-"""nanoarrow: Arrow memory behind the PyCapsule interface, shared both ways.
+"""nanoarrow: Arrow memory through the PyCapsule interface, shared in both directions.
 
 Source: the nanoarrow documentation of ``nanoarrow.Array`` and ``nanoarrow.ArrayStream``.
 """
@@ -32,19 +32,23 @@ FROM_OPTIONS = frozenset({"nulls", "column"})
 TO_OPTIONS = frozenset({"layout", "type"})
 
 
-def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
-    """Plan the way from the hub to a `nanoarrow.Array`, with the options of Arrow."""
-    return plan_via_arrow(array, LABEL, nanoarrow.Array, layout=layout, requested=type)
-
-
 def to_numpy(
     obj: Any, *, nulls: str = "convert", column: str | int | None = None
 ) -> Plan[Array]:
-    """Plan the way to the hub from an array, or a column of structs; it is read-only."""
+    """Plan the conversion from a nanoarrow array or column to a NumPy array, read-only."""
     return plan_to_numpy(_bridge_export(obj), LABEL, nulls, column)
 
 
+def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
+    """Plan the conversion from a NumPy array to a nanoarrow.Array.
+
+    The options are those of the Arrow adapter.
+    """
+    return plan_via_arrow(array, LABEL, nanoarrow.Array, layout=layout, requested=type)
+
+
 def _bridge_export(obj: Any) -> Columns:
+    """Return the Arrow columns as pyarrow objects for the direct route."""
     schema = getattr(obj, "schema", None)
     if hasattr(schema, "__arrow_c_schema__"):
         _refuse_views("from nanoarrow", type(obj).__name__, [pa.field(schema).type])
@@ -52,27 +56,18 @@ def _bridge_export(obj: Any) -> Columns:
 
 
 def _bridge_import(columns: Columns) -> Plan[Any]:
+    """Plan the direct route from Arrow columns to a nanoarrow object."""
     kinds = columns.schema.types if hasattr(columns, "schema") else [columns.type]
     _refuse_views("to nanoarrow", describe_columns(columns), kinds)
     return _SUPPORTED.plan(columns, nanoarrow.Array)
 
 
-def _refuse_views(direction: str, given: str, kinds: list[pa.DataType]) -> None:
-    """Refuse views of strings and bytes: nanoarrow 0.9 ends the process that exports them."""
-    if any(contains(kind, _is_view) for kind in kinds):
-        why = "nanoarrow exports no views of strings and bytes without corrupting memory"
-        refuse(direction, given, why, "cast them to string or binary first, in pyarrow")
-
-
-def _is_view(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
-
-
-_SUPPORTED = SupportedTypes(LABEL, portable)
+BRIDGE_EXPORTS = {"arrow": _bridge_export}
+BRIDGE_IMPORTS = {"arrow": _bridge_import}
 
 
 def select_column(obj: Any, column: str | int) -> Columns:
-    """Select a column of a table, by name or by position."""
+    """Select a column of a table by name or position."""
     return one_column(_bridge_export(obj), column)
 
 
@@ -83,5 +78,17 @@ def zone(obj: Any) -> str | None:
 
 
 HAS_ZONES = True
-BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+
+
+def _refuse_views(direction: str, given: str, kinds: list[pa.DataType]) -> None:
+    """Refuse string and binary views, whose export by nanoarrow 0.9 corrupts memory."""
+    if any(contains(kind, _is_view) for kind in kinds):
+        why = "nanoarrow exports no views of strings and bytes without corrupting memory"
+        refuse(direction, given, why, "cast them to string or binary first, in pyarrow")
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
+_SUPPORTED = SupportedTypes(LABEL, portable)

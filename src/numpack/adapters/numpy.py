@@ -1,4 +1,4 @@
-"""NumPy, the hub itself, and the objects of this package that hold an ndarray."""
+"""NumPy itself, and the objects of this package that hold an ndarray."""
 
 from __future__ import annotations
 
@@ -30,12 +30,15 @@ TO_OPTIONS: frozenset[str] = frozenset()
 
 
 def to_numpy(obj: Any) -> Plan[Array]:
-    """Plan the way to the hub, which an ndarray has reached already."""
-    if isinstance(obj, np.generic):  # a value: the memory that its interface names is gone
+    """Plan the conversion from an ndarray, or an object that holds one, to a NumPy array.
+
+    An ndarray is returned as it is.
+    """
+    if isinstance(obj, np.generic):  # its array interface points to freed memory
         wrong_type("share", "an array", obj, "pass np.asarray(x)")
-    obstacle = None if isinstance(obj, np.ndarray) else _obstacle(obj)
+    obstacle = None if isinstance(obj, np.ndarray) else _holder_obstacle(obj)
     if obstacle is None:
-        return _as_it_is(held(obj), "from NumPy")
+        return _plan_as_is(_ndarray_of(obj), "from NumPy")
     return Plan(
         direction="from NumPy",
         describe=lambda: repr(obj),
@@ -47,66 +50,42 @@ def to_numpy(obj: Any) -> Plan[Array]:
     )
 
 
-def _obstacle(obj: Any) -> Obstacle | None:
-    """Ask an object of this package whether its array has to be copied together first."""
-    found: Obstacle | None = obj.obstacle() if hasattr(obj, "obstacle") else None
-    return found
-
-
 def from_numpy(array: Array) -> Plan[Array]:
-    """Plan the way from the hub, which an ndarray need not leave."""
-    return _as_it_is(array, "to NumPy")
-
-
-def _as_it_is(array: Array, direction: str) -> Plan[Array]:
-    return Plan(
-        direction=direction,
-        describe=lambda: describe(array),
-        nbytes=normalize_strides(array).nbytes,
-        result=lambda: array,
-        independent=lambda: own_copy(_copyable(array, direction)),
-    )
-
-
-def held(obj: Any) -> Array:
-    """Give the ndarray that an object of this package holds; an ndarray is its own."""
-    if isinstance(obj, np.ndarray):
-        return obj
-    array: Array = obj.array if hasattr(obj, "array") else obj.__array__()
-    return array
+    """Plan the conversion from a NumPy array to itself."""
+    return _plan_as_is(array, "to NumPy")
 
 
 def expect(function: str, array: object, copy: bool | None) -> Array:
-    """Take an ndarray, or what holds one, and nothing else.
+    """Return an ndarray, or the one that an object of this package holds.
 
     Raises
     ------
     WrongTypeError
         It is something else: a list, a scalar, an array of another framework.
     ZeroCopyError
-        It holds rows that do not lie together, and `copy` forbids to copy them.
+        Its rows are not contiguous, and `copy` is False.
     """
     if isinstance(array, np.ndarray):
         return array
     if type(array).__module__.partition(".")[0] == "numpack" and hasattr(array, "__array__"):
         plan = to_numpy(array)
-        return held(array) if plan.obstacle is None else carry_out(plan, copy)
+        return _ndarray_of(array) if plan.obstacle is None else carry_out(plan, copy)
     fix = "pass np.asarray(x)"
     if hasattr(array, "__dlpack__") or hasattr(array, "__arrow_c_array__"):
-        fix = "numpack.share(x, target) takes the arrays of every framework"
+        fix = "numpack.share(x, target) accepts the arrays of every framework"
     wrong_type(function, "a numpy.ndarray", array, fix)
 
 
 def base_array(array: Array, framework: str, *, masks: bool = False) -> Array:
-    """View an array of any subclass as one of NumPy's own class; no code of the subclass runs.
+    """View an array of any subclass as a base-class ndarray; no code of the subclass runs.
 
     Parameters
     ----------
     array : ndarray
     framework : str
-        Where it goes, for messages.
+        The target in messages.
     masks : bool
-        Whether a mask can go there; a `MaskedArray` that masks something then stays one.
+        Whether the target has masks; a `MaskedArray` with masked values then stays one.
 
     Returns
     -------
@@ -129,55 +108,37 @@ def base_array(array: Array, framework: str, *, masks: bool = False) -> Array:
 
 
 def refuse_mask(array: Array, framework: str) -> None:
-    """Refuse an array with a mask towards a framework that has none, or not of its kind."""
+    """Refuse an array with masked values for a framework without that kind of mask."""
     if hides_values(array):
         refuse(
             f"to {framework}",
             describe(array),
-            f"{framework} has no masks, and the masked values would come back"
+            f"{framework} has no masks, and the masked values would reappear"
             if is_masked_array(array)
-            else "it has a mask that is not of numpy.ma, and the masked values would come back",
-            _without_mask(array),
+            else "it has a mask that is not numpy.ma's, and the masked values would reappear",
+            _mask_fix(array),
         )
 
 
-def _without_mask(array: Array) -> str:
-    if is_masked_array(array):
-        return "pass array.filled(value), or array.data if the mask does not matter"
-    filled = "array.filled(value), or " if hasattr(type(array), "filled") else ""
-    return (
-        f"pass {filled}np.ma.array(np.asarray(array), mask=array.mask) to what has masks, or "
-        "np.asarray(array) if the mask does not matter"
-    )
-
-
-def _copyable(array: Array, direction: str) -> Array:
-    """Refuse to copy an array into one of NumPy's own class that would lose its mask."""
-    if not is_masked_array(array) and hides_values(array):
-        why = "a copy of NumPy's own class would lose its mask"
-        refuse(direction, describe(array), why, "copy it yourself: array.copy()")
-    return array
-
-
-def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan[Array]:
-    """Plan to bring an array to the form in which every exit is free.
+def plan_layout(array: Array, order: str, direction: str, *, exported: bool) -> Plan[Array]:
+    """Plan the conversion of an array to the layout in which exporting it copies nothing.
 
     Parameters
     ----------
     array : ndarray
     order : {"C", "K"}
-        ``"C"``: C-contiguous, native and aligned. ``"K"``: as it is.
+        ``"C"``: C-contiguous, native byte order and aligned. ``"K"``: unchanged.
     direction : str
         For messages.
     exported : bool
-        Whether it is for other frameworks: strides that they cannot take must go under
-        ``"K"`` too, and a write must not be able to kill the process.
+        Whether other frameworks will use the memory. Then strides that they do not accept are
+        removed under ``"K"`` too, and a write must not raise SIGSEGV.
     """
     if order not in ("C", "K"):
         msg = f"order must be 'C' or 'K', not {order!r}"
         raise InvalidValueError(msg)
     values = normalize_strides(array) if type(array) is not np.ndarray else array
-    obstacle = _form_obstacle(values, order, exported=exported)
+    obstacle = _layout_obstacle(values, order, exported=exported)
 
     def own() -> Array:
         return aligned_copy(_copyable(array, direction))
@@ -192,14 +153,56 @@ def in_form(array: Array, order: str, direction: str, *, exported: bool) -> Plan
     )
 
 
-def _form_obstacle(array: Array, order: str, *, exported: bool) -> Obstacle | None:
-    represented = native_obstacle if exported else representation_obstacle
+def _holder_obstacle(obj: Any) -> Obstacle | None:
+    """Return why an object of this package has to gather its array by copying, if it does."""
+    found: Obstacle | None = obj.obstacle() if hasattr(obj, "obstacle") else None
+    return found
+
+
+def _plan_as_is(array: Array, direction: str) -> Plan[Array]:
+    return Plan(
+        direction=direction,
+        describe=lambda: describe(array),
+        nbytes=normalize_strides(array).nbytes,
+        result=lambda: array,
+        independent=lambda: own_copy(_copyable(array, direction)),
+    )
+
+
+def _ndarray_of(obj: Any) -> Array:
+    """Return the ndarray that an object of this package holds, or the ndarray itself."""
+    if isinstance(obj, np.ndarray):
+        return obj
+    array: Array = obj.array if hasattr(obj, "array") else obj.__array__()
+    return array
+
+
+def _mask_fix(array: Array) -> str:
+    if is_masked_array(array):
+        return "pass array.filled(value), or array.data if the mask does not matter"
+    filled = "array.filled(value), or " if hasattr(type(array), "filled") else ""
+    return (
+        f"pass {filled}np.ma.array(np.asarray(array), mask=array.mask) to a framework that has "
+        "masks, or np.asarray(array) if the mask does not matter"
+    )
+
+
+def _copyable(array: Array, direction: str) -> Array:
+    """Return an array that a base-class copy preserves; refuse one whose mask it would lose."""
+    if not is_masked_array(array) and hides_values(array):
+        why = "a copy as a base-class ndarray would lose its mask"
+        refuse(direction, describe(array), why, "copy it yourself: array.copy()")
+    return array
+
+
+def _layout_obstacle(array: Array, order: str, *, exported: bool) -> Obstacle | None:
+    byte_obstacle = native_obstacle if exported else representation_obstacle
     if order == "C":
-        found = order_obstacle(array) or represented(array)
+        found = order_obstacle(array) or byte_obstacle(array)
         if found is not None and not array.flags.c_contiguous:
             found = Obstacle(found.reason, f"{found.fix}, or order='K' to keep the strides")
     elif exported:
-        found = represented(array) or strides_obstacle(normalize_strides(array))
+        found = byte_obstacle(array) or strides_obstacle(normalize_strides(array))
     else:
         found = None
     return backing_of(array).obstacle() if found is None and exported else found

@@ -1,7 +1,7 @@
-"""ONNX Runtime: an `OrtValue` on the CPU is C-ordered memory that may be written.
+"""ONNX Runtime: an `OrtValue` on the CPU is C-contiguous, writable memory.
 
 Source: the ONNX Runtime documentation of ``OrtValue``; ONNX, ``TensorProto.DataType`` for the
-numbers of the types and "4 bit integer types" for how they are packed.
+type numbers and "4 bit integer types" for the packing.
 """
 
 from __future__ import annotations
@@ -38,63 +38,52 @@ LABEL = "ONNX Runtime"
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS: frozenset[str] = frozenset()
 
-_ENUMERATION = (  # from 1
+_TYPE_NAMES = (  # of TensorProto.DataType, from 1
     *("float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool"),
     *("float16", "float64", "uint32", "uint64", "complex64", "complex128", "bfloat16"),
     *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
     *("uint4", "int4", "float4_e2m1fn", "float8_e8m0fnu", "uint2", "int2"),
 )
-_NUMBERS = {name: number for number, name in enumerate(_ENUMERATION, 1)}
-_ROWS = {_NUMBERS[row.numpy]: row for row in dtypes.DTYPES if row.numpy in _NUMBERS}
-_STRING = _NUMBERS["string"]
+_TYPE_NUMBERS = {name: number for number, name in enumerate(_TYPE_NAMES, 1)}
+_INFO_BY_NUMBER = {
+    _TYPE_NUMBERS[info.numpy]: info for info in dtypes.DTYPES if info.numpy in _TYPE_NUMBERS
+}
+_STRING = _TYPE_NUMBERS["string"]
 
-# From 1.32 on it takes every type by DLPack, and then the native value owns the memory.
-# Before, only the Python object does, and what `OrtValue.numpy` gives outlives it.
+# From 1.32 on, OrtValue imports every type by DLPack, and the native value owns the memory.
+# Earlier, only the Python object owns it, and an array from `OrtValue.numpy` outlives that.
 _OWNS_MEMORY = tuple(int(part) for part in __version__.split(".")[:2]) >= (1, 32)
 
-
-def from_numpy(array: Array) -> Plan[OrtValue]:
-    """Plan the way from the hub.
-
-    A session may write to an OrtValue (a bound output, ``update_inplace``), so read-only
-    memory that is a mapped file is mapped again copy-on-write.
-    """
-    array = base_array(array, LABEL)
-    row = _onnx_row(array)
-    if row.bits < 8:
-        return _packing(array, row)
-    values = normalize_strides(array)
-    return plan_view(
-        array,
-        LABEL,
-        lambda memory: _value(memory, row),
-        obstacle=native_obstacle(values) or order_obstacle(values),
-        may_write=True,
-        caution=unprotected(LABEL, "OrtValue"),
-    )
+_STRINGS = Obstacle(
+    "its strings are C++ objects, and NumPy's are Python objects",
+    "encode them as numbers in the model",
+)
 
 
 def to_numpy(value: Any) -> Plan[Array]:
-    """Plan the way to the hub; read-only if the OrtValue was made over a read-only array."""
+    """Plan the conversion from an OrtValue to a NumPy array.
+
+    The array is read-only if the OrtValue was made over a read-only array.
+    """
     refusal = _refusal(value)
     if refusal is not None:
         refuse(f"from {LABEL}", *refusal)
     if value.element_type() == _STRING:
-        return _copied(value, np.dtype(object), value.numpy, _STRINGS)
-    row = _numpy_row(value)
+        return _plan_copy(value, np.dtype(object), value.numpy, _STRINGS)
+    info = _numpy_info(value)
     if value.device_name() != "cpu":
-        return _off_host(value, row)
-    if row.bits < 8:
-        unpack = functools.partial(_unpacked, value, row)
-        return _copied(value, row.dtype, unpack, _packed_obstacle(row))
+        return _plan_transfer(value, info)
+    if info.bits < 8:
+        unpack = functools.partial(_unpacked, value, info)
+        return _plan_copy(value, info.dtype, unpack, _packed_obstacle(info))
 
     def share() -> Array:
-        given = getattr(value, "_numpy_obj", None)  # ONNX Runtime ignores that it is read-only
+        given = getattr(value, "_numpy_obj", None)  # ONNX Runtime ignores its read-only flag
         return from_address(
             value.data_ptr(),
             tuple(value.shape()),
             None,
-            row.dtype,
+            info.dtype,
             owner=value,
             readonly=isinstance(given, np.ndarray) and not given.flags.writeable,
         )
@@ -102,110 +91,74 @@ def to_numpy(value: Any) -> Plan[Array]:
     return Plan(
         direction=f"from {LABEL}",
         describe=lambda: _describe(value),
-        nbytes=math.prod(value.shape()) * row.dtype.itemsize,
+        nbytes=math.prod(value.shape()) * info.dtype.itemsize,
         result=share,
         independent=lambda: aligned_copy(share()),
     )
 
 
-def _value(memory: Array, row: DTypeInfo) -> OrtValue:
-    writable = writable_alias(memory)
-    if _OWNS_MEMORY:
-        return OrtValue.from_dlpack(export(writable, versioned=False, copied=False))
-    carrier = writable.view(row.carrier)
-    return OrtValue.ortvalue_from_numpy_with_onnx_type(carrier, _NUMBERS[row.numpy])
+def from_numpy(array: Array) -> Plan[OrtValue]:
+    """Plan the conversion from a NumPy array to an OrtValue.
 
-
-def _onnx_row(array: Array) -> DTypeInfo:
-    row = dtypes.of_numpy(array.dtype)
-    if row is None or not _is_known(_NUMBERS.get(row.numpy, 0)):
-        given, why = describe(array), "no OrtValue holds this dtype"
-        refuse(f"to {LABEL}", given, why, objects_fix(array) or _fix_for(array.dtype))
-    return row
-
-
-@functools.cache
-def _is_known(number: int) -> bool:
-    """Tell whether this version has tensors of a type."""
-    try:
-        OrtValue.ortvalue_from_shape_and_type([0], number)
-    except RuntimeError:
-        return False
-    return True
-
-
-def _fix_for(dtype: DType) -> str:
-    if dtypes.is_extension(dtype):
-        return f"widen it: array.astype({dtypes.wider(dtype)})"
-    if dtype.names:
-        return f"pass one field at a time: array[{dtype.names[0]!r}]"
-    ways = {
-        "m": "pass the durations as array.view('i8')",
-        "M": "pass the counts since 1970 as array.view('i8')",
-        "c": "pass the real and the imaginary parts as an axis: np.stack([x.real, x.imag], -1)",
-        "f": "round it yourself: array.astype(np.float64)",
-    }
-    if dtype.kind == "O":
-        return "convert numbers with array.astype(...); InferenceSession.run takes str objects"
-    if dtype.kind in "SUT":
-        text = ".astype('U')" if dtype.kind == "S" else ""
-        return f"give str objects to InferenceSession.run: array{text}.astype(object)"
-    return ways.get(dtype.kind, "pass array.view('u1')")
-
-
-def _packed_obstacle(row: DTypeInfo) -> Obstacle:
-    each = 8 // row.bits
-    return Obstacle(
-        f"ONNX packs {each} values of {row.numpy} in a byte and NumPy has one",
-        f"keep it as {'float32' if 'float' in row.numpy else 'int8'} or wider on both sides",
+    A session may write to an OrtValue (a bound output, ``update_inplace``), so a file that is
+    mapped read-only is mapped again copy-on-write.
+    """
+    array = base_array(array, LABEL)
+    info = _onnx_info(array)
+    if info.bits < 8:
+        return _plan_packing(array, info)
+    values = normalize_strides(array)
+    return plan_view(
+        array,
+        LABEL,
+        lambda memory: _value(memory, info),
+        obstacle=native_obstacle(values) or order_obstacle(values),
+        may_write=True,
+        caution=unprotected(LABEL, "OrtValue"),
     )
 
 
-def _packing(array: Array, row: DTypeInfo) -> Plan[OrtValue]:
-    """Plan to pack values of less than a byte, the first in the lowest bits."""
-    each = 8 // row.bits
-    length = -(-array.size // each)
-
-    def pack() -> OrtValue:
-        value = OrtValue.ortvalue_from_shape_and_type(list(array.shape), _NUMBERS[row.numpy])
-        codes = np.zeros(length * each, np.uint8)
-        codes[: array.size] = normalize_strides(array).ravel().view(np.uint8)
-        memory = from_address(value.data_ptr(), (length,), None, np.dtype("u1"), owner=value)
-        memory[:] = 0
-        for place in range(each):
-            low = codes[place::each] & (2**row.bits - 1)
-            memory |= low << np.uint8(place * row.bits)
-        return value
-
-    return Plan(
-        direction=f"to {LABEL}",
-        describe=lambda: describe(array),
-        nbytes=length,
-        result=pack,
-        independent=pack,
-        obstacle=_packed_obstacle(row),
-    )
+def _refusal(value: Any) -> tuple[str, str, str] | None:
+    """Return a description, the reason and the fix for a value that holds no tensor."""
+    if not isinstance(value, OrtValue):
+        wrong_type(
+            "share", "an onnxruntime.OrtValue", value, "pass the OrtValues of its tensors"
+        )
+    if not value.has_value():  # is_tensor() is true, and reading its type raises SIGSEGV
+        return "an optional OrtValue", "it has no value", "ask value.has_value() first"
+    if value.is_tensor():
+        return None
+    kind = f"{value.data_type()} OrtValue"
+    if value.is_sparse_tensor():
+        fix = "pass the parts of value.as_sparse_tensor(): values() and its indices"
+        return kind, "it stores only some of its values", fix
+    return kind, "it is not a tensor", "take its tensors out in the model, or with session.run"
 
 
-def _unpacked(value: OrtValue, row: DTypeInfo) -> Array:
-    each, shape = 8 // row.bits, tuple(value.shape())
-    length = -(-math.prod(shape) // each)
-    memory = from_address(value.data_ptr(), (length,), None, np.dtype("u1"), owner=value)
-    places = np.arange(each, dtype=np.uint8) * np.uint8(row.bits)
-    codes = (memory[:, None] >> places) & np.uint8(2**row.bits - 1)
-    return aligned_copy(codes.ravel()[: math.prod(shape)].view(row.dtype).reshape(shape))
+def _numpy_info(value: OrtValue) -> DTypeInfo:
+    """Return the dtype for NumPy, or refuse one that NumPy lacks."""
+    info = _INFO_BY_NUMBER.get(value.element_type())
+    if info is None:
+        fix = "cast it in the model to a type that NumPy or ml_dtypes has"
+        refuse(f"from {LABEL}", _describe(value), "NumPy has no such dtype", fix)
+    return info
 
 
-_STRINGS = Obstacle(
-    "its strings are C++ objects, and NumPy's are Python's",
-    "encode them as numbers in the model",
-)
+def _plan_transfer(value: OrtValue, info: DTypeInfo) -> Plan[Array]:
+    """Plan a copy from a device, which `OrtValue.numpy` makes for NumPy's own dtypes."""
+    device = value.device_name()
+    fix = "bind the output to the CPU: io_binding.bind_output(name, 'cpu')"
+    if info.extension or device == "webgpu":
+        why = f"OrtValue.numpy() does not copy it from {device}"
+        refuse(f"from {LABEL}", _describe(value), why, fix)
+    obstacle = Obstacle(f"its memory is on {device}", fix)
+    return _plan_copy(value, info.dtype, value.numpy, obstacle)
 
 
-def _copied(
+def _plan_copy(
     value: OrtValue, dtype: DType, copy: Callable[[], Array], obstacle: Obstacle
 ) -> Plan[Array]:
-    """Plan a copy into memory that is made for it."""
+    """Plan a copy into new memory."""
     shape = tuple(value.shape())
     return Plan(
         direction=f"from {LABEL}",
@@ -218,40 +171,95 @@ def _copied(
     )
 
 
-def _off_host(value: OrtValue, row: DTypeInfo) -> Plan[Array]:
-    """Plan to bring memory of a device over, which `OrtValue.numpy` does for NumPy's dtypes."""
-    device = value.device_name()
-    fix = "bind the output to the CPU: io_binding.bind_output(name, 'cpu')"
-    if row.extension or device == "webgpu":
-        why = f"OrtValue.numpy() does not bring it over from {device}"
-        refuse(f"from {LABEL}", _describe(value), why, fix)
-    obstacle = Obstacle(f"its memory is on {device}", fix)
-    return _copied(value, row.dtype, value.numpy, obstacle)
+def _unpacked(value: OrtValue, info: DTypeInfo) -> Array:
+    per_byte, shape = 8 // info.bits, tuple(value.shape())
+    length = -(-math.prod(shape) // per_byte)
+    memory = from_address(value.data_ptr(), (length,), None, np.dtype("u1"), owner=value)
+    shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(info.bits)
+    codes = (memory[:, None] >> shifts) & np.uint8(2**info.bits - 1)
+    return aligned_copy(codes.ravel()[: math.prod(shape)].view(info.dtype).reshape(shape))
 
 
-def _numpy_row(value: OrtValue) -> DTypeInfo:
-    row = _ROWS.get(value.element_type())
-    if row is None:
-        fix = "cast it in the model to a type that NumPy or ml_dtypes has"
-        refuse(f"from {LABEL}", _describe(value), "NumPy has no such dtype", fix)
-    return row
+def _onnx_info(array: Array) -> DTypeInfo:
+    """Return the dtype for ONNX Runtime, or refuse one that no OrtValue holds."""
+    info = dtypes.of_numpy(array.dtype)
+    if info is None or not _is_known(_TYPE_NUMBERS.get(info.numpy, 0)):
+        given, why = describe(array), "no OrtValue holds this dtype"
+        refuse(f"to {LABEL}", given, why, objects_fix(array) or _fix_for(array.dtype))
+    return info
 
 
-def _refusal(value: Any) -> tuple[str, str, str] | None:
-    """Find what holds no tensor, which must not even be asked for its type."""
-    if not isinstance(value, OrtValue):
-        wrong_type(
-            "share", "an onnxruntime.OrtValue", value, "pass the OrtValues of its tensors"
+@functools.cache
+def _is_known(number: int) -> bool:
+    """Check whether the installed version has tensors of a type."""
+    try:
+        OrtValue.ortvalue_from_shape_and_type([0], number)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _fix_for(dtype: DType) -> str:
+    if dtypes.is_extension(dtype):
+        return f"widen it: array.astype({dtypes.wider(dtype)})"
+    if dtype.names:
+        return f"pass one field at a time: array[{dtype.names[0]!r}]"
+    fixes = {
+        "m": "pass the durations as array.view('i8')",
+        "M": "pass the counts since 1970 as array.view('i8')",
+        "c": "pass the real and the imaginary parts as an axis: np.stack([x.real, x.imag], -1)",
+        "f": "round it yourself: array.astype(np.float64)",
+    }
+    if dtype.kind == "O":
+        return "convert numbers with array.astype(...); InferenceSession.run takes str objects"
+    if dtype.kind in "SUT":
+        text = ".astype('U')" if dtype.kind == "S" else ""
+        return f"give str objects to InferenceSession.run: array{text}.astype(object)"
+    return fixes.get(dtype.kind, "pass array.view('u1')")
+
+
+def _packed_obstacle(info: DTypeInfo) -> Obstacle:
+    per_byte = 8 // info.bits
+    return Obstacle(
+        f"ONNX packs {per_byte} values of {info.numpy} in a byte and NumPy stores one",
+        f"keep it as {'float32' if 'float' in info.numpy else 'int8'} or wider on both sides",
+    )
+
+
+def _plan_packing(array: Array, info: DTypeInfo) -> Plan[OrtValue]:
+    """Plan the packing of sub-byte values, the first in the lowest bits."""
+    per_byte = 8 // info.bits
+    length = -(-array.size // per_byte)
+
+    def pack() -> OrtValue:
+        value = OrtValue.ortvalue_from_shape_and_type(
+            list(array.shape), _TYPE_NUMBERS[info.numpy]
         )
-    if not value.has_value():  # it calls itself a tensor, and its type crashes the process
-        return "an optional OrtValue", "it has no value", "ask value.has_value() first"
-    if value.is_tensor():
-        return None
-    kind = f"{value.data_type()} OrtValue"
-    if value.is_sparse_tensor():
-        fix = "pass the parts of value.as_sparse_tensor(): values() and its indices"
-        return kind, "it keeps only some of its values", fix
-    return kind, "it is no tensor", "take its tensors out in the model, or with session.run"
+        codes = np.zeros(length * per_byte, np.uint8)
+        codes[: array.size] = normalize_strides(array).ravel().view(np.uint8)
+        memory = from_address(value.data_ptr(), (length,), None, np.dtype("u1"), owner=value)
+        memory[:] = 0
+        for position in range(per_byte):
+            low = codes[position::per_byte] & (2**info.bits - 1)
+            memory |= low << np.uint8(position * info.bits)
+        return value
+
+    return Plan(
+        direction=f"to {LABEL}",
+        describe=lambda: describe(array),
+        nbytes=length,
+        result=pack,
+        independent=pack,
+        obstacle=_packed_obstacle(info),
+    )
+
+
+def _value(memory: Array, info: DTypeInfo) -> OrtValue:
+    writable = writable_alias(memory)
+    if _OWNS_MEMORY:
+        return OrtValue.from_dlpack(export(writable, versioned=False, copied=False))
+    carrier = writable.view(info.carrier)
+    return OrtValue.ortvalue_from_numpy_with_onnx_type(carrier, _TYPE_NUMBERS[info.numpy])
 
 
 def _describe(value: OrtValue) -> str:

@@ -1,6 +1,6 @@
-"""SciPy and PyData sparse: matrices of which only some elements are in memory.
+"""SciPy and PyData sparse matrices, which store only some of their elements.
 
-There is no array to share, on either side; only the way out is told.
+Every conversion is refused, with a fix.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ LABEL = "SciPy"
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS: frozenset[str] = frozenset()
 
-# What holds the elements of a format, and where they belong, as its own users know it.
+# Public attributes of the sparse formats that hold elements and their positions.
 _PARTS = ("data", "coords", "indices", "indptr", "offsets")
 
 
 def to_numpy(obj: Any) -> NoReturn:
-    """Refuse: the zeros of a sparse matrix are nowhere in memory."""
+    """Refuse the conversion: the zeros of a sparse matrix are not stored."""
     dense = next((name for name in ("toarray", "todense") if hasattr(obj, name)), None)
     if dense is None:
         wrong_type("share", "an array", obj, "pass np.asarray(x) if it holds one")
@@ -30,12 +30,12 @@ def to_numpy(obj: Any) -> NoReturn:
     if parts:
         fix += f", or share its parts: {', '.join(parts)}"
     given = f"{type(obj).__name__} of shape {obj.shape}"
-    refuse("from SciPy", given, "it is sparse, and its zeros are nowhere in memory", fix)
+    refuse("from SciPy", given, "it is sparse, and its zeros are not stored", fix)
 
 
 def from_numpy(array: Array) -> NoReturn:
-    """Refuse: which elements are zero is to be found out by looking at all."""
-    why = "a sparse matrix holds other memory than an array does"
+    """Refuse the conversion: a sparse matrix has to be built from the nonzero elements."""
+    why = "a sparse matrix has another memory layout than an array"
     refuse("to SciPy", describe(array), why, "make one: scipy.sparse.csr_array(array)")
 
 

@@ -1,4 +1,4 @@
-"""Lists and tuples of arrays: one array of them all, which is a copy."""
+"""Lists and tuples of arrays: stack into one array, which is a copy."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ TO_OPTIONS: frozenset[str] = frozenset()
 
 
 def to_numpy(obj: Any) -> Plan[Array]:
-    """Plan one array of arrays of one shape and dtype, of any frameworks."""
+    """Plan the conversion from a list of arrays of one shape and dtype to a NumPy array."""
     plans = [_plan(each) for each in obj]
-    shown = [preview(plan) for plan in plans]
-    kinds = list(dict.fromkeys((each.dtype, each.shape) for each in shown))
+    previews = [preview(plan) for plan in plans]
+    specs = list(dict.fromkeys((each.dtype, each.shape) for each in previews))
     given = f"{type(obj).__name__} of {len(plans):,} arrays"
-    if len(kinds) > 1:
-        (one, first), (other, second), *_ = kinds
+    if len(specs) > 1:
+        (one, first), (other, second), *_ = specs
         why = f"they differ: {one} of shape {first} and {other} of shape {second}"
         fix = "share them one by one, or bring them to one shape and dtype first"
         refuse("from sequence", given, why, fix)
-    dtype, shape = kinds[0]
-    masked = any(isinstance(each, np.ma.MaskedArray) for each in shown)
+    dtype, shape = specs[0]
+    masked = any(isinstance(each, np.ma.MaskedArray) for each in previews)
 
-    def stacked() -> Array:
+    def stack() -> Array:
         fresh = aligned_empty((len(plans), *shape), dtype)
         arrays = [plan.result() for plan in plans]
         for row, array in enumerate(arrays):
@@ -44,11 +44,11 @@ def to_numpy(obj: Any) -> Plan[Array]:
     return Plan(
         direction="from sequence",
         describe=lambda: given,
-        nbytes=sum(each.nbytes for each in shown),
-        result=stacked,
-        independent=stacked,
+        nbytes=sum(each.nbytes for each in previews),
+        result=stack,
+        independent=stack,
         obstacle=Obstacle(
-            "each of its arrays lies by itself",
+            "each of its arrays has memory of its own",
             "keep them as one array: numpack.share(x, 'numpy', copy=True)",
         ),
         result_spec=None if masked else ((len(plans), *shape), dtype),
@@ -57,7 +57,7 @@ def to_numpy(obj: Any) -> Plan[Array]:
 
 def _plan(array: Any) -> Plan[Array]:
     owner = of_object(array)
-    if owner is None:  # it was an array when it was looked at
+    if owner is None:  # the list changed since it was checked
         wrong_type("share", "a list or tuple of arrays", array, fix_for(array))
     plan: Plan[Array] = owner.module().to_numpy(array)
     return plan

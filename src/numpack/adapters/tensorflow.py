@@ -1,7 +1,7 @@
-"""TensorFlow: tensors that never change, over memory on 64-byte boundaries.
+"""TensorFlow: immutable tensors over 64-byte aligned memory.
 
 Source: the TensorFlow documentation of ``tf.Tensor.numpy`` (which names the buffer protocol as
-the way that does not copy) and of ``tf.Variable``.
+the interface without a copy) and of ``tf.Variable``.
 """
 
 from __future__ import annotations
@@ -42,121 +42,50 @@ _COMPOSITES = (
 )
 
 
-def from_numpy(array: Array) -> Plan[tf.Tensor]:
-    """Plan the way from the hub.
-
-    TensorFlow shares memory in C order that starts on a 64-byte boundary. Any other it would
-    copy without a word, or take and end the process. Its tensors never change, but its raw
-    operations in place write all the same, so a file that is mapped read-only is mapped again
-    copy-on-write.
-    """
-    array = base_array(array, LABEL)
-    row = _tensorflow_row(array)
-    return plan_view(
-        array,
-        LABEL,
-        lambda memory: _tensor(memory, row),
-        obstacle=vector_obstacle(normalize_strides(array), order_obstacle),
-        may_write=True,
-    )
-
-
 def to_numpy(tensor: Any) -> Plan[Array]:
-    """Plan the way to the hub; read-only, because tensors never change.
+    """Plan the conversion from a tf.Tensor to a NumPy array.
 
-    A variable gives the value that it has now. What is assigned to it later goes to other
-    memory.
+    Shared memory is read-only, because tensors are immutable. A variable is converted to its
+    present value; a later assignment writes to other memory.
     """
-    row = _numpy_row(tensor)
+    info = _numpy_info(tensor)
     value, obstacle = (
-        _read(tensor) if isinstance(tensor, tf.Variable) else (tensor, _device_obstacle(tensor))
+        _read_variable(tensor)
+        if isinstance(tensor, tf.Variable)
+        else (tensor, _device_obstacle(tensor))
     )
     shape = tuple(value.shape)
     return Plan(
         direction="from TensorFlow",
         describe=lambda: _describe(tensor),
-        nbytes=value.shape.num_elements() * row.dtype.itemsize,
+        nbytes=value.shape.num_elements() * info.dtype.itemsize,
         result=lambda: with_owner(_array(value), tensor),
         independent=lambda: aligned_copy(_array(value)),
         obstacle=obstacle,
-        result_spec=None if _device_obstacle(value) is None else (shape, row.dtype),
+        result_spec=None if _device_obstacle(value) is None else (shape, info.dtype),
     )
 
 
-def _tensor(memory: Array, row: DTypeInfo) -> tf.Tensor:
-    # Not by DLPack: its deleter takes Python's lock, and a thread of TensorFlow that drops a
-    # tensor would wait for it for ever, if who holds it waits for that thread. Of a tensor
-    # that is made so TensorFlow itself drops the array, when next it holds the lock.
-    _start()
-    return tf.__internal__.EagerTensor(memory.view(row.dtype), _CPU, None)
+def from_numpy(array: Array) -> Plan[tf.Tensor]:
+    """Plan the conversion from a NumPy array to a tf.Tensor.
+
+    TensorFlow shares C-contiguous, 64-byte aligned memory. It silently copies other memory, or
+    accepts it and aborts. Its tensors are immutable, but its raw in-place operations do write,
+    so a file that is mapped read-only is mapped again copy-on-write.
+    """
+    array = base_array(array, LABEL)
+    info = _tensorflow_info(array)
+    return plan_view(
+        array,
+        LABEL,
+        lambda memory: _tensor(memory, info),
+        obstacle=vector_obstacle(normalize_strides(array), order_obstacle),
+        may_write=True,
+    )
 
 
-@functools.cache
-def _start() -> None:
-    """Make TensorFlow find its devices, before which it makes no tensor of foreign memory."""
-    tf.config.list_logical_devices()
-
-
-def _array(tensor: tf.Tensor) -> Array:
-    if tensor.ndim == 0:  # of ml_dtypes it would be a scalar of NumPy, which is a copy
-        with tf.init_scope(), tf.device(_CPU):
-            return _array(tf.reshape(tensor, (1,))).reshape(())
-    array: Array = np.asarray(tensor)
-    if array.size == 0:
-        return array
-    # Of ml_dtypes it is writable; and whoever drops the tensor last, not the array, makes
-    # TensorFlow let go of what is below at once.
-    address = array.__array_interface__["data"][0]
-    owners = (tensor, array)
-    return from_address(address, array.shape, None, array.dtype, owner=owners, readonly=True)
-
-
-def _read(variable: tf.Variable) -> tuple[tf.Tensor, Obstacle | None]:
-    """Read a variable, and find whether that copied: two reads then are two memories."""
-    with tf.init_scope():  # no gradient is to be had of it
-        value, again = variable.value(), variable.value()
-    obstacle = _device_obstacle(value)
-    if obstacle is None and value.shape.num_elements() and _address(value) != _address(again):
-        why = "it was updated in parts, since when TensorFlow copies it at each read"
-        return value, Obstacle(why, "read it once, and pass what variable.value() gives")
-    return value, obstacle
-
-
-def _address(tensor: tf.Tensor) -> int:
-    address: int = _array(tensor).__array_interface__["data"][0]
-    return address
-
-
-def _tensorflow_row(array: Array) -> DTypeInfo:
-    row = dtypes.of_numpy(array.dtype)
-    if row is None or not _is_known(row.dtype):
-        why = "TensorFlow has no such dtype"
-        refuse(
-            "to TensorFlow", describe(array), why, objects_fix(array) or _fix_for(array.dtype)
-        )
-    return row
-
-
-def _is_known(dtype: DType) -> bool:
-    try:
-        tf.as_dtype(dtype)
-    except TypeError:
-        return False
-    return True
-
-
-def _fix_for(dtype: DType) -> str:
-    if dtype.kind in "mM":
-        return "pass the counts since 1970 or the durations as array.view('i8')"
-    if dtype.kind in "SUTO":
-        return "make a tensor of strings of it: tf.constant(array.tolist())"
-    if dtype.names:
-        return f"pass one field at a time: array[{dtype.names[0]!r}]"
-    return "convert it to numbers that TensorFlow has with array.astype(...) first"
-
-
-def _numpy_row(tensor: Any) -> DTypeInfo:
-    """Find the dtype, or refuse what holds no values, or none that NumPy could hold."""
+def _numpy_info(tensor: Any) -> DTypeInfo:
+    """Return the dtype for NumPy, or refuse a tensor that NumPy cannot represent."""
     for kind, fix in _COMPOSITES:
         if isinstance(tensor, kind):
             why = "it is several tensors, not one"
@@ -166,19 +95,20 @@ def _numpy_row(tensor: Any) -> DTypeInfo:
     refusal = _refusal(tensor)
     if refusal is not None:
         refuse("from TensorFlow", _describe(tensor), *refusal)
-    row = dtypes.of_numpy(np.dtype(tensor.dtype.as_numpy_dtype))
-    if row is None:
+    info = dtypes.of_numpy(np.dtype(tensor.dtype.as_numpy_dtype))
+    if info is None:
         why, fix = "NumPy has no such dtype", "convert it first: tf.cast(tensor, tf.float32)"
         refuse("from TensorFlow", _describe(tensor), why, fix)
-    return row
+    return info
 
 
 def _refusal(tensor: Any) -> tuple[str, str] | None:
+    """Return why a tensor has no values that NumPy can represent, and the fix."""
     dtype = tensor.dtype
     if dtype == tf.string:
         return "its strings are objects", "pass tensor.numpy(), an array of Python's bytes"
     if dtype in (tf.resource, tf.variant):
-        return "it is a handle of something else", "read the values behind it first"
+        return "it is a handle, not values", "read the values behind it first"
     if dtype.is_quantized:
         return (
             "its values are scaled integers",
@@ -194,12 +124,86 @@ def _refusal(tensor: Any) -> tuple[str, str] | None:
 
 
 def _device_obstacle(tensor: tf.Tensor) -> Obstacle | None:
+    """Return why a tensor's memory cannot be shared as it is."""
     if tf.DeviceSpec.from_string(tensor.backing_device).device_type == "CPU":
         return None
     return Obstacle(
         f"its memory is on {tensor.backing_device}",
         "keep it on the CPU: with tf.device('CPU:0')",
     )
+
+
+def _read_variable(variable: tf.Variable) -> tuple[tf.Tensor, Obstacle | None]:
+    """Read a variable; if two reads return two memories, TensorFlow copies it at each read."""
+    with tf.init_scope():  # outside of any gradient tape or graph
+        value, again = variable.value(), variable.value()
+    obstacle = _device_obstacle(value)
+    if obstacle is None and value.shape.num_elements() and _address(value) != _address(again):
+        why = "it was updated in parts, after which TensorFlow copies it at each read"
+        return value, Obstacle(why, "read it once, and pass the result of variable.value()")
+    return value, obstacle
+
+
+def _address(tensor: tf.Tensor) -> int:
+    address: int = _array(tensor).__array_interface__["data"][0]
+    return address
+
+
+def _array(tensor: tf.Tensor) -> Array:
+    if tensor.ndim == 0:  # np.asarray would copy an ml_dtypes scalar
+        with tf.init_scope(), tf.device(_CPU):
+            return _array(tf.reshape(tensor, (1,))).reshape(())
+    array: Array = np.asarray(tensor)
+    if array.size == 0:
+        return array
+    # An array of ml_dtypes is writable, hence `readonly`. A tuple releases its items from the
+    # end; when the tensor is released last, TensorFlow frees the memory at once.
+    address = array.__array_interface__["data"][0]
+    owners = (tensor, array)
+    return from_address(address, array.shape, None, array.dtype, owner=owners, readonly=True)
+
+
+def _tensorflow_info(array: Array) -> DTypeInfo:
+    """Return the dtype for TensorFlow, or refuse one that TensorFlow lacks."""
+    info = dtypes.of_numpy(array.dtype)
+    if info is None or not _is_known(info.dtype):
+        why = "TensorFlow has no such dtype"
+        refuse(
+            "to TensorFlow", describe(array), why, objects_fix(array) or _fix_for(array.dtype)
+        )
+    return info
+
+
+def _is_known(dtype: DType) -> bool:
+    try:
+        tf.as_dtype(dtype)
+    except TypeError:
+        return False
+    return True
+
+
+def _fix_for(dtype: DType) -> str:
+    if dtype.kind in "mM":
+        return "pass the counts since 1970 or the durations as array.view('i8')"
+    if dtype.kind in "SUTO":
+        return "make a tensor of strings: tf.constant(array.tolist())"
+    if dtype.names:
+        return f"pass one field at a time: array[{dtype.names[0]!r}]"
+    return "convert it to numbers that TensorFlow has with array.astype(...) first"
+
+
+def _tensor(memory: Array, info: DTypeInfo) -> tf.Tensor:
+    # Not by DLPack: its deleter acquires the GIL, so a TensorFlow thread that releases a tensor
+    # would deadlock with a thread that holds the GIL and waits for it. TensorFlow releases the
+    # array of an EagerTensor itself, the next time that it holds the GIL.
+    _initialize_devices()
+    return tf.__internal__.EagerTensor(memory.view(info.dtype), _CPU, None)
+
+
+@functools.cache
+def _initialize_devices() -> None:
+    """Make TensorFlow list its devices, without which it cannot create an EagerTensor."""
+    tf.config.list_logical_devices()
 
 
 def _describe(tensor: Any) -> str:

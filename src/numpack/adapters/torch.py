@@ -1,4 +1,8 @@
-"""PyTorch: strided tensors on the CPU share memory both ways."""
+"""PyTorch: strided tensors on the CPU, which share memory in both directions.
+
+Source: the PyTorch documentation of ``torch.from_numpy``, ``torch.Tensor.numpy`` and
+``torch.from_dlpack``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from .._core.policy import Obstacle, Plan, describe, refuse
 from .._dlpack.fast_path import Memory, register_fast_path
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
-from .dlpack import across, off_host
+from .dlpack import is_off_host, plan_device_route
 from .numpy import base_array
 
 if TYPE_CHECKING:
@@ -33,36 +37,82 @@ if TYPE_CHECKING:
     from .._core.memory import Array
 
 LABEL = "torch"
-_MAX_NDIM = 64
-_CPU = torch.device("cpu")
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS = frozenset({"device"})
+_MAX_NDIM = 64
+_CPU = torch.device("cpu")
 
 
-@contextlib.contextmanager
-def _as_itself() -> Iterator[None]:
-    """Let torch's functions do what they say, whatever is set for the calls of the user.
+def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
+    """Plan the conversion from a torch.Tensor to a NumPy array.
 
-    A default device, ``with torch.device(...)``, a mode such as ``FakeTensorMode`` and a
-    subclass with ``__torch_function__`` change what a call does, and where its result is.
+    A tensor that requires gradients is detached.
     """
-    with torch._C.DisableTorchFunction():  # noqa: SLF001 -- the documented name
-        if not torch._C._len_torch_dispatch_stack():  # noqa: SLF001 -- no public way to ask
-            yield
-            return
-        with _disable_current_modes():
-            yield
+    with _default_behaviour():
+        return _plan_detached(tensor, _detached(tensor))
+
+
+def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
+    """Plan the conversion from a NumPy array to a torch.Tensor.
+
+    Strided arrays are shared with their strides. A file that is mapped read-only is mapped
+    again copy-on-write, because a write through a tensor would otherwise raise SIGSEGV; other
+    read-only memory is shared with a `ReadOnlyWarning`, because torch has no read-only
+    tensors.
+    """
+    array = base_array(array, LABEL)
+    info = _torch_info(array)
+    target = _checked_device(device)
+    values = normalize_strides(array)
+
+    def tensor(memory: Array) -> torch.Tensor:
+        with _default_behaviour():
+            made = _tensor(memory, info)
+            return made if target.type == "cpu" else made.to(target)
+
+    return plan_view(
+        array,
+        LABEL,
+        tensor,
+        obstacle=native_obstacle(values) or strides_obstacle(values),
+        transfer=_device_obstacle(target),
+        may_write=True,
+        caution=unprotected(LABEL, "tensor"),
+    )
+
+
+def _bridge_export(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Return a tensor on a device for the direct route; ``None`` for one on the host."""
+    with _default_behaviour():
+        tensor = _detached(tensor)
+        _numpy_info(tensor)
+        lazy = tensor.is_conj() or tensor.is_neg()
+        return None if lazy or not is_off_host(tensor) else tensor
+
+
+def _bridge_import(producer: Any, *, device: object = None) -> Plan[torch.Tensor] | None:
+    """Plan the direct route from a DLPack producer on a device; ``None`` without CUDA."""
+    if device is not None or not torch.cuda.is_available():
+        return None
+    return plan_device_route(producer, LABEL, torch.from_dlpack, torch.clone)
+
+
+BRIDGE_EXPORTS = {"device": _bridge_export}
+BRIDGE_IMPORTS = {"device": _bridge_import}
 
 
 def _is_misdescribed(tensor: torch.Tensor) -> bool:
-    """Tell whether DLPack says less of complex or 8-bit values than torch knows."""
+    """Check whether a tensor's DLPack description is incomplete.
+
+    It lacks the conjugate bit of complex values, and the type of 8-bit ones such as uint4.
+    """
     if tensor.is_complex():
         return bool(tensor.is_conj())
-    return tensor.dtype not in (torch.int8, torch.uint8)  # but narrower, as torch.uint4
+    return tensor.dtype not in (torch.int8, torch.uint8)  # but sub-byte, such as torch.uint4
 
 
 if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
-    # It hands out memory as if there were no conjugate and no negative bit.
+    # The exchange API exports memory without the conjugate and negative bits.
     register_fast_path(
         "torch",
         (torch.Tensor, torch.nn.Parameter),
@@ -79,54 +129,35 @@ if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
     )
 
 
-def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
-    """Plan the way from the hub.
+@contextlib.contextmanager
+def _default_behaviour() -> Iterator[None]:
+    """Disable the modes and overrides of the caller that change what torch's functions do.
 
-    Strided views are shared with their strides. Read-only memory that is a mapped file is
-    mapped again copy-on-write, because a write through a tensor would otherwise kill the
-    process; other read-only memory is shared with a caution, because torch has no
-    read-only tensors.
+    A default device, ``with torch.device(...)``, a mode such as ``FakeTensorMode`` and a
+    subclass with ``__torch_function__`` change the result of a call and the device where it
+    is.
     """
-    array = base_array(array, LABEL)
-    row = _torch_row(array)
-    target = _device(device)
-    values = normalize_strides(array)
-
-    def tensor(memory: Array) -> torch.Tensor:
-        with _as_itself():
-            made = _tensor(memory, row)
-            return made if target.type == "cpu" else made.to(target)
-
-    return plan_view(
-        array,
-        LABEL,
-        tensor,
-        obstacle=native_obstacle(values) or strides_obstacle(values),
-        transfer=_device_obstacle(target),
-        may_write=True,
-        caution=unprotected(LABEL, "tensor"),
-    )
+    with torch._C.DisableTorchFunction():  # noqa: SLF001 -- the documented name
+        if not torch._C._len_torch_dispatch_stack():  # noqa: SLF001 -- no public way to ask
+            yield
+            return
+        with _disable_current_modes():
+            yield
 
 
-def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
-    """Plan the way to the hub; a tensor that needs grad is detached."""
-    with _as_itself():
-        return _plan(tensor, _detached(tensor))
-
-
-def _plan(given: torch.Tensor, tensor: torch.Tensor) -> Plan[Array]:
-    """Plan the way of a plain tensor that was made of the one that was given."""
-    row = _numpy_row(tensor)
+def _plan_detached(given: torch.Tensor, tensor: torch.Tensor) -> Plan[Array]:
+    """Plan the conversion of a detached tensor; `given` owns the memory."""
+    info = _numpy_info(tensor)
     obstacle = _tensor_obstacle(tensor)
 
     def share() -> Array:
-        with _as_itself():
-            return with_owner(_array(tensor, row), given)
+        with _default_behaviour():
+            return with_owner(_array(tensor, info), given)
 
     def resolve() -> Array:
-        with _as_itself():
+        with _default_behaviour():
             fresh = torch.empty(tensor.shape, dtype=tensor.dtype, device=_CPU)
-            return _array(fresh.copy_(tensor), row)
+            return _array(fresh.copy_(tensor), info)
 
     return Plan(
         direction="from torch",
@@ -135,51 +166,115 @@ def _plan(given: torch.Tensor, tensor: torch.Tensor) -> Plan[Array]:
         result=share if obstacle is None else resolve,
         independent=lambda: aligned_copy(share()) if obstacle is None else resolve(),
         obstacle=obstacle,
-        result_spec=(tuple(tensor.shape), row.dtype),
+        result_spec=(tuple(tensor.shape), info.dtype),
     )
 
 
-def _bridge_export(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Give a tensor of a device to a consumer there; what is refused is so everywhere."""
-    with _as_itself():
-        tensor = _detached(tensor)
-        _numpy_row(tensor)
-        lazy = tensor.is_conj() or tensor.is_neg()
-        return None if lazy or not off_host(tensor) else tensor
+def _detached(tensor: torch.Tensor) -> torch.Tensor:
+    """Detach a tensor as a base-class tensor over the same memory; refuse one without memory.
+
+    No code of a subclass runs.
+    """
+    refusal = _type_refusal(tensor)
+    if refusal is not None:
+        refuse("from torch", type(tensor).__name__, *refusal)
+    return torch.Tensor.detach(tensor)
 
 
-def _bridge_import(producer: Any, *, device: object = None) -> Plan[torch.Tensor] | None:
-    if device is not None or not torch.cuda.is_available():
-        return None
-    return across(producer, LABEL, torch.from_dlpack, torch.clone)
+def _type_refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
+    """Return why a tensor has no memory, and the fix.
+
+    Only the type of such a tensor may be examined, no other attribute.
+    """
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # noqa: SLF001 -- no public way
+        return "it is a tracer of torch.func", "convert outside of the transformed function"
+    if isinstance(tensor, UninitializedTensorMixin):
+        return "it has no shape and no values yet", "give it both: tensor.materialize(shape)"
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        return (
+            "its type describes memory that is elsewhere or does not exist",
+            "convert it to a plain tensor first (full_tensor(), values(), dequantize())",
+        )
+    if torch._is_functional_tensor(tensor):  # noqa: SLF001 -- no public way to ask
+        return "it is a functional tensor", "convert outside of the functionalized function"
+    return None
 
 
-BRIDGE_EXPORTS = {"device": _bridge_export}
-BRIDGE_IMPORTS = {"device": _bridge_import}
+def _numpy_info(tensor: torch.Tensor) -> DTypeInfo:
+    """Return the dtype for NumPy, or refuse a tensor that is not plain memory with values."""
+    refusal = _value_refusal(tensor)
+    if refusal is not None:
+        kind = f"{str(tensor.dtype).removeprefix('torch.')} {type(tensor).__name__}"
+        refuse("from torch", kind, *refusal)
+    info = dtypes.of_torch(str(tensor.dtype).removeprefix("torch."))
+    if info is None:
+        why, fix = "NumPy has no such dtype", "pass its bits: tensor.view(torch.uint8)"
+        if tensor.is_complex():
+            fix = "widen it: tensor.to(torch.complex64)"
+        refuse("from torch", _describe(tensor), why, fix)
+    return info
 
 
-def _tensor(array: Array, row: DTypeInfo) -> torch.Tensor:
-    array = writable_alias(array)
-    if row.extension:
-        return torch.from_numpy(array.view(row.carrier)).view(getattr(torch, str(row.torch)))
-    return torch.from_numpy(array.view(row.dtype))  # it knows one name of each integer
+def _value_refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
+    """Return why NumPy cannot represent a tensor, and the fix."""
+    if tensor.is_nested:
+        return "a nested tensor has no single shape", "pass tensor.to_padded_tensor(0.0)"
+    if tensor.is_quantized:
+        return "its values are scaled integers", "pass tensor.dequantize() or tensor.int_repr()"
+    if tensor.layout is not torch.strided:
+        return f"its layout is {tensor.layout}", "pass tensor.to_dense()"
+    if tensor.is_meta:
+        return "a meta tensor has no values", "make it on the CPU"
+    if tensor.ndim > _MAX_NDIM:
+        return f"NumPy has at most {_MAX_NDIM} dimensions", "pass tensor.squeeze()"
+    if _end_in_storage(tensor) > tensor.untyped_storage().nbytes():
+        return "its storage was freed or made smaller", "give it its memory back first"
+    return None
 
 
-def _array(tensor: torch.Tensor, row: DTypeInfo) -> Array:
-    if row.extension:
-        carrier = getattr(torch, row.carrier.name)
-        array: Array = tensor.view(carrier).numpy().view(row.dtype)
+def _end_in_storage(tensor: torch.Tensor) -> int:
+    """Return the offset in bytes of the end of the tensor's last element in its storage."""
+    if tensor.numel() == 0 or tensor._is_zerotensor():  # noqa: SLF001
+        return 0
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last: int = tensor.storage_offset() + sum((n - 1) * stride for n, stride in steps)
+    return (last + 1) * int(tensor.element_size())
+
+
+def _tensor_obstacle(tensor: torch.Tensor) -> Obstacle | None:
+    """Return why a tensor's memory cannot be shared as it is."""
+    if tensor.device.type != "cpu":
+        return Obstacle(
+            f"its memory is on {tensor.device}", "keep the tensor on the CPU: tensor.cpu()"
+        )
+    if tensor.is_conj() or tensor.is_neg():
+        return Obstacle(
+            "its values are conjugated or negated only when they are read",
+            "resolve it once: tensor.resolve_conj().resolve_neg()",
+        )
+    if tensor._is_zerotensor():  # noqa: SLF001 -- no public way to ask
+        return Obstacle(
+            "its zeros are not stored in memory", "make it real once: tensor.clone()"
+        )
+    return None
+
+
+def _array(tensor: torch.Tensor, info: DTypeInfo) -> Array:
+    if info.extension:
+        carrier = getattr(torch, info.carrier.name)
+        array: Array = tensor.view(carrier).numpy().view(info.dtype)
         return array
     shared: Array = tensor.numpy()
     return shared
 
 
-def _torch_row(array: Array) -> DTypeInfo:
-    row = dtypes.of_numpy(array.dtype)
-    if row is None or row.torch is None:
+def _torch_info(array: Array) -> DTypeInfo:
+    """Return the dtype for torch, or refuse one that torch lacks."""
+    info = dtypes.of_numpy(array.dtype)
+    if info is None or info.torch is None:
         why = "torch has no such dtype"
         refuse("to torch", describe(array), why, objects_fix(array) or _fix_for(array.dtype))
-    return row
+    return info
 
 
 def _fix_for(dtype: dtypes.DType) -> str:
@@ -197,19 +292,20 @@ def _fix_for(dtype: dtypes.DType) -> str:
     return "convert it to numbers with array.astype(...) first"
 
 
-def _device(device: object) -> torch.device:
+def _checked_device(device: object) -> torch.device:
+    """Return the `torch.device`, or raise if it cannot store values."""
     if device is None:
         return _CPU
     try:
         target = torch.device(device)
         if target.type != "meta":
-            with _as_itself():
+            with _default_behaviour():
                 torch.empty(0, device=target)
             return target
     except (RuntimeError, AssertionError, TypeError) as error:
-        msg = f"device={device!r} is not to be had: {error}; pass device='cpu'"
+        msg = f"device={device!r} is not available: {error}; pass device='cpu'"
         raise InvalidValueError(msg) from error
-    msg = "device='meta' holds no values; pass device='cpu'"
+    msg = "device='meta' stores no values; pass device='cpu'"
     raise InvalidValueError(msg)
 
 
@@ -221,88 +317,13 @@ def _device_obstacle(target: torch.device) -> Obstacle | None:
     )
 
 
+def _tensor(array: Array, info: DTypeInfo) -> torch.Tensor:
+    array = writable_alias(array)
+    if info.extension:
+        return torch.from_numpy(array.view(info.carrier)).view(getattr(torch, str(info.torch)))
+    return torch.from_numpy(array.view(info.dtype))  # torch has one type per C integer
+
+
 def _describe(tensor: torch.Tensor) -> str:
     name = str(tensor.dtype).removeprefix("torch.")
     return f"{name} tensor of shape {tuple(tensor.shape)}"
-
-
-def _detached(tensor: torch.Tensor) -> torch.Tensor:
-    """Make a plain tensor of the same memory, or refuse what has no memory of its own.
-
-    No code of a subclass runs.
-    """
-    refusal = _unreal(tensor)
-    if refusal is not None:
-        refuse("from torch", type(tensor).__name__, *refusal)
-    return torch.Tensor.detach(tensor)
-
-
-def _unreal(tensor: torch.Tensor) -> tuple[str, str] | None:
-    """Find what must not be asked for anything but its type."""
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # noqa: SLF001 -- no public way
-        return "it is a tracer of torch.func", "convert outside of the transformed function"
-    if isinstance(tensor, UninitializedTensorMixin):
-        return "it has no shape and no values yet", "give it both: tensor.materialize(shape)"
-    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
-        return (
-            "its type stands for memory that is elsewhere or nowhere",
-            "convert it to a plain tensor first (full_tensor(), values(), dequantize())",
-        )
-    if torch._is_functional_tensor(tensor):  # noqa: SLF001 -- no public way to ask
-        return "it is a functional tensor", "convert outside of the functionalized function"
-    return None
-
-
-def _numpy_row(tensor: torch.Tensor) -> DTypeInfo:
-    """Find the dtype, or refuse a tensor that is not plain memory with values in it."""
-    refusal = _refusal(tensor)
-    if refusal is not None:
-        kind = f"{str(tensor.dtype).removeprefix('torch.')} {type(tensor).__name__}"
-        refuse("from torch", kind, *refusal)
-    row = dtypes.of_torch(str(tensor.dtype).removeprefix("torch."))
-    if row is None:
-        why, fix = "NumPy has no such dtype", "pass its bits: tensor.view(torch.uint8)"
-        if tensor.is_complex():
-            fix = "widen it: tensor.to(torch.complex64)"
-        refuse("from torch", _describe(tensor), why, fix)
-    return row
-
-
-def _refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
-    if tensor.is_nested:
-        return "a nested tensor has no single shape", "pass tensor.to_padded_tensor(0.0)"
-    if tensor.is_quantized:
-        return "its values are scaled integers", "pass tensor.dequantize() or tensor.int_repr()"
-    if tensor.layout is not torch.strided:
-        return f"its layout is {tensor.layout}", "pass tensor.to_dense()"
-    if tensor.is_meta:
-        return "a meta tensor has no values", "make it on the CPU"
-    if tensor.ndim > _MAX_NDIM:
-        return f"NumPy has at most {_MAX_NDIM} dimensions", "pass tensor.squeeze()"
-    if _reach(tensor) > tensor.untyped_storage().nbytes():
-        return "its storage was freed or made smaller", "give it its memory back first"
-    return None
-
-
-def _reach(tensor: torch.Tensor) -> int:
-    """Count the bytes of storage up to the end of the tensor's last element."""
-    if tensor.numel() == 0 or tensor._is_zerotensor():  # noqa: SLF001
-        return 0
-    steps = zip(tensor.shape, tensor.stride(), strict=True)
-    last: int = tensor.storage_offset() + sum((n - 1) * stride for n, stride in steps)
-    return (last + 1) * int(tensor.element_size())
-
-
-def _tensor_obstacle(tensor: torch.Tensor) -> Obstacle | None:
-    if tensor.device.type != "cpu":
-        return Obstacle(
-            f"its memory is on {tensor.device}", "keep the tensor on the CPU: tensor.cpu()"
-        )
-    if tensor.is_conj() or tensor.is_neg():
-        return Obstacle(
-            "its values are conjugated or negated only when read",
-            "resolve it once: tensor.resolve_conj().resolve_neg()",
-        )
-    if tensor._is_zerotensor():  # noqa: SLF001 -- no public way to ask
-        return Obstacle("its zeros take no memory", "make it real once: tensor.clone()")
-    return None

@@ -1,4 +1,4 @@
-"""xarray: named dimensions over whatever array it holds, of NumPy or of another framework.
+"""xarray: named dimensions over an array of NumPy or of another framework.
 
 Source: the xarray documentation of duck arrays, of lazy indexing and of ``Variable``.
 """
@@ -32,18 +32,49 @@ FROM_OPTIONS = frozenset({"column", "nulls"})
 TO_OPTIONS = frozenset({"dims", "coords", "name"})
 
 
+def to_numpy(
+    obj: Any, *, column: Hashable | None = None, nulls: str = "convert"
+) -> Plan[Array]:
+    """Plan the conversion from an xarray object to a NumPy array.
+
+    `column` selects a variable of a Dataset.
+    """
+    check_nulls(nulls)
+    if column is not None:
+        obj = _select(obj, column)
+    variable = _variable(obj)
+    if isinstance(_stored(variable), np.ndarray):
+        plan = _plan_ndarray(_stored(variable))
+    elif _is_index(variable):
+        plan = _plan_index(variable)
+    else:
+        plan = _plan_inner(variable, nulls)
+        return dataclasses.replace(
+            plan, direction="from xarray", describe=lambda: _describe(obj)
+        )
+    plan = dataclasses.replace(plan, direction="from xarray", describe=lambda: _describe(obj))
+    if nulls == "convert":
+        return plan
+    from .pandas.importing import apply_nulls  # noqa: PLC0415 -- only here are NaN and NaT missing values
+
+    return apply_nulls(plan, variable.values, nulls)
+
+
 def from_numpy(
     array: Array, *, dims: Any = None, coords: Any = None, name: Hashable | None = None
 ) -> Plan[xr.DataArray]:
-    """Plan the way from the hub to a `xarray.DataArray`; the options are its own."""
+    """Plan the conversion from a NumPy array to a xarray.DataArray.
+
+    The options are those of `xarray.DataArray`.
+    """
     array = base_array(array, LABEL)
     values = normalize_strides(array)
-    blank = _blank(values.shape, dims, coords)
+    template = _template(values.shape, dims, coords)
 
     def view(memory: Array) -> xr.DataArray:
-        # xarray itself would copy times that are strided or read-only, and convert objects
-        variable = xr.Variable(blank.dims, memory, fastpath=True)
-        return xr.DataArray(variable, coords=blank.coords, dims=blank.dims, name=name)
+        # The constructor would copy strided or read-only times, and convert objects.
+        variable = xr.Variable(template.dims, memory, fastpath=True)
+        return xr.DataArray(variable, coords=template.coords, dims=template.dims, name=name)
 
     if array.dtype.kind not in "mM":
         return plan_view(array, LABEL, view)
@@ -63,75 +94,41 @@ def from_numpy(
     )
 
 
-def to_numpy(
-    obj: Any, *, column: Hashable | None = None, nulls: str = "convert"
-) -> Plan[Array]:
-    """Plan the way to the hub; `column` selects a variable of a Dataset."""
-    check_nulls(nulls)
-    if column is not None:
-        obj = _selected(obj, column)
-    variable = _variable(obj)
-    if isinstance(_raw(variable), np.ndarray):
-        plan = _shared(_raw(variable))
-    elif _is_converted(variable):
-        plan = _converted(variable)
-    else:
-        plan = _handed_on(variable, nulls)
-        return dataclasses.replace(
-            plan, direction="from xarray", describe=lambda: _describe(obj)
-        )
-    plan = dataclasses.replace(plan, direction="from xarray", describe=lambda: _describe(obj))
-    if nulls == "convert":
-        return plan
-    from .pandas.importing import apply_nulls  # noqa: PLC0415 -- where NaN and NaT count as missing
-
-    return apply_nulls(plan, variable.values, nulls)
-
-
-def _blank(shape: tuple[int, ...], dims: Any, coords: Any) -> xr.DataArray:
-    """Let xarray check the options, and find what they leave out."""
-    try:
-        return xr.DataArray(np.broadcast_to(np.uint8(0), shape), coords=coords, dims=dims)
-    except (ValueError, TypeError) as error:
-        msg = f"dims and coords must suit an array of shape {shape}: {error}"
-        raise InvalidValueError(msg) from error
-
-
-def _bridge_export(bridge: str, obj: Any) -> Any:
-    """Let the framework that holds the values take them past the hub."""
-    if isinstance(obj, xr.Dataset) or isinstance(_raw(_variable(obj)), np.ndarray):
+def _bridge_export(route: str, obj: Any) -> Any:
+    """Return the export of the framework that holds the values, for the same direct route."""
+    if isinstance(obj, xr.Dataset) or isinstance(_stored(_variable(obj)), np.ndarray):
         return None
-    data = _data(_variable(obj))
+    data = _loaded_values(_variable(obj))
     owner = of_object(data)
-    departure = (
-        None if owner is None else getattr(owner.module(), "BRIDGE_EXPORTS", {}).get(bridge)
-    )
-    return None if departure is None else departure(data)
+    export = None if owner is None else getattr(owner.module(), "BRIDGE_EXPORTS", {}).get(route)
+    return None if export is None else export(data)
 
 
-def select_column(obj: Any, column: Hashable) -> xr.DataArray:
-    """Select a variable of a Dataset, by name or by position."""
-    return _selected(obj, column)
-
-
-def zone(obj: Any) -> str | None:
-    """Return the time zone of an index, or of what else holds the values."""
-    if isinstance(obj, xr.Dataset) or isinstance(_raw(_variable(obj)), np.ndarray):
-        return None
-    data = _data(_variable(obj))
-    owner = of_object(data)
-    found = None if owner is None else getattr(owner.module(), "zone", None)
-    return None if found is None else found(data)
-
-
-HAS_ZONES = True  # of its indexes; but its arrays are NumPy's, so times with one are refused
 BRIDGE_EXPORTS = {
     "device": lambda obj: _bridge_export("device", obj),
     "arrow": lambda obj: _bridge_export("arrow", obj),
 }
 
 
-def _selected(obj: Any, key: Hashable) -> xr.DataArray:
+def select_column(obj: Any, column: Hashable) -> xr.DataArray:
+    """Select a variable of a Dataset by name or position."""
+    return _select(obj, column)
+
+
+def zone(obj: Any) -> str | None:
+    """Return the time zone of an index, or of the values of another framework."""
+    if isinstance(obj, xr.Dataset) or isinstance(_stored(_variable(obj)), np.ndarray):
+        return None
+    data = _loaded_values(_variable(obj))
+    owner = of_object(data)
+    found = None if owner is None else getattr(owner.module(), "zone", None)
+    return None if found is None else found(data)
+
+
+HAS_ZONES = True  # its indexes do; its arrays are NumPy's, so times with a zone are refused
+
+
+def _select(obj: Any, key: Hashable) -> xr.DataArray:
     if not isinstance(obj, xr.Dataset):
         wrong_type("column", "a xarray.Dataset", obj, "leave out column=")
     if isinstance(key, bool):
@@ -155,55 +152,55 @@ def _variable(obj: Any) -> xr.Variable:
     return obj
 
 
-def _raw(variable: xr.Variable) -> Any:
-    """Give what is held, which `data` would load."""
+def _stored(variable: xr.Variable) -> Any:
+    """Return the stored object; the attribute `data` would load it."""
     return variable._data  # noqa: SLF001 -- it has no public name
 
 
-def _data(variable: xr.Variable) -> Any:
-    """Give the values as the framework has them that holds them; refuse to load them."""
+def _loaded_values(variable: xr.Variable) -> Any:
+    """Return the values as an array of the framework that holds them; refuse to load them."""
     if _is_unloaded(variable):
         refuse("from xarray", _describe(variable), "its values are not loaded", "pass x.load()")
-    if isinstance(_raw(variable), PandasIndexingAdapter):
+    if isinstance(_stored(variable), PandasIndexingAdapter):
         index = variable.to_index_variable().to_index()
-        if isinstance(index, pd.RangeIndex | pd.MultiIndex):  # which keep no values
+        if isinstance(index, pd.RangeIndex | pd.MultiIndex):  # which store no values
             return index
     return variable.data
 
 
 def _is_unloaded(variable: xr.Variable) -> bool:
-    raw = _raw(variable)
-    if isinstance(raw, PandasIndexingAdapter) or not isinstance(raw, ExplicitlyIndexed):
+    stored = _stored(variable)
+    if isinstance(stored, PandasIndexingAdapter) or not isinstance(stored, ExplicitlyIndexed):
         return False
     return not variable._in_memory  # noqa: SLF001 -- it has no public name
 
 
-def _shared(values: Array) -> Plan[Array]:
+def _plan_ndarray(values: Array) -> Plan[Array]:
     plan: Plan[Array] = by_name("numpy").module().to_numpy(values)
     return plan
 
 
-def _is_converted(variable: xr.Variable) -> bool:
-    """Tell whether xarray makes an ndarray out of what it holds, as it does for indexes."""
-    return isinstance(_data(variable), np.ndarray)
+def _is_index(variable: xr.Variable) -> bool:
+    """Check whether xarray makes an ndarray of the stored object, as it does for indexes."""
+    return isinstance(_loaded_values(variable), np.ndarray)
 
 
-def _converted(variable: xr.Variable) -> Plan[Array]:
-    """Plan the values of an index, which xarray copies if pandas has them otherwise."""
+def _plan_index(variable: xr.Variable) -> Plan[Array]:
+    """Plan the values of an index, which xarray copies if pandas stores another form."""
     values, again = variable.data.view(), variable.data
     values.flags.writeable = False  # an index must not change
-    plan = _shared(values)
+    plan = _plan_ndarray(values)
     if values.size == 0 or np.may_share_memory(values, again):
         return plan
-    obstacle = Obstacle("its index keeps the values in another form", "pass x.to_index()")
+    obstacle = Obstacle("its index stores the values in another form", "pass x.to_index()")
     return dataclasses.replace(
         plan, obstacle=obstacle, result=lambda: aligned_copy(values), preview=lambda: values
     )
 
 
-def _handed_on(variable: xr.Variable, nulls: str) -> Plan[Array]:
-    """Plan what the framework plans that holds the values."""
-    data = _data(variable)
+def _plan_inner(variable: xr.Variable, nulls: str) -> Plan[Array]:
+    """Plan the conversion by the framework that holds the values."""
+    data = _loaded_values(variable)
     owner = of_object(data)
     if owner is None or owner.name == LABEL:
         why, fix = f"it holds a {type(data).__name__}", "pass x.compute() or x.as_numpy()"
@@ -211,6 +208,15 @@ def _handed_on(variable: xr.Variable, nulls: str) -> Plan[Array]:
     options = {"nulls": nulls} if "nulls" in owner.module().FROM_OPTIONS else {}
     plan: Plan[Array] = owner.module().to_numpy(data, **options)
     return plan
+
+
+def _template(shape: tuple[int, ...], dims: Any, coords: Any) -> xr.DataArray:
+    """Return an array with `dims` and `coords`, which xarray checks and completes."""
+    try:
+        return xr.DataArray(np.broadcast_to(np.uint8(0), shape), coords=coords, dims=dims)
+    except (ValueError, TypeError) as error:
+        msg = f"dims and coords must match an array of shape {shape}: {error}"
+        raise InvalidValueError(msg) from error
 
 
 def _describe(obj: Any) -> str:

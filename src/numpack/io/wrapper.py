@@ -15,7 +15,7 @@ from .._dlpack.fast_path import try_export, try_import
 from ..adapters import by_name
 from ..adapters._foreign_errors import guarded
 from ..adapters.dlpack import DLPackBuffer, receive
-from ..adapters.numpy import expect, in_form
+from ..adapters.numpy import expect, plan_layout
 from ..adapters.numpy import from_numpy as stay
 from .routes import share
 
@@ -87,7 +87,7 @@ class ZeroCopyArray(Exporter):
 
     def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
         array = expect("ZeroCopyArray", array, copy)
-        plan = in_form(array, order, "to ZeroCopyArray", exported=False)
+        plan = plan_layout(array, order, "to ZeroCopyArray", exported=False)
         self.array = carry_out(plan, copy)
 
     @classmethod
