@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._core import dtypes
-from .._core.mapped_files import is_same_byte
+from .._core.mapped_files import is_same_memory
 from .._core.memory import aligned_copy
 from ..adapters import by_name
 from ..errors import InvalidValueError, NumpackError
@@ -177,7 +177,7 @@ def _is_confirmed(x: Any, result: Any, *, shared: bool) -> bool | None:
     source, target = _seen(x), _seen(result)
     if source is None or target is None:
         return None
-    return is_same_byte(source.ctypes.data, target.ctypes.data) == shared
+    return is_same_memory(source.ctypes.data, target.ctypes.data) == shared
 
 
 def _seen(x: Any) -> Array | None:
