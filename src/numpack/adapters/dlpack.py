@@ -398,12 +398,12 @@ def _of_device(obj: Any, about: Description) -> Plan[Array]:
 
 def _check_dtype(about: Description) -> DTypeInfo:
     """Find the dtype, or refuse; import what it takes before anything is taken."""
-    if about.row is None:
+    if about.dtype_info is None:
         refuse(
             "from DLPack",
             str(about),
             "NumPy has no dtype for it that reads this memory",
             "convert it with the producer's own call to a type that NumPy or ml_dtypes has",
         )
-    _ = about.row.dtype
-    return about.row
+    _ = about.dtype_info.dtype
+    return about.dtype_info
