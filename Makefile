@@ -18,7 +18,7 @@ NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py liars.py deleters.py tabl
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
-.PHONY: demo test bare crash fuzz check bench matrix sanitize leaks wheel format clean
+.PHONY: demo test bare crash fuzz check bench matrix matrix-check sanitize leaks wheel format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
@@ -56,7 +56,11 @@ bench: $(VENV)/.bench $(VENV)/.installed
 
 # What is shared, by dtype, layout and framework, for the versions that the constraints name.
 matrix: $(VENV)/.installed
-	$(VENV)/bin/numpack matrix > docs/matrix.md
+	$(VENV)/bin/python tools/matrix.py docs/matrix.md
+
+# The page in docs/ has to be the one that `make matrix` writes.
+matrix-check: $(VENV)/.installed
+	$(VENV)/bin/python tools/matrix.py --check docs/matrix.md
 
 # The tests of the native modules on a build that finds misused memory and undefined behaviour. It
 # needs gcc and its libasan and libubsan, which come with it; Python itself is not rebuilt.
