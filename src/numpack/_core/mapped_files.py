@@ -21,15 +21,16 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from ..errors import ZeroCopyError
+from .file_mapping import PRIVATE, READABLE, FileMapping, origin_of
 from .owner import ArrayOwner
-from .pages import PRIVATE, READABLE, FileMapping, mappings_between, origin_of
+from .pages import mappings_between
 from .policy import Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .file_mapping import Detachable
     from .memory import Array
-    from .pages import Detachable
 
 SHARED, COPY_ON_WRITE = "shared", "mapped copy-on-write"
 

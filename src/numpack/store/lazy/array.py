@@ -140,7 +140,7 @@ class LazyArray(NDArrayOperatorsMixin):
         """
         if self._pages is None:
             return found
-        view = self._pages.lend(found)
+        view = self._pages.private_view(found)
         if view is None:
             view = aligned_copy(found)
             view.flags.writeable = False
