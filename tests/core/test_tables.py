@@ -534,7 +534,7 @@ def from_address(out):
 
 
 def connected(kind):
-    fast_path.connect(None, (kind,))
+    fast_path.register_fast_path(None, (kind,))
     return kind
 
 
@@ -576,7 +576,7 @@ WAYS = {
     "share": lambda x: share(x, "numpy"),
     "share copy=None": lambda x: share(x, "numpy", copy=None),
     "share copy=False": lambda x: share(x, "numpy", copy=False),
-    "take": lambda x: fast_path.take(x),
+    "take": lambda x: fast_path.try_import(x),
 }
 
 
@@ -653,7 +653,7 @@ def test_read_only_flag_is_honoured(opened):
 
 def test_door_may_make_everything_read_only():
     kind = framework()
-    fast_path.connect(None, (kind,), readonly=True)
+    fast_path.register_fast_path(None, (kind,), readonly=True)
     assert not from_dlpack(kind(Tensor(np.arange(3.0)))).flags.writeable
 
 
@@ -716,8 +716,8 @@ def test_many_types_have_a_door_each():
 
 def test_door_that_is_open_stays_as_it_is():
     kind = framework()
-    fast_path.connect(None, (kind,), readonly=True)
-    fast_path.connect(None, (kind,))
+    fast_path.register_fast_path(None, (kind,), readonly=True)
+    fast_path.register_fast_path(None, (kind,))
     assert not from_dlpack(kind(Tensor(np.arange(3.0)))).flags.writeable
 
 
@@ -843,7 +843,7 @@ from numpack.io import from_dlpack
 from support.dlpack import Tensor
 from support.tables import framework
 kind = framework(lambda obj, out: 0)
-fast_path.connect(None, (kind,))
+fast_path.register_fast_path(None, (kind,))
 assert from_dlpack(kind(None, Tensor(np.arange(3.0)))).tolist() == [0, 1, 2]
 """
     )
@@ -867,7 +867,7 @@ EXPLAINED = {
     "a newer major version": (InvalidValueError, "is of DLPack 2"),
     "no data": (InvalidValueError, "pointer is NULL"),
     "a negative extent": (InvalidValueError, "negative extent"),
-    "strides that leave memory": (InvalidValueError, "leave any memory"),
+    "strides that leave memory": (InvalidValueError, "exceed the address space"),
 }
 
 
@@ -915,25 +915,25 @@ def test_copy_made_by_a_table_is_not_silent(opened):
 @pytest.mark.parametrize("answer", [True, None, 0, 1, "no"])
 def test_guard_lets_pass_what_it_says_false_for_alone(answer):
     kind = framework()
-    fast_path.connect(None, (kind,), guard=lambda obj: answer)
+    fast_path.register_fast_path(None, (kind,), guard=lambda obj: answer)
     tensor = Tensor(np.arange(3.0))
-    assert fast_path.take(kind(tensor)) is None
+    assert fast_path.try_import(kind(tensor)) is None
     assert from_dlpack(kind(tensor, tensor)).tolist() == [0, 1, 2]
     assert (kind.calls, kind.asked) == (0, 1)
 
 
 def test_guard_that_fails_is_no_failure_of_the_call():
     kind = framework()
-    fast_path.connect(None, (kind,), guard=lambda obj: 1 / 0)
+    fast_path.register_fast_path(None, (kind,), guard=lambda obj: 1 / 0)
     tensor = Tensor(np.arange(3.0))
     assert from_dlpack(kind(tensor, tensor)).tolist() == [0, 1, 2]
     assert kind.calls == 0
 
 
-def test_closer_guard_is_asked_for_complex_numbers_and_bytes_alone():
+def test_dtype_guard_is_asked_for_complex_numbers_and_bytes_alone():
     asked = []
     kind = framework()
-    fast_path.connect(None, (kind,), closer_guard=lambda obj: asked.append(1) is None)
+    fast_path.register_fast_path(None, (kind,), dtype_guard=lambda obj: asked.append(1) is None)
     real = Tensor(np.arange(3.0))
     assert from_dlpack(kind(real)).tolist() == [0, 1, 2]
     assert not asked
@@ -967,7 +967,7 @@ class Given:
 
         kind = framework(to_py=to_py)
         self.result = kind(None, Tensor(np.arange(1.0)))
-        fast_path.connect(name, (kind,))
+        fast_path.register_fast_path(name, (kind,))
 
     def succeed(self, out):
         ctypes.PyDLL(None).Py_IncRef(ctypes.py_object(self.result))
@@ -980,7 +980,7 @@ def test_object_made_by_a_table_holds_the_array_until_it_deletes():
     a = np.arange(3.0)
     result = given.result
     before, held = sys.getrefcount(a), sys.getrefcount(result)
-    made = fast_path.give(a, "keeps")
+    made = fast_path.try_export(a, "keeps")
     assert made is result
     del made
     assert sys.getrefcount(result) == held
@@ -998,7 +998,7 @@ def test_object_that_took_a_copy_and_deleted_at_once():
     given = Given("copies", behave)
     a = np.arange(3.0)
     before = sys.getrefcount(a)
-    assert fast_path.give(a, "copies") is given.result
+    assert fast_path.try_export(a, "copies") is given.result
     assert sys.getrefcount(a) == before
 
 
@@ -1017,7 +1017,7 @@ def test_consumer_that_fails_leaves_no_reference(deletes, says_why):
     a = np.arange(3.0)
     before = sys.getrefcount(a)
     for _ in range(3):
-        assert fast_path.give(a, name) is None
+        assert fast_path.try_export(a, name) is None
         assert sys.getrefcount(a) == before
     assert len(given.managed) == 3
 
@@ -1049,7 +1049,7 @@ def test_consumer_that_fails_leaves_no_reference(deletes, says_why):
 )
 def test_what_a_consumer_cannot_take_as_it_lies_is_not_given(a):
     given = Given("takes all", lambda self, tensor, out: self.succeed(out))
-    assert fast_path.give(a, "takes all") is None
+    assert fast_path.try_export(a, "takes all") is None
     assert not given.managed
 
 
@@ -1060,10 +1060,10 @@ import sys
 import numpy as np
 from numpack._dlpack import fast_path
 from support.tables import framework
-fast_path.connect("says yes", (framework(to_py=lambda managed, out: 0),))
+fast_path.register_fast_path("says yes", (framework(to_py=lambda managed, out: 0),))
 a = np.arange(3.0)
 try:
-    made = fast_path.give(a, "says yes")
+    made = fast_path.try_export(a, "says yes")
 except SystemError:
     made = None
 assert made is None
@@ -1092,17 +1092,17 @@ class Careful(ZeroCopyArray):
         super().__init__(array, order=order)
 
 exchange_api.publish(Careful, 1)
-fast_path.connect("careful", (Careful,))
+fast_path.register_fast_path("careful", (Careful,))
 a = np.arange(12.0)
 before = sys.getrefcount(a)
-made = fast_path.give(a, "careful")
+made = fast_path.try_export(a, "careful")
 assert type(made) is Careful and address(made.array) == address(a)
 del made
 assert sys.getrefcount(a) == before
 b = a.reshape(3, 4)
 before = sys.getrefcount(b)
 for _ in range(5):
-    assert fast_path.give(b, "careful") is None
+    assert fast_path.try_export(b, "careful") is None
     gc.collect()
     assert sys.getrefcount(b) == before, sys.getrefcount(b) - before
 """
@@ -1111,11 +1111,11 @@ for _ in range(5):
 
 def test_give_and_take_know_their_framework():
     kind = framework()
-    fast_path.connect("one", (kind,))
+    fast_path.register_fast_path("one", (kind,))
     tensor = Tensor(np.arange(3.0))
-    assert fast_path.take(kind(tensor), "another") is None
+    assert fast_path.try_import(kind(tensor), "another") is None
     assert kind.calls == 0
-    assert fast_path.take(kind(tensor), "one").tolist() == [0, 1, 2]
-    assert fast_path.give(np.zeros(3), "no framework at all") is None
+    assert fast_path.try_import(kind(tensor), "one").tolist() == [0, 1, 2]
+    assert fast_path.try_export(np.zeros(3), "no framework at all") is None
     with pytest.raises(TypeError):
-        fast_path.give(np.zeros(3), [])
+        fast_path.try_export(np.zeros(3), [])

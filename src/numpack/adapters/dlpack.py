@@ -172,7 +172,9 @@ def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Arr
         return carry_out(owner.module().to_numpy(obj), copy)
     capsule = _capsule_of(obj)
     if (copy is None or copy is False) and (obj is capsule or type(obj) in _steady):
-        array = importing.take_capsule(capsule, readonly=_is_immutable(obj), given=obj)
+        array = importing.try_consume_capsule(
+            capsule, readonly=_is_immutable(obj), producer=obj
+        )
         if array is not None:
             _connect(obj)
             return array
@@ -350,7 +352,7 @@ def _of_capsule(
         )
 
     def take() -> Array:
-        return importing.consume_capsule(capsule, readonly=readonly, given=given)
+        return importing.consume_capsule(capsule, readonly=readonly, producer=given)
 
     obstacle = None
     if about.copied:
