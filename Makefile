@@ -21,7 +21,7 @@ NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py malformed_producers.py de
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
-.PHONY: demo test bare crash fuzz check bench matrix sanitize leaks wheel format clean
+.PHONY: demo test bare crash fuzz check bench matrix matrix-check sanitize leaks wheel format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
@@ -59,7 +59,11 @@ bench: $(VENV)/.bench $(VENV)/.installed
 
 # The page of what is shared by dtype, layout and framework, for the pinned versions.
 matrix: $(VENV)/.installed
-	$(VENV)/bin/numpack matrix > docs/matrix.md
+	$(VENV)/bin/python tools/matrix.py docs/matrix.md
+
+# The page in docs/ has to be the one that `make matrix` writes.
+matrix-check: $(VENV)/.installed
+	$(VENV)/bin/python tools/matrix.py --check docs/matrix.md
 
 # The tests of the native modules on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 # It needs gcc with its libasan and libubsan; Python itself is not rebuilt.

@@ -1,71 +1,31 @@
-"""Arrays between frameworks without copying, and a memory-mapped store to keep them in."""
+"""Zero-copy exchange of arrays between frameworks, and a memory-mapped array store."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from . import errors
 from ._core.policy import Route
 from .errors import (
-    ConflictError,
     CopyWarning,
-    CorruptStoreError,
-    IndexRangeError,
-    InvalidIndexError,
-    InvalidValueError,
-    LockError,
-    LockTimeoutError,
-    MissingDependencyError,
-    MovedError,
-    NewerFormatError,
-    NoMemoryError,
-    NotAStoreError,
-    NotFoundError,
-    NullError,
     NumpackError,
     ReadOnlyWarning,
-    StoreClosedError,
     StoreError,
-    StoreExistsError,
-    StoreNotFoundError,
-    StorePermissionError,
     UnsupportedError,
-    WrongTypeError,
     ZeroCopyError,
 )
 from .io import FrameworkInfo, ZeroCopyArray, explain, frameworks, share
 
-if TYPE_CHECKING:
-    from .store import LazyArray, NumPack
-
 __version__ = "0.1.0"
 
 __all__ = [
-    "ConflictError",
     "CopyWarning",
-    "CorruptStoreError",
     "FrameworkInfo",
-    "IndexRangeError",
-    "InvalidIndexError",
-    "InvalidValueError",
     "LazyArray",
-    "LockError",
-    "LockTimeoutError",
-    "MissingDependencyError",
-    "MovedError",
-    "NewerFormatError",
-    "NoMemoryError",
-    "NotAStoreError",
-    "NotFoundError",
-    "NullError",
     "NumPack",
     "NumpackError",
     "ReadOnlyWarning",
     "Route",
-    "StoreClosedError",
     "StoreError",
-    "StoreExistsError",
-    "StoreNotFoundError",
-    "StorePermissionError",
     "UnsupportedError",
-    "WrongTypeError",
     "ZeroCopyArray",
     "ZeroCopyError",
     "__version__",
@@ -74,13 +34,42 @@ __all__ = [
     "share",
 ]
 
+if TYPE_CHECKING:
+    # Deprecated aliases: these names live in `numpack.errors`.
+    from .errors import ConflictError as ConflictError
+    from .errors import CorruptStoreError as CorruptStoreError
+    from .errors import IndexRangeError as IndexRangeError
+    from .errors import InvalidIndexError as InvalidIndexError
+    from .errors import InvalidValueError as InvalidValueError
+    from .errors import LockError as LockError
+    from .errors import LockTimeoutError as LockTimeoutError
+    from .errors import MissingDependencyError as MissingDependencyError
+    from .errors import MovedError as MovedError
+    from .errors import NewerFormatError as NewerFormatError
+    from .errors import NoMemoryError as NoMemoryError
+    from .errors import NotAStoreError as NotAStoreError
+    from .errors import NotFoundError as NotFoundError
+    from .errors import NullError as NullError
+    from .errors import StoreClosedError as StoreClosedError
+    from .errors import StoreExistsError as StoreExistsError
+    from .errors import StoreNotFoundError as StoreNotFoundError
+    from .errors import StorePermissionError as StorePermissionError
+    from .errors import WrongTypeError as WrongTypeError
+    from .store import LazyArray, NumPack
+else:
 
-def __getattr__(name: str) -> Any:
-    """Load the store when it is first asked for: it takes as long as all the rest."""
-    if name in ("LazyArray", "NumPack"):
-        from . import store  # noqa: PLC0415
+    def __getattr__(name):
+        """Import the store on first use, as that takes as long as the rest of the package.
 
-        globals()[name] = found = getattr(store, name)
-        return found
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+        The other exceptions of `numpack.errors` are found here too, for one release.
+        """
+        if name in ("LazyArray", "NumPack"):
+            from . import store  # noqa: PLC0415
+
+            globals()[name] = found = getattr(store, name)
+            return found
+        found = getattr(errors, name, None)
+        if isinstance(found, type) and issubclass(found, (errors.NumpackError, Warning)):
+            return found
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

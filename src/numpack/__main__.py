@@ -7,30 +7,25 @@ import sys
 from importlib.metadata import version
 
 from .doctor import examine
-from .doctor.matrix import page
 from .doctor.report import show, to_json
 from .errors import NumpackError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command, and give the exit status: 1 if something is wrong, 2 for a wrong call."""
+    """Run a command and return the exit status: 1 for a contradiction, 2 for a usage error."""
     parser = argparse.ArgumentParser(prog="numpack", description="Arrays without copies.")
     parser.add_argument("--version", action="version", version=f"numpack {version('numpack')}")
     commands = parser.add_subparsers(required=True)
     doctor = commands.add_parser(
-        "doctor", help="say what is installed, and probe every hand-over between it"
+        "doctor", help="list the installed frameworks and test all conversions between them"
     )
     doctor.add_argument(
         "--dtype",
         default="float32",
-        help="of the array that is handed over, as NumPy or ml_dtypes calls it (%(default)s)",
+        help="dtype of the converted array, by its name in NumPy or ml_dtypes (%(default)s)",
     )
-    doctor.add_argument("--json", action="store_true", help="write all that was found as JSON")
+    doctor.add_argument("--json", action="store_true", help="write the report as JSON")
     doctor.set_defaults(run=_doctor)
-    matrix = commands.add_parser(
-        "matrix", help="write what is shared, dtype by layout by framework, as Markdown"
-    )
-    matrix.set_defaults(run=_matrix)
     options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
@@ -46,11 +41,6 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         show(report)
     return 1 if report.contradictions else 0
-
-
-def _matrix(_options: argparse.Namespace) -> int:
-    sys.stdout.write(page())
-    return 0
 
 
 if __name__ == "__main__":

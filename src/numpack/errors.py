@@ -1,8 +1,7 @@
-"""Every exception and warning that numpack raises.
+"""Exceptions and warnings.
 
-Each exception is a :class:`NumpackError` and also the built-in exception that a user of
-NumPy, PyTorch or Arrow would expect in its place, so that existing ``except`` clauses
-keep working.
+Each exception derives from :class:`NumpackError` and from the built-in exception that NumPy,
+PyTorch or Arrow raises in the same situation, so that existing ``except`` clauses keep working.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ class NumpackError(Exception):
 
 
 class ZeroCopyError(NumpackError, BufferError, ValueError):
-    """Memory cannot be shared and ``copy=False`` forbids the copy.
+    """Memory cannot be shared and ``copy=False`` forbids a copy.
 
-    A `BufferError`, as the DLPack protocol asks for, and a `ValueError`, as NumPy
-    raises for ``copy=False``.
+    A `BufferError`, as the DLPack protocol requires, and a `ValueError`, as NumPy raises
+    for ``copy=False``.
     """
 
 
 class UnsupportedError(NumpackError, TypeError):
-    """No faithful result exists under any copy policy.
+    """A lossless conversion does not exist under any copy policy.
 
     Attributes
     ----------
     reason : str
-        Why the target cannot hold these values.
+        Why the target cannot hold the values.
     fix : str
-        The way out.
+        How to obtain a result.
     direction : str
-        ``"to torch"``, ``"from Arrow"``: on which way.
+        The conversion, for example ``"to torch"`` or ``"from Arrow"``.
     """
 
     def __init__(
@@ -52,22 +51,22 @@ class WrongTypeError(NumpackError, TypeError):
 
 
 class InvalidValueError(NumpackError, ValueError):
-    """An argument has the right type and a value that makes no sense."""
+    """An argument has the right type and an invalid value."""
 
 
 class NullError(InvalidValueError):
-    """``nulls="raise"`` was asked for and there are nulls."""
+    """There are nulls, and ``nulls="raise"`` was passed."""
 
 
 class NotFoundError(NumpackError, KeyError):
-    """There is no array, column or tensor of that name.
+    """No array, column or tensor has the requested name.
 
     Parameters
     ----------
     message : str
     hint : callable, optional
-        Returns what to add to the message when it is shown: similar names are searched for
-        only then, so that a miss among many names costs little.
+        Returns text to append when the message is shown. The search for similar names is
+        deferred until then, which keeps a failed lookup cheap.
     """
 
     def __init__(self, message: str = "", hint: Callable[[], str] | None = None) -> None:
@@ -75,55 +74,55 @@ class NotFoundError(NumpackError, KeyError):
         self._hint = hint
 
     def __str__(self) -> str:
-        """Return the message itself: `KeyError` would show its ``repr``."""
+        """Return the message, not its ``repr`` as `KeyError` does."""
         return f"{self.args[0]}{self._hint() if self._hint is not None else ''}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the whole message."""
+        """Pickle the message with the hint evaluated."""
         return type(self), (str(self),)
 
 
 class IndexRangeError(NumpackError, IndexError):
-    """A row or column number is out of range."""
+    """A row or column index is out of range."""
 
 
 class InvalidIndexError(NumpackError, TypeError, ValueError):
-    """An index is neither an int, a list, an array nor a slice."""
+    """An index is not an int, a list, an array or a slice."""
 
 
 class MissingDependencyError(NumpackError, ImportError):
-    """An optional package is needed and cannot be imported."""
+    """A required optional package cannot be imported."""
 
 
 class NoMemoryError(NumpackError, MemoryError):
-    """There is not enough memory for a copy that a conversion needs."""
+    """There is not enough memory for the copy that a conversion makes."""
 
 
 class StoreError(NumpackError, OSError):
-    """Base class of what can be wrong with a store on disk."""
+    """Base class of the errors of a store on disk."""
 
 
 class NotAStoreError(StoreError):
-    """The path holds something that is not a store."""
+    """The path is not a store."""
 
 
 class StoreNotFoundError(NotAStoreError, FileNotFoundError):
-    """There is nothing at the path of a store that has to exist."""
+    """The store does not exist."""
 
 
 class StoreExistsError(NotAStoreError, FileExistsError):
-    """There is a store at a path where none may exist, as ``mode="x"`` asks for."""
+    """The store already exists, and ``mode="x"`` was passed."""
 
 
 class ConflictError(StoreError):
-    """Arrays were changed in a batch, and by somebody else meanwhile.
+    """Arrays that a batch changed were also changed by another writer meanwhile.
 
-    What was committed by others stands. Arrays without a conflict were written.
+    The other writer's commits are kept. The batch's arrays without a conflict were written.
 
     Attributes
     ----------
     arrays : dict of str to ndarray
-        The arrays that were not written, as the batch changed them.
+        The arrays that were not written, with the batch's changes.
     """
 
     def __init__(self, message: str = "", arrays: dict[str, Any] | None = None) -> None:
@@ -132,7 +131,7 @@ class ConflictError(StoreError):
 
 
 class MovedError(StoreError):
-    """What was pickled by reference is not where it was.
+    """An array that was pickled by reference is no longer at its location.
 
     Attributes
     ----------
@@ -147,12 +146,12 @@ class MovedError(StoreError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the reason too."""
+        """Pickle the message and the reason."""
         return type(self), (str(self), self.reason)
 
 
 class NewerFormatError(StoreError):
-    """The store was written in a newer format than this version reads."""
+    """The store's format is newer than this version of the package reads."""
 
 
 class CorruptStoreError(StoreError):
@@ -160,11 +159,11 @@ class CorruptStoreError(StoreError):
 
 
 class LockError(StoreError):
-    """The store's lock cannot be taken."""
+    """The store's lock cannot be acquired."""
 
 
 class LockTimeoutError(LockError, TimeoutError):
-    """Somebody else has held the store's lock for longer than ``lock_timeout``."""
+    """The store's lock was not released within ``lock_timeout``."""
 
 
 class MissingFileError(CorruptStoreError, FileNotFoundError):
@@ -173,7 +172,7 @@ class MissingFileError(CorruptStoreError, FileNotFoundError):
     Attributes
     ----------
     file : str
-        Its path.
+        The path of the file.
     """
 
     def __init__(self, message: str = "", *, file: str = "") -> None:
@@ -182,7 +181,7 @@ class MissingFileError(CorruptStoreError, FileNotFoundError):
 
 
 class StorePermissionError(StoreError, PermissionError):
-    """The operating system does not permit this user to read or to write the store."""
+    """The operating system denies this user access to the store."""
 
 
 class StoreMemoryError(StoreError, MemoryError):
@@ -194,7 +193,7 @@ class StoreClosedError(NumpackError, RuntimeError):
 
 
 class CopyWarning(UserWarning):
-    """Memory could not be shared, so the data was copied once."""
+    """Memory could not be shared, so the data were copied once."""
 
 
 class ReadOnlyWarning(UserWarning):

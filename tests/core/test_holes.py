@@ -128,7 +128,7 @@ def test_where_blocks_are_copied_there_has_to_be_room_for_all(monkeypatch):
 
 
 def test_what_cannot_be_read_safely_from_a_mapping_is_read(sparse, monkeypatch):
-    monkeypatch.setattr(data_files, "reading_takes_room", lambda *_: True)
+    monkeypatch.setattr(data_files, "reading_may_allocate", lambda *_: True)
     with NumPack("s.npk", mode="r") as store:
         lazy = store.load("x", lazy=True)
         assert lazy.shape == SHAPE

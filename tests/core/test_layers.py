@@ -196,3 +196,19 @@ def test_public_names_are_all_there():
             assert getattr(module, name) is not None
     for name in numpack.io.zero_copy.__all__:
         assert getattr(numpack.io, name) is getattr(numpack.io.zero_copy, name)
+
+
+def test_the_top_level_names_few_exceptions_and_has_all():
+    kinds = {
+        name
+        for name, kind in vars(numpack.errors).items()
+        if isinstance(kind, type) and kind.__module__ == "numpack.errors"
+    }
+    assert kinds & set(numpack.__all__) == {
+        *("NumpackError", "ZeroCopyError", "UnsupportedError", "StoreError"),
+        *("CopyWarning", "ReadOnlyWarning"),
+    }
+    for name in kinds:
+        assert getattr(numpack, name) is getattr(numpack.errors, name)
+    with pytest.raises(AttributeError, match="has no attribute 'Callable'"):
+        _ = numpack.Callable

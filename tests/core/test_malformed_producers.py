@@ -910,7 +910,7 @@ def test_neither_capsule_nor_producer(wrong):
         importing.consume_capsule,
         importing.view_capsule,
         importing.describe,
-        importing.take_capsule,
+        importing.try_consume_capsule,
     ):
         with pytest.raises(InvalidValueError, match="expected a capsule named dltensor or"):
             take(wrong)

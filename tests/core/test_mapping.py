@@ -60,9 +60,9 @@ def test_older_kernels_are_read_from_their_table(asked, mapped, monkeypatch):
 def test_a_byte_of_a_file_is_the_same_wherever_it_is_mapped(mapped):
     again = mapped_files.backing_of(mapped).for_writer()
     place = mapped[100:].ctypes.data
-    assert mapped_files.is_same_byte(place, place)
-    assert mapped_files.is_same_byte(place, again[100:].ctypes.data)
-    assert not mapped_files.is_same_byte(place, again[101:].ctypes.data)
+    assert mapped_files.is_same_memory(place, place)
+    assert mapped_files.is_same_memory(place, again[100:].ctypes.data)
+    assert not mapped_files.is_same_memory(place, again[101:].ctypes.data)
     heap = np.zeros(8)
-    assert not mapped_files.is_same_byte(place, heap.ctypes.data)
-    assert not mapped_files.is_same_byte(heap.ctypes.data, heap[1:].ctypes.data)
+    assert not mapped_files.is_same_memory(place, heap.ctypes.data)
+    assert not mapped_files.is_same_memory(heap.ctypes.data, heap[1:].ctypes.data)

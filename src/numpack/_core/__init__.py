@@ -1,4 +1,4 @@
-"""What every conversion needs: policy, dtypes and memory layout.
+"""Copy policy, dtypes, memory layout and mapped files: what every conversion uses.
 
-Imports nothing of the package but `errors`.
+Imports no other part of the package than `errors`.
 """

@@ -1,4 +1,4 @@
-"""What a DLPack capsule holds, for the policy and for messages."""
+"""Descriptions of DLPack tensors, for the policy and for messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOST_DEVICES = frozenset({1, 3, 11, 13})  # kDLCPU, kDLCUDAHost, kDLROCMHost, kD
 
 
 class Description(NamedTuple):
-    """What a capsule holds, read without taking it.
+    """The content of a DLPack capsule, read without consuming it.
 
     Attributes
     ----------
@@ -22,9 +22,9 @@ class Description(NamedTuple):
     strides : tuple of int or None
         In elements; ``None`` for C order.
     code, bits, lanes : int
-        DLPack's data type.
+        The fields of ``DLDataType``.
     device : tuple of int
-        DLPack's device type and number.
+        The device type and device ID of ``DLDevice``.
     readonly, copied, padded : bool
         The flags of a versioned capsule; false in a legacy one.
     """
@@ -40,26 +40,26 @@ class Description(NamedTuple):
     padded: bool
 
     @property
-    def row(self) -> DTypeInfo | None:
-        """The dtype in the table, or ``None`` if NumPy cannot hold it in place."""
+    def dtype_info(self) -> DTypeInfo | None:
+        """The entry of the dtype table, or ``None`` if no NumPy dtype has this layout."""
         if self.lanes != 1 or (self.bits < 8 and not self.padded):
             return None
         return dtypes.of_dlpack(self.code, self.bits)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements, one after the other."""
+        """Size of the elements in bytes, without gaps."""
         return math.prod(self.shape) * self.lanes * max(self.bits, 8) // 8
 
     @property
     def on_host(self) -> bool:
-        """Whether the processor can read the memory."""
+        """Whether the CPU can read the memory."""
         return self.device[0] in HOST_DEVICES
 
     def __str__(self) -> str:
-        """Give the dtype and shape for messages."""
-        row = dtypes.of_dlpack(self.code, self.bits)
-        name = row.numpy if row else f"DLPack type (code {self.code}, {self.bits} bits)"
+        """Return the dtype and shape for messages."""
+        info = dtypes.of_dlpack(self.code, self.bits)
+        name = info.numpy if info else f"DLPack type (code {self.code}, {self.bits} bits)"
         if self.lanes != 1:
             name += f" of {self.lanes} lanes"
         return f"{name} tensor of shape {self.shape}"

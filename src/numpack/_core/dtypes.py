@@ -1,8 +1,7 @@
-"""One table: what each dtype is called by NumPy, DLPack, PyTorch and Arrow.
+"""The dtype table: names of each dtype in NumPy, DLPack, PyTorch and Arrow.
 
-Everything else in the package asks this table; the tests are generated from it.
-DLPack's type codes are those of ``DLDataTypeCode`` in DLPack 1.1. Arrow names are the
-attributes of `pyarrow` that make the type.
+All conversions look dtypes up here, and tests are generated from this table. DLPack type codes
+are those of ``DLDataTypeCode`` in DLPack 1.1; Arrow names are `pyarrow` factory functions.
 """
 
 from __future__ import annotations
@@ -21,20 +20,21 @@ DType = np.dtype[Any]
 
 
 class DTypeInfo(NamedTuple):
-    """One dtype under all its names; ``None`` where a framework does not have it.
+    """The names of one dtype; ``None`` where a framework lacks it.
 
     Attributes
     ----------
     numpy : str
-        ``dtype.name``, in NumPy or in ml_dtypes.
+        ``dtype.name`` in NumPy or ml_dtypes.
     code, bits : int
-        DLPack's type code and width. `bits` below 8 means one value a byte (padded).
+        DLPack type code and width. A sub-byte type (`bits` below 8) is padded: each value
+        takes one byte.
     torch : str or None
-        The attribute of `torch`.
+        Attribute of `torch`.
     arrow : str or None
-        The function of `pyarrow` that makes the type.
+        Factory function of `pyarrow`.
     extension : bool
-        Whether the dtype comes from ml_dtypes.
+        Whether the dtype is defined by ml_dtypes.
     """
 
     numpy: str
@@ -46,12 +46,12 @@ class DTypeInfo(NamedTuple):
 
     @property
     def carrier(self) -> DType:
-        """The unsigned integer of the same width, which every framework knows."""
+        """The unsigned integer dtype of the same width, which every framework has."""
         return np.dtype(f"u{max(self.bits, 8) // 8}")
 
     @property
     def dtype(self) -> DType:
-        """The NumPy dtype; imports ml_dtypes for an extension."""
+        """The NumPy dtype; imports ml_dtypes for an extension dtype."""
         return np.dtype(_of_ml_dtypes(self.numpy) if self.extension else self.numpy)
 
 
@@ -112,62 +112,60 @@ DTYPES: tuple[DTypeInfo, ...] = (
     DTypeInfo("uint1", _UINT, 1, extension=True),
 )
 
-# What a store names; the last two are exchanged with nobody, as no framework has both of them.
+# The dtypes a store can name. The last two are not exchanged: no framework has both.
 STORED: tuple[DTypeInfo, ...] = (
     *DTYPES,
     DTypeInfo("complex32", _COMPLEX, 32, extension=True),
     DTypeInfo("bcomplex32", _COMPLEX, 32, extension=True),
 )
 
-_BY_NUMPY = {row.numpy: row for row in DTYPES}
-_STORED = {row.numpy: row for row in STORED}
-_BY_TORCH = {row.torch: row for row in DTYPES if row.torch}
-_BY_DLPACK = {(row.code, row.bits): row for row in DTYPES}
-_BY_DTYPE: dict[
-    DType, DTypeInfo
-] = {}  # those asked for, because NumPy makes up a name each time
+_BY_NUMPY = {info.numpy: info for info in DTYPES}
+_STORED = {info.numpy: info for info in STORED}
+_BY_TORCH = {info.torch: info for info in DTYPES if info.torch}
+_BY_DLPACK = {(info.code, info.bits): info for info in DTYPES}
+_BY_DTYPE: dict[DType, DTypeInfo] = {}  # a cache: NumPy computes `dtype.name` on each access
 
 
 def is_extension(dtype: DType) -> bool:
-    """Tell whether `dtype` comes from ml_dtypes, without importing it."""
+    """Check whether a dtype is defined by ml_dtypes, without importing it."""
     return dtype.type.__module__.partition(".")[0] == "ml_dtypes"
 
 
 def of_numpy(dtype: DType) -> DTypeInfo | None:
-    """Find the row of a NumPy or ml_dtypes dtype, in either byte order."""
-    row = _BY_DTYPE.get(dtype)
-    if row is None:
-        row = _BY_NUMPY.get(dtype.name)
-        if row is None or row.extension != is_extension(dtype):
+    """Return the entry of a NumPy or ml_dtypes dtype in either byte order, or ``None``."""
+    info = _BY_DTYPE.get(dtype)
+    if info is None:
+        info = _BY_NUMPY.get(dtype.name)
+        if info is None or info.extension != is_extension(dtype):
             return None
-        _BY_DTYPE[dtype] = row
-    return row
+        _BY_DTYPE[dtype] = info
+    return info
 
 
 def is_storable(dtype: DType) -> bool:
-    """Check whether a dtype is one of ml_dtypes that a store can name."""
-    row = _STORED.get(dtype.name)
-    return row is not None and row.extension and is_extension(dtype)
+    """Check whether a dtype is an ml_dtypes dtype that a store can name."""
+    info = _STORED.get(dtype.name)
+    return info is not None and info.extension and is_extension(dtype)
 
 
 def of_torch(name: str) -> DTypeInfo | None:
-    """Find the row of a torch dtype by its name without ``torch.``."""
+    """Return the entry of a torch dtype by its name without ``torch.``, or ``None``."""
     return _BY_TORCH.get(name)
 
 
 def of_dlpack(code: int, bits: int) -> DTypeInfo | None:
-    """Find the row of a DLPack type code and width."""
+    """Return the entry of a DLPack type code and width, or ``None``."""
     return _BY_DLPACK.get((code, bits))
 
 
 def of_extension(name: str) -> DType | None:
-    """Find an ml_dtypes dtype by its name; ``None`` if the table has no such name."""
-    row = _STORED.get(name)
-    return row.dtype if row is not None and row.extension else None
+    """Return the ml_dtypes dtype of a name; ``None`` if the table does not have it."""
+    info = _STORED.get(name)
+    return info.dtype if info is not None and info.extension else None
 
 
 def wider(dtype: DType) -> str:
-    """Name NumPy's narrowest dtype that holds the values of one of ml_dtypes."""
+    """Return the name of the narrowest NumPy dtype that holds an ml_dtypes dtype's values."""
     kind = dtype.name.rstrip("0123456789")
     if kind.endswith("complex"):
         return "np.complex64"
@@ -175,12 +173,12 @@ def wider(dtype: DType) -> str:
 
 
 def native(dtype: DType) -> DType:
-    """Give the dtype in the machine's byte order."""
+    """Return the dtype in native byte order."""
     return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
 def leaves(dtype: DType) -> Iterator[DType]:
-    """Walk the plain dtypes inside a structured or subarray dtype."""
+    """Iterate over the scalar dtypes inside a structured or subarray dtype."""
     if dtype.subdtype is not None:
         yield from leaves(dtype.subdtype[0])
     elif dtype.fields is not None:

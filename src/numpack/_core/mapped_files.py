@@ -1,14 +1,12 @@
-"""Memory that is a file: mapping it, finding it behind an array, mapping it again.
+"""Memory-mapped files: mapping a file, finding the file behind an array, mapping it again.
 
-A write to a page that is mapped read-only kills the process, and most frameworks have no
-read-only arrays. So read-only mapped memory leaves for them *mapped again, copy-on-write*
-(``MAP_PRIVATE``): the same pages of the page cache, no byte copied, and a write stays
-private to whoever made it.
+A write to a page that is mapped read-only raises SIGSEGV, and most frameworks have no read-only
+arrays. Read-only mapped memory is therefore *mapped again copy-on-write* (``MAP_PRIVATE``) for
+them: the same pages of the page cache, without copying, and writes remain private.
 
-The package's own mappings know their file. For all others it is the kernel that is asked
-what is mapped how (``/proc/self/maps``, see proc(5)), because an array does not tell: one
-that NumPy marks read-only may lie in ordinary memory, and one that Arrow or another library
-made may lie in a map that Python never saw.
+This package's mappings record their file. For all others the kernel's list of mappings is read
+(``/proc/self/maps``, see proc(5)), because an array does not reveal its origin: read-only
+memory may be anonymous, and Arrow or another library may have mapped a file without Python.
 """
 
 from __future__ import annotations
@@ -23,15 +21,16 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from ..errors import ZeroCopyError
+from .file_mapping import PRIVATE, READABLE, FileMapping, origin_of
 from .owner import ArrayOwner
-from .pages import PRIVATE, READABLE, FileMapping, mappings_between, origin_of
+from .pages import mappings_between
 from .policy import Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .file_mapping import Detachable
     from .memory import Array
-    from .pages import Detachable
 
 SHARED, COPY_ON_WRITE = "shared", "mapped copy-on-write"
 
@@ -39,20 +38,19 @@ _MAPS = "/proc/self/maps"
 _PAGEMAP = "/proc/self/pagemap"
 _DESCRIPTORS = "/proc/self/fd"
 
-# Pages of the file until written. Without a reservation, or the size of the file would
-# count against the memory of the machine (see proc(5), vm.overcommit_memory).
-_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # Python 3.11 has no name for it
+# Copy-on-write. Without MAP_NORESERVE, the size of the file would count against the memory
+# commit limit (see proc(5), vm.overcommit_memory).
+_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0  # Python 3.11 lacks the constant
 _PRIVATE = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", _NO_RESERVE)
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 
 def map_file(path: str | os.PathLike[str], nbytes: int) -> Array:
-    """Map the first `nbytes` of a file, as a read-only array of uint8.
+    """Map the first `nbytes` bytes of a file as a read-only array of uint8.
 
-    NumPy lets nobody write to it. Its pages could be written all the same, privately: a
-    framework that ignores what NumPy says does not kill the process, nor reach the file.
-    The mapping stays valid when the file is unlinked, and is undone when the last array
-    over it is gone.
+    The pages are private and writable: a write by a framework that ignores NumPy's read-only
+    flag neither raises SIGSEGV nor reaches the file. The mapping remains valid if the file is
+    unlinked, and is removed with the last array that uses it.
     """
     return map_open(os.open(path, os.O_RDONLY | os.O_CLOEXEC), os.fspath(path), nbytes)
 
@@ -65,18 +63,19 @@ def map_open(
     Parameters
     ----------
     file : int or object with `detach`
-        A descriptor, or what gives one away. It belongs to the mapping from now on.
+        A file descriptor, or an object whose `detach` returns one. The mapping takes
+        ownership of it.
     path : str
-        Where the file was found.
+        The path the file was opened by.
     nbytes : int
     readable : bool, default False
-        Map pages that nobody can write to: a write past NumPy kills the process, so that
-        users get no views of them but `lendable` ones.
+        Map pages without write permission. A write that bypasses NumPy's read-only flag
+        raises SIGSEGV, so users only get views by `FileMapping.private_view`.
 
     Raises
     ------
     ValueError
-        The file is shorter.
+        The file has fewer than `nbytes` bytes.
     """
     if nbytes == 0:
         os.close(file if isinstance(file, int) else file.detach())
@@ -88,26 +87,26 @@ def map_open(
     return array
 
 
-def pages_of(array: Array) -> FileMapping | None:
-    """Return the mapping of this package that an array is a view of, if it is one."""
+def mapping_of(array: Array) -> FileMapping | None:
+    """Return this package's mapping that an array is a view of, or ``None``."""
     root = _root(array)
     return root if isinstance(root, FileMapping) else None
 
 
 class Origin(NamedTuple):
-    """The bytes of a file behind an array.
+    """The part of a file that an array's memory is mapped from.
 
     Attributes
     ----------
     path : str
-        The file's name, which may no longer lead to it.
+        The file's path, which may be outdated.
     identity : tuple of int
-        Device and inode; as the kernel's table of mappings gives them if `listed`.
+        Device and inode.
     offset : int
-        Byte of the file at the array's lowest address.
+        Offset in the file, in bytes, of the array's lowest address.
     listed : bool
-        Whether `identity` comes from that table, which on some file systems names
-        another device than `os.stat` does.
+        Whether `identity` comes from the kernel's list of mappings, whose device numbers
+        differ from those of `os.stat` on some file systems.
     """
 
     path: str
@@ -117,15 +116,15 @@ class Origin(NamedTuple):
 
 
 class Backing(NamedTuple):
-    """What lies behind an array, as far as it matters to who may write to it.
+    """The memory behind an array, with regard to a framework that may write to it.
 
     Attributes
     ----------
     array : ndarray
     safe : bool
-        Whether a write to its own memory harms neither the process nor anybody's file.
+        Whether a write to the array's own memory can neither fault nor change a file.
     origin : Origin or None
-        The file to map again where it does.
+        The file to map again if it is not safe.
     """
 
     array: Array
@@ -134,11 +133,11 @@ class Backing(NamedTuple):
 
     @property
     def action(self) -> str:
-        """How the memory leaves for a framework that may write to it."""
+        """How the memory is passed to a framework that may write to it."""
         return SHARED if self.safe else COPY_ON_WRITE
 
     def obstacle(self) -> Obstacle | None:
-        """Find whether there is no way to let a framework write to it."""
+        """Return the obstacle to passing the memory to such a framework, or ``None``."""
         if self.safe or (self.origin is not None and _can_open(self.origin)):
             return None
         return Obstacle(
@@ -147,48 +146,48 @@ class Backing(NamedTuple):
         )
 
     def for_writer(self) -> Array:
-        """Give the array's own memory, or the file mapped again, of the same layout.
+        """Return the array, or the file mapped again copy-on-write, in the same layout.
 
         Raises
         ------
         ZeroCopyError
-            There is an `obstacle`, or the system does not map the file.
+            There is an `obstacle`, or the file cannot be mapped.
         """
         if self.safe:
             return self.array
-        again = None if self.origin is None else _map_again(self.array, self.origin)
-        if again is None:
+        remapped = None if self.origin is None else _map_again(self.array, self.origin)
+        if remapped is None:
             msg = (
                 "Zero-copy conversion failed: the file behind a read-only mapping cannot be "
                 f"mapped again; a copy takes {self.array.nbytes:,} bytes; pass copy=True"
             )
             raise ZeroCopyError(msg)
-        return again
+        return remapped
 
 
 def backing_of(array: Array) -> Backing:
-    """Find what lies behind an array. Cheap unless it is read-only and of unknown origin."""
+    """Return the memory behind an array; cheap unless it is read-only and of unknown origin."""
     if array.flags.writeable or array.nbytes == 0:
         return Backing(array, safe=True)
     root = _root(array)
     if _is_heap(root):
         return Backing(array, safe=True)
     lowest, beyond = byte_bounds(array)
-    ours = origin_of(lowest)
-    if ours is not None:
-        start, path, identity = ours
+    own_mapping = origin_of(lowest)
+    if own_mapping is not None:
+        start, path, identity = own_mapping
         origin = Origin(path, identity, lowest - start, listed=False)
         return Backing(array, safe=False, origin=origin)
     regions = _regions_between(lowest, beyond)
-    if not regions:  # no such table on this system
+    if not regions:  # this system does not list mappings
         return Backing(array, safe=not isinstance(root, mmap.mmap))
     if all(region.writable for region in regions):
         return Backing(array, safe=True)
     return Backing(array, safe=False, origin=_origin(regions, lowest, beyond))
 
 
-def is_same_byte(one: int, other: int) -> bool:
-    """Tell whether two addresses are one byte: of memory, or of a file mapped twice."""
+def is_same_memory(one: int, other: int) -> bool:
+    """Check whether two addresses are equal or map the same byte of a file."""
     if one == other:
         return True
     regions = _regions_between(one, one + 1), _regions_between(other, other + 1)
@@ -203,9 +202,9 @@ def is_same_byte(one: int, other: int) -> bool:
 
 
 def _is_clean(lowest: int, beyond: int) -> bool:
-    """Tell whether no page of a private mapping was written, and so differs from its file.
+    """Check that no page of a private mapping was written, so that it equals its file.
 
-    Source: Linux, admin-guide/mm/pagemap: bit 63 a page is present, 62 swapped, 61 of a file.
+    Source: Linux, admin-guide/mm/pagemap: bit 63 page present, 62 swapped, 61 file-mapped.
     """
     first, last = lowest // mmap.PAGESIZE, (beyond - 1) // mmap.PAGESIZE
     try:
@@ -214,9 +213,9 @@ def _is_clean(lowest: int, beyond: int) -> bool:
             entries = np.frombuffer(table.read(8 * (last - first + 1)), np.uint64)
     except OSError:
         return False
-    used = (entries >> np.uint64(62)) != 0
-    of_file = ((entries >> np.uint64(61)) & np.uint64(1)) != 0
-    return len(entries) == last - first + 1 and bool(np.all(of_file[used]))
+    populated = (entries >> np.uint64(62)) != 0
+    file_mapped = ((entries >> np.uint64(61)) & np.uint64(1)) != 0
+    return len(entries) == last - first + 1 and bool(np.all(file_mapped[populated]))
 
 
 def _origin(regions: list[_Region], lowest: int, beyond: int) -> Origin | None:
@@ -230,7 +229,7 @@ def _origin(regions: list[_Region], lowest: int, beyond: int) -> Origin | None:
 
 
 def _map_again(array: Array, origin: Origin) -> Array | None:
-    """Map the file behind an array once more, copy-on-write; ``None`` if it cannot be."""
+    """Map the file behind an array again, copy-on-write; return ``None`` on failure."""
     lowest, beyond = byte_bounds(array)
     begin = origin.offset - origin.offset % mmap.ALLOCATIONGRANULARITY
     length = origin.offset - begin + beyond - lowest
@@ -239,7 +238,7 @@ def _map_again(array: Array, origin: Origin) -> Array | None:
         return None
     try:
         mapping = mmap.mmap(descriptor, length, flags=_PRIVATE, prot=_READ_WRITE, offset=begin)
-    except (OSError, ValueError):  # no memory is to be had, or the file has become shorter
+    except (OSError, ValueError):  # out of memory, or the file was truncated
         return None
     finally:
         os.close(descriptor)
@@ -261,10 +260,10 @@ def _can_open(origin: Origin) -> bool:
 
 
 def _open_again(origin: Origin) -> int | None:
-    """Open the very file of `origin`: by its name, else by a descriptor still open to it.
+    """Open the file of `origin` by its path, or through a descriptor that is open on it.
 
-    Python's mappings keep a descriptor, and so do the last of this package's, so that most
-    files which were renamed or unlinked since are found as well.
+    Python's `mmap` objects and this package's most recent mappings keep a descriptor, so most
+    files that were renamed or unlinked meanwhile are found too.
     """
     for name in itertools.chain([origin.path], _open_descriptors()):
         try:
@@ -313,7 +312,7 @@ class _Region(NamedTuple):
 
 
 def _regions_between(lowest: int, beyond: int) -> list[_Region]:
-    """List the mappings that hold bytes of a range; empty where the system does not tell."""
+    """Return the mappings that overlap a range; empty if the system does not list them."""
     found = mappings_between(lowest, beyond)
     if found is not None:
         return [_Region(*each) for each in found]
@@ -321,7 +320,7 @@ def _regions_between(lowest: int, beyond: int) -> list[_Region]:
 
 
 def _regions() -> Iterator[_Region]:
-    """Read the kernel's table of this process's mappings; empty where there is none."""
+    """Iterate over this process's mappings; empty if the system does not list them."""
     try:
         with open(_MAPS, "rb") as listing:
             table = listing.read()
@@ -344,7 +343,7 @@ def _regions() -> Iterator[_Region]:
 
 
 def _root(array: Array) -> Any:
-    """Follow the chain of bases to what owns the memory."""
+    """Follow the chain of bases to the object that owns the memory."""
     owner: Any = array
     while True:
         if isinstance(owner, np.ndarray) and owner.base is not None:
@@ -358,7 +357,7 @@ def _root(array: Array) -> Any:
 
 
 def _is_heap(root: Any) -> bool:
-    """Tell whether memory surely is ordinary: NumPy's own, or that of a bytes object."""
+    """Check whether memory is certainly on the heap: NumPy's own, or that of bytes."""
     return isinstance(root, bytes | bytearray) or (
         isinstance(root, np.ndarray) and root.flags.owndata
     )

@@ -1,4 +1,4 @@
-"""NumPy memory, the hub of every exchange: how it lies, and how to make it lie well."""
+"""Layout of NumPy arrays: allocation, copies, views, and obstacles to sharing memory."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
-ALIGNMENT = 64  # bytes: an AVX-512 register, Arrow's recommendation, JAX's demand
+# In bytes: the size of an AVX-512 register, recommended by Arrow and required by JAX.
+ALIGNMENT = 64
 
 _ALIGN = "keep it in a store or in numpack.ZeroCopyArray(array, copy=True), which align it"
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: DType) -> Array:
-    """Make an uninitialised C-contiguous array whose data start on a 64-byte boundary.
+    """Return an uninitialized, C-contiguous, 64-byte aligned array.
 
-    dtypes that hold references (object, `StringDType`) get NumPy's own alignment: their
-    memory must come from NumPy.
+    Arrays of dtypes that hold references (object, `StringDType`) have NumPy's own alignment,
+    since NumPy has to allocate their memory. Structured arrays are filled with zeros.
     """
     if dtype.hasobject:
         return np.empty(shape, dtype)
-    if dtype.names is not None:  # nobody fills a struct's padding
+    if dtype.names is not None:  # assigning to fields leaves the padding uninitialized
         return aligned_zeros(shape, dtype)
     return _aligned(np.empty, shape, dtype)
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DType) -> Array:
-    """Make a C-contiguous array of zeros on a 64-byte boundary, which takes memory when read.
+    """Return a C-contiguous, 64-byte aligned array of zeros, whose pages are allocated lazily.
 
-    Not of dtypes that hold references.
+    `dtype` must not hold references.
     """
     return _aligned(np.zeros, shape, dtype)
 
@@ -53,31 +54,31 @@ def _aligned(make: Callable[..., Array], shape: tuple[int, ...], dtype: DType) -
 def aligned_copy(array: Array) -> Array:
     """Copy into native byte order, C order and 64-byte alignment.
 
-    A `MaskedArray` stays one; any other subclass becomes a plain array.
+    A `MaskedArray` remains one; any other subclass becomes a base-class array.
     """
     return _copied(array, native(normalize_strides(array).dtype))
 
 
 def own_copy(array: Array) -> Array:
-    """Copy as `aligned_copy` does, in the byte order that there is."""
+    """Copy as `aligned_copy` does, but keep the byte order."""
     return _copied(array, normalize_strides(array).dtype)
 
 
 def _copied(array: Array, dtype: DType) -> Array:
     values = normalize_strides(array)
-    fresh = aligned_empty(values.shape, dtype)
-    np.copyto(fresh, values, casting="no" if dtype == values.dtype else "equiv")
+    copied = aligned_empty(values.shape, dtype)
+    np.copyto(copied, values, casting="no" if dtype == values.dtype else "equiv")
     if not is_masked_array(array):
-        return fresh
-    masked: Array = fresh.view(type(array))
-    masked.__array_finalize__(array)  # the mask, a copy, and the fill value if one was set
+        return copied
+    masked: Array = copied.view(type(array))
+    masked.__array_finalize__(array)  # copies the mask, and the fill value if one was set
     return masked
 
 
 def preview(plan: Plan[Array], *, exactly: bool = False) -> Array:
-    """Give what a plan will result in, or zeros that will lie as it, without moving data.
+    """Return the result of a plan, or zeros of the same layout, without moving data.
 
-    `exactly` asks for the values too, whatever that costs.
+    With `exactly`, return the actual values whatever that costs.
     """
     if plan.result_spec is None or plan.obstacle is None:
         return (plan.preview or plan.result)()
@@ -86,10 +87,10 @@ def preview(plan: Plan[Array], *, exactly: bool = False) -> Array:
 
 
 def hides_values(array: Array) -> bool:
-    """Check whether an array has a mask that masks something.
+    """Check whether an array has a mask with at least one true value.
 
-    Any subclass may have one. Whether its class has an attribute ``mask`` is looked up without
-    running its code, and a mask that cannot be read counts as one that masks something.
+    Any subclass may have a mask. The attribute ``mask`` is looked up without running code of
+    the class; a mask that cannot be read counts as masking something.
     """
     if type(array) is np.ndarray:
         return False
@@ -100,17 +101,17 @@ def hides_values(array: Array) -> bool:
         return False
     try:
         return _masks_something(array.mask)  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 -- whatever the class raises
+    except Exception:  # noqa: BLE001 -- the class may raise anything
         return True
 
 
 def is_masked_array(array: Array) -> bool:
-    """Check whether an array is one of `numpy.ma`, by its class alone."""
+    """Check whether an array is a `numpy.ma.MaskedArray`, without running code of its class."""
     return issubclass(type(array), np.ma.MaskedArray)
 
 
 def _masks_something(mask: Any) -> bool:
-    """Check whether any value of a mask is true, of whatever field."""
+    """Check whether any value of a mask is true, in any field."""
     if mask is None or mask is np.ma.nomask:
         return False
     values = normalize_strides(np.asarray(mask))
@@ -120,24 +121,24 @@ def _masks_something(mask: Any) -> bool:
 
 
 def normalize_strides(array: Array) -> Array:
-    """View as a base-class array that keeps `array` alive, with strides that mean something.
+    """View as a base-class array with normalized strides that keeps `array` alive.
 
-    The stride of an axis of length 1, and every stride of an array without elements, is
-    never used to reach an element, so NumPy lets it be anything; other frameworks refuse
-    what they find there. Views of the result keep `array` alive too. No code of its class runs.
+    The strides of axes of length 1, and all strides of an empty array, are never used to
+    reach an element, so NumPy allows any value; other frameworks reject some. Views of the
+    result keep `array` alive too. No code of the array's class is run.
     """
     return base_view(array)
 
 
-def with_owner(array: Array, given: object) -> Array:
-    """View an array, of the base class or of `numpy.ma`, that keeps `given` alive too."""
+def with_owner(array: Array, owner: object) -> Array:
+    """View as a base-class or masked array that also keeps `owner` alive."""
     if not is_masked_array(array):
-        return base_view(array, given)
-    return np.ma.MaskedArray(base_view(array, given), mask=np.ma.getmask(array), copy=False)
+        return base_view(array, owner)
+    return np.ma.MaskedArray(base_view(array, owner), mask=np.ma.getmask(array), copy=False)
 
 
 def representation_obstacle(array: Array) -> Obstacle | None:
-    """Find what keeps the elements from being read in place: byte order or alignment."""
+    """Return the obstacle to reading elements in place: byte order or alignment."""
     if not array.dtype.isnative:
         return Obstacle(
             "not in native byte order",
@@ -152,10 +153,10 @@ def representation_obstacle(array: Array) -> Obstacle | None:
 
 
 def native_obstacle(array: Array) -> Obstacle | None:
-    """Find what keeps elements from being read in place by compiled code of other frameworks.
+    """Return the obstacle to reading elements in place by compiled code of other frameworks.
 
-    It loads a complex128 at once, from a 16-byte boundary, and ends the process elsewhere;
-    NumPy puts it on any boundary of 8.
+    Such code may load a complex128 with one instruction that requires 16-byte alignment and
+    causes SIGSEGV otherwise; NumPy aligns complex128 to 8 bytes.
     """
     found = representation_obstacle(array)
     if found is not None or array.dtype.type is not np.complex128 or array.size == 0:
@@ -163,28 +164,28 @@ def native_obstacle(array: Array) -> Obstacle | None:
     if array.ctypes.data % array.itemsize == 0:
         return None
     fix = "keep it in memory of its own: array.copy()"
-    return Obstacle("its complex numbers do not lie on 16-byte boundaries", fix)
+    return Obstacle("its complex numbers are not 16-byte aligned", fix)
 
 
 def strides_obstacle(array: Array) -> Obstacle | None:
-    """Find what keeps strides from being counted in elements, from zero up."""
+    """Return the obstacle to expressing strides as non-negative numbers of elements."""
     if any(stride < 0 for stride in array.strides):
         return Obstacle(
             "it has negative strides", "pass it unreversed, or np.ascontiguousarray(array)"
         )
     if any(stride % array.itemsize for stride in array.strides if array.itemsize):
         return Obstacle(
-            f"its strides {array.strides} are no multiples of the item size {array.itemsize}",
+            f"its strides {array.strides} are not multiples of the item size {array.itemsize}",
             "keep the field in an array of its own, or np.ascontiguousarray(array)",
         )
     return None
 
 
-def truth_obstacle(array: Array) -> Obstacle | None:
-    """Find whether booleans of foreign memory are other bytes than 0 and 1; looks at them.
+def boolean_obstacle(array: Array) -> Obstacle | None:
+    """Return the obstacle of foreign booleans that are bytes other than 0 and 1; reads them.
 
-    NumPy's own are these two; of others it makes values that are true and not equal to true
-    byte by byte, and other frameworks count them.
+    NumPy itself writes only 0 and 1. It treats any other byte as true, but as unequal to
+    True in bytewise comparisons, and other frameworks sum the bytes.
     """
     if array.dtype != np.bool_ or not np.any(array.view(np.uint8) > 1):
         return None
@@ -194,46 +195,46 @@ def truth_obstacle(array: Array) -> Obstacle | None:
 
 
 def order_obstacle(array: Array) -> Obstacle | None:
-    """Find whether the elements lie otherwise than one after the other in C order."""
+    """Return the obstacle of an array that is not C-contiguous."""
     if array.flags.c_contiguous:
         return None
     return Obstacle("not C-contiguous", "pass np.ascontiguousarray(array)")
 
 
 def compact_obstacle(array: Array) -> Obstacle | None:
-    """Find whether there are gaps or repetitions: C order is needed, up to a transposition."""
-    falling = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    if array.transpose(falling).flags.c_contiguous:
+    """Return the obstacle of gaps or overlaps: a transposition has to be C-contiguous."""
+    descending = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    if array.transpose(descending).flags.c_contiguous:
         return None
-    return Obstacle(
-        "its elements do not lie one after the other", "pass np.ascontiguousarray(array)"
-    )
+    return Obstacle("its elements are not contiguous", "pass np.ascontiguousarray(array)")
 
 
 def alignment_obstacle(array: Array) -> Obstacle | None:
-    """Find whether the first element lies off the boundary that vector registers want."""
+    """Return the obstacle of memory that is not 64-byte aligned."""
     if array.nbytes == 0 or array.ctypes.data % ALIGNMENT == 0:
         return None
-    return Obstacle(f"its memory does not start on a {ALIGNMENT}-byte boundary", _ALIGN)
+    return Obstacle(f"its memory is not {ALIGNMENT}-byte aligned", _ALIGN)
 
 
-def vector_obstacle(array: Array, lie: Callable[[Array], Obstacle | None]) -> Obstacle | None:
-    """Find what stands in the way of a framework that wants 64-byte boundaries.
+def vector_obstacle(
+    array: Array, layout_obstacle: Callable[[Array], Obstacle | None]
+) -> Obstacle | None:
+    """Return the obstacle of a framework that requires 64-byte alignment.
 
-    `lie` finds whether the elements lie as it wants them. Whatever is found, the fix is to
-    align: an array that is mended by NumPy starts on a boundary by luck alone.
+    `layout_obstacle` returns the obstacle of the order of elements. The fix is always to
+    align: an array fixed by NumPy alone is aligned only by chance.
     """
-    found = representation_obstacle(array) or lie(array)
+    found = representation_obstacle(array) or layout_obstacle(array)
     if found is not None:
         return Obstacle(found.reason, _ALIGN)
     return alignment_obstacle(array)
 
 
 def writable_alias(array: Array) -> Array:
-    """View read-only memory as writable, for a framework that knows no read-only memory.
+    """View read-only memory as writable, for a framework without read-only arrays.
 
-    The caller has made sure that a write cannot fault (see `_mapping`) and has warned, or
-    that the framework never writes. What is writable already is given back.
+    The caller guarantees either that the framework never writes, or that a write cannot
+    fault (see `mapped_files`) and a warning was issued. A writable array is returned as it is.
     """
     if array.flags.writeable:
         return array
@@ -249,17 +250,18 @@ def from_address(
     owner: object,
     readonly: bool = False,
 ) -> Array:
-    """View memory at an address as an array that keeps `owner` alive.
+    """View the memory at an address as an array that keeps `owner` alive.
 
     Parameters
     ----------
     address : int
-        Where the element at index (0, …, 0) lies.
-    shape, strides
-        In elements and bytes; ``None`` for C order.
+        Address of the element at index (0, …, 0).
+    shape : tuple of int
+    strides : tuple of int or None
+        In bytes; ``None`` for C order.
     dtype : numpy.dtype
     owner : object
-        Lives as long as the array or any view of it.
+        Kept alive by the array and its views.
     readonly : bool
     """
     carrier = np.dtype(f"V{dtype.itemsize}") if dtype.isbuiltin != 1 else dtype
@@ -274,15 +276,15 @@ def from_address(
 
 
 def from_interface(interface: dict[str, object], *, owner: object) -> Array:
-    """View the memory that an array interface names as an array that keeps `owner` alive."""
+    """View the memory described by an ``__array_interface__``, keeping `owner` alive."""
     holder = _Holder(owner)
-    # Of each None in it, as of strides in C order, NumPy 2.4 would keep a reference for ever.
+    # NumPy 2.4 leaks a reference to each None in the dictionary, such as strides of C order.
     holder.__array_interface__ = {k: v for k, v in interface.items() if v is not None}
     return np.asarray(holder)
 
 
 class _Holder:
-    """Exports memory by NumPy's array interface and keeps its owner alive."""
+    """Exporter of an array interface that keeps the owner of the memory alive."""
 
     __slots__ = ("__array_interface__", "owner")
 

@@ -1,6 +1,6 @@
-# What other modules use of _owner at C speed; _owner.pyx says what each does.
+# The C interface of owner.pyx.
 
 cimport numpy as cnp
 
-cdef object flat(cnp.ndarray array)
-cdef object view_kept(cnp.ndarray array, object given)
+cdef object flat_view(cnp.ndarray array)
+cdef object owning_view(cnp.ndarray array, object source)

@@ -2,6 +2,6 @@ from .memory import Array
 
 class ArrayOwner:
     array: Array
-    given: object
+    source: object
 
-def base_view(array: Array, given: object = None) -> Array: ...
+def base_view(array: Array, source: object = None) -> Array: ...

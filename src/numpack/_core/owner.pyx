@@ -1,10 +1,10 @@
 # cython: language_level=3
-"""Base-class views of an array's memory that keep the very object that was given alive.
+"""Base-class views of an array that keep the array object itself alive.
 
-The base of an array that NumPy makes is never a view of the same class: `ndarray.view`, slices
-and `reshape` refer to whatever that view was made of, and the view itself may go. An object that
-frees the memory when it goes, a subclass with ``__del__`` or one with a finalizer, would do so
-under their feet. A base that is no array ends NumPy's search.
+NumPy collapses chains of bases: the base of `ndarray.view`, of slices and of `reshape` is the
+array that owns the memory, not the view they were made from, which may be collected. If
+collecting that view frees the memory, as for a subclass with ``__del__`` or a finalizer, the
+others dangle. A base that is not an array stops NumPy from collapsing the chain.
 
 Source: NumPy, ``PyArray_SetBaseObject``.
 """
@@ -35,30 +35,30 @@ cnp.import_array()
 @cython.no_gc
 @cython.freelist(32)
 cdef class ArrayOwner:
-    """The base of a view: holds the array that has the memory, and what else has to live.
+    """The base of a view: keeps the array and the object it was made from alive.
 
     Attributes
     ----------
     array : ndarray
-    given : object
-        What the array was made of; None if it was given itself.
+    source : object
+        The object the array was made from; None if there is no other.
     """
 
     cdef readonly object array
-    cdef readonly object given
+    cdef readonly object source
 
 
-def base_view(cnp.ndarray array not None, given=None):
-    """View an array as one of the base class that keeps it alive; no code of its class runs.
+def base_view(cnp.ndarray array not None, source=None):
+    """View an array as a base-class array that keeps it alive, without running its class's code.
 
-    The strides of axes of length 1 are those of C order, and an array without elements is
-    another one. What is an array of the base class with such strides, all views of which keep
-    it alive, is returned as it is.
+    Strides of axes of length 1 are set to those of C order; an empty array is replaced by a new
+    one. A base-class array that has such strides and is kept alive by all its views is returned
+    as it is.
 
     Parameters
     ----------
     array : ndarray
-    given : object, optional
+    source : object, optional
         Kept alive as well.
 
     Returns
@@ -66,27 +66,27 @@ def base_view(cnp.ndarray array not None, given=None):
     ndarray
         Of the same dtype, shape and writability.
     """
-    return view_kept(array, given)
+    return owning_view(array, source)
 
 
-cdef object view_kept(cnp.ndarray array, given):
+cdef object owning_view(cnp.ndarray array, source):
     cdef cnp.npy_intp strides[NPY_MAXDIMS]
     cdef int ndim = cnp.PyArray_NDIM(array)
     if cnp.PyArray_SIZE(array) == 0:
-        return _empty(array) if given is None else array
-    if _normalize(array, strides) and given is None and _is_anchored(array):
+        return _empty(array) if source is None else array
+    if _normalize(array, strides) and source is None and _is_kept_by_views(array):
         return array
-    return _view(array, ndim, cnp.PyArray_DIMS(array), strides, given)
+    return _view(array, ndim, cnp.PyArray_DIMS(array), strides, source)
 
 
-cdef object flat(cnp.ndarray array):
-    """View a C-contiguous array as one of one dimension, as `base_view` does."""
+cdef object flat_view(cnp.ndarray array):
+    """View a C-contiguous array as one-dimensional, as `base_view` does."""
     cdef cnp.npy_intp size = cnp.PyArray_SIZE(array), stride = cnp.PyArray_ITEMSIZE(array)
     return _view(array, 1, &size, &stride, None)
 
 
 cdef bint _normalize(cnp.ndarray array, cnp.npy_intp *strides) noexcept:
-    """Fill in strides that each mean something; tell whether the array's own do."""
+    """Compute normalized strides; return whether they equal the array's own."""
     cdef size_t step = cnp.PyArray_ITEMSIZE(array)
     cdef bint same = True
     cdef int i
@@ -98,8 +98,8 @@ cdef bint _normalize(cnp.ndarray array, cnp.npy_intp *strides) noexcept:
     return same
 
 
-cdef bint _is_anchored(cnp.ndarray array) noexcept:
-    """Tell whether NumPy's views of an array refer to it, and not to what it is a view of."""
+cdef bint _is_kept_by_views(cnp.ndarray array) noexcept:
+    """Check whether NumPy's views of an array have it, or its owner, as their base."""
     cdef PyObject *base = PyArray_BASE(array)
     if not cnp.PyArray_CheckExact(array):
         return False
@@ -107,11 +107,11 @@ cdef bint _is_anchored(cnp.ndarray array) noexcept:
 
 
 cdef object _view(
-    cnp.ndarray array, int ndim, const cnp.npy_intp *shape, const cnp.npy_intp *strides, given
+    cnp.ndarray array, int ndim, const cnp.npy_intp *shape, const cnp.npy_intp *strides, source
 ):
     cdef ArrayOwner owner = ArrayOwner.__new__(ArrayOwner)
     descr = <object><PyObject *>cnp.PyArray_DESCR(array)
-    owner.array, owner.given = array, given
+    owner.array, owner.source = array, source
     Py_INCREF(descr)
     view = PyArray_NewFromDescr(
         &PyArray_Type, <cnp.PyArray_Descr *>descr, ndim, shape, strides,
@@ -124,6 +124,6 @@ cdef object _view(
 
 
 cdef object _empty(cnp.ndarray array):
-    """Make another array without elements: there is nothing to share, nor to protect."""
+    """Return a new empty array of the same shape: there is no memory to share or protect."""
     shape = tuple([cnp.PyArray_DIM(array, i) for i in range(cnp.PyArray_NDIM(array))])
     return np.empty(shape, <object><PyObject *>cnp.PyArray_DESCR(array))

@@ -13,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The fields of `struct procmap_query` of Linux 6.11 (include/uapi/linux/fs.h), which may be
- * newer than the headers. */
+/* `struct procmap_query` of Linux 6.11 (include/uapi/linux/fs.h), which the installed headers may
+ * lack. */
 struct numpack_mapping {
     uint64_t size, query_flags, query_addr;
     uint64_t start, end, flags, page_size, offset, inode;
@@ -26,15 +26,15 @@ struct numpack_mapping {
 #include <sys/ioctl.h>
 #include <sys/vfs.h>
 
-/* Find the first mapping that ends after an address, by PROCMAP_QUERY on an open
- * /proc/self/maps: 1, 0 if there is none, -1 if this kernel does not say. */
-static int
+/* Find the first mapping that ends after an address, using PROCMAP_QUERY on an open
+ * /proc/self/maps. Return 1 if found, 0 if there is none, -1 if the kernel lacks the query. */
+static inline int
 numpack_mapping_at(
     int maps, uint64_t address, struct numpack_mapping *found, char *name, uint32_t room)
 {
     memset(found, 0, sizeof(*found));
     found->size = sizeof(*found);
-    found->query_flags = 0x10; /* the one that covers the address, or the next */
+    found->query_flags = 0x10; /* PROCMAP_QUERY_COVERING_OR_NEXT_VMA */
     found->query_addr = address;
     found->name_size = room;
     found->name = (uintptr_t)name;
@@ -45,9 +45,9 @@ numpack_mapping_at(
     return errno == ENOENT ? 0 : -1;
 }
 
-/* The numbers of statfs(2): ext2 to ext4, and tmpfs. Others (xfs, btrfs, overlays, networks)
- * may copy a block on writing, or say later that there is no room. */
-static int
+/* The magic numbers of statfs(2) are those of ext2 to ext4 and of tmpfs. Other file systems (xfs,
+ * btrfs, overlay, network) may copy a block on write, or report a full disk later. */
+static inline int
 numpack_is_written_in_place(int descriptor)
 {
     struct statfs status;
@@ -57,26 +57,26 @@ numpack_is_written_in_place(int descriptor)
     return status.f_type == 0xEF53 || status.f_type == 0x01021994;
 }
 
-/* Whether even reading a mapped page can find the file system full: tmpfs gives a hole a page of
- * its own when it is read through a mapping, but not when it is read by a call. */
-static int
-numpack_reading_takes_room(int descriptor, const struct stat *status, int64_t length)
+/* Whether reading a mapped page may allocate memory: tmpfs allocates a page for a hole that is
+ * read through a mapping, but not for one that is read by a system call. */
+static inline int
+numpack_reading_may_allocate(int descriptor, const struct stat *status, int64_t length)
 {
     struct statfs system;
     return (int64_t)status->st_blocks * 512 < length && fstatfs(descriptor, &system) == 0 &&
            system.f_type == 0x01021994;
 }
 
-/* Where the first hole of a file is, from an offset on; its end if it has none. -1 if the file
- * system does not tell. */
-static int64_t
+/* Return the offset of the first hole of a file from an offset on; the end of the file if there
+ * is none; -1 if the file system cannot report holes. */
+static inline int64_t
 numpack_first_hole(int descriptor, int64_t offset)
 {
     return lseek(descriptor, offset, SEEK_HOLE);
 }
 
-/* Give a part of a file its blocks, without changing its size: 0, or the error. */
-static int
+/* Allocate the blocks of a range of a file without changing its size. Return 0 or errno. */
+static inline int
 numpack_allocate(int descriptor, int64_t offset, int64_t length)
 {
     int result;
@@ -86,7 +86,7 @@ numpack_allocate(int descriptor, int64_t offset, int64_t length)
     return result < 0 ? errno : 0;
 }
 #else
-static int
+static inline int
 numpack_mapping_at(
     int maps, uint64_t address, struct numpack_mapping *found, char *name, uint32_t room)
 {
@@ -94,28 +94,28 @@ numpack_mapping_at(
     return -1;
 }
 
-static int
+static inline int
 numpack_is_written_in_place(int descriptor)
 {
     (void)descriptor;
     return 0;
 }
 
-static int
-numpack_reading_takes_room(int descriptor, const struct stat *status, int64_t length)
+static inline int
+numpack_reading_may_allocate(int descriptor, const struct stat *status, int64_t length)
 {
     (void)descriptor, (void)status, (void)length;
     return 0;
 }
 
-static int64_t
+static inline int64_t
 numpack_first_hole(int descriptor, int64_t offset)
 {
     (void)descriptor, (void)offset;
     return -1;
 }
 
-static int
+static inline int
 numpack_allocate(int descriptor, int64_t offset, int64_t length)
 {
     (void)descriptor, (void)offset, (void)length;
@@ -127,34 +127,34 @@ numpack_allocate(int descriptor, int64_t offset, int64_t length)
 #define MAP_NORESERVE 0
 #endif
 
-/* Whether a page that /proc/self/pagemap describes differs from its file: bit 63 a page is
- * present, 62 swapped, 61 of a file (Linux, admin-guide/mm/pagemap). */
-static int
+/* Whether an entry of /proc/self/pagemap is a page that differs from its file: bit 63 page
+ * present, 62 swapped, 61 file-mapped (Linux, admin-guide/mm/pagemap). */
+static inline int
 numpack_is_modified(uint64_t entry)
 {
     return (entry >> 62) != 0 && !(entry >> 61 & 1);
 }
 
-/* Pages of a file that are only read: private, so that any file system maps them, and not
- * writable, so that they take no memory of their own and always show the file. */
-static void *
+/* Map a file for reading: private, which any file system supports, and without write permission,
+ * so that the pages are always those of the file. */
+static inline void *
 numpack_map_readable(size_t length, int descriptor)
 {
     void *found = mmap(NULL, length, PROT_READ, MAP_PRIVATE, descriptor, 0);
     return found == MAP_FAILED ? NULL : found;
 }
 
-static void *
+static inline void *
 numpack_map_shared(size_t length, int descriptor)
 {
     void *found = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     return found == MAP_FAILED ? NULL : found;
 }
 
-/* Pages of the file until they are written. Without MAP_NORESERVE the size of the file would
- * count against the memory of the machine (proc(5), vm.overcommit_memory); where nothing is
- * ever overcommitted, a mapping that cannot be written takes none. */
-static void *
+/* Map a file copy-on-write. Without MAP_NORESERVE, the size of the file would count against the
+ * memory commit limit (proc(5), vm.overcommit_memory). Where the kernel never overcommits, fall
+ * back to a mapping without write permission, which needs no commitment. */
+static inline void *
 numpack_map_private(void *address, size_t length, int descriptor)
 {
     int flags = MAP_PRIVATE | MAP_NORESERVE | (address == NULL ? 0 : MAP_FIXED);

@@ -1,4 +1,4 @@
-"""Leaving the hub: the plan for a framework that views NumPy memory in place."""
+"""The plan of a conversion from NumPy to a framework that views the memory in place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plan_view(
     may_write: bool = False,
     caution: Callable[[Array], str] | None = None,
 ) -> Plan[T]:
-    """Plan the way from the hub to an object that `make` builds over an array's memory.
+    """Plan a conversion to an object that `make` constructs over an array's memory.
 
     Parameters
     ----------
@@ -34,17 +34,21 @@ def plan_view(
     label : str
         The framework's name in messages.
     make : callable
-        Takes an array of the same dtype and shape, whose strides mean something.
+        Called with an array of the same dtype and shape with normalized strides.
     obstacle : Obstacle or None
-        Why the memory cannot be viewed as it lies; it is copied into memory that can: in
-        C order, native, aligned to 64 bytes.
+        Why the memory cannot be viewed in its current layout. It is then copied into C order,
+        native byte order and 64-byte alignment.
     transfer : Obstacle or None
-        Why `make` copies in any case.
+        Why `make` always copies.
     may_write : bool
-        Whether the framework may write whatever NumPy allows, so that memory which is a
-        file mapped read-only has to be mapped again, copy-on-write.
+        Whether the framework may write to memory that NumPy marks read-only, so that a file
+        mapped read-only has to be mapped again copy-on-write.
     caution : callable or None
-        Says what to beware of where ordinary read-only memory is given to such a framework.
+        Returns the warning about read-only anonymous memory passed to such a framework.
+
+    Returns
+    -------
+    Plan
     """
     values = normalize_strides(array)
     backing = backing_of(values) if may_write else None
@@ -56,8 +60,8 @@ def plan_view(
             return make(aligned_copy(values))
         return make(values if backing is None else backing.for_writer())
 
-    ordinary = backing is not None and backing.safe and not array.flags.writeable
-    beware = caution if ordinary and array.nbytes else None
+    readonly = backing is not None and backing.safe and not array.flags.writeable
+    cautious = caution if readonly and array.nbytes else None
     return Plan(
         direction=f"to {label}",
         describe=lambda: describe(array),
@@ -66,19 +70,19 @@ def plan_view(
         independent=convert if obstacle or transfer else lambda: make(aligned_copy(values)),
         obstacle=obstacle or transfer,
         action=SHARED if backing is None else backing.action,
-        caution="" if beware is None else beware(array),
+        caution="" if cautious is None else cautious(array),
     )
 
 
 def unprotected(label: str, noun: str) -> Callable[[Array], str]:
-    """Word the caution of a framework that has no read-only arrays.
+    """Return a function that formats the caution of a framework without read-only arrays.
 
     Parameters
     ----------
     label : str
         The framework's name in messages.
     noun : str
-        What it calls an array.
+        The framework's word for an array.
     """
 
     def caution(array: Array) -> str:

@@ -1,9 +1,9 @@
-"""The copy policy, and :class:`Route`: the only place that warns about or refuses a copy.
+"""The copy policy and :class:`Route`: the only place that warns about or refuses a copy.
 
-A framework's module looks at an array and returns a :class:`Plan`: what stands in the way
-of sharing it, if anything, and how to get the result. :func:`carry_out` turns a plan into
-a result under ``copy=None | False | True``; :class:`Route` tells the same plan to a person.
-Because both read one plan, what `explain` says is what a conversion does.
+An adapter inspects an array and returns a :class:`Plan`: the reason why its memory cannot be
+shared, if there is one, and how to compute the result. :func:`carry_out` executes a plan under
+``copy=None | False | True``; :class:`Route` describes the same plan. Since both read one plan,
+`explain` and the conversion agree.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PACKAGE = f"{os.path.dirname(os.path.dirname(__file__))}{os.sep}"
 
 
 class Obstacle(NamedTuple):
-    """What keeps memory from being shared, and what to change so that it can be."""
+    """Why memory cannot be shared, and the change that makes sharing possible."""
 
     reason: str
     fix: str
@@ -47,35 +47,35 @@ class Obstacle(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Generic[T]):
-    """One hand-over, decided but not done.
+    """One conversion, planned but not executed.
 
     Attributes
     ----------
     direction : str
         For messages: ``"to torch"``, ``"from Arrow"``.
     describe : callable
-        Describes what came; called only when a message is needed.
+        Returns a description of the input; called only when a message is needed.
     nbytes : int
-        Bytes that a copy takes.
+        Size of a copy in bytes.
     result : callable
-        Makes the result at the lowest cost: shares, or where `obstacle` is set, copies.
+        Computes the result at the lowest cost: shares memory, or copies if `obstacle` is set.
     independent : callable
-        Makes the result in writable memory of its own, copying once.
+        Computes the result in writable memory of its own, copying once.
     obstacle : Obstacle or None
-        Why memory cannot be shared; ``None`` where it is.
+        Why memory cannot be shared; ``None`` if it is.
     action : str
-        How memory is shared, for a person.
+        How memory is shared, for display.
     caution : str
-        What to warn about though memory is shared; empty for nothing.
-    preview : callable
-        Gives what the result will hold without moving data, so that `explain` can plan the
-        next hand-over; by default the result itself, which is free when shared.
+        The text of a warning although memory is shared; empty for none.
+    preview : callable or None
+        Returns the content of the result without moving data, so that `explain` can plan the
+        next conversion; by default the result itself, which costs nothing when shared.
     result_spec : tuple of shape and dtype, or None
-        Of a result that is costly to make, and will lie in C order; for `explain` zeros
-        stand in for it where the next hand-over does not look at values (objects it does).
+        Shape and dtype of a C-ordered result that is expensive to compute. `explain` replaces
+        it by zeros if the next conversion does not depend on values (objects do).
     regular : callable or None
-        Returns the fix in the words of the source where the result is an array of objects
-        that the target refuses: how the source keeps them as an array of numbers; or nothing.
+        Returns the fix in the source's terms if the result is an object array that the target
+        refuses: how to make the source hold numbers instead. May return an empty string.
     """
 
     direction: str
@@ -92,14 +92,14 @@ class Plan(Generic[T]):
 
 
 def carry_out(plan: Plan[T], copy: bool | None) -> T:
-    """Do what `plan` says under the copy policy.
+    """Execute a plan under the copy policy.
 
     Parameters
     ----------
     plan : Plan
     copy : bool or None
-        ``None``: share, else copy once with `CopyWarning`. ``False``: share, else raise
-        `ZeroCopyError`. ``True``: independent, writable memory.
+        ``None``: share memory, or copy once with `CopyWarning`. ``False``: share memory, or
+        raise `ZeroCopyError`. ``True``: return independent, writable memory.
     """
     if copy is None:
         if plan.obstacle is not None:
@@ -118,27 +118,27 @@ def carry_out(plan: Plan[T], copy: bool | None) -> T:
 
 
 def check_copy(copy: object) -> None:
-    """Raise `InvalidValueError` unless `copy` is one of the policy's three values."""
+    """Raise `InvalidValueError` unless `copy` is None, False or True."""
     if copy is not None and not isinstance(copy, bool | np.bool_):
         msg = f"copy must be None, False or True, not {copy!r}"
         raise InvalidValueError(msg)
 
 
 def check_nulls(nulls: object) -> None:
-    """Raise `InvalidValueError` unless `nulls` says what NumPy gets for a null."""
+    """Raise `InvalidValueError` unless `nulls` is one of `NULLS`."""
     if nulls not in NULLS:
         msg = f"nulls must be one of {', '.join(map(repr, NULLS))}, not {nulls!r}"
         raise InvalidValueError(msg)
 
 
-def refuse(direction: str, given: str, why: str, fix: str) -> NoReturn:
-    """Raise `UnsupportedError`: no faithful result exists under any policy."""
-    msg = f"Zero-copy conversion {direction} failed: {given}, {why}; {fix}"
-    raise UnsupportedError(msg, reason=why, fix=fix, direction=direction)
+def refuse(direction: str, described: str, reason: str, fix: str) -> NoReturn:
+    """Raise `UnsupportedError`: a lossless result does not exist under any policy."""
+    msg = f"Zero-copy conversion {direction} failed: {described}, {reason}; {fix}"
+    raise UnsupportedError(msg, reason=reason, fix=fix, direction=direction)
 
 
 def wrong_type(function: str, expected: str, got: object, fix: str) -> NoReturn:
-    """Raise `WrongTypeError` naming what was expected and what came."""
+    """Raise `WrongTypeError` with the expected and the actual type."""
     kind = type(got)
     name = kind.__qualname__
     if kind.__module__ != "builtins":
@@ -147,12 +147,12 @@ def wrong_type(function: str, expected: str, got: object, fix: str) -> NoReturn:
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn, pointing at the line outside of this package that made the call."""
+    """Issue a warning attributed to the caller's line outside of this package."""
     warnings.warn(message, category, stacklevel=_caller_level())
 
 
 def describe(array: np.ndarray[tuple[int, ...], Any]) -> str:
-    """Say what array came: ``float32 array of shape (3, 4)``."""
+    """Describe an array for messages: ``float32 array of shape (3, 4)``."""
     kind = "array" if type(array) is np.ndarray else type(array).__name__
     dtype, shape = np.ndarray.dtype.__get__(array), np.ndarray.shape.__get__(array)
     name = "string" if dtype.kind == "T" else str(dtype)
@@ -162,8 +162,8 @@ def describe(array: np.ndarray[tuple[int, ...], Any]) -> str:
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """Suggest the nearest of the known names, for the end of a message; empty if none is."""
-    import difflib  # noqa: PLC0415 -- takes a millisecond to import, for messages alone
+    """Return a suggestion of the closest known name to append to a message, or ``""``."""
+    import difflib  # noqa: PLC0415 -- a millisecond to import, needed for messages only
 
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
@@ -177,7 +177,7 @@ def _cannot_share(plan: Plan[Any], obstacle: Obstacle) -> str:
 
 
 def _caller_level() -> int:
-    level, frame = 1, sys._getframe(1)  # noqa: SLF001 -- the documented way to the caller
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001 -- documented, for the caller's frame
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     return level
@@ -185,7 +185,7 @@ def _caller_level() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One hand-over of a :class:`Route`.
+    """One conversion of a :class:`Route`.
 
     Attributes
     ----------
@@ -194,11 +194,11 @@ class Step:
     action : str
         ``"shared"``, ``"mapped copy-on-write"``, ``"copied"`` or ``"refused"``.
     nbytes : int
-        Bytes that this step copies; 0 where memory is shared.
+        Number of bytes that this step copies; 0 if memory is shared.
     reason, fix : str
-        Why it is not shared and what to change; empty where it is.
+        Why memory is not shared and what to change; empty if it is.
     caution : str
-        The text of the `ReadOnlyWarning` that comes with the shared memory; empty for none.
+        The text of the `ReadOnlyWarning` that sharing raises; empty for none.
     """
 
     direction: str
@@ -210,7 +210,7 @@ class Step:
 
     @classmethod
     def of(cls, plan: Plan[Any]) -> Step:
-        """Tell what `plan` will do."""
+        """Summarize a plan."""
         if plan.obstacle is None:
             return cls(plan.direction, plan.action, caution=plan.caution)
         return cls(
@@ -218,7 +218,7 @@ class Step:
         )
 
     def __str__(self) -> str:
-        """Give one line for a person."""
+        """Return a one-line summary."""
         if self.action == "refused":
             return f"{self.direction}: refused, {self.reason}; {self.fix}"
         if self.nbytes or self.reason:
@@ -229,25 +229,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a conversion will do, and why.
+    """The steps, the cost and the reasons of a conversion.
 
     Attributes
     ----------
     source, target : str
-        The frameworks, as `share` names them.
+        The frameworks, by their names in `share`.
     shares_memory : bool
-        Whether the result uses the memory of the source. Memory that is a file mapped
-        again copy-on-write counts: no byte is copied until one side writes.
+        Whether the result uses the memory of the source. This includes a file that is mapped
+        again copy-on-write: a page is copied only when it is written.
     supported : bool
-        Whether there is a faithful result at all.
+        Whether a lossless result exists.
     reason : str
-        Why memory is not shared; empty where it is.
+        Why memory is not shared; empty if it is.
     fix : str
-        What to change so that it is; empty where it is.
+        What to change to share memory; empty if it is shared.
     nbytes : int
-        Bytes that the conversion copies; 0 where memory is shared.
+        Number of bytes that the conversion copies; 0 if memory is shared.
     steps : tuple of Step
-        The hand-overs on the way, in order.
+        The conversions in order.
     """
 
     source: str
@@ -261,39 +261,39 @@ class Route:
 
     @classmethod
     def of(cls, source: str, target: str, steps: tuple[Step, ...]) -> Route:
-        """Sum up the steps."""
-        hindered = [step for step in steps if step.reason]
+        """Summarize the steps."""
+        unshared = [step for step in steps if step.reason]
         return cls(
             source=source,
             target=target,
-            shares_memory=not hindered,
+            shares_memory=not unshared,
             supported=all(step.action != "refused" for step in steps),
-            reason="; ".join(step.reason for step in hindered),
-            fix="; ".join(step.fix for step in hindered),
+            reason="; ".join(step.reason for step in unshared),
+            fix="; ".join(step.fix for step in unshared),
             nbytes=sum(step.nbytes for step in steps),
             steps=steps,
         )
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What `share` warns about though memory is shared, in the order of the steps."""
+        """Texts of the warnings that `share` issues although memory is shared, in order."""
         return tuple(step.caution for step in self.steps if step.caution)
 
     @property
     def verdict(self) -> str:
-        """One phrase: shares memory, copies so many bytes, or is not supported."""
+        """``"shares memory"``, ``"copies … bytes"`` or ``"not supported"``."""
         if not self.supported:
             return "not supported"
         return "shares memory" if self.shares_memory else f"copies {self.nbytes:,} bytes"
 
     def __repr__(self) -> str:
-        """Give the verdict and, a line each, the steps."""
+        """Return the verdict followed by one line per step."""
         lines = [f"{self.source} -> {self.target}: {self.verdict}"]
         lines += [f"  {step}" for step in self.steps]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        import html  # noqa: PLC0415 -- for notebooks alone
+        import html  # noqa: PLC0415 -- needed in notebooks only
 
         cells = "".join(
             "<tr>"

@@ -1,4 +1,4 @@
-"""Times in units that a framework does not have: converted exactly, or refused."""
+"""Exact conversion of datetime64 and timedelta64 arrays into the units of pandas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _COARSER = {"M": ("Y", "M", "W", "D", "h", "m"), "m": ("W", "D", "h", "m")}
 
 
 def unit_obstacle(array: Array, label: str) -> Obstacle | None:
-    """Find whether a framework that has seconds to nanoseconds alone lacks an array's unit."""
+    """Return the obstacle of a framework that lacks an array's unit, or ``None``.
+
+    The framework has seconds, milliseconds, microseconds and nanoseconds.
+    """
     unit, count = np.datetime_data(array.dtype)
     if unit in UNITS and count == 1:
         return None
@@ -26,9 +29,10 @@ def unit_obstacle(array: Array, label: str) -> Obstacle | None:
 
 
 def exact(array: Array, label: str) -> Array:
-    """Convert into a unit of `UNITS`, or refuse: the frameworks cut off or wrap around.
+    """Convert exactly into a unit of `UNITS`, or raise `UnsupportedError`.
 
-    A year or a month is no fixed duration, and what is finer than a nanosecond gets lost.
+    The frameworks' own conversions truncate or overflow. Timedeltas in years or months have
+    no fixed duration, and units finer than a nanosecond would lose precision.
     """
     kind = array.dtype.kind
     unit, _ = np.datetime_data(array.dtype)
@@ -37,8 +41,8 @@ def exact(array: Array, label: str) -> Array:
         why = f"{label} has no unit that holds {array.dtype.name}"
         fix = f"choose one yourself: array.astype('{kind}8[ns]'), or pass array.view('i8')"
         refuse(f"to {label}", describe(array), why, fix)
-    fresh = array.astype(f"{kind}8[{wanted}]")
-    if not np.array_equal(fresh.astype(array.dtype), array, equal_nan=True):
-        why = f"some of its times are out of the range of {fresh.dtype.name}"
+    converted = array.astype(f"{kind}8[{wanted}]")
+    if not np.array_equal(converted.astype(array.dtype), array, equal_nan=True):
+        why = f"some of its times are out of the range of {converted.dtype.name}"
         refuse(f"to {label}", describe(array), why, "pass array.view('i8')")
-    return fresh
+    return converted

@@ -1,4 +1,4 @@
-"""The native DLPack exchange: importing, exporting and the fast path.
+"""Native DLPack exchange: importing, exporting, the fast path and the C exchange API.
 
-Imports `_core` alone.
+Imports no other part of the package than `_core` and `errors`.
 """

@@ -1,9 +1,9 @@
-"""Calls that try the fast path before any Python runs.
+"""Decorators that try the fast path before running a public function.
 
-The decorators make of a public function one that first tries `take`, `give` or to keep the
-array, when it is called with one argument and at most ``copy=None`` or ``copy=False``; where
-that says no, and for every other call, the function itself runs. `fast_class` does the same
-for a class and its ``__init__``. Neither changes what a call does, only what it costs.
+A decorated function first tries `try_import`, `try_export` or wrapping the array if it is called
+with its positional arguments and at most ``copy=None`` or ``copy=False``. If that returns None,
+and for all other calls, the function itself runs. `fast_class` does the same for a class and its
+``__init__``. The result of a call is the same either way, only its cost differs.
 """
 
 import functools
@@ -15,7 +15,7 @@ from cpython.ref cimport Py_INCREF
 
 from numpack._dlpack.abi.dlpack cimport DLDataType
 from numpack._dlpack.fast_path cimport try_export_array, try_import_column, try_import_object
-from numpack._dlpack.importing cimport name_of
+from numpack._dlpack.importing cimport dlpack_dtype
 from numpack._dlpack.exporting cimport Exporter
 
 
@@ -24,31 +24,16 @@ cdef extern from "Python.h":
     size_t PyVectorcall_NARGS(size_t) noexcept
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *) except NULL
 
-# What Cython has no words for: `tp_vectorcall` and `tp_vectorcall_offset` are documented
-# slots of types (PEP 590), which a type may set for itself.
-cdef extern from *:
-    """
-    static void numpack_call_instances(PyObject *cls, PyObject *any, void *function) {
-        PyTypeObject *type = (PyTypeObject *)cls;
-        type->tp_vectorcall_offset = (char *)function - (char *)any;
-        type->tp_call = PyVectorcall_Call;
-        type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR;
-    }
-    #define numpack_call_class(cls, function) \
-        (((PyTypeObject *)(cls))->tp_vectorcall = (vectorcallfunc)(function))
-    #define numpack_type_call(cls, args, kwargs) (PyType_Type.tp_call((cls), (args), (kwargs)))
-    #define numpack_new(cls, args) \
-        (((PyTypeObject *)(cls))->tp_new((PyTypeObject *)(cls), (args), NULL))
-    """
-    void set_call_of_instances "numpack_call_instances"(object, object, vectorcallfunc *)
-    void set_call_of_class "numpack_call_class"(object, vectorcallfunc)
+cdef extern from "calls.h":
+    void set_instance_call "numpack_set_instance_call"(object, object, vectorcallfunc *)
+    void set_class_call "numpack_set_class_call"(object, vectorcallfunc)
     object type_call "numpack_type_call"(PyObject *, object, object)
     object new "numpack_new"(PyObject *, tuple)
 
 cnp.import_array()
 
-cdef tuple _nothing = ()
-cdef tuple _copy_alone = ("copy",)
+cdef tuple _no_arguments = ()
+cdef tuple _only_copy = ("copy",)
 
 
 # Functions --------------------------------------------------------------------------------
@@ -57,17 +42,17 @@ ctypedef object (*Attempt)(object, object)
 
 
 cdef class FastFunction:
-    """A function that makes an attempt first."""
+    """A function that runs `attempt` first, and `function` if that returns None."""
 
     cdef vectorcallfunc call
-    cdef size_t takes
+    cdef size_t n_arguments
     cdef Attempt attempt
-    cdef object subject
+    cdef object target  # the second argument of `attempt` if the call has only one
     cdef object function
     cdef dict __dict__
     cdef object __weakref__
 
-    def __call__(self, *arguments, **keywords):  # for who looks for it; calls go to _call
+    def __call__(self, *arguments, **keywords):  # for introspection; calls go to _call
         return self.function(*arguments, **keywords)
 
     def __get__(self, instance, owner):
@@ -83,46 +68,46 @@ cdef class FastFunction:
 cdef PyObject *_call(
     PyObject *called, PyObject **arguments, size_t count, PyObject *keywords
 ) except NULL:
-    cdef FastFunction quick = <FastFunction>called
-    cdef size_t given = PyVectorcall_NARGS(count)
-    if given == quick.takes and _may_share(arguments + given, keywords):
-        subject = quick.subject if given == 1 else <object>arguments[1]
-        result = quick.attempt(<object>arguments[0], subject)
+    cdef FastFunction fast = <FastFunction>called
+    cdef size_t n_arguments = PyVectorcall_NARGS(count)
+    if n_arguments == fast.n_arguments and _may_share(arguments + n_arguments, keywords):
+        target = fast.target if n_arguments == 1 else <object>arguments[1]
+        result = fast.attempt(<object>arguments[0], target)
         if result is not None:
             Py_INCREF(result)
             return <PyObject *>result
-    return PyObject_Vectorcall(<PyObject *>quick.function, arguments, count, keywords)
+    return PyObject_Vectorcall(<PyObject *>fast.function, arguments, count, keywords)
 
 
-cdef bint _may_share(PyObject **named, PyObject *keywords) except -1:
-    """Tell whether there are no keywords but ``copy=None`` or ``copy=False``."""
+cdef bint _may_share(PyObject **values, PyObject *keywords) except -1:
+    """Check that there are no keyword arguments but ``copy=None`` or ``copy=False``."""
     if keywords == NULL or len(<tuple>keywords) == 0:
         return True
-    copy = <object>named[0]
-    return (copy is None or copy is False) and <object>keywords == _copy_alone
+    copy = <object>values[0]
+    return (copy is None or copy is False) and <object>keywords == _only_copy
 
 
-cdef object _quick(function, Attempt attempt, subject, size_t takes=1):
-    cdef FastFunction quick = FastFunction()
-    quick.takes = takes
-    quick.call, quick.attempt = <vectorcallfunc>_call, attempt
-    quick.subject, quick.function = subject, function
-    return functools.update_wrapper(quick, function)
+cdef object _fast(function, Attempt attempt, target, size_t n_arguments=1):
+    cdef FastFunction fast = FastFunction()
+    fast.n_arguments = n_arguments
+    fast.call, fast.attempt = <vectorcallfunc>_call, attempt
+    fast.target, fast.function = target, function
+    return functools.update_wrapper(fast, function)
 
 
 def fast_import(framework=None):
-    """Decorate a function of an object of a framework: `take` first."""
-    return lambda function: _quick(function, try_import_object, framework)
+    """Decorate a function of a framework's object: call `try_import` first."""
+    return lambda function: _fast(function, try_import_object, framework)
 
 
 def fast_import_column(function):
-    """Decorate a function of a table and a name: view the column's memory first."""
-    return _quick(function, try_import_column, None, 2)
+    """Decorate a function of a table and a column's name: view the column's memory first."""
+    return _fast(function, try_import_column, None, 2)
 
 
 def fast_share(function):
-    """Decorate a function of an object and a framework's name: `take`, then `give`, first."""
-    return _quick(function, _share_object, None, 2)
+    """Decorate a function of an object and a target: call `try_import` and `try_export` first."""
+    return _fast(function, _share_object, None, 2)
 
 
 cdef object _share_object(obj, target):
@@ -133,17 +118,17 @@ cdef object _share_object(obj, target):
 
 
 def fast_export(framework):
-    """Decorate a function of an array: `give` first."""
-    return lambda function: _quick(function, try_export_array, framework)
+    """Decorate a function of an array: call `try_export` first."""
+    return lambda function: _fast(function, try_export_array, framework)
 
 
 def fast_wrap(cls):
-    """Decorate a function of an array: keep it in a `fast_class` first."""
-    return lambda function: _quick(function, _keep_array, cls)
+    """Decorate a function of an array: wrap it in a `fast_class` first."""
+    return lambda function: _fast(function, _wrap_array, cls)
 
 
-cdef FastFunction _any = FastFunction()
-set_call_of_instances(FastFunction, _any, &_any.call)
+cdef FastFunction _instance = FastFunction()
+set_instance_call(FastFunction, _instance, &_instance.call)
 
 
 # Classes ----------------------------------------------------------------------------------
@@ -152,16 +137,16 @@ cdef dict _exported = {}
 
 
 def fast_class(cls, *, bint exported):
-    """Let a subclass of `Exporter` keep, without its ``__init__``, what that would keep too.
+    """Let a subclass of `Exporter` skip its ``__init__`` for arrays that it would not change.
 
     Parameters
     ----------
     cls : type
     exported : bool
-        Whether its ``__init__`` prepares the array for other frameworks.
+        Whether its ``__init__`` prepares the array for export.
     """
     _exported[cls] = exported
-    set_call_of_class(cls, _make_exported if exported else _make_kept)
+    set_class_call(cls, _make_exported if exported else _make_wrapper)
 
 
 cdef PyObject *_make_exported(
@@ -170,7 +155,7 @@ cdef PyObject *_make_exported(
     return _make(cls, arguments, PyVectorcall_NARGS(count), keywords, True)
 
 
-cdef PyObject *_make_kept(
+cdef PyObject *_make_wrapper(
     PyObject *cls, PyObject **arguments, size_t count, PyObject *keywords
 ) except NULL:
     return _make(cls, arguments, PyVectorcall_NARGS(count), keywords, False)
@@ -180,48 +165,46 @@ cdef inline PyObject *_make(
     PyObject *cls, PyObject **arguments, size_t count, PyObject *keywords, bint exported
 ) except NULL:
     if keywords == NULL and count == 1 and _is_ready(<object>arguments[0], exported):
-        made = _keeper(cls, <object>arguments[0])
+        made = _wrap(cls, <object>arguments[0])
     else:
-        made = _call_as_python_does(cls, arguments, count, keywords)
+        made = _call_type(cls, arguments, count, keywords)
     Py_INCREF(made)
     return <PyObject *>made
 
 
-cdef object _keep_array(array, cls):
-    return _keeper(<PyObject *>cls, array) if _is_ready(array, _exported[cls]) else None
+cdef object _wrap_array(array, cls):
+    return _wrap(<PyObject *>cls, array) if _is_ready(array, _exported[cls]) else None
 
 
 cdef bint _is_ready(array, bint exported) except -1:
-    """Tell whether nothing is to be done: C-contiguous, native and aligned.
+    """Check that ``__init__`` would not change an array: C-contiguous, native and aligned.
 
-    The fields of a struct may each be in another byte order, and what is exported needs a
-    name and must not be mapped read-only.
+    The fields of a struct may differ in byte order. To be exported, an array needs a DLPack
+    dtype and has to be writable.
     """
-    cdef DLDataType name
+    cdef DLDataType dtype
     return (
         cnp.PyArray_CheckExact(array)
         and cnp.PyArray_IS_C_CONTIGUOUS(array)
         and cnp.PyArray_ISBEHAVED_RO(array)
         and cnp.PyArray_TYPE(array) != cnp.NPY_VOID
-        and (not exported or (cnp.PyArray_ISWRITEABLE(array) and name_of(array, &name)))
-        and (not exported or name.bits <= 64 or _is_on_boundary(array))
+        and (not exported or (cnp.PyArray_ISWRITEABLE(array) and dlpack_dtype(array, &dtype)))
+        and (not exported or dtype.bits <= 64 or _is_item_aligned(array))
     )
 
 
-cdef bint _is_on_boundary(cnp.ndarray array) noexcept:
-    """Tell whether compiled code can load a complex128: see native_obstacle in _memory."""
+cdef bint _is_item_aligned(cnp.ndarray array) noexcept:
+    """Check that compiled code can load a complex128; see `memory.native_obstacle`."""
     return <size_t>cnp.PyArray_DATA(array) % <size_t>cnp.PyArray_ITEMSIZE(array) == 0
 
 
-cdef inline object _keeper(PyObject *cls, array):
-    cdef Exporter made = <Exporter>new(cls, _nothing)
+cdef inline object _wrap(PyObject *cls, array):
+    cdef Exporter made = <Exporter>new(cls, _no_arguments)
     made.array = array
     return made
 
 
-cdef object _call_as_python_does(
-    PyObject *cls, PyObject **arguments, size_t count, PyObject *keywords
-):
+cdef object _call_type(PyObject *cls, PyObject **arguments, size_t count, PyObject *keywords):
     cdef dict named = {}
     if keywords != NULL:
         for i, key in enumerate(<tuple>keywords):

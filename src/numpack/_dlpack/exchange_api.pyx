@@ -1,7 +1,7 @@
-"""The tables of C functions that this package's own classes publish.
+"""The DLPack C exchange API of this package's own classes.
 
-Consumers that know ``__dlpack_c_exchange_api__`` (DLPack 1.3) take objects of these classes,
-and make them, without a Python call.
+Consumers that support ``__dlpack_c_exchange_api__`` (DLPack 1.3) read objects of these classes,
+and create them, without a Python call.
 """
 
 from .importing import MAX_VERSION
@@ -17,9 +17,9 @@ from libc.string cimport memset
 from numpack._dlpack.abi.dlpack cimport (
     DLPACK_MAJOR,
     DLPACK_MINOR,
+    EXCHANGE_API,
     FLAG_IS_COPIED,
     FLAG_PADDED,
-    TABLE,
     DLManagedTensorVersioned,
     DLPackExchangeAPI,
     DLTensor,
@@ -28,8 +28,16 @@ from numpack._dlpack.abi.dlpack cimport (
     ToPyObject,
     kDLCPU,
 )
-from numpack._dlpack.importing cimport NONE, Owner, consume, flaw_of, itemsize_of, learn, view_or_none
-from numpack._dlpack.exporting cimport Exporter, is_open, managed_tensor
+from numpack._dlpack.importing cimport (
+    VALID,
+    TensorOwner,
+    consume_any,
+    itemsize_of,
+    load_dtype,
+    validate,
+    view_or_none,
+)
+from numpack._dlpack.exporting cimport Exporter, is_unrestricted, managed_tensor
 
 
 cdef extern from "stdlib.h" nogil:
@@ -38,49 +46,49 @@ cdef extern from "stdlib.h" nogil:
 cdef enum:
     N_CLASSES = 2
 
-cdef DLPackExchangeAPI _tables[N_CLASSES]
+cdef DLPackExchangeAPI _apis[N_CLASSES]
 cdef PyObject *_classes[N_CLASSES]
 
 
 def publish(cls, int number):
-    """Give a subclass of `Exporter` a table of functions as ``__dlpack_c_exchange_api__``.
+    """Set ``__dlpack_c_exchange_api__`` of a subclass of `Exporter`.
 
     Parameters
     ----------
     cls : type
     number : {0, 1}
-        Of its table, as C functions cannot know for which class they are called.
+        Selects the C functions, which do not receive the class they are called for.
     """
-    cdef DLPackExchangeAPI *table = &_tables[number]
-    table.header.version.major, table.header.version.minor = DLPACK_MAJOR, DLPACK_MINOR
-    table.managed_tensor_allocator = _allocate
-    table.managed_tensor_from_py_object_no_sync = <FromPyObject>_from_py_object
-    table.managed_tensor_to_py_object_no_sync = <ToPyObject>(
+    cdef DLPackExchangeAPI *api = &_apis[number]
+    api.header.version.major, api.header.version.minor = DLPACK_MAJOR, DLPACK_MINOR
+    api.managed_tensor_allocator = _allocate
+    api.managed_tensor_from_py_object_no_sync = <FromPyObject>_from_py_object
+    api.managed_tensor_to_py_object_no_sync = <ToPyObject>(
         _to_first if number == 0 else _to_second
     )
-    table.current_work_stream = _no_stream
-    # dltensor_from_py_object_no_sync stays NULL: nothing is lent that could dangle
-    Py_INCREF(cls)  # for good, as the table
+    api.current_work_stream = _no_stream
+    # dltensor_from_py_object_no_sync stays NULL: a borrowed tensor could dangle
+    Py_INCREF(cls)  # the API, and so the class, live as long as the process
     _classes[number] = <PyObject *>cls
-    cls.__dlpack_c_exchange_api__ = PyCapsule_New(table, TABLE, NULL)
+    cls.__dlpack_c_exchange_api__ = PyCapsule_New(api, EXCHANGE_API, NULL)
 
 
 cdef int _from_py_object(void *obj, DLManagedTensorVersioned **out) except? -1:
     cdef Exporter exporter = <Exporter?><object>obj
-    cdef Owner owner
+    cdef TensorOwner owner
     out[0] = NULL
-    if _is_own(Py_TYPE(exporter)) and is_open(exporter.array):
+    if _is_own(Py_TYPE(exporter)) and is_unrestricted(exporter.array):
         out[0] = managed_tensor(exporter.array, 0, NULL)
     if out[0] == NULL:
-        owner = consume(exporter.__dlpack__(max_version=MAX_VERSION))
+        owner = consume_any(exporter.__dlpack__(max_version=MAX_VERSION))
         if not owner.versioned:
-            raise ZeroCopyError("its __dlpack__ gives a legacy capsule, not a versioned one")
+            raise ZeroCopyError("its __dlpack__ returned a legacy capsule, not a versioned one")
         out[0], owner.managed = <DLManagedTensorVersioned *>owner.managed, NULL
     return 0
 
 
 cdef bint _is_own(PyTypeObject *kind) noexcept:
-    """Tell whether it is a published class itself, whose `__dlpack__` nobody has changed."""
+    """Check that a class is published itself; a subclass may override `__dlpack__`."""
     return <PyObject *>kind == _classes[0] or <PyObject *>kind == _classes[1]
 
 
@@ -93,12 +101,12 @@ cdef int _to_second(DLManagedTensorVersioned *managed, void **out) except? -1:
 
 
 cdef int _to_class(PyObject *cls, DLManagedTensorVersioned *managed, void **out) except -1:
-    cdef Owner owner = Owner.__new__(Owner)
+    cdef TensorOwner owner = TensorOwner.__new__(TensorOwner)
     array = None
-    owner.managed, owner.versioned = managed, True  # whatever fails, it is freed once
+    owner.managed, owner.versioned = managed, True  # deletes the tensor also on failure
     cdef uint64_t flags = managed.flags & ~<uint64_t>FLAG_IS_COPIED
     if managed.version.major == DLPACK_MAJOR:
-        learn(managed.dl_tensor.dtype, managed.flags)
+        load_dtype(managed.dl_tensor.dtype, managed.flags)
         array = view_or_none(&managed.dl_tensor, flags, False, owner)
     if array is None:
         raise ZeroCopyError("NumPy cannot read this DLPack tensor in place")
@@ -113,7 +121,7 @@ cdef int _no_stream(int32_t device_type, int32_t device_id, void **out) noexcept
     return 0
 
 
-cdef struct Allocated:  # in one allocation: this, then shape and strides
+cdef struct Allocated:  # followed by shape and strides in the same allocation
     DLManagedTensorVersioned managed
     void *memory
 
@@ -126,19 +134,21 @@ cdef void _delete_allocated(DLManagedTensorVersioned *managed) noexcept nogil:
 cdef int _allocate(
     DLTensor *prototype, DLManagedTensorVersioned **out, void *context, SetError set_error
 ) noexcept nogil:
-    """Make a new tensor in C order, in 64-byte-aligned memory of the host."""
+    """Allocate a tensor in C order, in 64-byte aligned host memory."""
     cdef DLTensor wanted = prototype[0]
     cdef int64_t *extents
     cdef int64_t step = 1
     cdef Allocated *made
     cdef int i
     wanted.data, wanted.strides, wanted.byte_offset = prototype, NULL, 0
-    if wanted.device.device_type != kDLCPU or flaw_of(&wanted) != NONE:
-        set_error(context, "BufferError", "numpack makes tensors on the CPU, of 0 to 64 axes")
+    if wanted.device.device_type != kDLCPU or validate(&wanted) != VALID:
+        set_error(
+            context, "BufferError", "numpack allocates tensors on the CPU, with 0 to 64 axes"
+        )
         return -1
     made = <Allocated *>malloc(sizeof(Allocated) + 2 * sizeof(int64_t) * wanted.ndim)
     if made == NULL:
-        set_error(context, "MemoryError", "no memory for a tensor")
+        set_error(context, "MemoryError", "out of memory for a tensor")
         return -1
     memset(made, 0, sizeof(Allocated))
     extents = <int64_t *>(made + 1)
@@ -147,7 +157,7 @@ cdef int _allocate(
         step *= wanted.shape[i]
     if posix_memalign(&made.memory, 64, max(step, 1) * itemsize_of(wanted.dtype)) != 0:
         free(made)
-        set_error(context, "MemoryError", "no memory for the elements of a tensor")
+        set_error(context, "MemoryError", "out of memory for the elements of a tensor")
         return -1
     wanted.data, wanted.shape, wanted.strides = made.memory, extents, extents + wanted.ndim
     made.managed.version.major, made.managed.version.minor = DLPACK_MAJOR, DLPACK_MINOR

@@ -1,4 +1,4 @@
-# What other modules use of _export at C speed; _export.pyx says what each does.
+# The C interface of exporting.pyx.
 
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
@@ -9,9 +9,9 @@ from numpack._dlpack.abi.dlpack cimport DLManagedTensorVersioned
 cdef class Exporter:
     cdef public cnp.ndarray array
 
-cdef bint is_open(cnp.ndarray array) noexcept
+cdef bint is_unrestricted(cnp.ndarray array) noexcept
 cdef DLManagedTensorVersioned *managed_tensor(
-    cnp.ndarray array, uint64_t flags, bint *gone
+    cnp.ndarray array, uint64_t flags, bint *deleted
 ) except? NULL
 cdef void unwatch(DLManagedTensorVersioned *managed) noexcept
 cdef object capsule_or_none(cnp.ndarray array, bint versioned, uint64_t flags)

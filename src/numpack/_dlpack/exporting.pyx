@@ -1,8 +1,8 @@
-"""DLPack out of NumPy memory; the way in is in `_exchange`.
+"""DLPack export: managed tensors and capsules over the memory of NumPy arrays.
 
-What goes out is a managed tensor that owns a reference to its array, which `_release.h` drops
-on whatever thread. Functions whose names say ``or_none`` make one or leave everything as it
-was; why they did is for the policy to find out and to say.
+A managed tensor owns a reference to its array, which `abi/release.h` releases on any thread.
+Functions named ``…_or_none`` either succeed or change nothing; the policy determines and
+reports the reason.
 """
 
 import atexit
@@ -32,7 +32,7 @@ from numpack._dlpack.abi.dlpack cimport (
     DLTensor,
     kDLCPU,
 )
-from numpack._dlpack.importing cimport delete_managed, name_of
+from numpack._dlpack.importing cimport delete_managed, dlpack_dtype
 
 
 cdef extern from "release.h":
@@ -44,10 +44,10 @@ cdef extern from "release.h":
 cnp.import_array()
 
 
-cdef struct Versioned:  # in one allocation: this, then shape and strides
+cdef struct Versioned:  # followed by shape and strides in the same allocation
     DLManagedTensorVersioned managed
     PyObject *owner
-    bint *gone  # is set when the deleter runs, if somebody watches
+    bint *deleted  # set by the deleter unless NULL
 
 cdef struct Legacy:
     DLManagedTensor managed
@@ -55,11 +55,11 @@ cdef struct Legacy:
 
 
 cdef void _delete_versioned(DLManagedTensorVersioned *managed) noexcept nogil:
-    cdef Versioned *ours = <Versioned *>managed
-    if ours.gone != NULL:
-        ours.gone[0] = True
-    numpack_release(ours.owner)
-    free(ours)
+    cdef Versioned *tensor = <Versioned *>managed
+    if tensor.deleted != NULL:
+        tensor.deleted[0] = True
+    numpack_release(tensor.owner)
+    free(tensor)
 
 
 cdef void _delete_legacy(DLManagedTensor *managed) noexcept nogil:
@@ -68,15 +68,15 @@ cdef void _delete_legacy(DLManagedTensor *managed) noexcept nogil:
 
 
 cdef DLManagedTensorVersioned *managed_tensor(
-    cnp.ndarray array, uint64_t flags, bint *gone
+    cnp.ndarray array, uint64_t flags, bint *deleted
 ) except? NULL:
-    """Make a tensor that owns a reference to `array`; NULL if none describes it as it lies."""
+    """Return a tensor that owns a reference to `array`; NULL if DLPack cannot describe it."""
     cdef Versioned *made
-    cdef DLDataType name
-    if not name_of(array, &name):
+    cdef DLDataType dtype
+    if not dlpack_dtype(array, &dtype):
         return NULL
     made = <Versioned *>_allocate(sizeof(Versioned), array)
-    if not _fill(&made.managed.dl_tensor, <int64_t *>(made + 1), array, name):
+    if not _fill(&made.managed.dl_tensor, <int64_t *>(made + 1), array, dtype):
         free(made)
         return NULL
     made.managed.version.major, made.managed.version.minor = DLPACK_MAJOR, DLPACK_MINOR
@@ -84,26 +84,26 @@ cdef DLManagedTensorVersioned *managed_tensor(
     made.managed.flags = flags
     if not cnp.PyArray_ISWRITEABLE(array):
         made.managed.flags |= FLAG_READ_ONLY
-    if name.bits < 8:
+    if dtype.bits < 8:
         made.managed.flags |= FLAG_PADDED
     Py_INCREF(array)
-    made.owner, made.gone = <PyObject *>array, gone
+    made.owner, made.deleted = <PyObject *>array, deleted
     return &made.managed
 
 
 cdef void unwatch(DLManagedTensorVersioned *managed) noexcept:
-    """Say that nobody watches any more for the deleter of a tensor of `managed_tensor`."""
-    (<Versioned *>managed).gone = NULL
+    """Stop reporting the deletion of a tensor of `managed_tensor` through `deleted`."""
+    (<Versioned *>managed).deleted = NULL
 
 
 cdef DLManagedTensor *_legacy_tensor(cnp.ndarray array) except? NULL:
-    """Make a legacy one, which can tell neither read-only nor padded; NULL if none does."""
+    """Return a legacy tensor, or NULL: it has no flags for read-only or padded memory."""
     cdef Legacy *made
-    cdef DLDataType name
-    if not cnp.PyArray_ISWRITEABLE(array) or not name_of(array, &name) or name.bits < 8:
+    cdef DLDataType dtype
+    if not cnp.PyArray_ISWRITEABLE(array) or not dlpack_dtype(array, &dtype) or dtype.bits < 8:
         return NULL
     made = <Legacy *>_allocate(sizeof(Legacy), array)
-    if not _fill(&made.managed.dl_tensor, <int64_t *>(made + 1), array, name):
+    if not _fill(&made.managed.dl_tensor, <int64_t *>(made + 1), array, dtype):
         free(made)
         return NULL
     made.managed.manager_ctx, made.managed.deleter = made, _delete_legacy
@@ -119,19 +119,19 @@ cdef void *_allocate(size_t head, cnp.ndarray array) except NULL:
     return memory
 
 
-cdef bint _fill(DLTensor *tensor, int64_t *extents, cnp.ndarray array, DLDataType name) noexcept:
-    """Describe an array; false if a consumer may not be able to read it as it lies."""
+cdef bint _fill(DLTensor *tensor, int64_t *extents, cnp.ndarray array, DLDataType dtype) noexcept:
+    """Describe an array; return false if a consumer may be unable to read its layout."""
     cdef int ndim = cnp.PyArray_NDIM(array), i
     cdef cnp.npy_intp itemsize = cnp.PyArray_ITEMSIZE(array), stride
     cdef bint empty = cnp.PyArray_SIZE(array) == 0
     cdef size_t step = 1
     if not cnp.PyArray_ISBEHAVED_RO(array):  # aligned and in native byte order
         return False
-    if name.bits > 64 and not empty and <size_t>cnp.PyArray_DATA(array) % <size_t>itemsize:
-        return False  # see native_obstacle in _memory
+    if dtype.bits > 64 and not empty and <size_t>cnp.PyArray_DATA(array) % <size_t>itemsize:
+        return False  # see memory.native_obstacle
     for i in range(ndim - 1, -1, -1):
         extents[i] = cnp.PyArray_DIM(array, i)
-        if empty or extents[i] == 1:  # such strides reach nothing and may be anything
+        if empty or extents[i] == 1:  # such strides are unused and may have any value
             extents[ndim + i] = step
         else:
             stride = cnp.PyArray_STRIDE(array, i)
@@ -141,7 +141,7 @@ cdef bint _fill(DLTensor *tensor, int64_t *extents, cnp.ndarray array, DLDataTyp
         step = <size_t>extents[ndim + i] * <size_t>max(extents[i], 1)
     tensor.data = cnp.PyArray_DATA(array)
     tensor.device.device_type, tensor.device.device_id = kDLCPU, 0
-    tensor.ndim, tensor.dtype = ndim, name
+    tensor.ndim, tensor.dtype = ndim, dtype
     tensor.shape, tensor.strides, tensor.byte_offset = extents, extents + ndim, 0
     return True
 
@@ -156,41 +156,41 @@ cdef object capsule_or_none(cnp.ndarray array, bint versioned, uint64_t flags):
         return None
     try:
         if versioned:
-            return PyCapsule_New(managed, VERSIONED, _drop_versioned)
-        return PyCapsule_New(managed, LEGACY, _drop_legacy)
+            return PyCapsule_New(managed, VERSIONED, _destroy_versioned)
+        return PyCapsule_New(managed, LEGACY, _destroy_legacy)
     except MemoryError:
         delete_managed(managed, versioned)
         raise
 
 
-cdef void _drop_versioned(object capsule) noexcept:
-    if PyCapsule_IsValid(capsule, VERSIONED):  # else a consumer has it
+cdef void _destroy_versioned(object capsule) noexcept:
+    if PyCapsule_IsValid(capsule, VERSIONED):  # a consumed capsule has another name
         delete_managed(PyCapsule_GetPointer(capsule, VERSIONED), True)
 
 
-cdef void _drop_legacy(object capsule) noexcept:
+cdef void _destroy_legacy(object capsule) noexcept:
     if PyCapsule_IsValid(capsule, LEGACY):
         delete_managed(PyCapsule_GetPointer(capsule, LEGACY), False)
 
 
 def export(array, *, bint versioned, bint copied=False):
-    """Make a capsule over an array's memory.
+    """Return a capsule that shares an array's memory.
 
     Parameters
     ----------
     array : ndarray
-        Native, aligned, of a dtype that DLPack can name, with strides that are multiples
-        of the item size from zero up.
+        In native byte order, aligned, of a dtype that DLPack has, with strides that are
+        non-negative multiples of the item size.
     versioned : bool
-        Whether the consumer takes ``dltensor_versioned``.
+        Whether the consumer accepts ``dltensor_versioned``.
     copied : bool
         Whether the memory was copied for the consumer.
 
     Raises
     ------
     ZeroCopyError
-        The array is read-only, or its values take less than a byte each, and a legacy
-        capsule cannot say so. It is a `BufferError`, as the protocol asks for.
+        The array is read-only or of a sub-byte dtype, for which a legacy capsule has no
+        flag. It is a `BufferError`, as the protocol requires.
     """
     capsule = capsule_or_none(array, versioned, FLAG_IS_COPIED if copied else 0)
     if capsule is not None:
@@ -202,20 +202,20 @@ def export(array, *, bint versioned, bint copied=False):
         )
     if not versioned and capsule_or_none(array, True, 0) is not None:
         raise ZeroCopyError(
-            "a legacy DLPack capsule cannot say that values of less than a byte are padded; "
-            "ask for a versioned one with max_version=(1, 1)"
+            "a legacy DLPack capsule cannot say that sub-byte values are padded; ask for a "
+            "versioned one with max_version=(1, 1)"
         )
     raise ZeroCopyError(
-        f"DLPack cannot describe {array.dtype} of strides {array.strides} as it lies; wrap "
-        "the array again, which brings it to form"
+        f"DLPack cannot describe {array.dtype} with strides {array.strides}; wrap the array "
+        "again, which makes it contiguous"
     )
 
 
 cdef class Exporter:
-    """What `__dlpack__` is, for a class that holds an array.
+    """Base class of exporters of an array by `__dlpack__`.
 
-    A subclass says in `_export` what is done where memory cannot just be shared, and what
-    is wrong with what a consumer asks for.
+    A subclass implements `_export` for requests that need a decision: copies, other devices,
+    invalid arguments.
 
     Attributes
     ----------
@@ -227,7 +227,7 @@ cdef class Exporter:
         return _restored, (type(self), self.array)
 
     def __dlpack_device__(self):
-        """Give DLPack's device: the CPU, ``(1, 0)``."""
+        """Return the device type and device ID of the CPU, ``(1, 0)``."""
         return CPU
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
@@ -238,12 +238,12 @@ cdef class Exporter:
         stream : None
             The CPU has no streams.
         max_version : tuple of int, optional
-            The newest DLPack version that the consumer takes; from ``(1, 0)`` on it gets
-            a versioned capsule, else a legacy one.
+            The newest DLPack version that the consumer supports. From ``(1, 0)`` on the
+            capsule is versioned, otherwise it is a legacy one.
         dl_device : tuple of int, optional
             The CPU, ``(1, 0)``.
         copy : bool or None, optional
-            True: memory of the consumer's own, flagged as copied.
+            If True, export a copy, flagged as copied.
 
         Returns
         -------
@@ -253,28 +253,28 @@ cdef class Exporter:
         Raises
         ------
         ZeroCopyError
-            A `BufferError`: another device was asked for, or the array is read-only and
-            the consumer cannot be told so, or ``copy=False`` and memory cannot be shared.
+            A `BufferError`: another device was requested, or the array is read-only and a
+            legacy capsule was requested, or ``copy=False`` and memory cannot be shared.
         InvalidValueError
-            A stream was given.
+            A stream was passed.
         """
         if stream is None and dl_device is None and (copy is None or copy is False):
-            capsule = _quick_capsule(self.array, max_version)
+            capsule = _fast_capsule(self.array, max_version)
             if capsule is not None:
                 return capsule
         return self._export(stream, max_version, dl_device, copy)
 
 
 def _restored(cls, array):
-    """Make what was pickled again, of the array as it was."""
+    """Restore a pickled exporter without running its ``__init__``."""
     made = cls.__new__(cls)
     made.array = array
     return made
 
 
-cdef object _quick_capsule(cnp.ndarray array, max_version):
+cdef object _fast_capsule(cnp.ndarray array, max_version):
     cdef bint versioned = False
-    if not is_open(array):
+    if not is_unrestricted(array):
         return None
     if max_version is not None:
         if type(max_version) is not tuple:
@@ -283,12 +283,12 @@ cdef object _quick_capsule(cnp.ndarray array, max_version):
     return capsule_or_none(array, versioned, 0)
 
 
-cdef bint is_open(cnp.ndarray array) noexcept:
-    """Tell whether anybody may write to an array's memory: no mask, no mapping to fear."""
+cdef bint is_unrestricted(cnp.ndarray array) noexcept:
+    """Check that any consumer may write to an array: it is writable and has no mask."""
     return array is not None and cnp.PyArray_CheckExact(array) and cnp.PyArray_ISWRITEABLE(array)
 
 
-# Deleters, as long as the process lives ---------------------------------------------------
+# Releasing references after a fork and at exit -------------------------------------------
 
 def _open():
     numpack_open()

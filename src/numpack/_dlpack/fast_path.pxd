@@ -1,4 +1,4 @@
-# What _quick uses of _fast_paths at C speed; _fast_paths.pyx says what each does.
+# The C interface of fast_path.pyx.
 
 cdef object try_import_object(object obj, object framework)
 cdef object try_import_column(object table, object name)

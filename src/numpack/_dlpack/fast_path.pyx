@@ -1,10 +1,9 @@
-"""Doors: how memory goes to a framework and comes from it without a Python call.
+"""The fast path: conversions without Python calls.
 
-A framework's module opens its door by `connect` when it is imported. Then `take` views the
-memory of its objects and `give` makes its objects over NumPy memory, through the table of C
-functions that its type publishes (DLPack 1.3, ``__dlpack_c_exchange_api__``) or by
-``__dlpack__``. Both only ever say yes: where there is anything to decide, to convert or to
-tell they give None, and the policy takes over.
+An adapter calls `register_fast_path` when it is imported. Then `try_import` views the memory of
+the framework's objects and `try_export` creates its objects over NumPy memory, through the DLPack
+C exchange API of its type (DLPack 1.3, ``__dlpack_c_exchange_api__``) or by ``__dlpack__``. Both
+return None if a conversion needs a copy, a decision or a message; the policy then takes over.
 """
 
 from .importing import CPU, MAX_VERSION
@@ -15,27 +14,15 @@ from cpython.object cimport PyObject, Py_TYPE
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 
 from numpack._dlpack.abi.dlpack cimport (
-    DLPACK_MAJOR,
-    FLAG_PADDED,
-    TABLE,
-    DLDataType,
-    DLManagedTensorVersioned,
-    DLPackExchangeAPI,
-    DLPackExchangeAPIHeader,
-    DLTensor,
-    kDLFloat,
+    DLPACK_MAJOR, EXCHANGE_API, FLAG_PADDED, DLDataType, DLManagedTensorVersioned,
+    DLPackExchangeAPI, DLPackExchangeAPIHeader, DLTensor, kDLFloat,
 )
 from numpack._dlpack.importing cimport (
-    Owner,
-    delete_managed,
-    learn,
-    lies_within,
-    name_of,
-    take_or_none,
+    TensorOwner, consume_or_none, delete_managed, dlpack_dtype, is_within, load_dtype,
     view_or_none,
 )
 from numpack._dlpack.exporting cimport capsule_or_none, managed_tensor, unwatch
-from numpack._core.owner cimport flat, view_kept
+from numpack._core.owner cimport flat_view, owning_view
 
 
 cdef extern from "Python.h":
@@ -46,70 +33,55 @@ cdef extern from "Python.h":
     int PyErr_ExceptionMatches(object)
     void PyErr_Clear()
 
-cdef extern from *:
-    """
-    #define numpack_stolen(reference) (reference)
-    /* Call a method of a type with an object that is known to be of that type. */
-    static PyObject *numpack_ask(PyObject *method, PyObject *self) {
-        if (Py_TYPE(method) == &PyMethodDescr_Type) {
-            PyMethodDef *definition = ((PyMethodDescrObject *)method)->d_method;
-            if (definition->ml_flags == METH_NOARGS) {
-                return definition->ml_meth(self, NULL);
-            }
-        }
-        return PyObject_CallOneArg(method, self);
-    }
-    #define numpack_raised() ((PyObject *)NULL)
-    """
-    PyObject *ask "numpack_ask"(object, object)
+cdef extern from "calls.h":
+    PyObject *call_method "numpack_call_method"(object, object)
     object _stolen "numpack_stolen"(PyObject *)  # takes the reference over
-    object _raised "numpack_raised"()  # passes on the exception that is set
+    object _raised "numpack_raised"()  # propagates the exception that is set
 
 cnp.import_array()
 
 
 @cython.final
-cdef class Memory:
-    """How to view the memory of objects that may be given other memory.
+cdef class ResizableStorage:
+    """How to view the memory of objects whose storage may be replaced or resized.
 
-    torch's tensors own the `TensorImpl`, whose storage `t.data = …` and `set_` exchange and
-    `resize_` moves: what views a tensor's memory by a tensor that owns the object would see
-    it freed. A storage that cannot be resized keeps its memory where it is, and making an
-    array with torch's own call settles it so.
+    A torch tensor owns a `TensorImpl`, whose storage ``t.data = …`` and `set_` replace and
+    `resize_` moves. An array that kept only the tensor alive would dangle. A storage that is not
+    resizable keeps its address, and torch's own conversion to NumPy makes it so.
 
     Parameters
     ----------
-    kind : type
-        Of what keeps memory; anything else is not believed.
-    keeper : callable
-        Gives what keeps an object's memory.
-    may_move, address, nbytes : callable
-        Of such a keeper: whether its memory may still move; where it is, how long.
-    settled : callable
-        Makes an array of an object whose memory may not move from then on, or fails.
+    storage_type : type
+        Exact type of storages; other objects are not viewed.
+    storage_of : callable
+        Returns the storage of an object.
+    is_resizable, address, nbytes : callable
+        Called with a storage: whether its memory may move, where it is, and its size.
+    pin : callable
+        Converts an object to an array and makes its storage non-resizable, or raises.
     """
 
-    cdef object kind
-    cdef object keeper
-    cdef object may_move
+    cdef object storage_type
+    cdef object storage_of
+    cdef object is_resizable
     cdef object address
     cdef object nbytes
-    cdef object settled
+    cdef object pin
 
-    def __init__(self, *, type kind, keeper, may_move, address, nbytes, settled):
-        self.kind, self.keeper = kind, keeper
-        self.may_move, self.settled = may_move, settled
+    def __init__(self, *, type storage_type, storage_of, is_resizable, address, nbytes, pin):
+        self.storage_type, self.storage_of = storage_type, storage_of
+        self.is_resizable, self.pin = is_resizable, pin
         self.address, self.nbytes = address, nbytes
 
 
 @cython.final
 cdef class _FastPath:
     cdef str framework
-    cdef object kind  # of what the table makes
-    cdef const DLPackExchangeAPI *table  # NULL: by `producer` and `consumer`
+    cdef object result_type  # of the exchange API
+    cdef const DLPackExchangeAPI *api  # NULL: use `producer` and `consumer`
     cdef object guard
-    cdef object closer_guard
-    cdef Memory memory
+    cdef object dtype_guard
+    cdef ResizableStorage storage
     cdef object producer
     cdef object consumer
     cdef bint readonly
@@ -121,95 +93,97 @@ cdef tuple _keywords = ("max_version",)
 
 
 def register_fast_path(
-    framework, kinds, *, guard=None, closer_guard=None, Memory memory=None,
+    framework, types, *, guard=None, dtype_guard=None, ResizableStorage storage=None,
     consumer=None, bint readonly=False
 ):
-    """Open the door of objects of some types, and of the framework that the first is of.
+    """Register the fast path of some types of objects, and of the framework of the first type.
 
     Parameters
     ----------
     framework : str or None
-        The name for `take` and `give`; None if there is only the way from its objects.
-    kinds : sequence of type
-        Exact types, whose objects are asked by the table of functions that the first one
-        publishes itself, else by ``__dlpack__``. A table's owning calls are used; what it
-        lends is only read, before any other code runs.
-    guard, closer_guard : callable, optional
-        Called with an object, the second only with one that seems to be of complex numbers
-        or of 8-bit integers; what they give False for may pass.
-    memory : Memory, optional
-        For objects whose memory may be exchanged under a tensor that owns the object.
+        The name for `try_import` and `try_export`; None to register imports only.
+    types : sequence of type
+        Exact types. Objects are read through the C exchange API that the first type itself
+        publishes, or by ``__dlpack__``. Only functions of the API that return an owning tensor
+        are used; a borrowed tensor is read before any other code runs.
+    guard, dtype_guard : callable, optional
+        Called with an object, the second only if its dtype is complex or an 8-bit integer. The
+        fast path is used if they return False.
+    storage : ResizableStorage, optional
+        For objects whose storage may be replaced or resized.
     consumer : callable, optional
-        Makes an object of the framework of a producer of integers or floats that it never
-        writes to, where there is no table.
+        Creates the framework's object from a producer of integers or floats, which it never
+        writes to. Used if there is no C exchange API.
     readonly : bool
-        Whether nobody may write to their memory, whether they say so or not.
+        Whether the objects are immutable, whatever their capsules say.
     """
-    cdef _FastPath door = _FastPath()
-    door.framework, door.consumer, door.readonly = framework, consumer, readonly
-    door.guard, door.closer_guard = guard, closer_guard
-    door.memory, door.kind = memory, kinds[0]
-    door.table = _table(kinds[0])
-    door.producer = getattr(kinds[0], "__dlpack__", None)
-    if framework is None and door.table == NULL:
+    cdef _FastPath path = _FastPath()
+    path.framework, path.consumer, path.readonly = framework, consumer, readonly
+    path.guard, path.dtype_guard = guard, dtype_guard
+    path.storage, path.result_type = storage, types[0]
+    path.api = _exchange_api(types[0])
+    path.producer = getattr(types[0], "__dlpack__", None)
+    if framework is None and path.api == NULL:
         return
     with cython.critical_section(_by_type):
-        for kind in kinds:
-            found = _by_type.setdefault(kind, door)  # never replaced: see _remember
-            _remember(<PyObject *>kind, <PyObject *>found)
-    if framework is not None and (door.table != NULL or consumer is not None):
-        _by_framework[framework] = door
+        for cls in types:
+            found = _by_type.setdefault(cls, path)  # never replaced: see _remember
+            _remember(<PyObject *>cls, <PyObject *>found)
+    if framework is not None and (path.api != NULL or consumer is not None):
+        _by_framework[framework] = path
 
 
-# Doors are never closed, so a type's is found by its address, and what two types at one
-# place contend for by the dictionary.
+# A cache in front of _by_type, indexed by the address of a type. Entries are never removed; types
+# that collide are found in the dictionary.
 cdef enum:
-    N_PLACES = 64
+    N_SLOTS = 64
 
-cdef PyObject *_kinds[N_PLACES]
-cdef PyObject *_fast_paths[N_PLACES]
-
-
-cdef inline size_t _place(PyObject *kind) noexcept:
-    return (<size_t>kind >> 4) % N_PLACES
+cdef PyObject *_types[N_SLOTS]
+cdef PyObject *_fast_paths[N_SLOTS]
 
 
-cdef void _remember(PyObject *kind, PyObject *door) noexcept:
-    cdef size_t place = _place(kind)
-    if _kinds[place] == NULL:
-        _fast_paths[place] = door
-        _kinds[place] = kind
+cdef inline size_t _slot(PyObject *cls) noexcept:
+    return (<size_t>cls >> 4) % N_SLOTS
 
 
-cdef inline PyObject *_fast_path_of(PyObject *kind) except? NULL:
-    cdef size_t place = _place(kind)
-    if _kinds[place] == kind and _fast_paths[place] != NULL:  # two stores, seen in any order
-        return _fast_paths[place]
-    return PyDict_GetItemWithError(_by_type, <object>kind)
+cdef void _remember(PyObject *cls, PyObject *path) noexcept:
+    cdef size_t slot = _slot(cls)
+    if _types[slot] == NULL:
+        _fast_paths[slot] = path
+        _types[slot] = cls
 
 
-cdef const DLPackExchangeAPI *_table(kind) except? NULL:
-    """Find the table that a type itself publishes, of a version that is known here."""
+cdef inline PyObject *_fast_path_of(PyObject *cls) except? NULL:
+    cdef size_t slot = _slot(cls)
+    # other threads may see the two stores of _remember in any order
+    if _types[slot] == cls and _fast_paths[slot] != NULL:
+        return _fast_paths[slot]
+    return PyDict_GetItemWithError(_by_type, <object>cls)
+
+
+cdef const DLPackExchangeAPI *_exchange_api(cls) except? NULL:
+    """Return the API that a type itself publishes, in a supported version; NULL if none."""
     cdef DLPackExchangeAPIHeader *header
-    capsule = kind.__dict__.get("__dlpack_c_exchange_api__")
-    if capsule is None or not PyCapsule_IsValid(capsule, TABLE):
+    capsule = cls.__dict__.get("__dlpack_c_exchange_api__")
+    if capsule is None or not PyCapsule_IsValid(capsule, EXCHANGE_API):
         return NULL
-    header = <DLPackExchangeAPIHeader *>PyCapsule_GetPointer(capsule, TABLE)
+    header = <DLPackExchangeAPIHeader *>PyCapsule_GetPointer(capsule, EXCHANGE_API)
     while header != NULL and header.version.major != DLPACK_MAJOR:
         header = header.prev_api
     return <const DLPackExchangeAPI *>header
 
 
-# In ---------------------------------------------------------------------------------------
+# Importing --------------------------------------------------------------------------------
 
 def try_import(obj, framework=None):
-    """View an object's memory as an array if there is nothing to tell about it.
+    """View an object's memory as an array if the fast path applies.
 
     Parameters
     ----------
     obj : object
     framework : str, optional
-        Only objects of this framework; else an ndarray too, which is its own view.
+        Accept only objects of this framework. By default, accept registered types and ndarray,
+        which is returned as it is.
 
     Returns
     -------
@@ -220,122 +194,122 @@ def try_import(obj, framework=None):
 
 cdef object try_import_object(obj, framework):
     cdef PyObject *found
-    cdef _FastPath door
+    cdef _FastPath path
     if framework is None and cnp.PyArray_CheckExact(obj):
         return obj
     found = _fast_path_of(<PyObject *>Py_TYPE(obj))
     if found == NULL:
         return None
-    door = <_FastPath>found
-    if framework is not None and door.framework != framework:
+    path = <_FastPath>found
+    if framework is not None and path.framework != framework:
         return None
-    if door.guard is not None and not _lets_pass(door.guard, obj):
+    if path.guard is not None and not _is_false(path.guard, obj):
         return None
-    array = _import_by_protocol(door, obj) if door.table == NULL else _import_by_api(door, obj)
-    if door.closer_guard is None or array is None or not _is_doubtful(array):
+    array = _import_by_protocol(path, obj) if path.api == NULL else _import_by_api(path, obj)
+    if path.dtype_guard is None or array is None or not _needs_dtype_guard(array):
         return array
-    return array if _lets_pass(door.closer_guard, obj) else None
+    return array if _is_false(path.dtype_guard, obj) else None
 
 
-cdef bint _lets_pass(guard, obj) except -1:
-    cdef PyObject *answer = ask(guard, obj)
-    return (_unexplained() if answer == NULL else _stolen(answer)) is False
+cdef bint _is_false(predicate, obj) except -1:
+    cdef PyObject *answer = call_method(predicate, obj)
+    return (_clear_error() if answer == NULL else _stolen(answer)) is False
 
 
-cdef bint _is_doubtful(cnp.ndarray array) noexcept:
+cdef bint _needs_dtype_guard(cnp.ndarray array) noexcept:
     cdef int number = cnp.PyArray_TYPE(array)
     return number in (cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE, cnp.NPY_BYTE, cnp.NPY_UBYTE)
 
 
-cdef object _import_by_api(_FastPath door, obj):
+cdef object _import_by_api(_FastPath path, obj):
     cdef DLManagedTensorVersioned *managed = NULL
-    cdef Owner owner
-    if door.memory is not None:
-        return _import_kept(door, obj)
-    owner = Owner.__new__(Owner)
-    if door.table.managed_tensor_from_py_object_no_sync(<PyObject *>obj, &managed) != 0:
-        return _unexplained()
+    cdef TensorOwner owner
+    if path.storage is not None:
+        return _import_storage(path, obj)
+    owner = TensorOwner.__new__(TensorOwner)
+    if path.api.managed_tensor_from_py_object_no_sync(<PyObject *>obj, &managed) != 0:
+        return _clear_error()
     if managed == NULL:
         return None
-    owner.managed, owner.versioned = managed, True  # from here on it is freed once
-    owner.given = obj
+    owner.managed, owner.versioned = managed, True  # deletes the tensor from here on
+    owner.producer = obj
     if managed.version.major != DLPACK_MAJOR:
         return None
-    array = view_or_none(&managed.dl_tensor, managed.flags, door.readonly, owner)
-    if array is None and learn(managed.dl_tensor.dtype, managed.flags):
-        array = view_or_none(&managed.dl_tensor, managed.flags, door.readonly, owner)
+    array = view_or_none(&managed.dl_tensor, managed.flags, path.readonly, owner)
+    if array is None and load_dtype(managed.dl_tensor.dtype, managed.flags):
+        array = view_or_none(&managed.dl_tensor, managed.flags, path.readonly, owner)
     return array
 
 
-cdef object _import_kept(_FastPath door, obj):
-    """View memory by what keeps it, see `Memory`; the tensor is only borrowed to be read."""
+cdef object _import_storage(_FastPath path, obj):
+    """View the memory of an object's storage; the borrowed tensor only describes the layout."""
     cdef DLTensor tensor
-    cdef Owner owner
-    cdef PyObject *asked = ask(door.memory.keeper, obj)
-    if asked == NULL:
-        return _unexplained()
-    keeper = _stolen(asked)
-    if type(keeper) is not door.memory.kind:
+    cdef TensorOwner owner
+    cdef PyObject *found = call_method(path.storage.storage_of, obj)
+    if found == NULL:
+        return _clear_error()
+    storage = _stolen(found)
+    if type(storage) is not path.storage.storage_type:
         return None
-    if door.table.dltensor_from_py_object_no_sync == NULL:
+    if path.api.dltensor_from_py_object_no_sync == NULL:
         return None
-    if door.table.dltensor_from_py_object_no_sync(<PyObject *>obj, &tensor) != 0:
-        return _unexplained()
-    if not _lets_pass(door.memory.may_move, keeper):
-        return _settled(door.memory, obj, keeper, &tensor)
-    owner = Owner.__new__(Owner)
-    owner.given, owner.kept = obj, keeper
-    array = view_or_none(&tensor, 0, door.readonly, owner)
-    if array is None and learn(tensor.dtype, 0):  # Python code has run: look at it again
-        return _import_kept(door, obj)
+    if path.api.dltensor_from_py_object_no_sync(<PyObject *>obj, &tensor) != 0:
+        return _clear_error()
+    if not _is_false(path.storage.is_resizable, storage):
+        return _pin(path.storage, obj, storage, &tensor)
+    owner = TensorOwner.__new__(TensorOwner)
+    owner.producer, owner.storage = obj, storage
+    array = view_or_none(&tensor, 0, path.readonly, owner)
+    if array is None and load_dtype(tensor.dtype, 0):  # Python code has run: read it again
+        return _import_storage(path, obj)
     return array
 
 
-cdef object _settled(Memory memory, obj, keeper, const DLTensor *tensor):
-    """Make the first array over some memory, if that is as long as the object needs it."""
+cdef object _pin(ResizableStorage access, obj, storage, const DLTensor *tensor):
+    """Pin a storage and return an array over it, if it contains the whole tensor."""
     try:
-        if lies_within(tensor, memory.address(keeper), memory.nbytes(keeper)):
-            return view_kept(memory.settled(obj), None)
-    except Exception:  # the policy asks again, and says why
+        if is_within(tensor, access.address(storage), access.nbytes(storage)):
+            return owning_view(access.pin(obj), None)
+    except Exception:  # the policy repeats the call and reports the reason
         pass
     return None
 
 
-cdef object _import_by_protocol(_FastPath door, obj):
+cdef object _import_by_protocol(_FastPath path, obj):
     cdef PyObject *arguments[3]
     cdef PyObject *capsule
     arguments[1], arguments[2] = <PyObject *>obj, <PyObject *>MAX_VERSION
     capsule = PyObject_Vectorcall(
-        <PyObject *>door.producer, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+        <PyObject *>path.producer, arguments + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET,
         <PyObject *>_keywords,
     )
     if capsule == NULL:
-        return _unexplained()
-    return take_or_none(_stolen(capsule), door.readonly, 0, obj)
+        return _clear_error()
+    return consume_or_none(_stolen(capsule), path.readonly, 0, obj)
 
 
-cdef object _unexplained():
-    """Forget why a framework failed: the policy asks again, and says it."""
+cdef object _clear_error():
+    """Clear an `Exception` of a framework: the policy repeats the call and reports it."""
     if PyErr_Occurred() != NULL and not PyErr_ExceptionMatches(Exception):
         return _raised()  # KeyboardInterrupt and the like
     PyErr_Clear()
     return None
 
 
-cdef object _table_kind = None
+cdef object _table_type = None
 
 
-def register_table_fast_path(kind):
-    """Open the door of the columns of pyarrow's tables, `kind`."""
-    global _table_kind
-    _table_kind = kind
+def register_table_fast_path(cls):
+    """Register the fast path of the columns of `pyarrow.Table`, passed as `cls`."""
+    global _table_type
+    _table_type = cls
 
 
 cdef object try_import_column(table, name):
-    """View the memory of a table's one column of a name; None if there is more to it."""
-    if type(table) is not _table_kind or type(name) is not str:
+    """View the memory of a column of one chunk with a unique name; return None otherwise."""
+    if type(table) is not _table_type or type(name) is not str:
         return None
-    position = table.schema.get_field_index(name)  # -1 for none and for several
+    position = table.schema.get_field_index(name)  # -1 if the name is missing or ambiguous
     if position == -1:
         return None
     column = table.column(position)
@@ -344,10 +318,10 @@ cdef object try_import_column(table, name):
     return try_import_object(column.chunk(0), "arrow")
 
 
-# Out --------------------------------------------------------------------------------------
+# Exporting --------------------------------------------------------------------------------
 
 def try_export(array, framework):
-    """Make an object of a framework over an array's memory if there is nothing to tell.
+    """Create an object of a framework over an array's memory if the fast path applies.
 
     Parameters
     ----------
@@ -367,36 +341,36 @@ cdef object try_export_array(array, framework):
         return None
     if not cnp.PyArray_CheckExact(array):
         return None
-    if (<_FastPath>found).table == NULL:
+    if (<_FastPath>found).api == NULL:
         return _export_by_protocol(<_FastPath>found, array)
     return _export_by_api(<_FastPath>found, array) if cnp.PyArray_ISWRITEABLE(array) else None
 
 
-cdef object _export_by_api(_FastPath door, cnp.ndarray array):
-    cdef bint gone = False
-    cdef DLManagedTensorVersioned *managed = managed_tensor(array, 0, &gone)
+cdef object _export_by_api(_FastPath path, cnp.ndarray array):
+    cdef bint deleted = False
+    cdef DLManagedTensorVersioned *managed = managed_tensor(array, 0, &deleted)
     cdef void *made = NULL
     if managed == NULL:
         return None
-    if managed.flags & FLAG_PADDED:  # which others expect to be packed
+    if managed.flags & FLAG_PADDED:  # other frameworks expect packed sub-byte values
         delete_managed(managed, True)
         return None
-    if door.table.managed_tensor_to_py_object_no_sync(managed, &made) != 0 or made == NULL:
+    if path.api.managed_tensor_to_py_object_no_sync(managed, &made) != 0 or made == NULL:
         try:
-            _unexplained()  # which may drop what the exception holds, and so the tensor
+            _clear_error()  # which may release the tensor through the exception's references
         finally:
-            if not gone:  # ownership is theirs, but on failure some forget it
+            if not deleted:  # the consumer owns the tensor, but some leak it on failure
                 delete_managed(managed, True)
         return None
-    if not gone:
+    if not deleted:
         unwatch(managed)
     result = _stolen(<PyObject *>made)
-    return result if type(result) is door.kind else None  # such as a tensor without values
+    return result if type(result) is path.result_type else None  # e.g. a fake tensor
 
 
 @cython.final
 cdef class _SingleExport:
-    """A producer for one consumer that never writes: read-only arrays go as they are."""
+    """A producer for one consumer that never writes: read-only arrays are not flagged."""
 
     cdef cnp.ndarray array
 
@@ -407,16 +381,16 @@ cdef class _SingleExport:
         return capsule_or_none(self.array, max_version is not None, 0)
 
 
-cdef object _export_by_protocol(_FastPath door, cnp.ndarray array):
-    cdef DLDataType name
-    cdef _SingleExport parcel
+cdef object _export_by_protocol(_FastPath path, cnp.ndarray array):
+    cdef DLDataType dtype
+    cdef _SingleExport producer
     if not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISBEHAVED_RO(array):
         return None
-    if not name_of(array, &name) or name.code > kDLFloat or name.bits < 8:
+    if not dlpack_dtype(array, &dtype) or dtype.code > kDLFloat or dtype.bits < 8:
         return None
-    parcel = _SingleExport.__new__(_SingleExport)
-    parcel.array = array if cnp.PyArray_NDIM(array) == 1 else flat(array)
+    producer = _SingleExport.__new__(_SingleExport)
+    producer.array = array if cnp.PyArray_NDIM(array) == 1 else flat_view(array)
     try:
-        return door.consumer(parcel)
-    except Exception:  # the policy goes its own way, and says why
+        return path.consumer(producer)
+    except Exception:  # the policy converts differently and reports the reason
         return None

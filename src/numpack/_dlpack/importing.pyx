@@ -1,11 +1,11 @@
-"""DLPack into NumPy memory; the way out is in `_export`.
+"""DLPack import: NumPy arrays over the memory of DLPack tensors.
 
-What comes in is a capsule of either kind: `describe` reads it, `adopt` makes an array over
-its memory, whose base owns the tensor and calls the producer's deleter exactly once. The
-structs are those of DLPack 1.3, in ``_dlpack.pxd``.
+`describe` reads a capsule, legacy or versioned; `consume_capsule` makes an array over its memory,
+whose base owns the tensor and calls the producer's deleter exactly once. The structs are those of
+DLPack 1.3, declared in ``abi/dlpack.pxd``.
 
-Functions whose names say ``or_none``, and `take_capsule`, do a hand-over or leave everything
-as it was; why they did is for the policy to find out and to say.
+Functions named ``…_or_none``, and `try_consume_capsule`, either succeed or change nothing; the
+policy determines and reports the reason.
 """
 
 import numpy as np
@@ -62,110 +62,32 @@ CPU = (kDLCPU, 0)
 MAX_VERSION = (DLPACK_MAJOR, DLPACK_MINOR)
 READ_ONLY, IS_COPIED, PADDED = FLAG_READ_ONLY, FLAG_IS_COPIED, FLAG_PADDED
 
-# A capsule keeps the address of its name, not the name: these are never freed.
+# A capsule stores a pointer to its name, so the names must never be freed.
 cdef const char *USED_LEGACY = "used_dltensor"
 cdef const char *USED_VERSIONED = "used_dltensor_versioned"
 
 
-# Dtypes: the table of _dtypes, by number where NumPy gives them one -----------------------
-
-cdef enum:
-    N_CODES = 18  # kDLFloat4_e2m1fn is the last that has a dtype
-    N_WIDTHS = 24  # 1 to 7 bits, then 1 to 16 bytes
-    N_NUMBERS = 32
-
-cdef PyObject *_descrs[N_CODES][N_WIDTHS]  # by DLPack's code and width; NULL if not learned
-cdef DLDataType _names[N_NUMBERS]  # by NumPy's number; bits == 0 where DLPack has no name
-cdef dict _extension_names = {}  # by scalar type: code and bits, or None
+include "dtype_table.pxi"
 
 
-cdef _fill_tables():
-    for character in np.typecodes["All"]:
-        dtype = np.dtype(character)
-        row = dtypes.of_numpy(dtype)
-        if row is not None:
-            _names[<int>dtype.num] = DLDataType(row.code, row.bits, 1)
-            learn(_names[<int>dtype.num], 0)
+# Tensors ----------------------------------------------------------------------------------
+
+cdef double ADDRESS_LIMIT = 2.0**62  # in bytes, beyond any address space
 
 
-cdef PyObject **_place(DLDataType dtype) noexcept nogil:
-    """Find where NumPy's dtype is kept for what NumPy may be able to hold; else NULL."""
-    cdef int bits = dtype.bits
-    if dtype.lanes != 1 or dtype.code >= N_CODES or bits > 128 or (bits >= 8 and bits % 8):
-        return NULL
-    return &_descrs[dtype.code][bits if bits < 8 else 7 + bits // 8]
-
-
-cdef bint learn(DLDataType dtype, uint64_t flags) except -1:
-    """Look a dtype up in the table for good; it may import ml_dtypes, or fail to.
-
-    Returns whether it was not known, and now is.
-    """
-    cdef PyObject **place = _place(dtype)
-    if place == NULL or place[0] != NULL or (dtype.bits < 8 and not flags & FLAG_PADDED):
-        return False
-    row = dtypes.of_dlpack(dtype.code, dtype.bits)
-    if row is None:
-        return False
-    descr = row.dtype
-    Py_INCREF(descr)
-    place[0] = <PyObject *>descr
-    return True
-
-
-cdef PyObject *_descr(DLDataType dtype, uint64_t flags) noexcept nogil:
-    """Find NumPy's dtype for elements that it can hold in place; NULL if none is learned."""
-    cdef PyObject **place = _place(dtype)
-    if place == NULL or (dtype.bits < 8 and not flags & FLAG_PADDED):
-        return NULL
-    return place[0]
-
-
-cdef bint name_of(cnp.ndarray array, DLDataType *name) except -1:
-    """Find DLPack's name for an array's dtype; false if it has none."""
-    cdef int number = cnp.PyArray_TYPE(array)
-    if 0 <= number < N_NUMBERS:  # a dtype of a new kind may have -1
-        name[0] = _names[number]
-        return name.bits != 0
-    kind = (<object><PyObject *>cnp.PyArray_DESCR(array)).type
-    found = _extension_names.get(kind, False)
-    if found is False:
-        row = dtypes.of_numpy(array.dtype)
-        found = None if row is None else (row.code, row.bits)
-        _extension_names[kind] = found
-    if found is None:
-        return False
-    name[0] = DLDataType(found[0], found[1], 1)
-    return True
-
-
-cdef size_t itemsize_of(DLDataType dtype) noexcept nogil:
-    """Count the bytes that an element takes, alone: at least one."""
-    cdef size_t bits = <size_t>dtype.bits * dtype.lanes
-    return max(1, (bits + 7) // 8)
-
-
-_fill_tables()
-
-
-# In: what a producer says, and an array over it ------------------------------------------
-
-cdef double TOO_FAR = 2.0**62  # bytes: beyond any address space
-
-
-ctypedef struct Layout:  # of a tensor, as NumPy has it
+ctypedef struct Layout:  # of a tensor, in NumPy's terms
     bint empty
     cnp.npy_intp shape[NPY_MAXDIMS]
     cnp.npy_intp strides[NPY_MAXDIMS]
 
 
-cdef bint lies_within(const DLTensor *tensor, size_t start, size_t nbytes) noexcept nogil:
-    """Tell whether all elements of a flawless tensor lie in some bytes of memory."""
+cdef bint is_within(const DLTensor *tensor, size_t start, size_t nbytes) noexcept nogil:
+    """Check that a tensor is valid and all its elements are in a range of memory."""
     cdef size_t first = <size_t>tensor.data + tensor.byte_offset, last = first
     cdef size_t itemsize = itemsize_of(tensor.dtype)
     cdef Layout layout
     cdef int i
-    if _lay_out(tensor, &layout) != NONE:
+    if _convert_layout(tensor, &layout) != VALID:
         return False
     for i in range(tensor.ndim):
         if layout.strides[i] > 0:
@@ -175,23 +97,23 @@ cdef bint lies_within(const DLTensor *tensor, size_t start, size_t nbytes) noexc
     return layout.empty or (start <= first and last + itemsize <= start + nbytes)
 
 
-cdef Flaw flaw_of(const DLTensor *tensor) noexcept nogil:
-    """Find what no array can have."""
+cdef TensorError validate(const DLTensor *tensor) noexcept nogil:
+    """Check that an array can have the shape and the strides of a tensor."""
     cdef Layout layout
-    return _lay_out(tensor, &layout)
+    return _convert_layout(tensor, &layout)
 
 
-cdef Flaw _lay_out(const DLTensor *tensor, Layout *layout) noexcept nogil:
-    """Bring shape and strides to NumPy's form, or find what is wrong with them.
+cdef TensorError _convert_layout(const DLTensor *tensor, Layout *layout) noexcept nogil:
+    """Convert shape and strides to NumPy's terms, or return an error.
 
-    Sizes are added up in floating point, which does not wrap around.
+    Sizes are computed in floating point, which does not wrap around.
     """
     cdef size_t itemsize = itemsize_of(tensor.dtype), step = itemsize
     cdef double size = itemsize, reach = itemsize
     cdef int64_t extent
     cdef int i
     if tensor.ndim < 0 or tensor.ndim > NPY_MAXDIMS or (tensor.ndim and tensor.shape == NULL):
-        return NDIM
+        return BAD_NDIM
     layout.empty = False
     for i in range(tensor.ndim - 1, -1, -1):
         extent = layout.shape[i] = tensor.shape[i]
@@ -206,33 +128,33 @@ cdef Flaw _lay_out(const DLTensor *tensor, Layout *layout) noexcept nogil:
         elif extent == 0:
             layout.empty = True
         step = <size_t>layout.strides[i] * <size_t>extent
-    if size >= TOO_FAR:
-        return HUGE
+    if size >= ADDRESS_LIMIT:
+        return TOO_LARGE
     if layout.empty:
-        return NONE
+        return VALID
     if tensor.data == NULL:
         return NO_DATA
-    return STRIDES if reach + tensor.byte_offset >= TOO_FAR else NONE
+    return BAD_STRIDES if reach + tensor.byte_offset >= ADDRESS_LIMIT else VALID
 
 
-cdef _raise_flaw(const DLTensor *tensor, Flaw flaw):
-    if flaw == NDIM:
+cdef _raise_invalid(const DLTensor *tensor, TensorError error):
+    if error == BAD_NDIM:
         raise InvalidValueError(
             f"the DLPack tensor has {tensor.ndim} dimensions and no usable shape; an array has "
             f"0 to {NPY_MAXDIMS}"
         )
     shape = _tuple(tensor.ndim, tensor.shape)
-    what = f"the DLPack tensor of shape {shape}"
-    if flaw == NEGATIVE:
+    subject = f"the DLPack tensor of shape {shape}"
+    if error == NEGATIVE:
         raise InvalidValueError(f"the DLPack tensor has a negative extent in its shape {shape}")
-    if flaw == HUGE:
-        raise InvalidValueError(f"{what} is larger than any memory")
-    if flaw == NO_DATA:
-        raise InvalidValueError(f"{what} has no data: its pointer is NULL")
+    if error == TOO_LARGE:
+        raise InvalidValueError(f"{subject} exceeds the address space")
+    if error == NO_DATA:
+        raise InvalidValueError(f"{subject} has no data: its pointer is NULL")
     strides = None if tensor.strides == NULL else _tuple(tensor.ndim, tensor.strides)
     raise InvalidValueError(
-        f"{what} has strides {strides} and an offset of {tensor.byte_offset} bytes, which leave "
-        "any memory"
+        f"{subject} has strides {strides} and an offset of {tensor.byte_offset} bytes, which "
+        "exceed the address space"
     )
 
 
@@ -247,10 +169,11 @@ cdef bint _on_host(const DLTensor *tensor) noexcept nogil:
 @cython.final
 @cython.no_gc
 @cython.freelist(32)
-cdef class Owner:
-    """Holds a managed tensor, whose deleter it calls when it goes, and objects that live as long.
+cdef class TensorOwner:
+    """The base of an array over a DLPack tensor.
 
-    These are the object that was given, and what keeps its memory if that is another one.
+    It owns the managed tensor and calls its deleter when it is collected. It also keeps alive
+    the producer, and the producer's storage if that is an object of its own.
     """
 
     def __dealloc__(self):
@@ -267,9 +190,9 @@ cdef void delete_managed(void *managed, bint versioned) noexcept:
 
 
 cdef object view_or_none(const DLTensor *tensor, uint64_t flags, bint readonly, object owner):
-    """View a tensor's memory as an array that keeps `owner` alive; None if there is more."""
+    """View a valid tensor in host memory as an array that keeps `owner` alive, or return None."""
     cdef Layout layout
-    if flags & FLAG_IS_COPIED or not _on_host(tensor) or _lay_out(tensor, &layout) != NONE:
+    if flags & FLAG_IS_COPIED or not _on_host(tensor) or _convert_layout(tensor, &layout) != VALID:
         return None
     return _view(tensor, flags, &layout, readonly, owner)
 
@@ -294,7 +217,7 @@ cdef object _view(
 
 
 cdef object _empty(int ndim, const Layout *layout, descr, bint readonly):
-    """Make an array without elements, which has nothing to share."""
+    """Return an empty array, which has no memory to share."""
     array = np.empty(tuple([layout.shape[i] for i in range(ndim)]), descr)
     if readonly:
         array.flags.writeable = False
@@ -303,7 +226,7 @@ cdef object _empty(int ndim, const Layout *layout, descr, bint readonly):
 
 # Capsules ---------------------------------------------------------------------------------
 
-ctypedef struct Content:  # of a capsule that nobody has consumed
+ctypedef struct Content:  # of a capsule that was not consumed
     void *managed
     const DLTensor *tensor
     uint64_t flags
@@ -312,12 +235,12 @@ ctypedef struct Content:  # of a capsule that nobody has consumed
 
 
 def is_capsule(obj):
-    """Tell whether `obj` is a raw capsule of whatever kind."""
+    """Check whether an object is a capsule of any name."""
     return PyCapsule_CheckExact(obj)
 
 
-cdef int _look(capsule, Content *content) except -1:
-    """Look into a capsule, in which nothing is safe any more once Python code has run."""
+cdef int _read(capsule, Content *content) except -1:
+    """Read a capsule. Once Python code runs, another thread may consume it and free the tensor."""
     cdef const char *name = PyCapsule_GetName(capsule) if PyCapsule_CheckExact(capsule) else NULL
     cdef DLManagedTensorVersioned *managed
     cdef DLManagedTensor *legacy
@@ -345,25 +268,25 @@ cdef int _look(capsule, Content *content) except -1:
 
 
 def describe(capsule):
-    """Read what a capsule holds and leave it to its producer.
+    """Return a description of a capsule's tensor without consuming the capsule.
 
     Raises
     ------
     InvalidValueError
-        The capsule was consumed already, is no DLPack capsule, is of another major
-        version, or holds a shape that no array has.
+        The capsule was consumed already, is not a DLPack capsule, has another major version,
+        or its tensor has a shape that no array can have.
     """
     cdef int64_t shape[NPY_MAXDIMS]
     cdef int64_t strides[NPY_MAXDIMS]
     cdef Content content
     cdef DLTensor copy
-    cdef Flaw flaw
+    cdef TensorError error
     with cython.critical_section(capsule):
-        _look(capsule, &content)
-        _copy_out(content.tensor, &copy, shape, strides)
-    flaw = flaw_of(&copy)
-    if flaw != NONE:
-        _raise_flaw(&copy, flaw)
+        _read(capsule, &content)
+        _snapshot(content.tensor, &copy, shape, strides)
+    error = validate(&copy)
+    if error != VALID:
+        _raise_invalid(&copy, error)
     return Description(
         shape=_tuple(copy.ndim, shape),
         strides=None if copy.strides == NULL else _tuple(copy.ndim, strides),
@@ -377,10 +300,10 @@ def describe(capsule):
     )
 
 
-cdef void _copy_out(
+cdef void _snapshot(
     const DLTensor *tensor, DLTensor *copy, int64_t *shape, int64_t *strides
 ) noexcept:
-    """Copy a tensor that another thread may take, and free, as soon as Python code runs."""
+    """Copy a tensor, which another thread may consume and free as soon as Python code runs."""
     copy[0] = tensor[0]
     if 0 < tensor.ndim <= NPY_MAXDIMS:
         if tensor.shape != NULL:
@@ -391,79 +314,79 @@ cdef void _copy_out(
             )
 
 
-def consume_capsule(capsule, *, bint readonly=False, given=None):
-    """Take a capsule over as an array that shares its memory.
+def consume_capsule(capsule, *, bint readonly=False, producer=None):
+    """Consume a capsule and return an array that shares its memory.
 
-    The capsule is marked as used and its deleter runs once, when the last array over the
-    memory is gone. Writing is allowed unless the capsule or `readonly` forbids it. What was
-    `given`, of which the capsule was asked for, lives as long as the array.
+    The capsule is marked as used; its deleter runs once, when the last array over the memory is
+    collected. The array is writable unless the capsule or `readonly` forbids it. It keeps
+    `producer`, the object that exported the capsule, alive.
 
     Raises
     ------
     InvalidValueError
-        As `describe`; or NumPy cannot hold the values in place. The capsule is untouched.
+        As `describe`, or NumPy cannot read the values in place. The capsule is unchanged.
     """
-    array = take_or_none(capsule, readonly, FLAG_IS_COPIED, given)
+    array = consume_or_none(capsule, readonly, FLAG_IS_COPIED, producer)
     if array is None:
         raise InvalidValueError(f"NumPy cannot read it in place: {describe(capsule)}")
     return array
 
 
-def take_capsule(capsule, *, bint readonly=False, given=None):
-    """Take a capsule over, as `adopt`, if there is nothing to tell about it; else give None."""
-    return take_or_none(capsule, readonly, 0, given)
+def try_consume_capsule(capsule, *, bint readonly=False, producer=None):
+    """Do as `consume_capsule` if no policy decision is needed; return None otherwise."""
+    return consume_or_none(capsule, readonly, 0, producer)
 
 
-cdef object take_or_none(capsule, bint readonly, uint64_t tolerated, given):
-    cdef Owner owner = Owner.__new__(Owner)
+cdef object consume_or_none(capsule, bint readonly, uint64_t ignored_flags, producer):
+    cdef TensorOwner owner = TensorOwner.__new__(TensorOwner)
     cdef Content content
     with cython.critical_section(capsule):
-        _look(capsule, &content)
+        _read(capsule, &content)
         if _descr(content.tensor.dtype, content.flags) == NULL:
-            learn(content.tensor.dtype, content.flags)
-            _look(capsule, &content)
-        array = view_or_none(content.tensor, content.flags & ~tolerated, readonly, owner)
+            load_dtype(content.tensor.dtype, content.flags)
+            _read(capsule, &content)
+        array = view_or_none(content.tensor, content.flags & ~ignored_flags, readonly, owner)
         if array is not None:
             _consume(capsule, &content, owner)
-            owner.given = given
+            owner.producer = producer
     return array
 
 
-cdef int _consume(capsule, const Content *content, Owner owner) except -1:
-    """Give `owner` what is in a capsule; raise if somebody was faster."""
+cdef int _consume(capsule, const Content *content, TensorOwner owner) except -1:
+    """Move a capsule's tensor to `owner`; raise if another thread has consumed it."""
     cdef Content other
     if PyCapsule_GetName(capsule) != content.name:
-        _look(capsule, &other)
+        _read(capsule, &other)
     PyCapsule_SetName(capsule, USED_VERSIONED if content.versioned else USED_LEGACY)
     owner.managed, owner.versioned = content.managed, content.versioned
     return 0
 
 
-cdef Owner consume(capsule):
-    """Take what is in a capsule, whatever it is."""
-    cdef Owner owner = Owner.__new__(Owner)
+cdef TensorOwner consume_any(capsule):
+    """Consume a capsule without checking its tensor."""
+    cdef TensorOwner owner = TensorOwner.__new__(TensorOwner)
     cdef Content content
     with cython.critical_section(capsule):
-        _look(capsule, &content)
+        _read(capsule, &content)
         _consume(capsule, &content, owner)
     return owner
 
 
 def view_capsule(capsule):
-    """View a capsule's memory without taking it over, for as long as nobody else does.
+    """View a capsule's memory without consuming it; invalid once a consumer does.
 
     Raises
     ------
     InvalidValueError
-        As `adopt`.
+        As `consume_capsule`.
     """
     cdef Content content
     cdef Layout layout
     array = None
     with cython.critical_section(capsule):
-        _look(capsule, &content)
-        learn(content.tensor.dtype, content.flags)
-        if _on_host(content.tensor) and _lay_out(content.tensor, &layout) == NONE:
+        _read(capsule, &content)
+        load_dtype(content.tensor.dtype, content.flags)
+        if _on_host(content.tensor) and _convert_layout(content.tensor, &layout) == VALID:
             array = _view(content.tensor, content.flags, &layout, False, capsule)
     if array is None:
         raise InvalidValueError(f"NumPy cannot read it in place: {describe(capsule)}")

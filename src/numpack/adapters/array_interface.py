@@ -12,7 +12,13 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from .._core import dtypes
-from .._core.memory import aligned_copy, aligned_empty, from_interface, own_copy, truth_obstacle
+from .._core.memory import (
+    aligned_copy,
+    aligned_empty,
+    boolean_obstacle,
+    from_interface,
+    own_copy,
+)
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse
 from ..errors import InvalidValueError
@@ -35,7 +41,7 @@ def to_numpy(obj: Any) -> Plan[Array]:
     if _is_image(obj):
         return _plan_image(obj)
     shared = _read(obj)
-    obstacle = truth_obstacle(shared)
+    obstacle = boolean_obstacle(shared)
     if _recomputes(obj, shared):
         return _plan_computed(obj, shared)
 
@@ -98,7 +104,7 @@ def _plan_computed(obj: Any, shared: Array) -> Plan[Array]:
     def compute() -> Array:
         values = _read(obj)
         return aligned_copy(
-            values if truth_obstacle(values) is None else values.view("u1") != 0
+            values if boolean_obstacle(values) is None else values.view("u1") != 0
         )
 
     return Plan(

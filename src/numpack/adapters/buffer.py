@@ -16,10 +16,10 @@ import numpy as np
 from .._core import dtypes
 from .._core.memory import (
     aligned_empty,
+    boolean_obstacle,
     from_address,
     own_copy,
     representation_obstacle,
-    truth_obstacle,
     with_owner,
 )
 from .._core.plan_view import plan_view
@@ -59,7 +59,7 @@ def to_numpy(obj: Any, *, format: object = None, shape: Any = None) -> Plan[Arra
     if isinstance(obj, SharedMemory):
         shared = _from_shared_memory(shared, view, obj)
     foreign = not isinstance(view.obj, np.ndarray)
-    obstacle = truth_obstacle(shared) if foreign else None
+    obstacle = boolean_obstacle(shared) if foreign else None
 
     def owned() -> Array:
         return own_copy(shared if obstacle is None else shared.view(np.uint8) != 0)

@@ -94,7 +94,9 @@ def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Arr
         return carry_out(owner.module().to_numpy(obj), copy)
     capsule = _capsule_of(obj)
     if (copy is None or copy is False) and (obj is capsule or type(obj) in _sharing_types):
-        array = importing.take_capsule(capsule, readonly=_is_immutable(obj), given=obj)
+        array = importing.try_consume_capsule(
+            capsule, readonly=_is_immutable(obj), producer=obj
+        )
         if array is not None:
             _register_type(obj)
             return array
@@ -246,7 +248,7 @@ def _plan_capsule(
         )
 
     def consume() -> Array:
-        return importing.consume_capsule(capsule, readonly=readonly, given=given)
+        return importing.consume_capsule(capsule, readonly=readonly, producer=given)
 
     obstacle = None
     if about.copied:
@@ -299,12 +301,12 @@ def _check_dtype(about: Description) -> DTypeInfo:
     Reading ``info.dtype`` imports ml_dtypes where it is needed; if that fails, the capsule
     has not been consumed yet.
     """
-    if about.row is None:
+    if about.dtype_info is None:
         refuse(
             "from DLPack",
             str(about),
             "NumPy has no dtype for this memory",
             "convert it with the producer's own call to a type that NumPy or ml_dtypes has",
         )
-    _ = about.row.dtype
-    return about.row
+    _ = about.dtype_info.dtype
+    return about.dtype_info

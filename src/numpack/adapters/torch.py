@@ -24,7 +24,7 @@ from .._core.memory import (
 )
 from .._core.plan_view import plan_view, unprotected
 from .._core.policy import Obstacle, Plan, describe, refuse
-from .._dlpack.fast_path import Memory, register_fast_path
+from .._dlpack.fast_path import ResizableStorage, register_fast_path
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
 from .dlpack import is_off_host, plan_device_route
@@ -117,14 +117,14 @@ if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
         "torch",
         (torch.Tensor, torch.nn.Parameter),
         guard=torch.Tensor.is_neg,
-        closer_guard=_is_misdescribed,
-        memory=Memory(
-            kind=torch.UntypedStorage,
-            keeper=torch.Tensor.untyped_storage,
-            may_move=torch.UntypedStorage.resizable,
+        dtype_guard=_is_misdescribed,
+        storage=ResizableStorage(
+            storage_type=torch.UntypedStorage,
+            storage_of=torch.Tensor.untyped_storage,
+            is_resizable=torch.UntypedStorage.resizable,
             address=torch.UntypedStorage.data_ptr,
             nbytes=torch.UntypedStorage.nbytes,
-            settled=torch.Tensor.numpy,
+            pin=torch.Tensor.numpy,
         ),
     )
 

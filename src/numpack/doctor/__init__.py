@@ -1,4 +1,7 @@
-"""What is installed, and what every hand-over between it really does, probed here and now."""
+"""The installed frameworks, and a test of every conversion between them.
+
+May use the whole package; only the command line uses it.
+"""
 
 from .probe import Probe, Report, examine
 

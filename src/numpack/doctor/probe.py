@@ -1,4 +1,4 @@
-"""Probing: every framework that is installed to every other, with real arrays."""
+"""Probes: conversions of real arrays between all installed frameworks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._core import dtypes
-from .._core.mapped_files import is_same_byte
+from .._core.mapped_files import is_same_memory
 from .._core.memory import aligned_copy
 from ..adapters import by_name
 from ..errors import InvalidValueError, NumpackError
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from .._core.memory import Array
 
 SHARED, COPIED, REFUSED = "shared", "copied", "refused"
-LENGTH = 1000  # values of the array that is handed over
+LENGTH = 1000  # elements of the converted array
 _BATCH_NS, _BATCHES = 1_000_000, 3
 
 
 class Probe(NamedTuple):
-    """One hand-over that was done.
+    """The outcome of one conversion.
 
     Attributes
     ----------
     source, target : str
-        The frameworks, as `share` names them.
+        The frameworks, by their names in `share`.
     verdict : {"shared", "copied", "refused"}
-        What `explain` says.
+        The prediction of `explain`.
     confirmed : bool or None
-        Whether the memory is where the verdict says, the source's or other; ``None`` where
-        one side has no memory that can be looked at from outside.
+        Whether the result's memory agrees with the verdict; ``None`` if the memory of the
+        source or of the result is not accessible.
     nbytes : int
-        Bytes that were copied.
+        Number of bytes copied.
     reason, fix : str
-        Why it was not shared, and what to change.
+        Why memory was not shared, and what to change.
     ns : int or None
-        Nanoseconds that a call takes, the least of several batches.
+        Duration of a call in nanoseconds, the minimum over several batches.
     """
 
     source: str
@@ -60,17 +60,17 @@ class Probe(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What `examine` found.
+    """The result of `examine`.
 
     Attributes
     ----------
     environment : dict of str to str
-        The versions of what everything runs on.
+        Versions of the package, Python and NumPy, and the system.
     dtype : str
     frameworks : tuple of FrameworkInfo
     failures : dict of str to str
-        Why a framework that is installed is not probed: it cannot be imported, or holds no
-        array of that dtype.
+        Why an installed framework was not probed: it cannot be imported, or has no arrays of
+        the dtype.
     probes : tuple of Probe
     """
 
@@ -82,17 +82,17 @@ class Report(NamedTuple):
 
     @property
     def contradictions(self) -> tuple[Probe, ...]:
-        """Hand-overs of which `explain` told something else than the memory does."""
+        """Conversions whose memory contradicts the prediction of `explain`."""
         return tuple(probe for probe in self.probes if probe.confirmed is False)
 
 
 def examine(dtype: str = "float32") -> Report:
-    """Hand an array of every installed framework over to every other, and look at the memory.
+    """Convert an array between all installed frameworks and check where its memory is.
 
     Parameters
     ----------
     dtype : str, default "float32"
-        A name that NumPy or ml_dtypes has.
+        Name of a NumPy or ml_dtypes dtype.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def examine(dtype: str = "float32") -> Report:
     Raises
     ------
     InvalidValueError
-        There is no such dtype.
+        No dtype has this name.
     """
     sample = aligned_copy(np.zeros(LENGTH, _dtype(dtype)))
     known = frameworks()
@@ -120,9 +120,9 @@ def examine(dtype: str = "float32") -> Report:
 
 
 def probe(x: Any, source: str, target: str, *, timed: bool = True) -> Probe:
-    """Hand `x` over to see what happens, and, if `timed`, often to see how long it takes."""
+    """Convert `x`, check the result's memory and, if `timed`, measure the duration."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they say is in the route
+        warnings.simplefilter("ignore")  # the route has their text
         try:
             route = explain(x, target)
             if not route.supported:
@@ -147,41 +147,41 @@ def _dtype(name: str) -> DType:
     try:
         return dtypes.of_extension(name) or np.dtype(name)
     except TypeError as error:
-        msg = f"no dtype is called {name!r}; NumPy's and ml_dtypes' names are known"
+        msg = f"no dtype is called {name!r}; pass a name of NumPy or ml_dtypes"
         raise InvalidValueError(msg) from error
 
 
 def import_failure(name: str) -> str:
-    """Import a framework; say what was wrong if it does not work."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # or TensorFlow tells stderr of its day
+    """Import a framework and return a description of the failure, or ``""``."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # keeps TensorFlow from logging
     try:
         by_name(name).module()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- broken ones raise anything
-        cause = error.__cause__ or error  # what the framework itself has raised
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a broken package may raise any
+        cause = error.__cause__ or error  # the framework's own exception
         return f"cannot be imported: {type(cause).__name__}: {cause}"
     return ""
 
 
 def _held_by(name: str, sample: Array) -> tuple[Any, str]:
-    """Give the sample as an array of a framework, or say why there is none."""
+    """Return the sample converted to a framework, or ``None`` and the reason."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return share(sample, name), ""
         except NumpackError as error:
-            told = (getattr(error, name, "") for name in ("reason", "fix"))
-            return None, "; ".join(filter(None, told)) or str(error)
+            details = (getattr(error, name, "") for name in ("reason", "fix"))
+            return None, "; ".join(filter(None, details)) or str(error)
 
 
 def _is_confirmed(x: Any, result: Any, *, shared: bool) -> bool | None:
-    source, target = _seen(x), _seen(result)
+    source, target = _memory_of(x), _memory_of(result)
     if source is None or target is None:
         return None
-    return is_same_byte(source.ctypes.data, target.ctypes.data) == shared
+    return is_same_memory(source.ctypes.data, target.ctypes.data) == shared
 
 
-def _seen(x: Any) -> Array | None:
-    """View an array's memory from NumPy, if that takes no copy, and if there is any memory."""
+def _memory_of(x: Any) -> Array | None:
+    """Return a NumPy view of an object's memory; ``None`` if that is empty or needs a copy."""
     try:
         if not explain(x, "numpy").shares_memory:
             return None
@@ -192,7 +192,7 @@ def _seen(x: Any) -> Array | None:
 
 
 def _least_ns(call: Callable[[], object]) -> int:
-    """Time calls in batches of about a millisecond, and take the quickest."""
+    """Measure calls in batches of about a millisecond; return the minimum duration."""
     start = time.perf_counter_ns()
     call()
     count = max(1, _BATCH_NS // max(1, time.perf_counter_ns() - start))

@@ -1,4 +1,4 @@
-"""A report for a terminal, with rich where it is installed, and as JSON for programs."""
+"""Output of a report: tables for a terminal, drawn by rich if installed, or JSON."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 _MARKS = {SHARED: "=", COPIED: "copy", REFUSED: "-"}
 _STYLES = {SHARED: "green", COPIED: "yellow", REFUSED: "dim"}
-_GAP = 3  # between columns, for a table's lines if it has any
+_GAP = 3  # between columns; rich draws the lines of a table there
 
 
 class Cell(NamedTuple):
-    """A text and its style, as rich names styles."""
+    """A text and its style in rich's notation."""
 
     text: str
     style: str = ""
 
 
 class Sheet(NamedTuple):
-    """A table: a title, what its marks mean, and rows of which the first is the head."""
+    """A table: title, legend and rows, the first of which is the head."""
 
     title: str
     legend: str
@@ -35,32 +35,32 @@ class Sheet(NamedTuple):
 
 
 def to_json(report: Report) -> str:
-    """Give all that was found, for a program."""
-    found = report._asdict()
-    found["frameworks"] = [each._asdict() for each in report.frameworks]
-    found["probes"] = [each._asdict() for each in report.probes]
-    return json.dumps(found, indent=2)
+    """Return the report as JSON."""
+    content = report._asdict()
+    content["frameworks"] = [each._asdict() for each in report.frameworks]
+    content["probes"] = [each._asdict() for each in report.probes]
+    return json.dumps(content, indent=2)
 
 
 def show(report: Report) -> None:
-    """Write the report to standard output, by rich if it is installed."""
+    """Write the report to standard output, using rich if it is installed."""
     width = shutil.get_terminal_size().columns
     has_rich = importlib.util.find_spec("rich") is not None
     draw = _draw_rich if has_rich else _draw_plain
-    draw(_without_closed(report), width)
+    draw(_without_refusing_targets(report), width)
 
 
-def _without_closed(report: Report) -> Report:
-    """Leave out the columns of frameworks to which nothing goes; say why instead."""
-    closed = {
+def _without_refusing_targets(report: Report) -> Report:
+    """Replace the columns of frameworks that refuse every source by a note with the reason."""
+    refusing = {
         each.target: f"holds no {report.dtype}: {_reason(each)}"
         for each in reversed(report.probes)
     }
     for each in report.probes:
         if each.verdict != REFUSED:
-            closed.pop(each.target, None)
-    probes = tuple(each for each in report.probes if each.target not in closed)
-    return report._replace(probes=probes, failures=closed | report.failures)
+            refusing.pop(each.target, None)
+    probes = tuple(each for each in report.probes if each.target not in refusing)
+    return report._replace(probes=probes, failures=refusing | report.failures)
 
 
 def _draw_plain(report: Report, width: int) -> None:
@@ -111,19 +111,19 @@ def _sheets(report: Report, width: int) -> Iterator[Sheet]:
         f"{report.dtype}, {LENGTH:,} values: from the framework of a row to that of a column"
     )
     legend = (
-        "= shared, copy: copied, - refused; then microseconds a call; [n]: why, see below; "
-        "? where the memory cannot be seen from outside; !! where explain was wrong"
+        "= shared, copy: copied, - refused; then microseconds per call; [n]: reason, below; "
+        "? memory not accessible; !! explain was wrong"
     )
-    for columns in _that_fit(report, width):
+    for columns in _column_groups(report, width):
         yield Sheet(title, legend, _matrix(report, columns))
         legend = ""
 
 
 def _installed(report: Report) -> Sheet:
-    rows = [[Cell("framework"), Cell("version, or what installs it")]]
+    rows = [[Cell("framework"), Cell("version, or how to install it")]]
     for each in report.frameworks:
-        told = Cell(each.version) if each.installed else Cell(each.install, "dim")
-        rows.append([Cell(each.name), told])
+        detail = Cell(each.version) if each.installed else Cell(each.install, "dim")
+        rows.append([Cell(each.name), detail])
     return Sheet("Frameworks", "", rows)
 
 
@@ -131,14 +131,16 @@ def _matrix(report: Report, targets: list[str]) -> list[list[Cell]]:
     reasons = _reasons(report)
     rows = [[Cell("from / to"), *map(Cell, targets)]]
     for source in dict.fromkeys(each.source for each in report.probes):
-        found = {each.target: each for each in report.probes if each.source == source}
-        cells = [Cell(_told(found[to], reasons), _STYLES[found[to].verdict]) for to in targets]
+        probes = {each.target: each for each in report.probes if each.source == source}
+        cells = [
+            Cell(_text(probes[to], reasons), _STYLES[probes[to].verdict]) for to in targets
+        ]
         rows.append([Cell(source), *cells])
     return rows
 
 
-def _told(probe: Probe, reasons: list[str]) -> str:
-    """Give a cell: ``= 1.2``, ``copy 14 [1]``, ``- [2]``."""
+def _text(probe: Probe, reasons: list[str]) -> str:
+    """Return the text of a cell: ``= 1.2``, ``copy 14 [1]``, ``- [2]``."""
     words = [_MARKS[probe.verdict]]
     if probe.ns is not None:
         words.append(f"{probe.ns / 1000:.2g}" if probe.ns < 100_000 else f"{probe.ns // 1000}")
@@ -156,18 +158,18 @@ def _reason(probe: Probe) -> str:
 
 
 def _reasons(report: Report) -> list[str]:
-    """List each reason once; a cell gives its number."""
+    """Return the distinct reasons in order; cells refer to them by number."""
     return list(dict.fromkeys(_reason(each) for each in report.probes if each.reason))
 
 
-def _that_fit(report: Report, width: int) -> Iterator[list[str]]:
-    """Cut the columns of the matrix into tables that are not wider than the terminal."""
+def _column_groups(report: Report, width: int) -> Iterator[list[str]]:
+    """Split the columns of the matrix into tables that fit the width of the terminal."""
     reasons = _reasons(report)
     label = 4 + max([9, *(len(each.source) for each in report.probes)])
     room, group = width - label, list[str]()
     for target in dict.fromkeys(each.target for each in report.probes):
         cells = [each for each in report.probes if each.target == target]
-        needed = _GAP + max(len(target), *(len(_told(each, reasons)) for each in cells))
+        needed = _GAP + max(len(target), *(len(_text(each, reasons)) for each in cells))
         if group and needed > room:
             yield group
             room, group = width - label, []
@@ -182,11 +184,11 @@ def _notes(report: Report) -> Iterator[str]:
         yield f"[{number}] {reason}"
     for each in report.contradictions:
         yield (
-            f"!! from {each.source} to {each.target} explain says {each.verdict}, and the "
-            "memory says otherwise: please report it"
+            f"!! from {each.source} to {each.target}: explain predicted {each.verdict}, but "
+            "the memory shows otherwise; please report this"
         )
     for name, why in report.failures.items():
         yield f"{name} {why}"
     missing = [each.name for each in report.frameworks if not each.installed]
     if missing:
-        yield f"Not installed, and so not probed: {', '.join(missing)}."
+        yield f"Not installed: {', '.join(missing)}."

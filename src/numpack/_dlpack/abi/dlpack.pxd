@@ -1,5 +1,5 @@
-# DLPack's structs and its table of functions, declared from the specification: DLPack 1.3,
-# https://dmlc.github.io/dlpack/latest/c_api.html. Names and order of the fields are its ABI.
+# Structs and the C exchange API of DLPack 1.3, declared from its specification,
+# https://dmlc.github.io/dlpack/latest/c_api.html. The order of the fields is the ABI.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -16,12 +16,12 @@ cdef extern from *:
     #define NUMPACK_DLTENSOR_VERSIONED "dltensor_versioned"
     #define NUMPACK_EXCHANGE_API "dlpack_exchange_api"
     """
-    const char *LEGACY "NUMPACK_DLTENSOR"  # the names of capsules
+    const char *LEGACY "NUMPACK_DLTENSOR"  # names of capsules
     const char *VERSIONED "NUMPACK_DLTENSOR_VERSIONED"
-    const char *TABLE "NUMPACK_EXCHANGE_API"
+    const char *EXCHANGE_API "NUMPACK_EXCHANGE_API"
 
 cdef enum:
-    kDLFloat = 2  # after kDLInt and kDLUInt
+    kDLFloat = 2  # kDLInt is 0, kDLUInt is 1
 
 cdef enum:
     DLPACK_MAJOR = 1
@@ -66,8 +66,8 @@ ctypedef struct DLManagedTensorVersioned:
     uint64_t flags
     DLTensor dl_tensor
 
-# The functions of the table: 0, or -1 and a Python exception. All but the allocator, which
-# reports by SetError, are called with the GIL held.
+# The functions of the exchange API return 0, or -1 with a Python exception set. All are called
+# with the GIL held except for the allocator, which reports errors through SetError.
 ctypedef void (*SetError)(void *context, const char *kind, const char *message) noexcept nogil
 ctypedef int (*Allocate)(
     DLTensor *prototype, DLManagedTensorVersioned **out, void *context, SetError set_error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._core.pages import make_private
+from ..._core.pages import remap_private
 from ...errors import ConflictError, StoreError
 from .. import commits
 from ..checks import entry_of
@@ -166,7 +166,7 @@ class _View:
 
     def part(self, session: Session | None) -> bool:
         """Keep later writes private to this process; return whether the array `is_replaced`."""
-        make_private(self._memory, self._file)
+        remap_private(self._memory, self._file)
         try:
             return self.is_replaced(session)
         finally:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..._core.file_mapping import READABLE, FileMapping
 from ..._core.memory import aligned_empty, normalize_strides
-from ..._core.pages import READABLE, FileMapping, reading_takes_room
+from ..._core.pages import reading_may_allocate
 from ...errors import CorruptStoreError
 from ..fs.directory import read_between, store_error, too_large_error, write_all
 from ..fs.syscalls import size_of
@@ -217,7 +218,7 @@ def map_rows(folder: Folder, entry: Entry) -> tuple[Array, str]:
         empty = as_rows(np.empty(0, np.uint8), dtype, entry.stored)
         empty.flags.writeable = False
         return empty, path
-    if reading_takes_room(file.descriptor, nbytes):
+    if reading_may_allocate(file.descriptor, nbytes):
         file.close()
         array = read(folder, entry)
         array.flags.writeable = False

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..._core.file_mapping import SHARED, FileMapping
 from ..._core.pages import (
-    SHARED,
-    FileMapping,
     allocate,
     first_hole,
     is_written_in_place,
-    reading_takes_room,
+    reading_may_allocate,
 )
 from ..fs.syscalls import has_name, size_of
 from ..kernels.checksums import BLOCK
@@ -163,7 +162,7 @@ class OpenFiles:
         if size_of(descriptor) < nbytes:  # accessing pages beyond the end raises SIGBUS
             raise data_files.too_short_error(self._folder, entry)
         if len(memory) < nbytes:
-            if reading_takes_room(descriptor, nbytes):
+            if reading_may_allocate(descriptor, nbytes):
                 allocate(descriptor, 0, nbytes)
             path = f"{self._folder.path}/{entry.data_file}"
             mapping = FileMapping(descriptor, nbytes, path, SHARED)

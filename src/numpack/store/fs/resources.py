@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from ..._core.pages import close_descriptors
+from ..._core.file_mapping import close_descriptors
 from .forks import registered
 from .syscalls import set_release_hook
 

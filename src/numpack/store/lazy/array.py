@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..._core.mapped_files import pages_of
+from ..._core.mapped_files import mapping_of
 from ..._core.memory import aligned_copy, aligned_empty
 from ..._core.policy import Obstacle
 from ...errors import UnsupportedError, WrongTypeError, ZeroCopyError
@@ -80,7 +80,7 @@ class LazyArray(NDArrayOperatorsMixin):
         if dropped is not None and span is not None:  # rows that lie together are shared
             stored, dropped = stored[span], None
         self._stored = stored  # which no view that anybody gets lies in
-        self._pages = pages_of(stored)
+        self._pages = mapping_of(stored)
         self._dropped = dropped
         self.shape: tuple[int, ...] = stored.shape
         if dropped is not None:
@@ -140,7 +140,7 @@ class LazyArray(NDArrayOperatorsMixin):
         """
         if self._pages is None:
             return found
-        view = self._pages.lend(found)
+        view = self._pages.private_view(found)
         if view is None:
             view = aligned_copy(found)
             view.flags.writeable = False
@@ -309,7 +309,7 @@ class LazyArray(NDArrayOperatorsMixin):
             raise ZeroCopyError(f"a copy is needed: {obstacle.reason}; {obstacle.fix}")
         if not copy and (dtype is None or dtype == self.dtype):
             array: Array = self._lent(self._array)
-            if copy is False and self._pages is not None and pages_of(array) is None:
+            if copy is False and self._pages is not None and mapping_of(array) is None:
                 raise ZeroCopyError(f"a copy is needed: {_UNLINKED}")
             return array
         if obstacle is not None:

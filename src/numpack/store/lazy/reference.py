@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..._core.pages import origin_of
+from ..._core.file_mapping import origin_of
 from ...errors import StoreError
 from ..format import data_files
 from ..format.log import Log
