@@ -44,6 +44,8 @@ from ._fixes import fix_for, names_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._protocol import Adapter
+
 __all__ = [
     "FRAMEWORKS",
     "LOADED",
@@ -88,9 +90,9 @@ class Framework(NamedTuple):
         """The names of `packages`, as they are imported."""
         return tuple(each.partition(">=")[0] for each in self.packages)
 
-    def module(self) -> Any:
+    def module(self) -> Adapter:
         """Import the module of this framework, and so the framework, once."""
-        found = LOADED.get(self.name)
+        found: Adapter | None = LOADED.get(self.name)
         if found is None:
             for requirement in self.packages:
                 self._require(*requirement.split(">="))

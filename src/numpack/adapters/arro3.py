@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
+from ._options import ArrowOptions, ColumnOptions
+from ._protocol import BridgeImport
 from .arrow.bridge import by_arrow, imported, one_column, to_hub
 from .arrow.intake import Intake, portable
 from .arrow.table import zone_of
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from .arrow.bridge import Columns
 
 LABEL = "arro3"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"layout", "type"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ArrowOptions.__optional_keys__
 _TYPES = (
     (pa.ChunkedArray, arro3.core.ChunkedArray),
     (pa.RecordBatch, arro3.core.RecordBatch),
@@ -87,4 +89,4 @@ def zone(obj: Any) -> str | None:
 
 HAS_ZONES = True
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import)}

@@ -67,13 +67,14 @@ def _taken_over(obj: Any) -> tuple[str, Any]:
 def _reader() -> tuple[str, Callable[[Any], Any]]:
     """Find the framework that reads the interface here."""
     try:
-        if by_name("cupy").module().is_available():
+        cupy: Any = by_name("cupy").module()
+        if cupy.is_available():
             return "cupy", _by_cupy
     except MissingDependencyError:
         pass
     try:
-        torch = by_name("torch").module().torch
-        if torch.cuda.is_available():
+        adapter: Any = by_name("torch").module()
+        if adapter.torch.cuda.is_available():
             return "torch", _by_torch
     except MissingDependencyError:
         pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 
@@ -33,12 +33,26 @@ if TYPE_CHECKING:
     from .._core.dlpack_description import Description
     from .._core.dtypes import DType, DTypeInfo
     from .._core.memory import Array
+    from ._options import Order
 
 T = TypeVar("T")
 
+
+class FromOptions(TypedDict, total=False):
+    """Options of `to_numpy`."""
+
+    device: tuple[int, int] | str | None
+
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    order: Order
+
+
 LABEL = "DLPack"
-FROM_OPTIONS = frozenset({"device"})
-TO_OPTIONS = frozenset({"order"})
+FROM_OPTIONS = FromOptions.__optional_keys__
+TO_OPTIONS = ToOptions.__optional_keys__
 
 # Their arrays never change, and their legacy capsules cannot say so.
 _IMMUTABLE = frozenset({"jax", "jaxlib"})

@@ -6,7 +6,7 @@ Source: the DuckDB documentation of the Python relational API and of Arrow impor
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import duckdb
 import numpy as np
@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from ._columns import position
+from ._options import ColumnOptions
+from ._protocol import BridgeImport
 from .arrow.bridge import by_arrow, by_columns, to_hub
 from .arrow.bridge import describe as describe_columns
 from .arrow.intake import Intake
@@ -31,9 +33,18 @@ if TYPE_CHECKING:
     from .._core.memory import Array
     from .arrow.bridge import Columns
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    connection: duckdb.DuckDBPyConnection | None
+    name: str | None
+    columns: Sequence[str] | None
+
+
 LABEL = "DuckDB"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"connection", "name", "columns"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ToOptions.__optional_keys__
 _NESTED = ("list", "array", "struct", "map", "union")
 _CHANGED = {
     "uhugeint": "it leaves as a decimal that wraps around",
@@ -198,7 +209,7 @@ def _zone_inside(kind: Any) -> str | None:
 
 HAS_ZONES = True
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import, frozenset({"connection", "name"}))}
 
 
 def _relation(

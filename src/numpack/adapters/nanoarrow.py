@@ -11,6 +11,8 @@ import nanoarrow
 import pyarrow as pa
 
 from .._core.policy import refuse
+from ._options import ArrowOptions, ColumnOptions
+from ._protocol import BridgeImport
 from .arrow.bridge import by_arrow, describe, imported, one_column, to_hub
 from .arrow.intake import Intake, portable
 from .arrow.table import zone_of
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from .arrow.bridge import Columns
 
 LABEL = "nanoarrow"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"layout", "type"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ArrowOptions.__optional_keys__
 
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[Any]:  # noqa: A002 -- pyarrow's name
@@ -78,4 +80,4 @@ def zone(obj: Any) -> str | None:
 
 HAS_ZONES = True
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
@@ -23,6 +23,7 @@ from .._core.policy import Obstacle, Plan, describe, refuse
 from .._dlpack.fast_path import Memory, register_fast_path
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
+from ._protocol import BridgeImport
 from .dlpack import across, off_host
 from .numpy import base_array
 
@@ -32,11 +33,18 @@ if TYPE_CHECKING:
     from .._core.dtypes import DTypeInfo
     from .._core.memory import Array
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    device: torch.device | str | int | None
+
+
 LABEL = "torch"
 _MAX_NDIM = 64
 _CPU = torch.device("cpu")
 FROM_OPTIONS: frozenset[str] = frozenset()
-TO_OPTIONS = frozenset({"device"})
+TO_OPTIONS = ToOptions.__optional_keys__
 
 
 @contextlib.contextmanager
@@ -79,7 +87,9 @@ if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
     )
 
 
-def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
+def from_numpy(
+    array: Array, *, device: torch.device | str | int | None = None
+) -> Plan[torch.Tensor]:
     """Plan the way from the hub.
 
     Strided views are shared with their strides. Read-only memory that is a mapped file is
@@ -151,11 +161,11 @@ def _bridge_export(tensor: torch.Tensor) -> torch.Tensor | None:
 def _bridge_import(producer: Any, *, device: object = None) -> Plan[torch.Tensor] | None:
     if device is not None or not torch.cuda.is_available():
         return None
-    return across(producer, LABEL, torch.from_dlpack, torch.clone)
+    return across(producer, LABEL, torch.from_dlpack, torch.clone)  # type: ignore[attr-defined]
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
-BRIDGE_IMPORTS = {"device": _bridge_import}
+BRIDGE_IMPORTS = {"device": BridgeImport(_bridge_import, TO_OPTIONS)}
 
 
 def _tensor(array: Array, row: DTypeInfo) -> torch.Tensor:
@@ -197,7 +207,7 @@ def _fix_for(dtype: dtypes.DType) -> str:
     return "convert it to numbers with array.astype(...) first"
 
 
-def _device(device: object) -> torch.device:
+def _device(device: torch.device | str | int | None) -> torch.device:
     if device is None:
         return _CPU
     try:
@@ -289,7 +299,7 @@ def _reach(tensor: torch.Tensor) -> int:
     if tensor.numel() == 0 or tensor._is_zerotensor():  # noqa: SLF001
         return 0
     steps = zip(tensor.shape, tensor.stride(), strict=True)
-    last: int = tensor.storage_offset() + sum((n - 1) * stride for n, stride in steps)
+    last = int(tensor.storage_offset()) + sum((n - 1) * stride for n, stride in steps)
     return (last + 1) * int(tensor.element_size())
 
 

@@ -15,6 +15,8 @@ import pyarrow as pa
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
 from ..._dlpack.fast_path import register_fast_path, register_table_fast_path
 from .._fixes import fix_for
+from .._options import ArrowOptions, ColumnOptions
+from .._protocol import BridgeImport
 from .bridge import Columns, over
 from .inward import plan_array
 from .outward import plan_arrow
@@ -40,8 +42,8 @@ LABEL = "Arrow"
 _EXPECTED = (
     "a pyarrow.Array, a pyarrow.ChunkedArray or an object of the Arrow PyCapsule interface"
 )
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"layout", "type"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ArrowOptions.__optional_keys__
 
 if hasattr(pa.Array, "from_dlpack"):
     # Without nulls they are what NumPy has under the same names.
@@ -139,7 +141,7 @@ def zone(obj: Any) -> str | None:
 
 HAS_ZONES = True
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import)}
 
 
 def _imported(obj: Any) -> pa.Array | pa.ChunkedArray:

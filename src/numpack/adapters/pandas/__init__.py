@@ -7,13 +7,15 @@ The two directions are in `inward` and `outward`, what stays Arrow on its way is
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import pandas as pd
 
 from ..._core.policy import check_nulls
 from ...errors import InvalidValueError, MissingDependencyError
 from .. import by_name
+from .._options import ColumnOptions
+from .._protocol import BridgeImport
 from ..numpy import base_array
 from .inward import plan_frame, plan_values, select
 from .outward import check_backend, plan_pandas
@@ -24,9 +26,17 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..._core.policy import Plan
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    dtype_backend: Literal["pyarrow"] | None
+    name: Hashable | None
+
+
 LABEL = "pandas"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"dtype_backend", "name"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ToOptions.__optional_keys__
 
 
 def from_numpy(
@@ -112,4 +122,4 @@ def _zone_of(dtype: Any) -> str | None:
 
 HAS_ZONES = True
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import, TO_OPTIONS)}
