@@ -1,7 +1,7 @@
 """The interface of an adapter: the names that each module of this package provides.
 
 The modules themselves implement these protocols, and mypy checks each one against them in
-``tests/typing/adapters.py``.
+``tests/typing/check_adapters.py``.
 """
 
 from __future__ import annotations

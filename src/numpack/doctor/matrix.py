@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .._core.memory import Array
+    from ..io import Target
 
 MARKS = {SHARED: "●", COPIED: "○", REFUSED: "×"}
 SHAPE = (4, 6)
@@ -143,7 +144,7 @@ def _shifted(array: Array, shift: int) -> Array:
     return moved
 
 
-def _section(framework: str, arrays: dict[str, dict[str, Array | None]]) -> str:
+def _section(framework: Target, arrays: dict[str, dict[str, Array | None]]) -> str:
     """Tell what goes to a framework, dtype × layout, and what comes back as it went."""
     rows: dict[tuple[str, ...], list[str]] = {}
     reasons: dict[str, None] = {}
@@ -159,18 +160,18 @@ def _section(framework: str, arrays: dict[str, dict[str, Array | None]]) -> str:
     return "\n".join([f"## {framework}\n", *table, *(f"- {each}" for each in reasons)])
 
 
-def _probed(array: Array | None, framework: str) -> Probe | None:
+def _probed(array: Array | None, framework: Target) -> Probe | None:
     return None if array is None else probe(array, "numpy", framework, timed=False)
 
 
-def _back(array: Array | None, framework: str) -> Probe | None:
+def _back(array: Array | None, framework: Target) -> Probe | None:
     try:
         return probe(share(array, framework), framework, "numpy", timed=False)
     except NumpackError:
         return None
 
 
-def _pairs(name: str, usable: list[str]) -> str:
+def _pairs(name: str, usable: list[Target]) -> str:
     """Tell what goes from each framework to each other, for one dtype."""
     array = values(name).reshape(-1)
     rows: dict[str, list[Probe]] = {}

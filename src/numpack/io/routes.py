@@ -152,29 +152,29 @@ def share(
 ) -> NoReturn: ...
 @fast_share
 def share(x: object, target: str, *, copy: bool | None = None, **options: Any) -> Any:
-    """Hand an array of any framework over to any other.
+    """Convert an array of any framework to any other.
 
     Parameters
     ----------
     x : array
-        Of a framework that `frameworks` lists: a `numpy.ndarray`, `torch.Tensor`,
+        An array of a framework that `frameworks` lists: a `numpy.ndarray`, `torch.Tensor`,
         `polars.Series`, … or a `LazyArray`; any object with ``__dlpack__``,
         ``__arrow_c_array__``, ``__arrow_c_stream__``, ``__array_interface__``,
         ``__cuda_array_interface__`` or the buffer protocol; a raw DLPack capsule.
     target : str
-        The framework that gets it, by its name in `frameworks`: ``"numpy"``, ``"torch"``,
+        The framework to convert to, by its name in `frameworks`: ``"numpy"``, ``"torch"``,
         ``"jax"``, ``"arrow"``, ``"polars"``, …
     copy : bool or None, default None
         ``None``: share memory, or copy once with `CopyWarning` where it cannot be shared.
         ``False``: share, or raise `ZeroCopyError`. ``True``: independent, writable memory.
     **options
-        What the two frameworks take, such as ``device`` to torch, ``layout`` and ``type``
-        to Arrow, ``dtype`` to JAX, ``nulls`` and ``column`` from what has columns.
+        Options of the two frameworks, such as ``device`` to torch, ``layout`` and ``type``
+        to Arrow, ``dtype`` to JAX, ``nulls`` and ``column`` from columns and tables.
 
     Returns
     -------
     array
-        Of the framework `target`; it keeps the memory of `x` alive.
+        An array of the framework `target`; it keeps the memory of `x` alive.
 
     Raises
     ------
@@ -183,11 +183,11 @@ def share(x: object, target: str, *, copy: bool | None = None, **options: Any) -
     UnsupportedError
         The target cannot hold the values.
     WrongTypeError
-        `x` is no array, or an option is not known.
+        `x` is not an array, or there is no such option.
     InvalidValueError
-        No framework is called `target`, or an option has no such value.
+        There is no such framework, or an option has an invalid value.
     MissingDependencyError
-        The target's package is not installed.
+        The package of the target is not installed.
 
     Examples
     --------
@@ -203,7 +203,7 @@ def share(x: object, target: str, *, copy: bool | None = None, **options: Any) -
         return Pipeline(x, by_name(target)).plan(options).carry_out(copy)
     except OWN:
         raise
-    except BaseException as error:  # noqa: BLE001 -- Rust's panics are no `Exception`
+    except BaseException as error:  # noqa: BLE001 -- Rust panics are not `Exception`
         translate(error, f"to {target}", x)
 
 
@@ -242,15 +242,16 @@ def explain(
 @overload
 def explain(x: object, target: Literal["dlpack"], **options: Unpack[ToDLPack]) -> Route: ...
 def explain(x: object, target: str, **options: Any) -> Route:
-    """Tell whether `share` would copy, and why, without moving data.
+    """Explain whether `share` would copy, and why, without moving data.
 
-    The verdict comes from the very plans that `share` carries out.
+    The `Route` describes the plans that `share` carries out.
 
     Parameters
     ----------
     x : array
         As for `share`. A raw capsule is not consumed.
     target : str
+        As for `share`.
     **options
         As for `share`.
 
@@ -262,14 +263,14 @@ def explain(x: object, target: str, **options: Any) -> Route:
     Raises
     ------
     WrongTypeError, InvalidValueError, MissingDependencyError
-        As `share`. What `share` refuses with `UnsupportedError` is a route that is not
+        As `share`. A conversion that raises `UnsupportedError` is a route that is not
         ``supported``.
 
     Notes
     -----
-    Where only the values decide they are looked at: objects and casts to Arrow are
-    converted, and what comes from Arrow as another dtype is too if it goes on; so are times
-    that were copied first, and what is asked for as another dtype.
+    Where the plan depends on the values they are converted: objects, casts to Arrow, Arrow
+    columns that become another dtype on their way to a third framework, times that the first
+    step copies, and conversions with ``dtype`` or ``type``.
 
     Examples
     --------
@@ -297,11 +298,11 @@ def explain(x: object, target: str, **options: Any) -> Route:
     except UnsupportedError as error:
         step = Step(error.direction or direction, "refused", reason=error.reason, fix=error.fix)
         steps.append(step)
-    except ZeroCopyError as error:  # of a producer, as nothing here forbids a copy
+    except ZeroCopyError as error:  # raised by a producer: no step here forbids a copy
         steps.append(Step(direction, "refused", reason=str(error), fix="pass a copy of it"))
     except OWN:
         raise
-    except BaseException as error:  # noqa: BLE001 -- Rust's panics are no `Exception`
+    except BaseException as error:  # noqa: BLE001 -- Rust panics are not `Exception`
         steps.append(_refusal(error, direction, x))
     return Route.of(source, framework.name, tuple(steps))
 

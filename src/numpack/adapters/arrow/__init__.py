@@ -28,14 +28,19 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
 
 __all__ = [
+    "BRIDGE_EXPORTS",
+    "BRIDGE_IMPORTS",
     "FROM_OPTIONS",
+    "HAS_ZONES",
     "LABEL",
     "TO_OPTIONS",
     "as_table",
     "from_numpy",
     "names",
     "select",
+    "select_column",
     "to_numpy",
+    "zone",
 ]
 
 LABEL = "Arrow"

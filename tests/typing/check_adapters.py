@@ -74,20 +74,58 @@ ADAPTERS: tuple[Adapter, ...] = (
 SOURCES: tuple[Source, ...] = (datasets, sequence)
 
 DIRECT_SOURCES: tuple[DirectSource, ...] = (
-    *(arro3, arrow, cuda_array_interface, cupy, datasets, duckdb),
-    *(jax, nanoarrow, pandas, polars, torch, xarray),
+    arro3,
+    arrow,
+    cuda_array_interface,
+    cupy,
+    datasets,
+    duckdb,
+    jax,
+    nanoarrow,
+    pandas,
+    polars,
+    torch,
+    xarray,
 )
 DIRECT_TARGETS: tuple[DirectTarget, ...] = (
-    *(arro3, arrow, cupy, duckdb, jax, nanoarrow, pandas, polars, torch),
+    arro3,
+    arrow,
+    cupy,
+    duckdb,
+    jax,
+    nanoarrow,
+    pandas,
+    polars,
+    torch,
 )
 COLUMN_SOURCES: tuple[ColumnSource, ...] = (
-    *(arro3, arrow, datasets, duckdb, nanoarrow, pandas, polars, xarray),
+    arro3,
+    arrow,
+    datasets,
+    duckdb,
+    nanoarrow,
+    pandas,
+    polars,
+    xarray,
 )
 ZONED_SOURCES: tuple[ZonedSource, ...] = (
-    *(arro3, arrow, datasets, duckdb, nanoarrow, pandas, polars, xarray),
+    arro3,
+    arrow,
+    datasets,
+    duckdb,
+    nanoarrow,
+    pandas,
+    polars,
+    xarray,
 )
 ZONED_TARGETS: tuple[ZonedTarget, ...] = (
-    *(arro3, arrow, duckdb, nanoarrow, pandas, polars, xarray),
+    arro3,
+    arrow,
+    duckdb,
+    nanoarrow,
+    pandas,
+    polars,
+    xarray,
 )
 
 
