@@ -142,8 +142,7 @@ def _unwrapped(x: Any) -> tuple[Any, Framework]:
     if framework is None or framework is WRAPPER:
         wrong_type(
             "share",
-            "an array of a framework that it knows, or an object with __dlpack__ or "
-            "__arrow_c_array__",
+            "an array of a known framework, or an object with __dlpack__ or __arrow_c_array__",
             x,
             fix_for(x),
         )
@@ -221,7 +220,7 @@ def refuse_single_use(x: object) -> None:
     """Refuse to explain a stream, because looking at its contents uses it up."""
     if _is_single_use(x):
         fix = "read it first: pyarrow.chunked_array(x)"
-        wrong_type("explain", "an array that can be looked at twice", x, fix)
+        wrong_type("explain", "an array that can be read more than once", x, fix)
 
 
 def _is_single_use(x: object) -> bool:
@@ -300,7 +299,7 @@ def _refuse_lost_zone(
     if found is None or getattr(to_options.get("type"), "tz", None) is not None:
         return
     options = ", ".join(f"{name}=" for name in sorted(to_options.keys() & _VIA_NUMPY))
-    fix = "share it with 'numpy' first, whose times are those of UTC, and share the result"
+    fix = "share it with 'numpy' first, whose times are in UTC, and share the result"
     if options:
         fix = f"leave out {options}, or {fix}"
     given = f"{type(x).__name__} with times in {found}"
