@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpack._core.memory import Array
+    from numpack.io import Target
 
 SYMBOLS = {SHARED: "●", COPIED: "○", REFUSED: "×"}
 CONTRADICTION = "**!!**"  # explain and the memory differ
@@ -176,7 +177,7 @@ def _shifted(array: Array, shift: int) -> Array:
     return moved
 
 
-def _section(framework: str, arrays: dict[str, dict[str, Array | None]]) -> str:
+def _section(framework: Target, arrays: dict[str, dict[str, Array | None]]) -> str:
     """Return the table of conversions to a framework, dtype × layout, and back."""
     rows: dict[tuple[str, ...], list[str]] = {}
     reasons: dict[str, None] = {}
@@ -194,18 +195,18 @@ def _section(framework: str, arrays: dict[str, dict[str, Array | None]]) -> str:
     return "\n".join([f"## {framework}\n", *table, *(f"- {each}" for each in reasons)])
 
 
-def _probe(array: Array | None, framework: str) -> Probe | None:
+def _probe(array: Array | None, framework: Target) -> Probe | None:
     return None if array is None else probe(array, "numpy", framework, timed=False)
 
 
-def _probe_back(array: Array | None, framework: str) -> Probe | None:
+def _probe_back(array: Array | None, framework: Target) -> Probe | None:
     try:
         return probe(share(array, framework), framework, "numpy", timed=False)
     except NumpackError:
         return None
 
 
-def _pairs(name: str, usable: list[str]) -> str:
+def _pairs(name: str, usable: list[Target]) -> str:
     """Return the table of conversions between all frameworks for one dtype."""
     array = values(name).reshape(-1)
     rows: dict[str, list[Probe]] = {}

@@ -131,6 +131,25 @@ def test_the_registry_and_the_extras_name_the_same_versions():
             assert needed == extras[extra][0]
 
 
+def test_every_adapter_is_typed():
+    """In the type of `target`, and in the file where mypy checks it against the protocol."""
+    from typing import get_args
+
+    from numpack.adapters._options import Target
+
+    names = {framework.name for framework in FRAMEWORKS_KNOWN}
+    assert set(get_args(Target)) == names
+    checked = ast.parse(
+        (Path(__file__).parents[1] / "typing" / "check_adapters.py").read_text()
+    )
+    (adapters,) = (
+        node.value
+        for node in checked.body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "ADAPTERS"
+    )
+    assert {each.id for each in adapters.elts} == names
+
+
 def layer_of(module: str) -> int:
     top = module.split(".", maxsplit=1)[0]
     return next(i for i, names in enumerate(LAYERS) if top in names)

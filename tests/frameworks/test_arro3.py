@@ -134,7 +134,7 @@ def test_a_reader_is_read_once_and_not_looked_into():
     def reader():
         return RecordBatchReader.from_arrow(pa.table({"a": [1, None]}).to_reader())
 
-    with pytest.raises(WrongTypeError, match="looked at twice"):
+    with pytest.raises(WrongTypeError, match="read more than once"):
         explain(reader(), "numpy")
     assert share(reader(), "numpy", nulls="mask", copy=False).tolist() == [1, None]
     assert share(reader(), "arrow", copy=False).to_pydict() == {"a": [1, None]}

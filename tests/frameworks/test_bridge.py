@@ -36,7 +36,7 @@ class Stream:
 
 
 class Both(OneArray):
-    """A class that can be looked at twice, though it has no length."""
+    """A class that can be read more than once, though it has no length."""
 
     def __arrow_c_stream__(self, requested_schema=None):
         return pa.chunked_array([self.array]).__arrow_c_stream__(requested_schema)
@@ -99,7 +99,7 @@ def test_a_strangers_array(wrap, target):
         return wrap(values)
 
     if wrap is Stream:
-        with pytest.raises(WrongTypeError, match="looked at twice"):
+        with pytest.raises(WrongTypeError, match="read more than once"):
             explain(given(), target)
     else:
         assert explain(given(), target).shares_memory

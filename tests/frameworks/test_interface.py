@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import get_args
+
 import ml_dtypes
 import numpy as np
 import pyarrow as pa
@@ -28,6 +31,7 @@ from numpack import (
     explain,
     share,
 )
+from numpack.adapters import FRAMEWORKS
 from numpack.io import (
     arrow_to_numpy_zero_copy,
     from_dlpack,
@@ -383,6 +387,30 @@ def test_options_go_where_they_belong():
         share(a, "torch", layout="list")
     with pytest.raises(WrongTypeError, match="the options are: none"):
         explain(a, "numpy", layout="list")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda framework: framework.name)
+def test_declared_options_are_those_of_the_functions(framework):
+    if framework.name == "cupy":  # which cannot be imported without a GPU
+        return
+    adapter = framework.module()
+    for function, options in (
+        (adapter.to_numpy, adapter.FROM_OPTIONS),
+        (adapter.from_numpy, adapter.TO_OPTIONS),
+    ):
+        parameters = inspect.signature(function).parameters.values()
+        assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == options
+    for route in getattr(adapter, "BRIDGE_IMPORTS", {}).values():
+        parameters = inspect.signature(route.plan).parameters.values()
+        assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == route.options
+        assert route.options <= adapter.TO_OPTIONS
+
+
+def test_types_of_options_can_be_imported():
+    assert get_args(numpack.io.Order) == ("C", "K")
+    assert "torch" in get_args(numpack.io.Target)
+    with pytest.raises(AttributeError, match="no attribute 'Layuot'"):
+        _ = numpack.io.Layuot
 
 
 def test_unknown_names_and_things():

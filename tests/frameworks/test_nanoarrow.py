@@ -111,7 +111,7 @@ def test_structs_that_are_null_are_no_table():
 
 def test_a_stream_is_read_once_and_not_looked_into():
     stream = nanoarrow.ArrayStream(pa.array([1, 2]))
-    with pytest.raises(WrongTypeError, match="looked at twice"):
+    with pytest.raises(WrongTypeError, match="read more than once"):
         explain(stream, "numpy")
     assert share(stream, "numpy", copy=False).tolist() == [1, 2]
     with pytest.warns(CopyWarning, match="null"):

@@ -53,6 +53,8 @@ from ._fixes import fix_for, names_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ._protocol import Adapter
+
 __all__ = [
     "FRAMEWORKS",
     "LOADED",
@@ -97,9 +99,9 @@ class Framework(NamedTuple):
         """The import names of `packages`, without versions."""
         return tuple(each.partition(">=")[0] for each in self.packages)
 
-    def module(self) -> Any:
+    def module(self) -> Adapter:
         """Return the adapter; its first call imports it and the framework."""
-        found = LOADED.get(self.name)
+        found: Adapter | None = LOADED.get(self.name)
         if found is None:
             for requirement in self.packages:
                 self._require(*requirement.split(">="))

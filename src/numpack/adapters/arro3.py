@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
+from ._options import ArrowOptions, ColumnOptions
+from ._protocol import BridgeImport
 from .arrow.direct import import_columns, one_column, plan_to_numpy, plan_via_arrow
 from .arrow.supported_types import SupportedTypes, portable
 from .arrow.table import zone_of
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from .arrow.direct import Columns
 
 LABEL = "arro3"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"layout", "type"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ArrowOptions.__optional_keys__
 _TYPES = (
     (pa.ChunkedArray, arro3.core.ChunkedArray),
     (pa.RecordBatch, arro3.core.RecordBatch),
@@ -60,7 +62,7 @@ def _bridge_import(columns: Columns) -> Plan[Any]:
 
 
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import)}
 
 
 def select_column(obj: Any, column: str | int) -> Columns:

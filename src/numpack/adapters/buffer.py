@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from multiprocessing.shared_memory import SharedMemory
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 import numpy as np
 
@@ -29,11 +29,23 @@ from ._fixes import objects_fix
 from .numpy import base_array
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
     from .._core.dtypes import DType
     from .._core.memory import Array
 
+
+class FromOptions(TypedDict, total=False):
+    """Options of `to_numpy`."""
+
+    format: npt.DTypeLike
+    shape: int | Sequence[int] | None
+
+
 LABEL = "buffer"
-FROM_OPTIONS = frozenset({"format", "shape"})
+FROM_OPTIONS = FromOptions.__optional_keys__
 TO_OPTIONS: frozenset[str] = frozenset()
 
 _CTYPES = tuple(

@@ -67,13 +67,14 @@ def _viewed(obj: Any) -> tuple[str, Any]:
 def _installed_reader() -> tuple[str, Callable[[Any], Any]]:
     """Return the framework that reads the interface: its name and its function."""
     try:
-        if by_name("cupy").module().is_available():
+        cupy: Any = by_name("cupy").module()
+        if cupy.is_available():
             return "cupy", _view_with_cupy
     except MissingDependencyError:
         pass
     try:
-        torch = by_name("torch").module().torch
-        if torch.cuda.is_available():
+        adapter: Any = by_name("torch").module()
+        if adapter.torch.cuda.is_available():
             return "torch", _view_with_torch
     except MissingDependencyError:
         pass

@@ -14,6 +14,7 @@ from .._core import dtypes
 from .._core.memory import aligned_copy, representation_obstacle
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
+from ._protocol import BridgeImport
 from .dlpack import is_off_host, plan_device_route
 from .numpy import base_array
 
@@ -94,7 +95,7 @@ def _bridge_import(producer: Any) -> Plan[Any] | None:
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
-BRIDGE_IMPORTS = {"device": _bridge_import}
+BRIDGE_IMPORTS = {"device": BridgeImport(_bridge_import)}
 
 
 def _expect_array(array: Any) -> None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from .._core.policy import Obstacle, Plan, wrong_type
 from ._fixes import fix_for
+from ._options import ColumnOptions
 from .arrow.direct import describe_columns, one_column, plan_to_numpy
 from .arrow.table import zone_of
 from .arrow.views import nbytes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .arrow.direct import Columns
 
 LABEL = "datasets"
-FROM_OPTIONS = frozenset({"nulls", "column"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
 TO_OPTIONS: frozenset[str] = frozenset()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from .._core.dlpack_description import HOST_DEVICES
 from .._core.mapped_files import backing_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .._core.dlpack_description import Description
     from .._core.dtypes import DTypeInfo
     from .._core.memory import Array
+    from ._options import Order
 
 __all__ = [
     "DLPackBuffer",
@@ -40,9 +41,22 @@ __all__ = [
 
 T = TypeVar("T")
 
+
+class FromOptions(TypedDict, total=False):
+    """Options of `to_numpy`."""
+
+    device: tuple[int, int] | str | None
+
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    order: Order
+
+
 LABEL = "DLPack"
-FROM_OPTIONS = frozenset({"device"})
-TO_OPTIONS = frozenset({"order"})
+FROM_OPTIONS = FromOptions.__optional_keys__
+TO_OPTIONS = ToOptions.__optional_keys__
 
 # Packages whose arrays are immutable, which an unversioned capsule cannot express.
 _IMMUTABLE = frozenset({"jax", "jaxlib"})

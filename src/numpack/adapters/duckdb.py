@@ -6,7 +6,7 @@ Source: the DuckDB documentation of the Python relational API and of Arrow impor
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import duckdb
 import numpy as np
@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..errors import InvalidValueError
 from ._columns import position
+from ._options import ColumnOptions
+from ._protocol import BridgeImport
 from .arrow.direct import describe_columns, plan_table_via_arrow, plan_to_numpy, plan_via_arrow
 from .arrow.rewrite import Rewriting
 from .arrow.supported_types import SupportedTypes
@@ -30,9 +32,18 @@ if TYPE_CHECKING:
     from .._core.memory import Array
     from .arrow.direct import Columns
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    connection: duckdb.DuckDBPyConnection | None
+    name: str | None
+    columns: Sequence[str] | None
+
+
 LABEL = "DuckDB"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"connection", "name", "columns"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ToOptions.__optional_keys__
 _NESTED = ("list", "array", "struct", "map", "union")
 # Types of DuckDB whose values change in its Arrow export, and how.
 _CHANGED = {
@@ -130,7 +141,7 @@ def _bridge_import(
 
 
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import, frozenset({"connection", "name"}))}
 
 
 def select_column(obj: Any, column: str | int) -> Any:

@@ -5,7 +5,7 @@ Source: the JAX documentation of ``jax.dlpack``, of ``jax_enable_x64`` and of do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._dlpack import importing
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
+from ._protocol import BridgeImport
 from .dlpack import DLPackBuffer, is_off_host, plan_device_route
 from .numpy import base_array
 
@@ -35,9 +36,16 @@ if TYPE_CHECKING:
     from .._core.dtypes import DType, DTypeInfo
     from .._core.memory import Array
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    dtype: jax.typing.DTypeLike | None
+
+
 LABEL = "JAX"
 FROM_OPTIONS: frozenset[str] = frozenset()
-TO_OPTIONS = frozenset({"dtype"})
+TO_OPTIONS = ToOptions.__optional_keys__
 # Names in jax.numpy that no array can have as its dtype.
 _WITHOUT_ARRAYS = frozenset({"float6_e2m3fn", "float6_e3m2fn", "int1", "uint1"})
 
@@ -109,7 +117,7 @@ def _bridge_import(producer: Any, *, dtype: object = None) -> Plan[jax.Array] | 
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
-BRIDGE_IMPORTS = {"device": _bridge_import}
+BRIDGE_IMPORTS = {"device": BridgeImport(_bridge_import, TO_OPTIONS)}
 
 
 def _numpy_info(array: Any) -> DTypeInfo:
@@ -132,7 +140,7 @@ def _refusal(array: Any) -> tuple[str, str] | None:
         return "it is sparse", "pass its parts, or array.todense()"
     if not isinstance(array, jax.Array):
         wrong_type("share", "a jax.Array", array, "pass jax.numpy.asarray(x)")
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         return "it holds random keys", "pass jax.random.key_data(array)"
     if array.is_deleted():
         return "it was deleted or donated", "keep the array that came out of the donation"

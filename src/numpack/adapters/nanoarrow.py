@@ -11,6 +11,8 @@ import nanoarrow
 import pyarrow as pa
 
 from .._core.policy import refuse
+from ._options import ArrowOptions, ColumnOptions
+from ._protocol import BridgeImport
 from .arrow.direct import (
     describe_columns,
     import_columns,
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from .arrow.direct import Columns
 
 LABEL = "nanoarrow"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"layout", "type"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ArrowOptions.__optional_keys__
 
 
 def to_numpy(
@@ -63,7 +65,7 @@ def _bridge_import(columns: Columns) -> Plan[Any]:
 
 
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import)}
 
 
 def select_column(obj: Any, column: str | int) -> Columns:

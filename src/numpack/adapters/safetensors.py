@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict
 
 from .._core import dtypes
 from .._core.mapped_files import map_open
@@ -26,8 +26,15 @@ if TYPE_CHECKING:
     from .._core.memory import Array
     from ._safetensors_header import TensorEntry
 
+
+class FromOptions(TypedDict, total=False):
+    """Options of `to_numpy`."""
+
+    tensor: str | None
+
+
 LABEL = "safetensors"
-FROM_OPTIONS = frozenset({"tensor"})
+FROM_OPTIONS = FromOptions.__optional_keys__
 TO_OPTIONS: frozenset[str] = frozenset()
 
 _BYTE = 8  # bits

@@ -7,7 +7,7 @@ Source: the PyTorch documentation of ``torch.from_numpy``, ``torch.Tensor.numpy`
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
@@ -27,6 +27,7 @@ from .._core.policy import Obstacle, Plan, describe, refuse
 from .._dlpack.fast_path import ResizableStorage, register_fast_path
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
+from ._protocol import BridgeImport
 from .dlpack import is_off_host, plan_device_route
 from .numpy import base_array
 
@@ -36,9 +37,16 @@ if TYPE_CHECKING:
     from .._core.dtypes import DTypeInfo
     from .._core.memory import Array
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    device: torch.device | str | int | None
+
+
 LABEL = "torch"
 FROM_OPTIONS: frozenset[str] = frozenset()
-TO_OPTIONS = frozenset({"device"})
+TO_OPTIONS = ToOptions.__optional_keys__
 _MAX_NDIM = 64
 _CPU = torch.device("cpu")
 
@@ -52,7 +60,9 @@ def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
         return _plan_detached(tensor, _detached(tensor))
 
 
-def from_numpy(array: Array, *, device: object = None) -> Plan[torch.Tensor]:
+def from_numpy(
+    array: Array, *, device: torch.device | str | int | None = None
+) -> Plan[torch.Tensor]:
     """Plan the conversion from a NumPy array to a torch.Tensor.
 
     Strided arrays are shared with their strides. A file that is mapped read-only is mapped
@@ -94,11 +104,12 @@ def _bridge_import(producer: Any, *, device: object = None) -> Plan[torch.Tensor
     """Plan the direct route from a DLPack producer on a device; ``None`` without CUDA."""
     if device is not None or not torch.cuda.is_available():
         return None
-    return plan_device_route(producer, LABEL, torch.from_dlpack, torch.clone)
+    make = torch.from_dlpack  # type: ignore[attr-defined]
+    return plan_device_route(producer, LABEL, make, torch.clone)
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
-BRIDGE_IMPORTS = {"device": _bridge_import}
+BRIDGE_IMPORTS = {"device": BridgeImport(_bridge_import, TO_OPTIONS)}
 
 
 def _is_misdescribed(tensor: torch.Tensor) -> bool:
@@ -237,7 +248,7 @@ def _end_in_storage(tensor: torch.Tensor) -> int:
     if tensor.numel() == 0 or tensor._is_zerotensor():  # noqa: SLF001
         return 0
     steps = zip(tensor.shape, tensor.stride(), strict=True)
-    last: int = tensor.storage_offset() + sum((n - 1) * stride for n, stride in steps)
+    last = int(tensor.storage_offset()) + sum((n - 1) * stride for n, stride in steps)
     return (last + 1) * int(tensor.element_size())
 
 
@@ -292,7 +303,7 @@ def _fix_for(dtype: dtypes.DType) -> str:
     return "convert it to numbers with array.astype(...) first"
 
 
-def _checked_device(device: object) -> torch.device:
+def _checked_device(device: torch.device | str | int | None) -> torch.device:
     """Return the `torch.device`, or raise if it cannot store values."""
     if device is None:
         return _CPU

@@ -6,7 +6,7 @@ Source: the xarray documentation of duck arrays, of lazy indexing and of ``Varia
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -20,16 +20,26 @@ from .._core.time_units import exact, unit_obstacle
 from ..errors import InvalidValueError
 from . import by_name, of_object
 from ._columns import position
+from ._options import ColumnOptions
 from .numpy import base_array
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping, Sequence
 
     from .._core.memory import Array
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`, as of `xarray.DataArray`."""
+
+    dims: str | Sequence[Hashable] | None
+    coords: Sequence[Any] | Mapping[Any, Any] | None
+    name: Hashable | None
+
+
 LABEL = "xarray"
-FROM_OPTIONS = frozenset({"column", "nulls"})
-TO_OPTIONS = frozenset({"dims", "coords", "name"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ToOptions.__optional_keys__
 
 
 def to_numpy(

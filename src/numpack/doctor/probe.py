@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .._core.dtypes import DType
     from .._core.memory import Array
+    from ..io import Target
 
 SHARED, COPIED, REFUSED = "shared", "copied", "refused"
 LENGTH = 1000  # elements of the converted array
@@ -106,7 +107,9 @@ def examine(dtype: str = "float32") -> Report:
     sample = aligned_copy(np.zeros(LENGTH, _dtype(dtype)))
     known = frameworks()
     installed = [each.name for each in known if each.installed]
-    failures = {name: why for name in installed if (why := import_failure(name))}
+    failures: dict[str, str] = {
+        name: why for name in installed if (why := import_failure(name))
+    }
     usable = [name for name in installed if name not in failures]
     sources: dict[str, Any] = {}
     for name in usable:
@@ -119,7 +122,7 @@ def examine(dtype: str = "float32") -> Report:
     return Report(_environment(), dtype, known, failures, probes)
 
 
-def probe(x: Any, source: str, target: str, *, timed: bool = True) -> Probe:
+def probe(x: Any, source: str, target: Target, *, timed: bool = True) -> Probe:
     """Convert `x`, check the result's memory and, if `timed`, measure the duration."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the route has their text
@@ -162,7 +165,7 @@ def import_failure(name: str) -> str:
     return ""
 
 
-def _held_by(name: str, sample: Array) -> tuple[Any, str]:
+def _held_by(name: Target, sample: Array) -> tuple[Any, str]:
     """Return the sample converted to a framework, or ``None`` and the reason."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

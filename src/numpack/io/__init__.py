@@ -1,27 +1,36 @@
-"""Zero-copy exchange of arrays between frameworks."""
+"""The public functions that convert arrays between frameworks.
+
+Modules here use `adapters` and the layers below it, never the store.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from ..adapters import by_name
+from .arrow_tables import (
+    arrow_to_numpy_zero_copy,
+    numpy_to_arrow_zero_copy,
+    table_to_numpy_zero_copy,
+)
 from .known import FrameworkInfo, frameworks
 from .routes import explain, share
+from .tensor_files import safetensors_to_numpy_zero_copy
+from .wrapper import ZeroCopyArray
 from .zero_copy import (
     DLPackBuffer,
-    ZeroCopyArray,
-    arrow_to_numpy_zero_copy,
     from_dlpack,
-    numpy_to_arrow_zero_copy,
     numpy_to_torch_zero_copy,
-    safetensors_to_numpy_zero_copy,
-    table_to_numpy_zero_copy,
     to_dlpack,
     torch_to_numpy_zero_copy,
     wrap_for_zero_copy,
 )
 
 if TYPE_CHECKING:
+    from ..adapters._options import Layout as Layout
+    from ..adapters._options import Nulls as Nulls
+    from ..adapters._options import Order as Order
+    from ..adapters._options import Target as Target
     from ..adapters.safetensors import SafetensorsFile as SafetensorsFile
 
 __all__ = [
@@ -44,8 +53,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Find `SafetensorsFile`, which needs the safetensors package, when it is asked for."""
+    """Import at first use what needs a package, and the types of options."""
     if name == "SafetensorsFile":
-        return by_name("safetensors").module().SafetensorsFile
+        adapter: Any = by_name("safetensors").module()
+        return adapter.SafetensorsFile
+    if name in ("Layout", "Nulls", "Order", "Target"):
+        from ..adapters import _options  # noqa: PLC0415 -- for type hints alone
+
+        return getattr(_options, name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

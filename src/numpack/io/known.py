@@ -1,34 +1,37 @@
-"""`frameworks`: what can be handed over to whom, and what is installed."""
+"""`frameworks`: the frameworks that arrays convert between, and which are installed."""
 
 from __future__ import annotations
 
 import functools
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 from ..adapters import FRAMEWORKS, Framework
 
+if TYPE_CHECKING:
+    from ..adapters._options import Target
+
 
 class FrameworkInfo(NamedTuple):
-    """A framework that `share` knows.
+    """A framework that `share` supports.
 
     Attributes
     ----------
     name : str
-        As `share` and `explain` take it.
+        The target of `share` and `explain`.
     package : str
-        What is imported when it is first needed; empty for a protocol that needs none.
+        The package that is imported at first use; empty for a protocol that needs none.
     installed : bool
-        Whether its package, and what it needs besides, is there to be imported.
+        Whether its package, and any others it needs, can be imported.
     version : str
-        Of the installed package; empty where there is none.
+        Version of the installed package; empty if there is none.
     install : str
-        The command that installs it; empty where nothing is missing.
+        The command that installs it; empty if nothing is missing.
     """
 
-    name: str
+    name: Target
     package: str
     installed: bool
     version: str
@@ -36,16 +39,16 @@ class FrameworkInfo(NamedTuple):
 
 
 def frameworks() -> tuple[FrameworkInfo, ...]:
-    """List the frameworks that arrays come from and go to; none is imported.
+    """List the frameworks that arrays convert between, without importing any.
 
     Returns
     -------
     tuple of FrameworkInfo
-        In the order in which an object is asked which one it belongs to.
+        In the order in which they are tried for an object of unknown type.
 
     See Also
     --------
-    explain : whether a hand-over copies, and why.
+    explain : whether a conversion copies, and why.
 
     Examples
     --------
@@ -59,9 +62,9 @@ def frameworks() -> tuple[FrameworkInfo, ...]:
 
 def _info(framework: Framework) -> FrameworkInfo:
     package = framework.imports[0] if framework.packages else ""
-    installed = all(map(_is_there, framework.imports))
+    installed = all(map(_is_installed, framework.imports))
     return FrameworkInfo(
-        name=framework.name,
+        name=cast("Target", framework.name),  # a test compares the two
         package=package,
         installed=installed,
         version=_version(framework) if installed else "",
@@ -69,11 +72,11 @@ def _info(framework: Framework) -> FrameworkInfo:
     )
 
 
-def _is_there(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     top = package.partition(".")[0]
     if top in sys.modules:
         return sys.modules[top] is not None
-    from importlib.util import find_spec  # noqa: PLC0415 -- it takes a millisecond to import
+    from importlib.util import find_spec  # noqa: PLC0415 -- takes a millisecond to import
 
     return find_spec(top) is not None
 
@@ -88,8 +91,8 @@ def _version(framework: Framework) -> str:
 
 @functools.cache
 def _version_of(package: str) -> str:
-    """Find the version of the distribution that a package comes from, by whatever name."""
-    from importlib import metadata  # noqa: PLC0415 -- it loads as long as half of numpack
+    """Return the version of the distribution that provides a package."""
+    from importlib import metadata  # noqa: PLC0415 -- takes as long to import as half of numpack
 
     found = metadata.packages_distributions().get(package)
     return metadata.version(found[0]) if found else ""

@@ -1,4 +1,4 @@
-"""`ZeroCopyArray`: an array in the form in which every exit is free."""
+"""`ZeroCopyArray`: an array in a layout that any framework can share."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from ..adapters import by_name
 from ..adapters._foreign_errors import guarded
 from ..adapters.dlpack import DLPackBuffer, receive
 from ..adapters.numpy import expect, plan_layout
-from ..adapters.numpy import from_numpy as stay
+from ..adapters.numpy import from_numpy as plan_numpy
 from .routes import share
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import cupy
     import jax
     import pandas as pd
@@ -29,41 +31,45 @@ if TYPE_CHECKING:
     import torch
 
     from .._core.memory import Array
+    from ..adapters._options import Layout, Nulls, Order, Target
 
 
-def _taken(x: Any, framework: str, copy: bool | None, **options: Any) -> Array:
+def _convert_from(x: Any, framework: str, copy: bool | None, **options: Any) -> Array:
     """Convert an array of a framework to NumPy."""
-    array: Array = carry_out(by_name(framework).module().to_numpy(x, **options), copy)
-    return array
+    return carry_out(by_name(framework).module().to_numpy(x, **options), copy)
 
 
-def _given(array: Array, framework: str, copy: bool | None, **options: Any) -> Any:
-    """Convert an array of NumPy to a framework."""
+def _convert_to(array: Array, framework: str, copy: bool | None, **options: Any) -> Any:
+    """Convert a NumPy array to a framework."""
     return carry_out(by_name(framework).module().from_numpy(array, **options), copy)
 
 
-_from_torch, _from_arrow = guarded("from torch")(_taken), guarded("from Arrow")(_taken)
-_to_torch, _to_arrow = guarded("to torch")(_given), guarded("to Arrow")(_given)
+_from_torch, _from_arrow = (
+    guarded("from torch")(_convert_from),
+    guarded("from Arrow")(_convert_from),
+)
+_to_torch: Callable[..., torch.Tensor] = guarded("to torch")(_convert_to)
+_to_arrow: Callable[..., pa.Array] = guarded("to Arrow")(_convert_to)
 _from_producer = guarded("from DLPack")(receive)
 
 
 class ZeroCopyArray(Exporter):
-    """An array that leaves for every framework without being copied again.
+    """An array that converts to any framework without further copies.
 
     Parameters
     ----------
     array : ndarray
         Of any shape and dtype.
     order : {"C", "K"}, default "C"
-        ``"C"``: an array that is not C-contiguous, native and aligned is brought to that
-        form once, now, in 64-byte-aligned memory. ``"K"``: it is kept as it is.
+        ``"C"``: an array that is not C-contiguous, native and aligned is copied once, at
+        construction, into 64-byte-aligned memory. ``"K"``: it is kept as it is.
     copy : bool or None, optional
-        The copy policy for what `order` asks for; True: own memory in any case.
+        The copy policy where `order` requires a copy; True: always copy.
 
     Attributes
     ----------
     array : ndarray
-        The array, sharing memory with the one given unless it had to be brought to form.
+        The array; it shares memory with the argument unless that had to be copied.
     shape, dtype, ndim, size, nbytes
         Those of `array`.
 
@@ -76,23 +82,23 @@ class ZeroCopyArray(Exporter):
     --------
     >>> import numpy as np
     >>> from numpack import ZeroCopyArray
-    >>> door = ZeroCopyArray(np.arange(6, dtype="f4").reshape(2, 3))
-    >>> door
+    >>> wrapped = ZeroCopyArray(np.arange(6, dtype="f4").reshape(2, 3))
+    >>> wrapped
     ZeroCopyArray(float32 array of shape (2, 3), 24 bytes)
-    >>> door.to_torch().shape
+    >>> wrapped.to_torch().shape
     torch.Size([2, 3])
     """
 
     __slots__ = ()
 
-    def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
+    def __init__(self, array: Array, *, order: Order = "C", copy: bool | None = None) -> None:
         array = expect("ZeroCopyArray", array, copy)
         plan = plan_layout(array, order, "to ZeroCopyArray", exported=False)
         self.array = carry_out(plan, copy)
 
     @classmethod
     def from_torch(
-        cls, tensor: torch.Tensor, *, order: str = "C", copy: bool | None = None
+        cls, tensor: torch.Tensor, *, order: Order = "C", copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of a CPU tensor; see `torch_to_numpy_zero_copy`."""
         array = try_import(tensor, "torch") if copy is None else None
@@ -102,7 +108,12 @@ class ZeroCopyArray(Exporter):
 
     @classmethod
     def from_arrow(
-        cls, array: Any, *, order: str = "C", nulls: str = "convert", copy: bool | None = None
+        cls,
+        array: Any,
+        *,
+        order: Order = "C",
+        nulls: Nulls = "convert",
+        copy: bool | None = None,
     ) -> ZeroCopyArray:
         """Wrap the memory of an Arrow array; see `arrow_to_numpy_zero_copy`."""
         values = try_import(array, "arrow") if copy is None and nulls == "convert" else None
@@ -112,7 +123,7 @@ class ZeroCopyArray(Exporter):
 
     @classmethod
     def from_dlpack(
-        cls, obj: Any, *, order: str = "C", device: Any = None, copy: bool | None = None
+        cls, obj: Any, *, order: Order = "C", device: Any = None, copy: bool | None = None
     ) -> ZeroCopyArray:
         """Wrap the memory of a capsule or of an object with ``__dlpack__``."""
         array = try_import(obj) if copy is None and device is None else None
@@ -121,8 +132,8 @@ class ZeroCopyArray(Exporter):
         return cls._of(array, order, copy)
 
     @classmethod
-    def _of(cls, array: Array, order: str, copy: bool | None) -> ZeroCopyArray:
-        """Wrap what has come under the copy policy, which a copy has fulfilled already."""
+    def _of(cls, array: Array, order: Order, copy: bool | None) -> ZeroCopyArray:
+        """Wrap a converted array, which ``copy=True`` has already copied."""
         return cls(array, order=order, copy=None if copy else copy)
 
     @property
@@ -151,22 +162,25 @@ class ZeroCopyArray(Exporter):
         return self.array.nbytes
 
     def __len__(self) -> int:
-        """Give the extent of the first axis."""
+        """Return the length of the first axis."""
         return len(self.array)
 
     def __repr__(self) -> str:
-        """Tell the dtype, shape and size."""
+        """Return a description with dtype, shape and size in bytes."""
         return f"ZeroCopyArray({describe(self.array)}, {self.nbytes:,} bytes)"
 
     def to_numpy(self, *, copy: bool | None = None) -> Array:
-        """Give the array itself, the same memory every time; a copy if ``copy=True``."""
+        """Return the array itself, or a copy if ``copy=True``."""
         if copy is None:
             return self.array
-        return carry_out(stay(self.array), copy)
+        return carry_out(plan_numpy(self.array), copy)
 
-    def to_torch(self, *, device: Any = None, copy: bool | None = None) -> torch.Tensor:
-        """Give a tensor over the same memory; see `numpy_to_torch_zero_copy`."""
-        tensor = try_export(self.array, "torch") if device is None and copy is None else None
+    def to_torch(
+        self, *, device: torch.device | str | int | None = None, copy: bool | None = None
+    ) -> torch.Tensor:
+        """Return a tensor over the same memory; see `numpy_to_torch_zero_copy`."""
+        plain = device is None and copy is None
+        tensor: torch.Tensor | None = try_export(self.array, "torch") if plain else None
         if tensor is not None:
             return tensor
         return _to_torch(self.array, "torch", copy, device=device)
@@ -174,47 +188,52 @@ class ZeroCopyArray(Exporter):
     def to_arrow(
         self,
         *,
-        layout: str = "flat",
+        layout: Layout = "flat",
         type: Any = None,  # noqa: A002 -- pyarrow's name
         copy: bool | None = None,
     ) -> pa.Array:
-        """Give an Arrow array over the same memory; see `numpy_to_arrow_zero_copy`."""
-        plainly = layout == "flat" and type is None and copy is None
-        array = try_export(self.array, "arrow") if plainly else None
+        """Return an Arrow array over the same memory; see `numpy_to_arrow_zero_copy`."""
+        plain = layout == "flat" and type is None and copy is None
+        array: pa.Array | None = try_export(self.array, "arrow") if plain else None
         if array is not None:
             return array
         return _to_arrow(self.array, "arrow", copy, layout=layout, type=type)
 
-    def to(self, framework: str, *, copy: bool | None = None, **options: Any) -> Any:
-        """Give an array of any framework that `frameworks` lists; see `share`."""
+    def to(self, framework: Target, *, copy: bool | None = None, **options: Any) -> Any:
+        """Return an array of any framework that `frameworks` lists; see `share`."""
         return share(self.array, framework, copy=copy, **options)
 
-    def to_jax(self, *, dtype: Any = None, copy: bool | None = None) -> jax.Array:
-        """Give a JAX array over the same memory; `dtype` asks for a cast, which is a copy."""
-        return self.to("jax", copy=copy, dtype=dtype)
+    def to_jax(
+        self, *, dtype: jax.typing.DTypeLike | None = None, copy: bool | None = None
+    ) -> jax.Array:
+        """Return a JAX array over the same memory; a cast to another `dtype` is a copy."""
+        return share(self.array, "jax", copy=copy, dtype=dtype)
 
     def to_tensorflow(self, *, copy: bool | None = None) -> tf.Tensor:
-        """Give a TensorFlow tensor over the same memory."""
-        return self.to("tensorflow", copy=copy)
+        """Return a TensorFlow tensor over the same memory."""
+        return share(self.array, "tensorflow", copy=copy)
 
     def to_cupy(self, *, copy: bool | None = None) -> cupy.ndarray:
-        """Give a CuPy array on the current device, which is a copy."""
-        return self.to("cupy", copy=copy)
+        """Return a CuPy array on the current device, which is a copy."""
+        return share(self.array, "cupy", copy=copy)
 
     def to_pandas(self, *, copy: bool | None = None) -> pd.Series[Any] | pd.DataFrame:
-        """Give a Series, or of two axes a DataFrame, over the same memory."""
-        return self.to("pandas", copy=copy)
+        """Return a Series, or of a 2-D array a DataFrame, over the same memory."""
+        return share(self.array, "pandas", copy=copy)
 
     def to_polars(self, *, copy: bool | None = None) -> pl.Series:
-        """Give a Polars Series over the same memory; further axes become its Array dtype."""
-        return self.to("polars", copy=copy)
+        """Return a Polars Series over the same memory; further axes become its Array dtype."""
+        series: Any = share(
+            self.array, "polars", copy=copy
+        )  # a frame only if `schema` is given
+        return series  # type: ignore[no-any-return]
 
     def to_dlpack(self, *, copy: bool | None = None) -> DLPackBuffer:
-        """Give a buffer over the same memory that any DLPack consumer takes."""
+        """Return a buffer over the same memory that any DLPack consumer can import."""
         return DLPackBuffer(self.array, order="K", copy=copy)
 
     def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> Array:
-        """Give the array to NumPy; a copy only for another dtype or if asked for."""
+        """Return the array; a copy only for another dtype or if ``copy=True``."""
         if hides_values(self.array):
             why = "np.asarray would drop its mask"
             refuse("to NumPy", describe(self.array), why, "use .to_numpy() or .array")
@@ -229,8 +248,8 @@ class ZeroCopyArray(Exporter):
         dl_device: tuple[int, int] | None,
         copy: bool | None,
     ) -> object:
-        form = False if copy is False else None
-        return self.to_dlpack(copy=form).__dlpack__(
+        policy = False if copy is False else None
+        return self.to_dlpack(copy=policy).__dlpack__(
             stream=stream, max_version=max_version, dl_device=dl_device, copy=copy
         )
 

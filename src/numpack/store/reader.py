@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .._core.memory import Array
+    from ..io import Target
     from .batches.buffered import Batch
     from .format.catalog import Entry
     from .handle import Handle
@@ -202,7 +203,7 @@ class Reader(Mapping[str, "Array"]):
         rows = self._reader(array_name).with_rows(array_name)
         return (rows.take(slice(i, i + size)) for i in range(0, len(rows), size))
 
-    def share(self, array_name: str, target: str, **options: Any) -> Any:
+    def share(self, array_name: str, target: Target, **options: Any) -> Any:
         """Hand an array to a framework: `numpack.share` of the lazy array.
 
         Parameters

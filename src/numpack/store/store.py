@@ -29,9 +29,13 @@ from .writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Literal, TypeAlias
 
     from .format.catalog import Catalog
     from .session import Session
+
+    Mode: TypeAlias = Literal["a", "r", "r+", "w", "x"]
+    Durability: TypeAlias = Literal["process", "power"]
 
 _STRICT = (
     "the store was made with strict_context_mode=True, and in strict context mode it can only "
@@ -116,8 +120,8 @@ class NumPack(Writer):
         warn_no_context: bool | None = None,
         force_gc_on_close: bool = False,
         *,
-        mode: str = "a",
-        durability: str = "process",
+        mode: Mode = "a",
+        durability: Durability = "process",
         upgrade: bool = False,
         lock_timeout: float | None = None,
     ) -> None:

@@ -17,6 +17,8 @@ import pyarrow as pa
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
 from ..._dlpack.fast_path import register_fast_path, register_table_fast_path
 from .._fixes import fix_for
+from .._options import ArrowOptions, ColumnOptions
+from .._protocol import BridgeImport
 from .direct import Columns, plan_from_columns
 from .exporting import plan_arrow
 from .importing import plan_array
@@ -28,22 +30,27 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
 
 __all__ = [
+    "BRIDGE_EXPORTS",
+    "BRIDGE_IMPORTS",
     "FROM_OPTIONS",
+    "HAS_ZONES",
     "LABEL",
     "TO_OPTIONS",
     "as_table",
     "from_numpy",
     "names",
     "select",
+    "select_column",
     "to_numpy",
+    "zone",
 ]
 
 LABEL = "Arrow"
 _EXPECTED = (
     "a pyarrow.Array, a pyarrow.ChunkedArray or an object with the Arrow PyCapsule interface"
 )
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"layout", "type"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ArrowOptions.__optional_keys__
 
 if hasattr(pa.Array, "from_dlpack"):
     # Without nulls, these types have the same memory layout in Arrow and in NumPy.
@@ -145,7 +152,7 @@ def zone(obj: Any) -> str | None:
 
 HAS_ZONES = True
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import)}
 
 
 def _import_array(obj: Any) -> pa.Array | pa.ChunkedArray:

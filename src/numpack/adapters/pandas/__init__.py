@@ -9,13 +9,15 @@ Source: the pandas documentation of copy-on-write, of nullable integers and of `
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import pandas as pd
 
 from ..._core.policy import check_nulls
 from ...errors import InvalidValueError, MissingDependencyError
 from .. import by_name
+from .._options import ColumnOptions
+from .._protocol import BridgeImport
 from ..numpy import base_array
 from .exporting import check_backend, plan_pandas
 from .importing import plan_frame, plan_values, select
@@ -26,9 +28,17 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..._core.policy import Plan
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    dtype_backend: Literal["pyarrow"] | None
+    name: Hashable | None
+
+
 LABEL = "pandas"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"dtype_backend", "name"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ToOptions.__optional_keys__
 
 
 def from_numpy(
@@ -126,4 +136,4 @@ def _zone_of(dtype: Any) -> str | None:
 
 HAS_ZONES = True
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import, TO_OPTIONS)}

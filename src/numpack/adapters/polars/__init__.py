@@ -9,7 +9,7 @@ Source: the Polars documentation of data types, of ``from_arrow`` and of ``Serie
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,8 @@ from ..._core.memory import from_address, preview
 from ..._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._columns import position, stack_columns
 from .._fixes import fix_for
+from .._options import ColumnOptions
+from .._protocol import BridgeImport
 from ..arrow.direct import plan_table_via_arrow, plan_to_numpy, plan_via_arrow
 from ..arrow.table import names
 from ..numpy import base_array
@@ -39,9 +41,17 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..arrow.direct import Columns
 
+
+class ToOptions(TypedDict, total=False):
+    """Options of `from_numpy`."""
+
+    name: str
+    schema: Sequence[str] | None
+
+
 LABEL = "Polars"
-FROM_OPTIONS = frozenset({"nulls", "column"})
-TO_OPTIONS = frozenset({"name", "schema"})
+FROM_OPTIONS = ColumnOptions.__optional_keys__
+TO_OPTIONS = ToOptions.__optional_keys__
 _LAZY = ("LazyFrame", "Expr")
 
 
@@ -194,7 +204,7 @@ def zone(obj: Any) -> str | None:
 
 HAS_ZONES = True
 BRIDGE_EXPORTS = {"arrow": _bridge_export}
-BRIDGE_IMPORTS = {"arrow": _bridge_import}
+BRIDGE_IMPORTS = {"arrow": BridgeImport(_bridge_import, frozenset({"name"}))}
 
 
 def _from_arrow(columns: Columns, name: str = "") -> Any:
@@ -204,4 +214,5 @@ def _from_arrow(columns: Columns, name: str = "") -> Any:
 
 
 def _series(column: pa.Array | pa.ChunkedArray, name: str) -> Any:
-    return pl.from_arrow(column, rechunk=False).alias(name)
+    series: Any = pl.from_arrow(column, rechunk=False)
+    return series.alias(name)

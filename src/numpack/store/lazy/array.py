@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..._core.dtypes import DType
     from ..._core.memory import Array
+    from ...io import Layout
     from ..rows.deleted_rows import Dropped
     from .reference import Reference
 
@@ -365,7 +366,7 @@ class LazyArray(NDArrayOperatorsMixin):
         if not self.ndim:
             reason, fix = "Arrow has no 0-d arrays", "pass lazy.reshape(1)"
             raise UnsupportedError(f"{reason}; {fix}", reason=reason, fix=fix)
-        layout = "flat" if self.ndim == 1 else "list"
+        layout: Layout = "flat" if self.ndim == 1 else "list"
         try:
             array = share(self, "arrow", copy=False, layout=layout)
         except ZeroCopyError:
