@@ -1,7 +1,7 @@
-"""Every fix that a message of the exchange names, executed: it works, and the values are right.
+"""Execution of every fix in a message of the exchange: it works, and the values are right.
 
-A row provokes a message, takes the code out of it, runs that, and shares what comes of it.
-The last test finds every text in the sources that names code, and wants a row for it.
+A row provokes a message, runs the code in it, and shares the result. The last test finds every
+text in the sources that contains code, and requires a row for it.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ NAMES = {
 
 
 class Fix(NamedTuple):
-    """What to provoke, towards what, and the code that the message names.
+    """An object, the target that refuses or copies it, and the code in the message.
 
-    In `code` an argument stands where the message has an ellipsis or a name.
+    `code` has an argument where the message has an ellipsis or a name.
     """
 
     make: Any
@@ -142,7 +142,7 @@ GENERIC = np.array([1, 2], "m8")
 POINTERS = rows_behind_pointers(b"<i")
 
 FIXES = {
-    # What is no array
+    # Objects that are not arrays
     "list": Fix(lambda: [1, 2], "torch", "np.asarray(x)", [1, 2]),
     "number of NumPy": Fix(lambda: np.float32(2), "torch", "np.asarray(x)", 2.0),
     "generator": Fix(lambda: (n for n in (1, 2)), "numpy", "np.fromiter(x, int)", [1, 2]),
@@ -497,8 +497,8 @@ FIXES = {
 
 
 @functools.cache
-def told(kind: str) -> str:
-    """Return what is said to do, by `explain` or by the error."""
+def fix_text(kind: str) -> str:
+    """Return the fix of `explain`, or the error."""
     fix = FIXES[kind]
     x = quietly(fix.make)
     try:
@@ -514,7 +514,7 @@ def names(fix: Fix) -> list[str]:
 
 
 def quietly(make: Any) -> Any:
-    """Make what its library warns of: storages, nested and quantized tensors."""
+    """Make an object without the warnings of its library (storages, nested tensors)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return make()
@@ -523,14 +523,16 @@ def quietly(make: Any) -> Any:
 @pytest.mark.parametrize("kind", FIXES)
 def test_the_fix_works(kind):
     fix = FIXES[kind]
-    text = told(kind)
+    text = fix_text(kind)
     assert any(name in text for name in names(fix)), text
     x = quietly(fix.make)
     local = dict.fromkeys(
         ["x", "array", "column", "tensor", "series", "frame", "lazy", "relation", "index"], x
     )
     value = quietly(lambda: eval(fix.code, NAMES | local))
-    if fix.target == "scipy" or "tf.constant(" in fix.code:  # which is what was wanted
+    if (
+        fix.target == "scipy" or "tf.constant(" in fix.code
+    ):  # the code already makes the target's object
         return
     route = explain(value, fix.target, **fix.then)
     assert route.supported, (text, route)
@@ -558,7 +560,7 @@ def as_list(result: Any) -> Any:
     raise AssertionError(type(result))
 
 
-# Whether all are there --------------------------------------------------------------------
+# Completeness -----------------------------------------------------------------------------
 
 VERBS = (
     "add ask bring build call cast choose collect compute convert copy drop encode export "
@@ -568,8 +570,8 @@ VERBS = (
 ).split()
 CODE = re.compile(r"\w\.\w|\w\(|\w\[|\w=")
 
-# Of packages and devices that are not here, of files that are tested with them, and of options
-# and functions whose own tests execute what is said.
+# Fixes of packages and devices that are not installed, and of options and functions whose own
+# tests execute the fix.
 ELSEWHERE = (
     *("cupy.", "CuPy", "'cuda'", "jax.device_put", "addressable_data", "tf.device"),
     *("tensor.cpu()", "device=None", "copy_to(...)", "safetensors", "Safetensors"),
@@ -618,7 +620,7 @@ def template(node: ast.AST) -> str | None:
 
 
 def test_every_fix_that_names_code_is_executed():
-    said = [told(kind) for kind in FIXES]
+    said = [fix_text(kind) for kind in FIXES]
     missing = {}
     for text, place in texts().items():
         pattern = ".+".join(map(re.escape, text.split("{}")))
@@ -630,7 +632,7 @@ def test_every_fix_that_names_code_is_executed():
 
 
 def test_every_fix_begins_with_a_verb():
-    """So that the test above finds it."""
+    """The test above finds fixes by their verbs."""
     for path in ROOT.glob("adapters/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             called = getattr(getattr(node, "func", None), "id", "")
