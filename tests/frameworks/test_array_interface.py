@@ -51,7 +51,7 @@ WITHOUT_NAME = {*LOWPREC, "string"}
 
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("name", [*NATIVE, *LOWPREC, *TIMES, *OTHERS])
-def test_every_array_leaves_as_the_table_says(name, readonly, tmp_path):
+def test_every_array_is_exported_as_the_table_says(name, readonly, tmp_path):
     for _, layout in cells([name]):
         a = make(name, layout, tmp_path, readonly=readonly)
         route = explain(a, "array_interface")
@@ -74,7 +74,7 @@ def test_every_array_leaves_as_the_table_says(name, readonly, tmp_path):
 @pytest.mark.parametrize("kind", [Named, Struct, lambda a: Given(interface(a), owner=a)])
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("name", [*NATIVE, *TIMES, "longdouble", "S5", "U5", "V3", "struct"])
-def test_every_object_comes_as_it_is(name, readonly, kind, tmp_path):
+def test_every_object_is_shared(name, readonly, kind, tmp_path):
     for _, layout in cells([name]):
         a = make(name, layout, tmp_path, readonly=readonly)
         if layout == "masked" or (name == "struct" and kind not in (Named, Struct)):
@@ -106,7 +106,7 @@ def test_owner_lives_as_long_as_the_array():
         assert gone() is None
 
 
-def test_interface_is_asked_for_twice_and_no_more():
+def test_interface_is_read_at_most_twice():
     """The second time tells whether it is of the same memory."""
 
     class Counting(Named):
@@ -122,7 +122,7 @@ def test_interface_is_asked_for_twice_and_no_more():
     assert counting.asked == 2
 
 
-# Data that are a buffer -------------------------------------------------------------------
+# Data in a buffer -------------------------------------------------------------------------
 
 
 def buffered(data, **changed) -> Given:
@@ -149,12 +149,12 @@ def test_bytearray_cannot_be_resized_while_it_is_shared():
     data.extend(bytes(1000))
 
 
-def test_offset_is_where_the_data_begin():
+def test_offset_is_applied_to_the_data():
     data = np.arange(6, dtype="<i2").tobytes()
     assert share(buffered(data, offset=4), "numpy").tolist() == [2, 3, 4, 5]
 
 
-def test_data_left_out_are_the_object_s_own_buffer():
+def test_missing_data_mean_the_buffer_of_the_object():
     class Own(ctypes.c_int16 * 4):
         __array_interface__ = property(lambda self: {"shape": (2, 2), "typestr": "<i2"})
 
@@ -176,7 +176,7 @@ OUTSIDE = {
 
 
 @pytest.mark.parametrize("kind", OUTSIDE)
-def test_nothing_outside_of_a_buffer_is_read(kind):
+def test_interface_that_exceeds_its_buffer_is_refused(kind):
     """NumPy does not look."""
     data, changed = OUTSIDE[kind]
     with pytest.raises(InvalidValueError, match="shape and strides exceed"):
@@ -190,7 +190,7 @@ def test_strides_inside_a_buffer_are_kept():
     assert share(buffered(b"", shape=(0,)), "numpy").shape == (0,)
 
 
-# What is wrong ----------------------------------------------------------------------------
+# Invalid interfaces -----------------------------------------------------------------------
 
 KEPT = np.arange(4.0)
 WRONG = {
@@ -215,12 +215,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_is_no_interface_is_said(kind):
+def test_invalid_interfaces_are_refused(kind):
     with pytest.raises(InvalidValueError, match="is not valid"):
         share(Given(WRONG[kind]), "numpy")
 
 
-def test_what_is_no_struct_is_said():
+def test_invalid_structs_are_refused():
     class Wrong:
         __array_struct__ = 3
 
@@ -234,7 +234,7 @@ def test_mask_is_not_lost():
 
 
 @pytest.mark.parametrize("kind", [Named, Struct])
-def test_references_of_others_are_refused(kind):
+def test_borrowed_references_are_refused(kind):
     with pytest.raises(UnsupportedError, match="references"):
         share(kind(np.array([1, "a"], object)), "numpy")
     with pytest.raises(UnsupportedError, match="references"):
@@ -248,7 +248,7 @@ def test_booleans_of_other_bytes_are_copied():
         assert share(data, "numpy").view("u1").tolist() == [0, 1, 1]
 
 
-def test_scalars_of_numpy_are_no_arrays():
+def test_numpy_scalars_are_refused():
     """What their interface names is freed at once."""
     for scalar in (np.float64(3), np.str_("a"), np.zeros(1, "i4,f8")[0]):
         with pytest.raises(WrongTypeError, match=r"np\.asarray"):
@@ -299,14 +299,14 @@ def test_explain_reads_no_pixels(tmp_path):
         assert share(image, "numpy", copy=True).shape == (20, 30, 3)
 
 
-def test_way_out_of_an_image_is_one():
+def test_fix_for_an_image_works():
     pixels = np.zeros((2, 3, 3), "u1")
     image = Image.fromarray(pixels)
     assert image.size == (3, 2)
     assert share(pixels, "torch", copy=False).shape == (2, 3, 3)
 
 
-def test_image_of_one_pixel_does_not_change_python_s_bytes():
+def test_image_of_one_pixel_does_not_change_cached_bytes():
     """The byte of a single pixel is one object for all of Python."""
     own = share(Image.new("L", (1, 1), 5), "numpy", copy=True)
     own[0, 0] = 9

@@ -82,7 +82,7 @@ def test_from_arro3_is_shared_and_read_only(column):
     assert own.tolist() == found.tolist() == share(column, "numpy").tolist()
 
 
-def test_nulls_and_slices_cross_past_numpy():
+def test_nulls_and_slices_take_the_direct_route():
     column = pa.array([1, None, 3, None, 5]).slice(1, 3)
     array = Array.from_arrow(column)
     assert share(array, "arrow", copy=False).to_pylist() == [None, 3, None]
@@ -93,7 +93,7 @@ def test_nulls_and_slices_cross_past_numpy():
         assert np.isnan(share(array, "numpy")).tolist() == [True, False, True]
 
 
-def test_chunks_stay_and_are_copied_for_numpy_alone():
+def test_chunks_are_kept_and_copied_only_for_numpy():
     array = ChunkedArray.from_arrow(pa.chunked_array([[1, 2], [3]]))
     assert share(array, "arrow", copy=False).num_chunks == 2
     with pytest.warns(CopyWarning, match="2 chunks"):
@@ -110,27 +110,27 @@ def test_structs_are_tables():
     assert share(one, "numpy", copy=False).tolist() == [1, 2]
 
 
-def test_structs_that_are_null_are_no_table():
+def test_structs_with_nulls_are_not_tables():
     column = pa.array([{"a": 1}, None])
     found = share(Array.from_arrow(column), "arrow", copy=False)
     assert found.to_pylist() == [{"a": 1}, None]
 
 
-def test_record_batches_and_scalars_come_too():
+def test_record_batches_and_scalars_are_imported():
     batch = RecordBatch.from_arrow(pa.record_batch({"a": [1, 2], "b": [3, 4]}))
     assert share(batch, "numpy", column="b", copy=False).tolist() == [3, 4]
     assert share(batch, "arrow", copy=False) == pa.record_batch({"a": [1, 2], "b": [3, 4]})
     assert share(Scalar(7, DataType.int64()), "numpy").tolist() == [7]
 
 
-def test_tables_arrive_as_what_they_are():
+def test_tables_keep_their_type():
     table = pa.table({"a": [1, None], "b": ["x", None]})
     assert isinstance(share(table, "arro3", copy=False), Table)
     assert isinstance(share(table.to_batches()[0], "arro3", copy=False), RecordBatch)
     assert isinstance(share(table["a"], "arro3", copy=False), ChunkedArray)
 
 
-def test_a_reader_is_read_once_and_not_looked_into():
+def test_a_reader_is_read_once_and_never_by_explain():
     def reader():
         return RecordBatchReader.from_arrow(pa.table({"a": [1, None]}).to_reader())
 
@@ -145,7 +145,7 @@ def test_a_reader_is_read_once_and_not_looked_into():
     [DataType.int8(), Buffer(b"abc"), Field("a", DataType.int8()), Schema([])],
     ids=lambda thing: type(thing).__name__,
 )
-def test_what_is_no_array_is_named(thing):
+def test_other_objects_are_refused_by_name(thing):
     with pytest.raises(WrongTypeError, match="an array or a table of arro3"):
         share(thing, "numpy")
 
@@ -165,7 +165,7 @@ def test_a_refusal_names_the_direction():
         share(np.zeros(3, "c8"), "arro3")
 
 
-def test_it_keeps_its_source_alive_and_nothing_else():
+def test_only_the_source_is_kept_alive():
     owner = Owner(10)
     seen = weakref.ref(owner)
     box = [share(np.asarray(owner), "arro3", copy=False)]

@@ -43,7 +43,7 @@ def expected(name: str, layout: str) -> str:
 
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("name", [*NATIVE, *LOWPREC, *TIMES, *OTHERS])
-def test_every_array_leaves_as_the_table_says(name, readonly, tmp_path):
+def test_every_array_is_exported_as_the_table_says(name, readonly, tmp_path):
     for _, layout in cells([name]):
         a = make(name, layout, tmp_path, readonly=readonly)
         route = explain(a, "buffer")
@@ -83,7 +83,7 @@ def test_format_and_strides_are_kept():
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_FORMAT - {"object"}))
-def test_way_out_of_what_has_no_format_is_one(name, tmp_path):
+def test_fix_for_a_dtype_without_a_format_works(name, tmp_path):
     a = make(name, "c", tmp_path)
     with pytest.raises(UnsupportedError) as caught:
         share(a, "buffer")
@@ -200,7 +200,7 @@ def test_ctypes_structure_becomes_the_dtype_of_its_layout(kind):
     assert share(kind(), "numpy").shape == ()
 
 
-def test_fields_of_a_structure_are_where_they_are_written():
+def test_fields_of_a_structure_keep_their_offsets():
     source = (Derived * 2)()
     source[1].k, source[1].a, source[1].b[1], source[1].c = 1, 2, 3, b"ab"
     a = share(source, "numpy")
@@ -220,7 +220,7 @@ def test_fields_of_a_structure_are_where_they_are_written():
         {"names": ["a"], "formats": ["i4"], "offsets": [4], "itemsize": 12},
     ],
 )
-def test_struct_of_numpy_comes_back_with_its_padding(dtype):
+def test_structured_dtype_keeps_its_padding(dtype):
     a = np.zeros(3, np.dtype(dtype))
     a["a"] = [1, 2, 3]
     back = share(memoryview(a), "numpy", copy=False)
@@ -253,7 +253,7 @@ def test_addresses_and_bits_are_refused(kind):
             share(source, "numpy", copy=copy)
 
 
-def test_way_out_of_bit_fields():
+def test_fix_for_bit_fields_works():
     bits = Bits(a=1, b=2)
     assert share(bits, "numpy", format="u1").tobytes() == bytes(bits)
 
@@ -297,7 +297,7 @@ def test_bytes_are_read_as_another_dtype():
         {"format": "u2", "shape": (6,)},
     ],
 )
-def test_what_does_not_fit_is_said(options):
+def test_options_that_do_not_fit_are_refused(options):
     with pytest.raises(InvalidValueError):
         share(b"abcdef", "numpy", **options)
     with pytest.raises(InvalidValueError):
@@ -309,7 +309,7 @@ def test_options_need_contiguous_memory():
         share(memoryview(b"abcdef")[::2], "numpy", format="u1")
 
 
-def test_unaligned_bytes_are_copied_for_who_cannot_take_them():
+def test_unaligned_bytes_are_copied_where_alignment_is_required():
     raw = memoryview(bytearray(9))[1:]
     assert not share(raw, "numpy", format="f4").flags.aligned
     with pytest.warns(CopyWarning, match="not aligned"):
@@ -372,7 +372,7 @@ def test_map_cannot_be_closed_while_it_is_shared(target, tmp_path):
         share(mapping, "numpy")
 
 
-def test_read_only_map_leaves_copy_on_write(tmp_path):
+def test_read_only_map_is_exported_copy_on_write(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(bytes(range(8)))
     with path.open("rb") as file:
@@ -384,7 +384,7 @@ def test_read_only_map_leaves_copy_on_write(tmp_path):
     assert path.read_bytes() == bytes(range(8))
 
 
-def test_store_s_array_leaves_read_only(tmp_path):
+def test_array_of_a_store_is_exported_read_only(tmp_path):
     with numpack.NumPack(tmp_path / "s.npk") as store:
         store.save({"x": np.arange(4.0)})
         view = share(store.load("x", lazy=True), "buffer")
@@ -421,7 +421,7 @@ def test_shared_memory_outlives_its_object(run_python):
     assert out.splitlines() == [f"[{int.from_bytes(b'ab', sys.byteorder)}, 7]", "False"]
 
 
-def test_nothing_is_said_when_shared_memory_is_dropped(run_python):
+def test_dropping_shared_memory_prints_nothing(run_python):
     """Its `__del__` closes it, and would complain of an open export."""
     run_python(
         "import gc, sys, numpack\n"
@@ -456,7 +456,7 @@ def test_shared_memory_is_written_through(shared_memory):
     assert shared_memory[0].buf[0] == 7
 
 
-def test_last_reference_is_dropped_in_another_thread(shared_memory):
+def test_last_reference_is_released_in_another_thread(shared_memory):
     held = [share(shared_memory[0], "torch"), share(bytearray(9), "numpy")]
     thread = threading.Thread(target=held.clear)
     thread.start()
@@ -473,7 +473,7 @@ def test_array_keeps_the_array_of_a_memoryview():
     assert sys.getrefcount(a) == before
 
 
-# What is no buffer ------------------------------------------------------------------------
+# Objects without a buffer -----------------------------------------------------------------
 
 
 class Exporter:
@@ -498,7 +498,7 @@ def test_released_memoryview():
         share(view, "numpy")
 
 
-def test_bytes_go_on_to_other_frameworks():
+def test_bytes_are_shared_with_other_frameworks():
     with pytest.warns(numpack.ReadOnlyWarning):
         t = share(b"abc", "torch")
     assert isinstance(t, torch.Tensor)

@@ -60,7 +60,7 @@ said(Named(), "torch")
 """
 
 
-def test_what_to_install_is_said_without_cupy(run_python):
+def test_missing_cupy_is_reported_with_the_install_command(run_python):
     lines = run_python(WITHOUT).splitlines()
     assert len(lines) == 6
     for line in lines:
@@ -69,7 +69,7 @@ def test_what_to_install_is_said_without_cupy(run_python):
         assert "cupy-cuda12x" in line
 
 
-def test_nobody_imports_cupy_for_others(run_python):
+def test_other_conversions_do_not_import_cupy(run_python):
     run_python(
         "import sys, numpy as np, numpack\n"
         "numpack.share(np.zeros(3), 'torch'); numpack.share(b'abc', 'numpy')\n"
@@ -77,7 +77,7 @@ def test_nobody_imports_cupy_for_others(run_python):
     )
 
 
-# With as much of CuPy as is asked for -----------------------------------------------------
+# With a stand-in for CuPy -----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_to_the_device_is_a_copy(cupy):
         assert np.array_equal(x.memory, odd)
 
 
-def test_what_cupy_cannot_hold_is_refused(cupy):
+def test_dtypes_that_cupy_lacks_are_refused(cupy):
     assert explain(np.ones(3, ml_dtypes.bfloat16), "cupy").supported
     unknown = "M8[s] m8[D] S3 U3 O T g i4,f4".split()
     for dtype in (*unknown, ml_dtypes.float8_e5m2, ml_dtypes.int4):
@@ -123,7 +123,7 @@ def test_what_cupy_cannot_hold_is_refused(cupy):
         share(np.ones(3, ml_dtypes.bfloat16), "cupy")
 
 
-def test_from_the_device_is_a_copy_when_its_work_is_done(cupy):
+def test_from_the_device_is_a_copy_after_synchronizing(cupy):
     x = cupy.ndarray(np.arange(3.0))
     route = explain(x, "torch")
     assert route.nbytes == 24
@@ -140,7 +140,7 @@ def test_from_the_device_is_a_copy_when_its_work_is_done(cupy):
     assert share(x, "torch", copy=True).tolist() == [0, 1, 2]
 
 
-def test_from_device_to_device_nothing_is_copied(cupy):
+def test_device_to_device_copies_nothing(cupy):
     x = cupy.ndarray(np.arange(3.0))
     assert explain(x, "cupy").shares_memory
     assert not asked
@@ -150,7 +150,7 @@ def test_from_device_to_device_nothing_is_copied(cupy):
     assert share(x, "cupy", copy=True).memory is not x.memory
 
 
-def test_no_device_is_said(cupy):
+def test_missing_device_is_reported(cupy):
     cupy.cuda.is_available = lambda: False
     assert explain(np.zeros(3), "cupy").reason == "CuPy finds no CUDA device"
     for copy in (None, False, True):
@@ -170,7 +170,7 @@ def test_other_objects_of_cupy_are_refused(cupy):
         share(type("Stream", (), {"__module__": "cupy.cuda"})(), "numpy")
 
 
-def test_named_memory_is_read_by_cupy(cupy):
+def test_cuda_array_interface_is_read_by_cupy(cupy):
     kept = np.arange(3.0)
 
     class Named:
@@ -205,13 +205,13 @@ def test_cuda_array_interface_is_no_target():
         share(np.zeros(3), "cuda_array_interface")
 
 
-def test_named_memory_without_a_reader():
+def test_cuda_array_interface_without_a_reader():
     for target in ("numpy", "torch", "jax"):
         with pytest.raises(MissingDependencyError, match="neither is available"):
             share(Named(), target)
 
 
-# Producers whose memory is on a device ----------------------------------------------------
+# Producers of device memory ---------------------------------------------------------------
 
 
 class OnDevice:
@@ -237,7 +237,7 @@ class OnDevice:
 
 
 @pytest.mark.parametrize("target", ["numpy", "torch", "jax", "arrow", "buffer", "dlpack"])
-def test_memory_on_a_device_is_not_read_by_the_host(target):
+def test_device_memory_is_never_read_by_the_host(target):
     producer = OnDevice(moves=False)
     options = {"dtype": "float32"} if target == "jax" else {}
     if options:  # a cast depends on the values
@@ -255,7 +255,7 @@ def test_memory_on_a_device_is_not_read_by_the_host(target):
     assert moved.tolist() == [0, 1, 2]
 
 
-def test_capsule_of_a_device_cannot_leave_it():
+def test_capsule_of_device_memory_is_refused():
     capsule = OnDevice(moves=False).__dlpack__()
     with pytest.raises(UnsupportedError, match="and a raw capsule cannot be transferred"):
         share(capsule, "numpy")

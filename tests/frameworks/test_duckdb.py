@@ -72,7 +72,7 @@ def test_a_change_of_the_source_is_seen_by_the_next_query(dtype):
     assert oracle.values(own).tolist() == before
 
 
-def test_a_name_is_found_by_sql_until_it_is_unregistered(connection):
+def test_a_registered_name_is_visible_to_sql(connection):
     array = np.arange(5.0)
     relation = share(array, "duckdb", connection=connection, name="xs", copy=False)
     query = "select sum(value) from xs"
@@ -104,14 +104,14 @@ def test_rows_are_arrays_of_fixed_size():
     assert oracle.values(relation).tolist() == np.arange(24.0).reshape(2, 3, 4).tolist()
 
 
-def test_nan_is_a_value_and_not_null():
+def test_nan_is_not_null():
     relation = share(np.array([1.0, np.nan, 3.0]), "duckdb", copy=False)
     assert relation.filter("value is null").fetchall() == []
     assert relation.filter("isnan(value)").count("*").fetchall() == [(1,)]
     assert relation.filter("value > 1").count("*").fetchall() == [(2,)]  # NaN is the greatest
 
 
-def test_a_result_is_a_copy_that_tells_its_bytes(connection):
+def test_a_result_is_a_copy_with_its_size_reported(connection):
     relation = connection.sql("select range as x from range(300000)")
     bytes_of_it = relation.to_arrow_table().nbytes
     route = explain(relation, "numpy")
@@ -163,21 +163,21 @@ def test_a_query_runs_once(connection, target):
             share(over_a_stream(connection), target)
 
 
-def test_a_query_runs_once_with_options_of_the_hub(connection):
+def test_a_query_runs_once_with_options_of_numpy(connection):
     found = share(over_a_stream(connection), "arrow", layout="list", copy=True)
     assert found.to_pylist() == [0, 1, 2]
     found = share(over_a_stream(connection), "arro3", type=pa.int16(), copy=True)
     assert pa.array(found).to_pylist() == [0, 1, 2]
 
 
-def test_explain_computes_too(connection):
+def test_explain_runs_the_query(connection):
     relation = over_a_stream(connection)
     assert explain(relation, "numpy").nbytes >= 24
     with pytest.raises(duckdb.InvalidInputException, match="already been consumed"):
         relation.fetchall()
 
 
-def test_a_statement_that_writes_does_so_when_it_is_made(connection):
+def test_a_statement_that_writes_runs_when_it_is_planned(connection):
     connection.execute("create table t (x int)")
     relation = connection.sql("insert into t values (1), (2) returning x")
     explain(relation, "numpy")
@@ -185,7 +185,7 @@ def test_a_statement_that_writes_does_so_when_it_is_made(connection):
     assert connection.sql("select count(*) from t").fetchall() == [(2,)]
 
 
-def test_columns_cross_past_numpy(connection):
+def test_columns_take_the_direct_route(connection):
     table = pa.table({"a": [1, None], "b": ["x", None]})
     relation = share(table, "duckdb", connection=connection, copy=False)
     assert relation.fetchall() == [(1, "x"), (None, None)]
@@ -236,7 +236,7 @@ def test_arrow_types_that_duckdb_would_change_are_refused(kind):
     ],
     ids=lambda column: str(column.type),
 )
-def test_arrow_columns_come_back_as_they_were(column):
+def test_arrow_columns_round_trip(column):
     relation = share(column, "duckdb", copy=False)
     back = share(relation, "arrow", copy=True)["value"].cast(column.type).combine_chunks()
     if pa.types.is_temporal(column.type):
@@ -255,7 +255,7 @@ def test_arrow_columns_come_back_as_they_were(column):
     ],
 )
 @pytest.mark.parametrize("target", ["numpy", "arrow"])
-def test_results_that_would_leave_as_something_else_are_refused(connection, query, target):
+def test_results_that_the_export_would_change_are_refused(connection, query, target):
     relation = connection.sql(query)
     route = explain(relation, target)
     assert not route.supported
@@ -285,7 +285,7 @@ def test_wrong_arguments(connection):
         share(connection.sqltype("INT"), "numpy")
 
 
-def test_read_only_memory_is_read_alone(tmp_path):
+def test_read_only_memory_is_never_written(tmp_path):
     np.arange(6.0).tofile(tmp_path / "x.bin")
     with NumPack(str(tmp_path / "s.npk")) as npk:
         npk.save({"x": np.arange(6.0)})
@@ -297,7 +297,7 @@ def test_read_only_memory_is_read_alone(tmp_path):
         assert relation.sum("value").fetchall() == [(15.0,)]
 
 
-def test_it_keeps_its_source_alive_and_nothing_else(connection):
+def test_only_the_source_is_kept_alive(connection):
     owner = Owner(10)
     seen = weakref.ref(owner)
     box = [share(np.asarray(owner), "duckdb", copy=False, connection=connection)]

@@ -42,7 +42,7 @@ def aligned(name: str, shape: tuple[int, ...] = (4, 6)) -> np.ndarray:
 
 
 def references(array: np.ndarray) -> int:
-    """To the array, and to the buffer that it is a view of."""
+    """Count the references to the array and to the buffer that it views."""
     return sys.getrefcount(array) + sys.getrefcount(array.base)
 
 
@@ -53,7 +53,7 @@ def is_compact(array: np.ndarray) -> bool:
 
 
 def is_shareable(array: np.ndarray) -> bool:
-    """As docs/exchange.md says: no gaps, native, on a 64-byte boundary; or nothing at all."""
+    """Check the rule of docs/exchange.md: no gaps, native, 64-byte aligned; or empty."""
     if array.size == 0:
         return True
     lies_well = is_compact(array) and array.dtype.isnative and address(array) % 64 == 0
@@ -92,7 +92,7 @@ def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
 
 @pytest.mark.parametrize("shape", [(4, 6), (1,), (), (0, 3), (2, 0)])
 @pytest.mark.parametrize("name", [name for name in KNOWN if name not in PACKED])
-def test_aligned_memory_is_shared_there_and_back(name, shape):
+def test_aligned_memory_round_trips_without_a_copy(name, shape):
     array = aligned(name, shape)
     result = share(array, "jax", copy=False)
     back = share(result, "numpy", copy=False)
@@ -103,7 +103,7 @@ def test_aligned_memory_is_shared_there_and_back(name, shape):
 
 
 @pytest.mark.parametrize("axes", [(0, 2, 1), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
-def test_any_order_of_the_axes_is_shared_there_and_back(axes):
+def test_any_order_of_the_axes_round_trips_without_a_copy(axes):
     array = aligned("float32", (2, 3, 4)).transpose(axes)
     result = share(array, "jax", copy=False)
     back = share(result, "numpy", copy=False)
@@ -114,7 +114,7 @@ def test_any_order_of_the_axes_is_shared_there_and_back(axes):
 
 
 @pytest.mark.parametrize("offset", range(4, 68, 4))
-def test_memory_off_the_boundary_is_copied(offset):
+def test_unaligned_memory_is_copied(offset):
     array = np.ndarray((10,), "f4", aligned_empty((128,), np.dtype("u1")), offset)
     array[...] = 1
     assert explain(array, "jax").shares_memory is (offset == 64)
@@ -122,7 +122,7 @@ def test_memory_off_the_boundary_is_copied(offset):
 
 
 @pytest.mark.parametrize("spoil", [lambda a: a[::2], lambda a: a[:, ::-1], np.ndarray.byteswap])
-def test_what_the_message_says_to_change_is_free(spoil):
+def test_the_fix_in_the_message_copies_nothing(spoil):
     array = spoil(aligned("float32"))
     route = explain(array.view(array.dtype.newbyteorder()), "jax")
     assert "numpack.ZeroCopyArray(array, copy=True)" in route.fix
@@ -146,7 +146,7 @@ def test_a_copy_is_independent():
     assert other.flags.writeable
 
 
-def test_a_write_through_numpy_shows():
+def test_a_write_through_numpy_is_visible():
     array = aligned("float32")
     result = share(array, "jax")
     array[0, 0] = 77
@@ -157,7 +157,7 @@ def test_a_write_through_numpy_shows():
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_what_jax_would_narrow_is_refused_unless_asked_for(name):
+def test_narrowing_is_refused_unless_requested(name):
     array = aligned(name)
     for copy in (None, False, True):
         with pytest.raises(UnsupportedError, match=f"dtype='{WIDE[name]}'"):
@@ -219,7 +219,7 @@ def test_a_cast_rounds(numbers, dtype):
 
 
 @pytest.mark.parametrize(("numbers", "dtype"), NOT_HELD)
-def test_a_cast_does_nothing_else_than_round(numbers, dtype):
+def test_a_cast_only_rounds(numbers, dtype):
     array = np.array(numbers)
     assert not explain(array, "jax", dtype=dtype).supported
     with pytest.raises(UnsupportedError, match="cannot hold its values"):
@@ -227,29 +227,29 @@ def test_a_cast_does_nothing_else_than_round(numbers, dtype):
 
 
 @pytest.mark.parametrize("name", ["longdouble", "float16", "int4", "float8_e3m4", "bool"])
-def test_casts_come_from_everything_that_is_a_number(name):
+def test_casts_accept_every_numeric_dtype(name):
     array = values_of(name)
     result = share(array, "jax", dtype=jnp.float32, copy=True)
     assert result.tolist() == array.astype("f4").tolist()
 
 
 @pytest.mark.parametrize("name", ["m8[s]", "M8[s]", "U5", "object", "struct", "string"])
-def test_no_casts_come_from_what_is_none(name):
+def test_casts_refuse_other_dtypes(name):
     with pytest.raises(UnsupportedError):
         share(values_of(name), "jax", dtype="int32", copy=True)
 
 
-def test_a_mask_is_no_value_to_cast():
+def test_a_mask_is_not_cast():
     with pytest.raises(UnsupportedError, match="no masks"):
         share(np.ma.array([1.0, 2.0], mask=[0, 1]), "jax", dtype="float32")
 
 
-def test_an_unknown_dtype_says_so():
+def test_an_unknown_dtype_is_reported():
     with pytest.raises(InvalidValueError, match="dtype must be"):
         share(np.ones(2), "jax", dtype="float33")
 
 
-def test_a_cast_to_the_same_dtype_is_none():
+def test_a_cast_to_the_same_dtype_shares_memory():
     assert explain(aligned("float32"), "jax", dtype=jnp.float32).shares_memory
 
 
@@ -275,7 +275,7 @@ def test_arrays_that_jax_made_are_shared(name):
 
 
 @pytest.mark.parametrize("end", ["donated", "deleted"])
-def test_a_view_outlives_the_array_that_was(end):
+def test_a_view_outlives_the_deleted_array(end):
     made = jnp.arange(1000.0) + 1
     view = share(made, "numpy", copy=False)
     if end == "deleted":
@@ -293,7 +293,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_holds_no_numbers_is_refused(kind):
+def test_arrays_without_numbers_are_refused(kind):
     make_one, fix_for = REFUSED[kind]
     with pytest.raises(UnsupportedError, match=fix_for):
         share(make_one(), "numpy")
@@ -313,7 +313,7 @@ def test_tracers_are_refused(transform):
         transform(lambda x: share(x, "numpy").sum())(jnp.ones(3))
 
 
-def test_other_things_of_jax_are_of_the_wrong_type():
+def test_other_jax_objects_are_of_the_wrong_type():
     with pytest.raises(WrongTypeError, match=r"expects a jax\.Array"):
         share(jax.ShapeDtypeStruct((2,), jnp.float32), "numpy")
 
@@ -321,7 +321,7 @@ def test_other_things_of_jax_are_of_the_wrong_type():
 # Memory that must not be written, and lifetimes
 
 
-def test_donation_does_not_write_to_what_jax_does_not_own(tmp_path):
+def test_donation_never_writes_to_shared_memory(tmp_path):
     (tmp_path / "a.bin").write_bytes(np.arange(4096, dtype="f4").tobytes())
     mapped = np.memmap("a.bin", "f4", "r")
     plus_one = jax.jit(lambda x: x.at[:].add(1), donate_argnums=0)
@@ -341,7 +341,7 @@ def test_an_array_of_a_store_is_shared():
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float8_e5m2"])
-def test_memory_lives_as_long_as_whoever_shares_it(name):
+def test_memory_lives_as_long_as_every_reference(name):
     array = aligned(name, (1000,))
     before = references(array)
     made = share(array, "jax", copy=False)
@@ -357,7 +357,7 @@ def test_memory_lives_as_long_as_whoever_shares_it(name):
     assert references(array) == before
 
 
-def test_many_passes_leave_nothing_behind():
+def test_repeated_conversions_leak_nothing():
     array = aligned("float32")
     before = references(array)
     for _ in range(1000):
@@ -387,6 +387,6 @@ print(numpack.share(b.addressable_data(1), "numpy", copy=False).tolist())
     assert out.splitlines() == ["[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]", "[3.0, 4.0, 5.0]"]
 
 
-def test_ml_dtypes_keep_their_names_on_the_way_through():
+def test_ml_dtypes_keep_their_names():
     array = np.array([1, 2], ml_dtypes.float8_e4m3fn)
     assert share(share(array, "jax", copy=True), "numpy").dtype == array.dtype

@@ -73,7 +73,7 @@ def test_from_nanoarrow_is_shared_and_read_only(make_array, column):
     assert own.tolist() == found.tolist() == share(column, "numpy").tolist()
 
 
-def test_nulls_and_slices_cross_past_numpy():
+def test_nulls_and_slices_take_the_direct_route():
     column = pa.array([1, None, 3, None, 5]).slice(1, 3)
     array = nanoarrow.Array(column)
     assert share(array, "arrow", copy=False).to_pylist() == [None, 3, None]
@@ -86,7 +86,7 @@ def test_nulls_and_slices_cross_past_numpy():
         assert np.isnan(share(array, "numpy")).tolist() == [True, False, True]
 
 
-def test_chunks_stay_and_are_copied_for_numpy_alone():
+def test_chunks_are_kept_and_copied_only_for_numpy():
     array = nanoarrow.Array(pa.chunked_array([[1, 2], [3]]))
     assert share(array, "arrow", copy=False).num_chunks == 2
     with pytest.warns(CopyWarning, match="2 chunks"):
@@ -103,13 +103,13 @@ def test_structs_are_tables():
     assert share(one, "numpy", copy=False).tolist() == [1, 2]
 
 
-def test_structs_that_are_null_are_no_table():
+def test_structs_with_nulls_are_not_tables():
     column = pa.array([{"a": 1}, None])
     found = share(nanoarrow.Array(column), "arrow", copy=False)
     assert found.to_pylist() == [{"a": 1}, None]
 
 
-def test_a_stream_is_read_once_and_not_looked_into():
+def test_a_stream_is_read_once_and_never_by_explain():
     stream = nanoarrow.ArrayStream(pa.array([1, 2]))
     with pytest.raises(WrongTypeError, match="read more than once"):
         explain(stream, "numpy")
@@ -119,7 +119,7 @@ def test_a_stream_is_read_once_and_not_looked_into():
 
 
 @pytest.mark.parametrize("target", ["numpy", "arrow", "pandas", "polars", "arro3", "torch"])
-def test_a_stream_is_read_once_on_the_way_over_numpy(target):
+def test_a_stream_is_read_once_through_numpy(target):
     options = {"arrow": {"layout": "flat"}, "torch": {}}.get(target, {"nulls": "mask"})
     for _ in range(2):
         stream = nanoarrow.ArrayStream(pa.array([1.5, None]))
@@ -140,7 +140,7 @@ VIEWS = [
 
 
 @pytest.mark.parametrize("column", VIEWS, ids=lambda each: str(getattr(each, "type", "table")))
-def test_views_of_strings_would_end_the_process_and_are_refused(column):
+def test_string_views_would_crash_and_are_refused(column):
     assert not explain(column, "nanoarrow").supported
     with pytest.raises(UnsupportedError, match="to nanoarrow failed.*cast them to string"):
         share(column, "nanoarrow", copy=True)
@@ -170,7 +170,7 @@ def test_a_device_array_on_the_host_is_shared():
     "thing",
     [nanoarrow.int32(), nanoarrow.c_buffer(b"abc"), nanoarrow.c_schema(nanoarrow.int8())],
 )
-def test_what_is_no_array_is_named(thing):
+def test_other_objects_are_refused_by_name(thing):
     with pytest.raises(WrongTypeError, match="an array or a table of nanoarrow"):
         share(thing, "numpy")
 
@@ -190,7 +190,7 @@ def test_a_refusal_names_the_direction():
         share(np.zeros(3, "c8"), "nanoarrow")
 
 
-def test_it_keeps_its_source_alive_and_nothing_else():
+def test_only_the_source_is_kept_alive():
     owner = Owner(10)
     seen = weakref.ref(owner)
     box = [share(np.asarray(owner), "nanoarrow", copy=False)]

@@ -72,7 +72,7 @@ READ_ONLY = [(*cell, True) for cell in cells([*WHOLE, *PACKED])]
 
 
 @pytest.mark.parametrize(("name", "layout", "readonly"), ALL + READ_ONLY)
-def test_table_of_the_way_there(name, layout, readonly, tmp_path):
+def test_table_to_onnxruntime(name, layout, readonly, tmp_path):
     array = make(name, layout, tmp_path, readonly=readonly)
     outcome = expected(name, layout)
     route = explain(array, "onnxruntime")
@@ -120,7 +120,7 @@ def copied_as_told(array, name):
 
 @pytest.mark.parametrize("shape", [(4, 6), (), (3,), (0, 3), (2, 1, 0)])
 @pytest.mark.parametrize("name", WHOLE)
-def test_table_of_the_way_back(name, shape):
+def test_table_from_onnxruntime(name, shape):
     value = ORT.make(values(name, shape))
     assert explain(value, "numpy").shares_memory
     array = share(value, "numpy", copy=False)
@@ -135,12 +135,12 @@ def test_table_of_the_way_back(name, shape):
         assert elements(ORT.values(value)) == elements(array)
 
 
-# Values of less than a byte
+# Sub-byte values
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 8, 13])
 @pytest.mark.parametrize("name", PACKED)
-def test_packed_values_come_back(name, count):
+def test_packed_values_round_trip(name, count):
     a = (np.arange(count) % 4 - 2 * name.startswith("int")).astype(getattr(ml_dtypes, name))
     with pytest.warns(CopyWarning, match="values of .* in a byte and NumPy stores one"):
         value = share(a, "onnxruntime")
@@ -157,7 +157,7 @@ def test_packed_values_come_back(name, count):
 
 
 @pytest.mark.parametrize(("name", "opset"), [("int4", 21), ("int2", 25)])
-def test_packed_values_mean_the_same_to_a_model(name, opset):
+def test_a_model_reads_packed_values_alike(name, opset):
     a = np.array([-2, 1, 0, -1, 1], getattr(ml_dtypes, name))
     number = module._TYPE_NUMBERS[name]
     widen = onnx.session(
@@ -171,10 +171,10 @@ def test_packed_values_mean_the_same_to_a_model(name, opset):
     assert out.numpy().tolist() == [-2, 1, 0, -1, 1]
 
 
-# What ONNX Runtime itself does silently
+# Silent errors of ONNX Runtime
 
 
-def test_traps_that_this_package_closes():
+def test_silent_errors_of_onnxruntime_are_avoided():
     """Were these to change, what is planned around them could be given up."""
     big = np.arange(3, dtype=">f4")
     assert OrtValue.ortvalue_from_numpy(big).numpy().tolist() != big.tolist()
@@ -203,7 +203,7 @@ def test_model_computes_on_shared_memory(tmp_path):
 # Refusals
 
 
-def test_value_without_a_value_is_refused_and_kills_nothing():
+def test_optional_without_a_value_is_refused_without_a_crash():
     """Its data_type(), shape(), data_ptr() and numpy() are segmentation faults (1.32)."""
     nothing = onnx.session(
         "Optional",
@@ -226,7 +226,7 @@ def test_optional_with_a_value_is_a_tensor():
     assert share(value, "numpy", copy=False).tolist() == [1, 1]
 
 
-def test_what_is_no_tensor_is_refused():
+def test_values_other_than_tensors_are_refused():
     pair = onnx.session("SequenceConstruct", FLOAT, onnx.sequence(FLOAT), inputs=("x", "x"))
     [sequence] = pair.run_with_ort_values(None, {"x": ORT.make(np.ones(2, "f4"))})
     with pytest.raises(UnsupportedError, match="seq.*it is not a tensor; .*session.run"):
@@ -247,7 +247,7 @@ def test_what_is_no_tensor_is_refused():
 
 
 @pytest.mark.parametrize("wrong", [ORT.make(np.zeros(1))._ortvalue, onnxruntime.RunOptions()])
-def test_other_things_of_the_package(wrong):
+def test_other_objects_of_onnxruntime_are_refused(wrong):
     with pytest.raises(
         WrongTypeError, match="expects an onnxruntime.OrtValue, got onnxruntime"
     ):
@@ -269,7 +269,7 @@ def test_other_things_of_the_package(wrong):
     ],
     ids=lambda x: str(getattr(x, "dtype", "")),
 )
-def test_ways_out_lead_out(array, out):
+def test_fixes_of_refusals_work(array, out):
     assert not explain(array, "onnxruntime").supported
     assert share(out(array), "onnxruntime", copy=False).shape()
 
@@ -284,7 +284,7 @@ def test_ways_out_lead_out(array, out):
     ],
     ids=["U", "O", "S", "T"],
 )
-def test_strings_go_to_the_session_itself(strings):
+def test_strings_are_passed_to_the_session(strings):
     """It reads beyond fixed-width bytes, and ends a fixed-width str at a zero (1.32)."""
     assert "InferenceSession.run" in explain(strings, "onnxruntime").fix
     text = onnx.tensor(onnx.STRING)
@@ -343,7 +343,7 @@ def test_type_that_this_version_lacks(monkeypatch):
 # Lifetimes
 
 
-def test_everything_keeps_the_memory_alive():
+def test_every_object_keeps_the_memory_alive():
     a = np.full(1000, 7.0)
     count = sys.getrefcount(a)
     value = share(a, "onnxruntime", copy=False)
@@ -370,7 +370,7 @@ def test_array_outlives_the_value_and_its_source():
     assert (array == 7).all()
 
 
-def test_bound_value_may_be_forgotten():
+def test_bound_value_need_not_be_referenced():
     """ONNX Runtime's own values over NumPy memory dangle here."""
     same = onnx.session("Identity", FLOAT, FLOAT)
     out, binding = np.zeros(1000, "f4"), same.io_binding()

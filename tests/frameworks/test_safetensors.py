@@ -1,4 +1,4 @@
-"""safetensors files: mapped and shared, alignment told, damage found.
+"""safetensors files: mapped and shared, alignment reported, damage detected.
 
 What is expected is written from docs/exchange.md.
 """
@@ -125,7 +125,7 @@ def test_torch_gets_the_pages_copy_on_write():
     assert bfloat.dtype == torch.bfloat16
 
 
-def test_nobody_writes_through_the_arrays():
+def test_arrays_cannot_be_written():
     array = ST.make(values("float32"))["x"]
     with pytest.raises(ValueError, match="WRITEABLE"):
         array.flags.writeable = True
@@ -155,7 +155,7 @@ def test_more_than_four_gibibytes():
 # Alignment
 
 
-def test_misaligned_tensor_is_copied_and_told():
+def test_misaligned_tensor_is_copied_with_a_warning():
     file = misaligned()
     assert not file["x"].flags.aligned
     assert file["x"].tolist() == [0, 1, 2]
@@ -181,17 +181,17 @@ def test_misaligned_tensor_is_copied_and_told():
     assert [w.filename for w in caught] == [__file__]
 
 
-def test_fix_for_the_alignment_makes_it_free():
+def test_fix_for_the_alignment_copies_nothing():
     upstream.save_file(dict(misaligned()), "again.safetensors")
     again = SafetensorsFile("again.safetensors")
     assert share(again, "numpy", copy=False).tolist() == [0, 1, 2]
 
 
-def test_explain_foretells_the_route_after_a_copy():
+def test_explain_reports_the_route_after_a_copy():
     assert [s.action for s in explain(misaligned(), "torch").steps] == ["copied", "shared"]
 
 
-def test_jax_wants_more_than_the_format_aligns():
+def test_jax_requires_more_than_the_format_aligns():
     header = {"x": entry("F32", [4], 0, 16)}
     for shift in (0, 8):
         pad = (56 + shift - len(json.dumps(header))) % 64
@@ -204,7 +204,7 @@ def test_jax_wants_more_than_the_format_aligns():
     assert explain(ZeroCopyArray(file["x"], copy=True), "jax").shares_memory
 
 
-# Which tensor
+# Selection of a tensor
 
 
 def test_one_tensor_has_to_be_named():
@@ -235,7 +235,7 @@ def test_many_names_are_not_all_listed():
     assert len(str(caught.value)) < 600
 
 
-def test_odd_names_and_files_of_nothing():
+def test_odd_names_and_empty_files():
     names = ["", " ", "a/b.c", "é\n\t\"'", "\0", "__metadata", "你好", "x" * 5000]
     header = {name: entry("U8", [1], n, n + 1) for n, name in enumerate(names)}
     file = SafetensorsFile(write(header, bytes(range(len(names)))))
@@ -247,7 +247,7 @@ def test_odd_names_and_files_of_nothing():
         share(nothing, "numpy")
 
 
-def test_empty_tensors_lie_anywhere():
+def test_empty_tensors_have_any_offset():
     header = {
         "z": entry("F64", [], 0, 8),
         "after": entry("F32", [0, 3], 8, 8),
@@ -340,13 +340,13 @@ def test_damage_is_found_when_opening(damage):
 
 
 @pytest.mark.parametrize("raw", [b"", b"abc", b"\0" * 8, b"\xff" * 8, b"\xff" * 7 + b"\x7f{}"])
-def test_what_is_no_safetensors_file(raw):
+def test_other_files_are_refused(raw):
     Path("raw").write_bytes(raw)
     with pytest.raises(InvalidValueError, match="is not a complete safetensors file"):
         safetensors_to_numpy_zero_copy("raw")
 
 
-def test_every_cut_is_found():
+def test_every_truncation_is_found():
     whole = ST.make(values("float64")).path.read_bytes()
     for length in range(0, len(whole), 7):
         Path("cut").write_bytes(whole[:length])
@@ -355,7 +355,7 @@ def test_every_cut_is_found():
 
 
 @pytest.mark.parametrize("dtype", ["Q4", "f32", "", "F32\0", 3, None, ["F32"], {}])
-def test_type_that_this_package_does_not_know(dtype):
+def test_unknown_type_is_refused(dtype):
     with pytest.raises(InvalidValueError, match="does not support safetensors' type"):
         SafetensorsFile(write({"x": entry(dtype, [2], 0, 8)}, bytes(8)))
 
@@ -391,7 +391,7 @@ for path in (*glob.glob("length*"), "sparse", "tensor"):
     )
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting():
+def test_other_than_regular_files_are_refused_without_blocking():
     os.mkfifo("fifo")
     Path("to_fifo").symlink_to("fifo")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -458,7 +458,7 @@ def test_file_replaced_while_it_is_opened(monkeypatch):
     assert file["x"].tolist() == [1, 1]
 
 
-def test_file_cut_while_it_is_opened(monkeypatch):
+def test_file_truncated_while_it_is_opened(monkeypatch):
     read = module.read_header
 
     def cutting(path, descriptor):
@@ -525,7 +525,7 @@ def test_pickle_holds_the_path_alone():
     assert len(pickle.dumps(file)) < 1000
 
 
-def test_descriptors_and_mappings_are_given_back():
+def test_descriptors_and_mappings_are_released():
     path = ST.make(values("float32")).path
     gc.collect()
     before = (
@@ -547,7 +547,7 @@ def test_descriptors_and_mappings_are_given_back():
 
 
 @pytest.mark.parametrize(("name", "layout"), cells([*NATIVE, *LOWPREC, *TIMES, *OTHERS]))
-def test_there_is_no_way_there(name, layout, tmp_path):
+def test_every_target_conversion_is_refused(name, layout, tmp_path):
     a = make(name, layout, tmp_path)
     route = explain(a, "safetensors")
     assert not route.supported
@@ -564,20 +564,20 @@ def test_there_is_no_way_there(name, layout, tmp_path):
         assert elements(SafetensorsFile(path)["x"]) == elements(a)
 
 
-def test_trap_of_save_file_that_the_way_out_avoids():
+def test_the_fix_avoids_a_silent_error_of_save_file():
     """It takes memory for C order, whatever the strides say (0.8)."""
     a = np.arange(6.0).reshape(2, 3).T
     upstream.save_file({"x": a}, "wrong.safetensors")
     assert SafetensorsFile("wrong.safetensors")["x"].tolist() != a.tolist()
 
 
-def test_store_takes_what_the_file_holds():
+def test_store_saves_the_tensors_of_a_file():
     with NumPack("from.npk") as npk:
         npk.save(dict(ST.make(values("bfloat16"))))
         assert npk.load("x").dtype == ml_dtypes.bfloat16
 
 
-def test_file_is_asked_for_lazily(run_python):
+def test_safetensors_is_imported_lazily(run_python):
     run_python(
         "import sys, numpack.io\n"
         "assert 'safetensors' not in sys.modules\n"

@@ -97,7 +97,7 @@ def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
 
 @pytest.mark.parametrize("shape", [(4, 6), (1,), (), (0, 3), (2, 0)])
 @pytest.mark.parametrize("name", KNOWN)
-def test_aligned_memory_is_shared_there_and_back(name, shape):
+def test_aligned_memory_round_trips_without_a_copy(name, shape):
     array = aligned(name, shape)
     tensor = share(array, "tensorflow", copy=False)
     back = share(tensor, "numpy", copy=False)
@@ -108,7 +108,7 @@ def test_aligned_memory_is_shared_there_and_back(name, shape):
 
 
 @pytest.mark.parametrize("offset", range(4, 68, 4))
-def test_memory_off_the_boundary_is_copied_and_the_fix_is_free(offset):
+def test_unaligned_memory_is_copied_and_the_fix_copies_nothing(offset):
     array = at_offset(offset)
     assert explain(array, "tensorflow").shares_memory is (offset == 64)
     tensor = share(array, "tensorflow", copy=None if offset == 64 else True)
@@ -116,7 +116,7 @@ def test_memory_off_the_boundary_is_copied_and_the_fix_is_free(offset):
 
 
 @pytest.mark.parametrize("spoil", [lambda a: a.T, lambda a: a[:, ::-1], lambda a: a.byteswap()])
-def test_what_the_message_says_to_change_is_free(spoil):
+def test_the_fix_in_the_message_copies_nothing(spoil):
     array = spoil(aligned("float32"))
     route = explain(array.view(array.dtype.newbyteorder()), "tensorflow")
     assert "numpack.ZeroCopyArray(array, copy=True)" in route.fix
@@ -132,7 +132,7 @@ def test_unknown_dtypes_are_refused(name):
             share(array, "tensorflow", copy=copy)
 
 
-def test_ways_out_of_refusals_work():
+def test_fixes_of_refusals_work():
     times = np.array([1, 2], "M8[s]")
     assert share(times.view("i8"), "tensorflow", copy=True).dtype == tf.int64
     assert tf.constant(np.array(["é"]).tolist()).numpy().tolist() == ["é".encode()]
@@ -148,14 +148,14 @@ def test_a_copy_is_independent(name):
     assert address(other) not in (address(array), oracle.address(tensor))
 
 
-def test_a_write_through_numpy_shows():
+def test_a_write_through_numpy_is_visible():
     array = aligned("float32")
     tensor = share(array, "tensorflow")
     array[0, 0] = 77
     assert float(tensor[0, 0]) == 77
 
 
-def test_the_device_of_the_moment_does_not_matter():
+def test_the_current_device_does_not_matter():
     with tf.device("CPU:0"):
         assert "CPU:0" in share(aligned("float8_e5m2"), "tensorflow").device
 
@@ -176,19 +176,19 @@ def test_tensors_that_tensorflow_made_are_shared(name):
         array.flags.writeable = True
 
 
-def test_a_tensor_that_is_used_up_in_an_expression_keeps_its_memory():
+def test_a_temporary_tensor_keeps_its_memory():
     array = share(tf.range(1000.0) + 1, "numpy")
     _ = [tf.range(1000.0) * n for n in range(20)]
     assert array[:3].tolist() == [1, 2, 3]
 
 
-def test_from_dlpack_knows_that_tensors_never_change():
+def test_from_dlpack_returns_read_only_tensors():
     assert not from_dlpack(tf.constant([1.0])).flags.writeable
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (0, 2)])
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
-def test_a_variable_gives_its_value_of_now(name, shape):
+def test_a_variable_is_converted_to_its_present_value(name, shape):
     variable = tf.Variable(tf.ones(shape, name))
     array = share(variable, "numpy", copy=False)
     variable.assign_add(tf.ones(shape, name))
@@ -197,7 +197,7 @@ def test_a_variable_gives_its_value_of_now(name, shape):
     assert array.dtype.name == name
 
 
-def test_a_variable_that_was_updated_in_parts_is_copied_and_says_so():
+def test_a_variable_updated_in_parts_is_copied_with_a_warning():
     variable = tf.Variable([1.0, 2.0])
     variable.scatter_nd_update([[0]], [9.0])
     route = explain(variable, "numpy")
@@ -217,7 +217,7 @@ def test_reading_a_variable_is_not_recorded_by_a_tape():
     assert tape.watched_variables() == ()
 
 
-def test_updates_of_a_variable_do_not_reach_the_array_it_was_made_of():
+def test_updates_of_a_variable_do_not_change_its_source():
     array = aligned("float32", (6,))
     before = array.copy()
     variable = tf.Variable(share(array, "tensorflow"))
@@ -243,7 +243,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 @pytest.mark.parametrize("take", [lambda x: share(x, "numpy"), from_dlpack])
-def test_what_holds_no_numbers_is_refused_and_does_not_end_the_process(kind, take):
+def test_tensors_without_numbers_are_refused_and_do_not_abort(kind, take):
     make_one, fix_for = REFUSED[kind]
     thing = make_one()
     with pytest.raises(UnsupportedError, match=fix_for):
@@ -251,12 +251,12 @@ def test_what_holds_no_numbers_is_refused_and_does_not_end_the_process(kind, tak
     assert not explain(thing, "numpy").supported
 
 
-def test_other_things_of_tensorflow_are_of_the_wrong_type():
+def test_other_tensorflow_objects_are_of_the_wrong_type():
     with pytest.raises(WrongTypeError, match=r"expects a tf\.Tensor"):
         share(tf.data.Dataset.range(3), "numpy")
 
 
-def test_inside_a_function_what_has_no_values_is_refused():
+def test_symbolic_tensors_are_refused():
     variable, seen = tf.Variable(1.0), []
 
     @tf.function(autograph=False)
@@ -272,7 +272,7 @@ def test_inside_a_function_what_has_no_values_is_refused():
     assert seen[0] == 3
 
 
-def test_memory_of_another_device_is_no_memory_of_the_host():
+def test_device_memory_is_not_treated_as_host_memory():
     there = SimpleNamespace(backing_device="/job:localhost/replica:0/task:0/device:GPU:0")
     obstacle = module._device_obstacle(there)
     assert "GPU:0" in obstacle.reason
@@ -283,7 +283,7 @@ def test_memory_of_another_device_is_no_memory_of_the_host():
 # Writers and read-only memory
 
 
-def test_what_tensorflow_writes_in_place_stays_out_of_a_read_only_map(tmp_path):
+def test_in_place_writes_do_not_reach_a_read_only_map(tmp_path):
     (tmp_path / "a.bin").write_bytes(np.arange(4, dtype="f4").tobytes())
     mapped = np.memmap("a.bin", "f4", "r")
     assert explain(mapped, "tensorflow").steps[0].action == "mapped copy-on-write"
@@ -295,7 +295,7 @@ def test_what_tensorflow_writes_in_place_stays_out_of_a_read_only_map(tmp_path):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_what_tensorflow_writes_in_place_stays_out_of_a_store(lazy):
+def test_in_place_writes_do_not_reach_a_store(lazy):
     with NumPack("s.npk") as npk:
         npk.save({"a": np.arange(100, dtype="f4")})
         tensor = share(npk.load("a", lazy=True) if lazy else npk.load("a"), "tensorflow")
@@ -305,7 +305,7 @@ def test_what_tensorflow_writes_in_place_stays_out_of_a_store(lazy):
     assert float(tensor[0]) == 50
 
 
-def test_kernels_never_take_the_memory_over_for_their_results():
+def test_kernels_never_reuse_shared_memory_for_results():
     array = aligned("float32", (6,))
     before = array.tolist()
     compiled = tf.function(tf.negative, jit_compile=True)
@@ -328,7 +328,7 @@ def test_kernels_never_take_the_memory_over_for_their_results():
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float8_e5m2", "int4"])
 @pytest.mark.parametrize("shape", [(), (1000,)])
-def test_memory_lives_as_long_as_whoever_shares_it(name, shape):
+def test_memory_lives_as_long_as_every_reference(name, shape):
     array = aligned(name, shape)
     before = references(array)
     tensor = share(array, "tensorflow", copy=False)
@@ -346,7 +346,7 @@ def test_memory_lives_as_long_as_whoever_shares_it(name, shape):
 
 
 @pytest.mark.parametrize("name", ["float32", "float8_e5m2"])
-def test_many_passes_leave_nothing_behind(name):
+def test_repeated_conversions_leak_nothing(name):
     array = aligned(name)
     before = references(array)
     for _ in range(2000):

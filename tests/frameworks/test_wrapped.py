@@ -19,7 +19,7 @@ from numpack import (
     share,
 )
 
-# Stand-ins for packages that need not be here: the names of their types are enough ----------
+# Stand-ins for packages that need not be installed: adapters match names --------------------
 
 
 class Native:
@@ -73,7 +73,7 @@ class Column:
 TABLE = pa.table({"a": [1, 2, 3], "s": [{"u": 1.5}, None, {"u": 2.5}]})
 
 
-def test_narwhals_are_what_they_wrap():
+def test_narwhals_objects_are_unwrapped():
     for native in (pl.Series([1.0, 2.0]), pd.Series([1.0, 2.0])):
         array = share(Native(native), "numpy", copy=False)
         assert np.shares_memory(array, share(native, "numpy"))
@@ -90,7 +90,7 @@ def test_narwhals_are_what_they_wrap():
         share(Native(pl.LazyFrame({"a": [1]})), "numpy")
 
 
-def test_a_wrapper_of_nothing_is_no_array():
+def test_a_wrapper_without_an_array_is_refused():
     expression = type("Expr", (), {"__module__": "narwhals.expr"})()
     for call in (share, explain):
         with pytest.raises(WrongTypeError, match="computed"):
@@ -114,7 +114,7 @@ def test_datasets_share_their_table():
         share(whole, "numpy")
 
 
-def test_chosen_rows_of_a_dataset_are_gathered_and_it_is_told():
+def test_selected_rows_of_a_dataset_are_gathered_with_a_warning():
     chosen = Dataset(TABLE, pa.array([2, 0]))
     for x, options in ((chosen, {"column": "a"}), (Column(chosen, "a"), {})):
         route = explain(x, "numpy", **options)
@@ -132,13 +132,13 @@ def test_chosen_rows_of_a_dataset_are_gathered_and_it_is_told():
     assert explain(chosen.flatten_indices(), "arrow").shares_memory
 
 
-def test_other_objects_of_datasets_are_no_arrays():
+def test_other_objects_of_datasets_are_refused():
     stream = type("IterableDataset", (), {"__module__": "datasets.iterable_dataset"})()
     with pytest.raises(WrongTypeError, match="collect its rows"):
         share(stream, "numpy")
 
 
-def test_variables_of_keras_are_their_arrays():
+def test_keras_variables_are_unwrapped():
     variable = keras.Variable(np.arange(3, dtype="f4"))
     one, other = share(variable, "numpy"), share(variable, "numpy")
     assert one.tolist() == [0, 1, 2]
@@ -164,7 +164,7 @@ def test_lists_of_tensors():
     assert mixed.tolist() == [[0, 0], [1, 1]]
 
 
-# Memory of pyarrow that is no column ------------------------------------------------------
+# Memory of pyarrow other than columns -----------------------------------------------------
 
 
 def test_buffers_of_arrow_are_shared():
@@ -198,7 +198,7 @@ class PanicError(BaseException):
 
 @pytest.mark.parametrize("protocol", ["__arrow_c_array__", "__arrow_c_stream__"])
 @pytest.mark.parametrize("target", ["numpy", "arrow", "polars", "duckdb"])
-def test_what_a_producer_raises_is_refused(protocol, target):
+def test_errors_of_a_producer_are_refusals(protocol, target):
     for error in (
         RuntimeError("out of cheese"),
         PanicError("out of cheese"),
@@ -235,7 +235,7 @@ def column():
 
 
 @pytest.mark.parametrize("make", [column, lambda: pa.table({"a": column()})])
-def test_a_conversion_of_the_producer_is_told(make):
+def test_a_conversion_by_the_producer_is_reported(make):
     x = Converting(make)
     options = {} if make is column else {"column": "a"}
     for target, more in (("arrow", {}), ("numpy", options), ("polars", {})):

@@ -117,7 +117,7 @@ def test_names_dimensions_and_coordinates():
             share(values, "xarray", **wrong)
 
 
-def test_times_that_xarray_itself_would_copy():
+def test_times_are_shared_although_xarray_would_copy_them():
     """It takes them through pandas, and copies those which are strided or read-only."""
     times = np.arange(6).astype("M8[s]").reshape(2, 3)
     times.flags.writeable = False
@@ -140,7 +140,7 @@ def test_times_out_of_range_are_refused():
     assert "datetime64[s]" in explain(np.zeros(2, "M8[D]"), "xarray").fix
 
 
-def test_the_way_out_of_masks():
+def test_fixes_of_masks_work():
     array = np.ma.array([1, 2], mask=[0, 1])
     with pytest.raises(UnsupportedError, match="filled"):
         share(array, "xarray")
@@ -148,7 +148,7 @@ def test_the_way_out_of_masks():
 
 
 @pytest.mark.parametrize("kind", ["memmap", "store"])
-def test_files_are_shared_and_stay(kind):
+def test_mapped_files_are_shared_and_unchanged(kind):
     values = np.array([3.0, np.nan, 1.0])
     values.tofile("values.bin")
     with NumPack("values.npk") as npk:
@@ -215,7 +215,7 @@ def coordinate(index: pd.Index) -> xr.DataArray:
     return xr.DataArray(np.zeros(len(index)), {"x": index}, ("x",))["x"]
 
 
-def test_indexes_are_shared_and_must_not_change():
+def test_indexes_are_shared_read_only():
     source = coordinate(pd.Index([3.0, 4.0]))
     array = share(source, "numpy", copy=False)
     assert address(array) == address(source.to_index().to_numpy())
@@ -258,7 +258,7 @@ def test_indexes_of_several_levels_are_refused():
         share(source["t"], "numpy")
 
 
-def test_pandas_plans_what_pandas_holds():
+def test_pandas_values_are_planned_by_pandas():
     source = xr.Dataset.from_dataframe(pd.DataFrame({"n": pd.array([1, None])}))["n"]
     array, copied = quietly(source, "numpy")
     assert copied
@@ -274,7 +274,7 @@ def test_pandas_plans_what_pandas_holds():
     assert share(zoned, "numpy", copy=False).dtype.kind == "M"
 
 
-def test_other_frameworks_plan_what_they_hold():
+def test_values_of_other_frameworks_are_planned_by_them():
     held = jnp.arange(4.0)
     source = xr.DataArray(held)
     assert isinstance(source.data, type(held))
@@ -308,7 +308,7 @@ def test_unloaded_values_are_refused():
     assert share(loaded, "numpy", copy=False).tolist() == [0, 1, 2]
 
 
-def test_arrays_that_nobody_knows_are_refused():
+def test_unknown_arrays_are_refused():
     class Duck:
         shape, ndim, dtype, size = (2,), 1, np.dtype("f8"), 2
 

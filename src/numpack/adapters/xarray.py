@@ -73,7 +73,7 @@ def to_numpy(
 def from_numpy(
     array: Array, *, dims: Any = None, coords: Any = None, name: Hashable | None = None
 ) -> Plan[xr.DataArray]:
-    """Plan the conversion from a NumPy array to a xarray.DataArray.
+    """Plan the conversion from a NumPy array to an xarray.DataArray.
 
     The options are those of `xarray.DataArray`.
     """
