@@ -104,8 +104,9 @@ def test_structs_are_tables():
     array = Table.from_arrow(pa.table({"a": [1, 2], "b": ["x", None]}))
     assert share(array, "numpy", column="a", copy=False).tolist() == [1, 2]
     assert share(array, "arrow", copy=False).to_pydict() == {"a": [1, 2], "b": ["x", None]}
-    wanted = "select one with column=; the first columns are 'a'"
-    with pytest.raises(WrongTypeError, match=wanted):
+    with pytest.raises(
+        WrongTypeError, match="select one with column=; the first columns are 'a'"
+    ):
         share(array, "numpy")
     one = Table.from_arrow(pa.table({"only": [1, 2]}))
     assert share(one, "numpy", copy=False).tolist() == [1, 2]
