@@ -1,7 +1,7 @@
 """An embedded store of arrays in a folder."""
 
 from .lazy.array import LazyArray
+from .reading.verify import Damage, Report
 from .store import NumPack
-from .verify import Damage, Report
 
 __all__ = ["Damage", "LazyArray", "NumPack", "Report"]

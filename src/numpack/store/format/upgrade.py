@@ -14,7 +14,7 @@ from ..fs.directory import read_between, write_all
 from ..fs.lock import Lock
 from ..kernels.checksums import sum_blocks
 from ..rows import deleted_rows
-from ..rows.deleted_rows import Dropped
+from ..rows.deleted_rows import DeletedRows
 from . import data_files, folder, numpack0
 from .catalog import Entry, State
 from .log import closed
@@ -47,7 +47,7 @@ class Numpack0Log:
     def __init__(self, folder: Folder, arrays: dict[str, Numpack0Array]) -> None:
         self._path = folder.path
         self.dropped = {
-            each.file: Dropped(each.dropped, each.shape[0])
+            each.file: DeletedRows(each.dropped, each.shape[0])
             for each in arrays.values()
             if len(each.dropped)
         }
