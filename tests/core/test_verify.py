@@ -149,7 +149,7 @@ def test_a_cut_data_file_is_damage_from_the_block_that_was_cut(store, size):
     cut(file_of(store), size)
     for report in reports(store):
         assert [each.block for each in report] == list(range(size // BLOCK, 4))
-        assert all("cut" in each.what or size % BLOCK for each in report)
+        assert all("truncated" in each.what or size % BLOCK for each in report)
 
 
 @pytest.mark.parametrize("suffix", ["bin", "del"])

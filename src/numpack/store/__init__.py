@@ -1,4 +1,7 @@
-"""An embedded store of arrays in a folder."""
+"""An embedded store of arrays in a folder.
+
+Imports `io`, `_core` and `errors`; reaches frameworks only through `share`.
+"""
 
 from .lazy.array import LazyArray
 from .reading.verify import Damage, Report

@@ -93,14 +93,10 @@ def _write_appended(session: Session, entry: Entry, array: Array) -> int:
         )
 
 
-def append_plain(session: Session, values: Mapping[str, Array]) -> bool:
+def append_plain(session: Session, name: str, array: Array) -> bool:
     """Append to one array by the native fast path, which most calls take.
 
-    Parameters
-    ----------
-    session : Session
-    values : dict of str to ndarray
-        A single array, not validated yet.
+    Neither `name` nor `array`, an exact ndarray, need be validated before.
 
     Returns
     -------
@@ -108,7 +104,6 @@ def append_plain(session: Session, values: Mapping[str, Array]) -> bool:
         Whether the rows were committed. `append` has to be called instead if they need
         validation or conversion, or reach the end of a block.
     """
-    [(name, array)] = values.items()
     state = session.log.state
     entry = state.arrays.get(name)
     if entry is None or session.durable:

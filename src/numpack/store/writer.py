@@ -102,16 +102,18 @@ class Writer(Reader):
         (6, 3)
         """
         self._session()
-        is_plain = not self._batch.kept and _is_one_ndarray(arrays)
-        # Arrays of other frameworks are converted before the lock is taken.
-        values = arrays if is_plain else named_arrays(arrays)
+        if type(arrays) is dict and len(arrays) == 1 and not self._batch.kept:
+            [(name, array)] = arrays.items()
+            if type(array) is np.ndarray:  # which needs no conversion before it is validated
+                with self._handle.write_transaction() as session:
+                    if not commits.append_plain(session, name, array):
+                        commits.append(session, named_arrays(arrays))
+                return
+        values = named_arrays(arrays)
         if self._batch.kept:
             self._flush_batch(values)
         with self._handle.write_transaction() as session:
-            if not is_plain:
-                commits.append(session, values)
-            elif not commits.append_plain(session, values):
-                commits.append(session, named_arrays(values))
+            commits.append(session, values)
 
     def replace(self, arrays: Mapping[str, Any], indexes: Any) -> None:
         """Overwrite selected rows in place, of one or more arrays in one commit.
@@ -316,14 +318,6 @@ class Writer(Reader):
         """Write and forget a batch's changes to arrays that are about to be changed."""
         self._batch.write(list(names))
         self._batch.forget(list(names))
-
-
-def _is_one_ndarray(arrays: Any) -> bool:
-    """Check whether a mapping is a dict of one exact ndarray, which needs no conversion."""
-    if type(arrays) is not dict or len(arrays) != 1:
-        return False
-    [array] = arrays.values()
-    return type(array) is np.ndarray
 
 
 def _dropped_names(array_name: Any) -> list[str]:

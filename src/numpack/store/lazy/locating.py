@@ -55,11 +55,8 @@ def map_reference(
         raise resolver.moved_error("another copy", "its file is shorter than it was") from None
     stored = data_files.shaped(memory, dtype, reference.shape)
     deleted = resolver.read_deleted() if reference.dropped else None
-    return (
-        stored,
-        Reference(reference.path, reference.name, resolver.entry, stored, deleted),
-        deleted,
-    )
+    found = Reference(reference.path, reference.name, resolver.entry, stored, deleted)
+    return stored, found, deleted
 
 
 class _Resolver:
@@ -133,14 +130,14 @@ class _Resolver:
             if self._folder is not None:
                 self._reason, self._detail = self._why_missing(self._folder)
             return None
-        detail = self._difference(self._folder, descriptor)
-        if not detail:
+        mismatch = self._find_mismatch(self._folder, descriptor)
+        if mismatch is None:
             return descriptor
         os.close(descriptor)
-        self._reason, self._detail = detail
+        self._reason, self._detail = mismatch
         return None
 
-    def _difference(self, folder: Folder, descriptor: int) -> tuple[str, str] | None:
+    def _find_mismatch(self, folder: Folder, descriptor: int) -> tuple[str, str] | None:
         """Return why the file at the path does not hold the rows; ``None`` if it does."""
         reference = self._reference
         is_same = (
@@ -162,7 +159,7 @@ class _Resolver:
         ):
             return None  # replaced rows are visible in the original array too
         if entry.revision > reference.revision:
-            return "replaced in place", "rows of it were replaced in place"
+            return "replaced in place", "rows were replaced in place"
         return other
 
     def _holds_rows(self, folder: Folder, descriptor: int) -> bool:

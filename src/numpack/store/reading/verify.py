@@ -168,8 +168,8 @@ def require_intact(session: Session, name: str) -> None:
         raise CorruptStoreError(f"damaged: {report.damaged[0]}; restore it from a backup")
     if report.unchecked:
         msg = (
-            f"the array {name!r} has no checksums to verify it with: it is of NumPack 0.x, "
-            "or open in writable_batch_mode; load it without verify=True"
+            f"the array {name!r} has no checksums to verify it with: it was written by "
+            "NumPack 0.x, or is open in writable_batch_mode; load it without verify=True"
         )
         raise StoreError(msg)
 
@@ -212,14 +212,14 @@ def _find_damage(session: Session, name: str, entry: Entry, progress: Progress) 
         if (what := _block_damage(block, computed, expected, entry))
     ]
     if listed < blocks:
-        what = f"blocks {listed:,} to {blocks - 1:,}: the file was cut"
+        what = f"blocks {listed:,} to {blocks - 1:,}: the file is truncated"
         damaged.append(Damage(name, -1, all_rows, what))
     return damaged
 
 
 def _block_damage(block: int, computed: Checksums, expected: Checksums, entry: Entry) -> str:
     if block >= len(computed):
-        return "the file was cut"
+        return "the file is truncated"
     if block == entry.nbytes // BLOCK:  # the partial last block, whose checksum is in the log
         return "" if computed[block] == entry.tail else "its checksum is wrong"
     if block >= len(expected):
