@@ -231,7 +231,7 @@ def test_what_was_written_in_place_to_a_file_that_is_gone_is_told(store, change)
             batch.save({"x": view})
 
     views: list[np.ndarray] = []
-    with pytest.raises(ConflictError, match="'x' was dropped or saved anew") as raised:
+    with pytest.raises(ConflictError, match="'x' was dropped or saved again") as raised:
         block(views)
     assert raised.value.arrays["x"] is views[0]
     store.save(raised.value.arrays)

@@ -96,6 +96,6 @@ def test_no_more_is_held_than_the_list():
         store.save({"x": np.zeros(10**6)})
         for count in (500_000, 5000, 10, 5000):
             store.drop("x", np.arange(count))
-            gone = store.load("x", lazy=True)._origin._gone
-            assert gone.rows.base is None
-            assert gone.recent.base is None
+            deleted = store.load("x", lazy=True)._origin._deleted
+            assert deleted.rows.base is None
+            assert deleted.recent.base is None

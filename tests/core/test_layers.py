@@ -198,6 +198,14 @@ def test_store_reaches_frameworks_only_through_share():
                 assert imported == "io", f"{path} imports {imported}"
 
 
+@pytest.mark.parametrize("folder", ["reading", "lazy", "rows"])
+def test_reading_a_store_imports_nothing_that_changes_it(folder):
+    changing = ("store.commits", "store.writer", "store.batches", "store.handle")
+    for path in (ROOT / "store" / folder).glob("*.py"):
+        for imported in imports_of(path):
+            assert not imported.startswith(changing), f"{path} imports {imported}"
+
+
 def test_no_module_of_the_registry_imports_a_framework():
     registry = (ROOT / "adapters" / "__init__.py").read_text()
     assert not any(f"import {name}" in registry for name in FRAMEWORKS)

@@ -762,8 +762,8 @@ def test_an_array_of_what_is_left_is_shared_if_it_lies_together(store, hole):
         assert np.array(lazy, copy=False).shape == left.shape
         assert np.array_equal(np.array(lazy, copy=False), left)
     else:
-        assert "rows were dropped" in lazy.obstacle().why
-        with pytest.raises(ZeroCopyError, match=r"rows were dropped.*npk.update\(name\)"):
+        assert "rows were deleted" in lazy.obstacle().reason
+        with pytest.raises(ZeroCopyError, match=r"rows were deleted.*npk.update\(name\)"):
             np.array(lazy, copy=False)
         with pytest.raises(BufferError):
             lazy.__array__(copy=False)
@@ -787,11 +787,11 @@ def test_a_copy_is_never_made_in_silence(store, hole, target):
         found = [share(lazy, target), share(lazy, target, copy=False)]
     else:
         assert route.nbytes == left.nbytes
-        assert "rows were dropped" in route.reason
+        assert "rows were deleted" in route.reason
         assert "npk.update(name)" in route.fix
-        with pytest.raises(ZeroCopyError, match="rows were dropped"):
+        with pytest.raises(ZeroCopyError, match="rows were deleted"):
             share(lazy, target, copy=False)
-        with pytest.warns(CopyWarning, match="rows were dropped") as caught:
+        with pytest.warns(CopyWarning, match="rows were deleted") as caught:
             found = [share(lazy, target)]
         assert len(caught) == 1
     found.append(share(lazy, target, copy=True))
@@ -803,15 +803,15 @@ def test_a_copy_is_never_made_in_silence(store, hole, target):
 @pytest.mark.parametrize("function", [to_dlpack, ZeroCopyArray])
 def test_other_ways_out_warn_of_the_copy_too(store, function):
     lazy, left = holed(store, ROWS, "several")
-    with pytest.warns(CopyWarning, match="rows were dropped"):
+    with pytest.warns(CopyWarning, match="rows were deleted"):
         assert np.array_equal(np.from_dlpack(function(lazy)), left)
 
 
 def test_a_dlpack_consumer_is_told_of_the_copy(store):
     lazy, left = holed(store, ROWS, "several")
-    with pytest.raises(BufferError, match="rows were dropped"):
+    with pytest.raises(BufferError, match="rows were deleted"):
         lazy.__dlpack__(max_version=(1, 0), copy=False)
-    with pytest.warns(CopyWarning, match="rows were dropped"):
+    with pytest.warns(CopyWarning, match="rows were deleted"):
         assert np.array_equal(np.from_dlpack(lazy), left)
     capsule = lazy.__dlpack__(max_version=(1, 0), copy=True)
     with pytest.warns(CopyWarning, match="its producer made a copy"):

@@ -142,7 +142,7 @@ def test_a_reader_goes_on_where_a_writer_was_killed(half, mode, beside):
 
 
 def test_two_readers_look_again_at_once_where_a_writer_was_killed(half, monkeypatch):
-    monkeypatch.setattr(session, "_HASTY_READS", 0)  # writers are kept out from the start
+    monkeypatch.setattr(session, "_OPTIMISTIC_READS", 0)  # writers are kept out from the start
     readers = [NumPack("s.npk", mode=mode) for mode in ("r", "a", "r+")]
     results = []
 
@@ -234,7 +234,7 @@ def test_a_callback_reads_by_another_handle(store):
 
 
 def test_a_reader_that_keeps_writers_out_cannot_write_meanwhile(store, monkeypatch):
-    monkeypatch.setattr(session, "_HASTY_READS", 0)
+    monkeypatch.setattr(session, "_OPTIMISTIC_READS", 0)
 
     def tell(done, total):
         with pytest.raises(StoreError, match="reading from it with writers excluded"):

@@ -474,7 +474,7 @@ def test_a_pickle_keeps_what_was_asked_for(filled, mode, is_open):
     again = pickle.loads(pickle.dumps(store))
     assert again.is_opened == is_open
     with again:
-        assert again._collects
+        assert again._force_gc
         assert again._handle._durable
         if mode == "r":
             with pytest.raises(StoreError, match="mode='r'"):

@@ -114,7 +114,7 @@ def test_an_old_store_has_no_checksums_and_says_so(written):
         assert report.blocks == 0
         assert "not checked" in str(report)
         with pytest.raises(
-            StoreError, match="no checksums to verify it with: it is of NumPack"
+            StoreError, match="no checksums to verify it with: it was written by NumPack"
         ):
             store.load("x", verify=True)
 

@@ -149,7 +149,7 @@ def test_a_cut_data_file_is_damage_from_the_block_that_was_cut(store, size):
     cut(file_of(store), size)
     for report in reports(store):
         assert [each.block for each in report] == list(range(size // BLOCK, 4))
-        assert all("cut" in each.what or size % BLOCK for each in report)
+        assert all("truncated" in each.what or size % BLOCK for each in report)
 
 
 @pytest.mark.parametrize("suffix", ["bin", "del"])
@@ -201,8 +201,8 @@ def test_a_flipped_bit_in_the_list_of_dropped_rows_is_damage(store, at):
     flip(path, at)
     for report in reports(store):
         assert damaged(report) == [("x", -1, range(len(ARRAY) - 3))]
-        assert "list of dropped rows" in str(report)
-    with NumPack("s.npk") as other, pytest.raises(CorruptStoreError, match="dropped rows"):
+        assert "deleted-row list" in str(report)
+    with NumPack("s.npk") as other, pytest.raises(CorruptStoreError, match="deleted-row list"):
         other.load("x")
 
 
@@ -253,7 +253,7 @@ def test_what_is_open_for_writing_in_place_is_unchecked_and_said_so(store):
             assert report.ok
             assert report.unchecked == ["x"]
             assert report.blocks == 1
-            assert "not checked, for want of checksums: 'x'" in str(report)
+            assert "not checked, because they have no checksums: 'x'" in str(report)
             with pytest.raises(StoreError, match="no checksums"):
                 handle.load("x", verify=True)
     assert [report.unchecked for report in reports(store)] == [[], [], []]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import inspect
 import os
 import pkgutil
 import re
@@ -47,6 +48,17 @@ def test_docstrings_have_examples():
     for name in public:
         thing = getattr(numpack.io, name, None) or getattr(numpack, name)
         assert ">>>" in thing.__doc__, name
+
+
+@pytest.mark.parametrize(
+    "cls", [numpack.NumPack, numpack.LazyArray], ids=lambda cls: cls.__name__
+)
+def test_docstrings_of_methods_have_examples(cls):
+    for name in dir(cls):
+        method = getattr(cls, name)
+        if not name.startswith("_") and inspect.isfunction(method):
+            inherited = method.__module__ in ("collections.abc", "_collections_abc")
+            assert inherited or ">>>" in method.__doc__, name
 
 
 @pytest.mark.parametrize("text", blocks("python"))

@@ -1,7 +1,10 @@
-"""An embedded store of arrays in a folder."""
+"""An embedded store of arrays in a folder.
+
+Imports `io`, `_core` and `errors`; reaches frameworks only through `share`.
+"""
 
 from .lazy.array import LazyArray
+from .reading.verify import Damage, Report
 from .store import NumPack
-from .verify import Damage, Report
 
 __all__ = ["Damage", "LazyArray", "NumPack", "Report"]

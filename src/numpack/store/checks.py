@@ -1,4 +1,4 @@
-"""What a caller gives, checked before anything on disk changes."""
+"""Validation of arguments, before anything on disk changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_ROWS = 2**63 - 1
 
 
 def named_arrays(arrays: Any) -> dict[str, Array]:
-    """Return the arrays of a mapping of names to arrays of any framework, as NumPy arrays."""
+    """Convert a mapping of names to arrays of any framework to a dict of NumPy arrays."""
     if not isinstance(arrays, Mapping):
         msg = f"arrays must be a dictionary of names and arrays, not {type(arrays).__name__}"
         raise InvalidValueError(msg)
@@ -33,7 +33,7 @@ def named_arrays(arrays: Any) -> dict[str, Array]:
 
 
 def checked_name(name: Any) -> str:
-    """Return the name of an array to come."""
+    """Return the name of a new array as a plain, non-empty str."""
     plain = exact_name(name)
     if not plain:
         msg = "the name of an array must not be empty"
@@ -44,18 +44,20 @@ def checked_name(name: Any) -> str:
 def _as_array(name: str, value: Any) -> Array:
     try:
         if type(value) is not np.ndarray:
-            is_ours = isinstance(value, np.generic | LazyArray)  # and is copied without a word
+            is_ours = isinstance(
+                value, np.generic | LazyArray
+            )  # converted without a CopyWarning
             value = np.asarray(value) if is_ours else share(value, "numpy")
         storable_dtype(value)
     except NumpackError as error:
-        put_name(error, name)
+        prefix_name(error, name)
         raise
     array: Array = value
     return array
 
 
-def put_name(error: NumpackError, name: str) -> None:
-    """Put the name of an array in front of the message of an error about it."""
+def prefix_name(error: NumpackError, name: str) -> None:
+    """Prefix the message of an error with the name of the array."""
     text = f"{quoted(name)}: {error.args[0] if error.args else ''}"
     error.args = (text, *error.args[1:])
     if isinstance(error, ImportError):
@@ -63,10 +65,10 @@ def put_name(error: NumpackError, name: str) -> None:
 
 
 def entry_of(arrays: Mapping[str, Entry], name: str) -> Entry:
-    """Return the entry of an array; the error names those there are, or the nearest."""
+    """Return the entry of an array; the error names existing arrays, or similar names."""
     try:
         entry = arrays.get(name)
-    except TypeError:  # a list, say
+    except TypeError:  # an unhashable name
         entry = None
     if entry is None:
         plain = exact_name(name)
@@ -78,27 +80,38 @@ def entry_of(arrays: Mapping[str, Entry], name: str) -> Entry:
     return entry
 
 
-def selected(name: str, indexes: Any, count: int) -> Selection:
-    """Return the rows that an index selects of one of several arrays, all of them checked."""
+def select_rows(name: str, indexes: Any, count: int) -> Selection:
+    """Return the rows that an index selects of an array; errors start with its name."""
     try:
         return Selection(indexes, count, private=True)
     except NumpackError as error:
-        put_name(error, name)
+        prefix_name(error, name)
         raise
 
 
 def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) -> DType:
-    """Make sure that rows can be appended, or put in the place of `count` others.
+    """Check that rows can be appended to an array, or replace `count` of its rows.
 
-    Their dtype and row shape have to be those stored, which is given back; a single row may
-    lack its axis.
+    Parameters
+    ----------
+    name : str
+    entry : Entry
+    array : ndarray
+        Must have the stored dtype and row shape; a single new row may lack the row axis.
+    count : int, optional
+        Number of rows to replace; rows are appended by default.
+
+    Returns
+    -------
+    dtype
+        The stored dtype.
     """
     stored, dtype = entry.stored, entry.dtype
     if not stored:
-        msg = f"{name!r} is 0-d: there are no rows to append to; save it anew"
+        msg = f"{name!r} is 0-d and has no rows to append to; save it again"
         raise InvalidValueError(msg)
-    is_one = count == 1 and array.shape == stored[1:]
-    if not is_one and (array.ndim == 0 or array.shape[1:] != stored[1:]):
+    is_single_row = count == 1 and array.shape == stored[1:]
+    if not is_single_row and (array.ndim == 0 or array.shape[1:] != stored[1:]):
         rows = "rows" if count is None else f"{count:,}"
         msg = (
             f"rows of {name!r} have shape {stored[1:]}, so an array of shape ({rows}, "
@@ -108,7 +121,7 @@ def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) 
     if count is None and stored[0] + len(array) > _MOST_ROWS:
         msg = f"{name!r} has {stored[0]:,} rows; no more than {_MOST_ROWS:,} can be counted"
         raise InvalidValueError(msg)
-    if count is not None and not is_one and len(array) != count:
+    if count is not None and not is_single_row and len(array) != count:
         msg = f"{count:,} rows of {name!r} are to be replaced, and {len(array):,} rows came"
         raise InvalidValueError(msg)
     if storable_dtype(array) != dtype:

@@ -1,4 +1,4 @@
-"""What changes a store: each function is one commit, for who holds the store's lock."""
+"""Changes of a store: each function is one commit, and requires the store's lock."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidValueError, StoreError
-from .checks import check_rows, entry_of, selected
+from .checks import check_rows, entry_of, select_rows
 from .format import data_files, journal
 from .format.catalog import Entry
 from .format.schema import decode_dtype, encode_dtype, storable_dtype
 from .kernels.append import append_and_commit, delete_and_commit
 from .kernels.checksums import BLOCK, checksum_blocks
 from .rows import deleted_rows
-from .rows.deleted_rows import NO_ROWS, Dropped
-from .rows.live_rows import chunks
+from .rows.deleted_rows import NO_ROWS, DeletedRows
+from .rows.live_rows import read_live_chunks
 from .rows.replacing import Replacement
 
 if TYPE_CHECKING:
@@ -30,40 +30,40 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-_LARGE = 8 << 20  # bytes of a file that it takes long to remove
+_LARGE = 8 << 20  # bytes from which on removing a file takes long
 
 
 def save(
     session: Session, values: Mapping[str, Array], progress: Progress = data_files.no_progress
 ) -> None:
-    """Write new files, commit them all, and unlink those that they replace."""
-    _save(session, {name: _given(array) for name, array in values.items()}, progress)
+    """Write new files, commit them, and unlink the files they replace."""
+    _save(session, {name: _content_of(array) for name, array in values.items()}, progress)
 
 
 def _save(session: Session, values: Mapping[str, _Content], progress: Progress) -> None:
     state = session.log.catalog
     replaced = [state.arrays[name] for name in values if name in state.arrays]
-    put: dict[str, Entry] = {}
+    new_entries: dict[str, Entry] = {}
     try:
         for number, (name, content) in enumerate(values.items()):
             identifier = state.new_id(ahead=number)
-            put[name] = _write_new(session, content, identifier, progress)
-    except BaseException:  # of the caller's progress, say
-        _unlink(session, put.values())
+            new_entries[name] = _write_new(session, content, identifier, progress)
+    except BaseException:  # the caller's progress callback may raise anything
+        _unlink(session, new_entries.values())
         raise
-    if not put:
+    if not new_entries:
         return
     try:
-        _commit(session, put=put)
+        _commit(session, put=new_entries)
     except OSError:
-        if not _has_followed(session, state):
-            _unlink(session, put.values())
+        if not _may_have_committed(session, state):
+            _unlink(session, new_entries.values())
         raise
     _unlink(session, replaced)
 
 
 def append(session: Session, values: Mapping[str, Array]) -> None:
-    """Write rows behind the committed ones, and commit them all."""
+    """Write rows after the committed ones of each array, and commit them."""
     state = session.log.catalog
     found = {name: entry_of(state.arrays, name) for name in values}
     for name, array in values.items():
@@ -73,18 +73,18 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
         for name, array in values.items():
             entry, rows = found[name], found[name].stored[0] + len(array)
             changes[name] = {"rows": rows}
-            changes[name]["tail"] = _write_more(session, entry, array)
+            changes[name]["tail"] = _write_appended(session, entry, array)
             session.counts["bytes_written"] += array.nbytes
         if changes:
             _commit(session, changes=changes)
     except OSError:
-        if not _has_followed(session, state):
+        if not _may_have_committed(session, state):
             for name in changes:
-                _give_back(session, found[name])
+                _truncate_uncommitted(session, found[name])
         raise
 
 
-def _write_more(session: Session, entry: Entry, array: Array) -> int:
+def _write_appended(session: Session, entry: Entry, array: Array) -> int:
     pieces, end = data_files.chunks_of(array, entry.dtype), entry.nbytes
     with session.files.pinned(entry.id):
         file = session.files.current(entry)
@@ -94,13 +94,15 @@ def _write_more(session: Session, entry: Entry, array: Array) -> int:
 
 
 def append_plain(session: Session, name: str, array: Array) -> bool:
-    """Append to one array, as nearly all calls do, and those that have to be quick.
+    """Append to one array by the native fast path, which most calls take.
+
+    Neither `name` nor `array`, an exact ndarray, need be validated before.
 
     Returns
     -------
     bool
-        Whether it was done. What has to be looked at more closely, or converted, or reaches
-        the end of a block, is left to `append`.
+        Whether the rows were committed. `append` has to be called instead if they need
+        validation or conversion, or reach the end of a block.
     """
     state = session.log.catalog
     entry = state.arrays.get(name)
@@ -110,16 +112,17 @@ def append_plain(session: Session, name: str, array: Array) -> bool:
     try:
         length = session.log.commit_growth(name, append_and_commit, file, array)
     except OSError:
-        if not _has_followed(session, state):
-            _give_back(session, entry)
+        if not _may_have_committed(session, state):
+            _truncate_uncommitted(session, entry)
         raise
-    return _count(session, length, array.nbytes)
+    return _count_commit(session, length, array.nbytes)
 
 
-def _has_followed(session: Session, state: Catalog) -> bool:
-    """Tell whether a commit may have been made, though an `OSError` was raised.
+def _may_have_committed(session: Session, state: Catalog) -> bool:
+    """Check whether a commit may have been made although an `OSError` was raised.
 
-    A signal handler may raise one too, a `TimeoutError` say, when the line is written.
+    A signal handler may raise one (a `TimeoutError`, for example) after the log line was
+    written.
     """
     try:
         return session.log.refresh_exactly().commit > state.commit
@@ -127,14 +130,14 @@ def _has_followed(session: Session, state: Catalog) -> bool:
         return True
 
 
-def _give_back(session: Session, entry: Entry) -> None:
-    """Cut what was not committed, if the disk is full, say; nobody maps it."""
+def _truncate_uncommitted(session: Session, entry: Entry) -> None:
+    """Truncate uncommitted rows, after a full disk for example; no mapping covers them."""
     with contextlib.suppress(OSError):
         os.ftruncate(session.files.descriptor(entry), entry.nbytes)
 
 
 def drop(session: Session, names: Iterable[str]) -> None:
-    """Commit that arrays are gone, and unlink their files."""
+    """Commit the deletion of arrays, and unlink their files."""
     arrays = session.log.catalog.arrays
     present = {name: arrays[name] for name in names if name in arrays}
     if present:
@@ -143,55 +146,61 @@ def drop(session: Session, names: Iterable[str]) -> None:
 
 
 def reset(session: Session) -> None:
-    """Drop all arrays in one commit."""
+    """Delete all arrays in one commit."""
     drop(session, list(session.log.catalog.arrays))
 
 
 def drop_rows(session: Session, names: Iterable[str], indexes: Any) -> None:
-    """Commit that rows are gone; they stay in the data files until `update`."""
+    """Commit the deletion of rows, which stay in the data files until `update`."""
     arrays = session.log.catalog.arrays
     found = {name: entry_of(arrays, name) for name in names}
-    drops = {name: _without(session, name, entry, indexes) for name, entry in found.items()}
+    drops = {
+        name: _prepare_deletion(session, name, entry, indexes) for name, entry in found.items()
+    }
     drops = {name: drop for name, drop in drops.items() if len(drop[0])}
-    if len(drops) != 1 or not _drop_plain(session, drops):
-        _drop_all(session, drops)
-    for name, (_, gone) in drops.items():
-        session.keep_dropped(session.log.catalog.arrays[name], gone)
+    if len(drops) != 1 or not _drop_rows_of_one(session, drops):
+        _drop_rows_of_all(session, drops)
+    for name, (_, deleted) in drops.items():
+        session.cache_deleted_rows(session.log.catalog.arrays[name], deleted)
 
 
-def _without(
+def _prepare_deletion(
     session: Session, name: str, entry: Entry, indexes: Any
-) -> tuple[Numbers, Dropped]:
-    """Give the numbers in the data file of rows to drop, and all that are dropped then."""
-    count = _rows_kept(name, entry)
-    gone = session.dropped_rows(entry) or Dropped(NO_ROWS, count)
+) -> tuple[Numbers, DeletedRows]:
+    """Return the file rows to delete, and all deleted rows afterwards."""
+    count = _live_row_count(name, entry)
+    deleted = session.deleted_rows(entry) or DeletedRows(NO_ROWS, count)
     if type(indexes) is np.ndarray and indexes.dtype == np.int64 and indexes.ndim == 1:
         numbers = indexes.copy()
         numbers.sort()
-        with contextlib.suppress(ValueError):  # some are told twice, or from the end, say
-            return gone.and_more(numbers)
-    rows = selected(name, indexes, count)
+        with contextlib.suppress(ValueError):  # repeated or negative numbers
+            return deleted.with_more(numbers)
+    rows = select_rows(name, indexes, count)
     numbers = rows.numbers()
-    if not rows.rises:
+    if not rows.is_ascending:
         numbers = np.sort(numbers)
     try:
-        return gone.and_more(numbers)
-    except ValueError:  # some are told twice
-        return gone.and_more(np.unique(numbers))
+        return deleted.with_more(numbers)
+    except ValueError:  # repeated numbers
+        return deleted.with_more(np.unique(numbers))
 
 
-def _drop_plain(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) -> bool:
-    """Drop rows of one array, as `append_plain` appends to one."""
+def _drop_rows_of_one(
+    session: Session, drops: Mapping[str, tuple[Numbers, DeletedRows]]
+) -> bool:
+    """Delete rows of one array by the native fast path, as `append_plain` does."""
     if session.durable:
         return False
     [(name, (numbers, _))] = drops.items()
     file = session.files.named(session.log.catalog.arrays[name].dropped_file, looks=False)
     numbers = numbers.astype("<i8", copy=False)
     length = session.log.commit_growth(name, delete_and_commit, file, numbers)
-    return _count(session, length, numbers.nbytes)
+    return _count_commit(session, length, numbers.nbytes)
 
 
-def _drop_all(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) -> None:
+def _drop_rows_of_all(
+    session: Session, drops: Mapping[str, tuple[Numbers, DeletedRows]]
+) -> None:
     changes: dict[str, Record] = {}
     for name, (numbers, _) in drops.items():
         entry = session.log.catalog.arrays[name]
@@ -204,17 +213,17 @@ def _drop_all(session: Session, drops: Mapping[str, tuple[Numbers, Dropped]]) ->
 
 
 def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None:
-    """Journal new rows, commit them, write them in place, strike out the journal."""
+    """Write new rows to the journal, commit them, write them in place, clear the journal."""
     arrays = session.log.catalog.arrays
     found = {name: entry_of(arrays, name) for name in values}
     changes = {}
     for name, array in values.items():
         entry = found[name]
-        rows = selected(name, indexes, _rows_kept(name, entry))
+        rows = select_rows(name, indexes, _live_row_count(name, entry))
         check_rows(name, entry, array, count=len(rows))
         if entry.nbytes and array.nbytes:
-            gone = session.dropped_rows(entry)
-            changes[name] = Replacement(session.files, entry, rows, gone, array)
+            deleted = session.deleted_rows(entry)
+            changes[name] = Replacement(session.files, entry, rows, deleted, array)
     if not changes:
         return
     commit = session.log.catalog.commit + 1
@@ -224,7 +233,10 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
         crc = journal.write(file, session.folder, commit, record, durable=session.durable)
     _commit(
         session,
-        changes={name: _replaced(found[name], each, commit) for name, each in changes.items()},
+        changes={
+            name: _replacement_record(found[name], each, commit)
+            for name, each in changes.items()
+        },
         journal=crc,
     )
     for name, change in changes.items():
@@ -234,29 +246,29 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
 
 
 def update(session: Session, name: str, progress: Progress = data_files.no_progress) -> None:
-    """Write the rows that are left to a new file, if any were dropped.
+    """Write the live rows to a new file, if any rows were deleted.
 
-    Not while somebody writes to the present file in place: that would be lost.
+    Does nothing while the current file is being written in place: later writes would be lost.
     """
     entry = entry_of(session.log.catalog.arrays, name)
     if entry.dropped and not data_files.is_open_in_place(session.folder, entry):
-        _save(session, {name: _kept(session, entry)}, progress)
+        _save(session, {name: _live_content(session, entry)}, progress)
 
 
 def clone(
     session: Session, source: str, target: str, progress: Progress = data_files.no_progress
 ) -> None:
-    """Write an array once more, under another name."""
+    """Write a copy of an array under another name."""
     arrays = session.log.catalog.arrays
     entry = entry_of(arrays, source)
     if target in arrays:
         msg = f"there is an array {target!r} already; drop it first, or choose another name"
         raise InvalidValueError(msg)
-    _save(session, {target: _kept(session, entry)}, progress)
+    _save(session, {target: _live_content(session, entry)}, progress)
 
 
 def mark_writable(session: Session, name: str) -> Entry:
-    """Commit that an array is about to be written in place, without checksums."""
+    """Commit that an array is being written in place, and has no checksums meanwhile."""
     entry = entry_of(session.log.catalog.arrays, name)
     if not entry.writable:
         _commit(session, changes={name: {"writable": True}})
@@ -264,7 +276,7 @@ def mark_writable(session: Session, name: str) -> Entry:
 
 
 def recompute_checksums(session: Session, name: str) -> None:
-    """Bring the checksums of an array up to date, and commit that nobody writes in place."""
+    """Recompute the checksums of an array, and commit that in-place writing has ended."""
     entry = session.log.catalog.arrays[name]
     memory = session.files.memory(entry)
     sums, tail = checksum_blocks(memory, data_files.thread_count())
@@ -291,15 +303,15 @@ def _write_new(
 
 
 class _Content(NamedTuple):
-    """What a new data file is to hold.
+    """Content of a new data file.
 
     Attributes
     ----------
     code : str, list or dict
-        The dtype, see `schema.encode_dtype`.
+        The dtype as `schema.encode_dtype` encodes it.
     shape : tuple of int
     chunks : iterable of ndarray
-        The bytes, contiguous.
+        The bytes, each chunk contiguous.
     """
 
     code: Any
@@ -307,27 +319,27 @@ class _Content(NamedTuple):
     chunks: Iterable[Array]
 
 
-def _given(array: Array) -> _Content:
+def _content_of(array: Array) -> _Content:
     code = encode_dtype(storable_dtype(array))
     return _Content(code, array.shape, data_files.chunks_of(array, decode_dtype(code)))
 
 
-def _kept(session: Session, entry: Entry) -> _Content:
-    """Return the rows that are left of an array, which are read when they are written."""
-    gone = session.dropped_rows(entry)
-    return _Content(entry.code, entry.shape, chunks(session.folder, entry, gone))
+def _live_content(session: Session, entry: Entry) -> _Content:
+    """Return the live rows of an array; they are read while they are written."""
+    deleted = session.deleted_rows(entry)
+    return _Content(entry.code, entry.shape, read_live_chunks(session.folder, entry, deleted))
 
 
-def _commit(session: Session, **what: Any) -> None:
+def _commit(session: Session, **record: Any) -> None:
     if session.durable:
-        session.folder.sync_data()  # the names of what the commit will name
-    _count(session, session.log.commit(**what))
+        session.folder.sync_data()  # and the names of new files
+    _count_commit(session, session.log.commit(**record))
     if session.durable:
         session.note_flushed()
 
 
-def _count(session: Session, length: int, nbytes: int = 0) -> bool:
-    """Count a commit of so many bytes, and those that came with it; tell if it was made."""
+def _count_commit(session: Session, length: int, nbytes: int = 0) -> bool:
+    """Count a commit of `length` log bytes and `nbytes` others; return whether it was made."""
     if not length:
         return False
     counts = session.counts
@@ -338,25 +350,27 @@ def _count(session: Session, length: int, nbytes: int = 0) -> bool:
 
 def _unlink(session: Session, entries: Iterable[Entry]) -> None:
     for entry in entries:
-        session.forget(entry)  # or the room of its files would not be free
+        session.forget(entry)  # open files would keep their disk space allocated
         is_large = not entry.is_unusable and entry.nbytes > _LARGE
         unlink = session.folder.unlink_large if is_large else session.folder.unlink
         unlink(entry.data_file)
-        session.folder.unlink(entry.checksum_file)  # one of an append that died too
+        session.folder.unlink(
+            entry.checksum_file
+        )  # may be left by an append whose process died
         session.folder.unlink(entry.dropped_file)
 
 
-def _rows_kept(name: str, entry: Entry) -> int:
+def _live_row_count(name: str, entry: Entry) -> int:
     if not entry.stored:
-        msg = f"{name!r} is 0-d and has no rows; save it anew"
+        msg = f"{name!r} is 0-d and has no rows; save it again"
         raise InvalidValueError(msg)
     count: int = entry.stored[0]
     return count - entry.dropped
 
 
-def _replaced(entry: Entry, change: Replacement, commit: int) -> Record:
+def _replacement_record(entry: Entry, change: Replacement, commit: int) -> Record:
     fields: Record = {"revision": commit}
     last = entry.nbytes // BLOCK - change.first
-    if last < len(change.checksums):  # the last block is no whole one
+    if last < len(change.checksums):  # the last block is partial
         fields["tail"] = int(change.checksums[last])
     return fields

@@ -1,4 +1,4 @@
-"""Opening and closing a store, and the queue of those who change it."""
+"""`Handle`: opens and closes a store, and starts its write transactions."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ MODES = ("a", "r", "r+", "w", "x")
 
 
 class Handle:
-    """What is needed to open a store, and the session while it is open.
+    """Options of a `NumPack`, and its session while the store is open.
 
     Parameters
     ----------
     path : str
         The store's folder, absolute.
     mode : {"a", "r", "r+", "w", "x"}
-        What to do when it is first opened, see `NumPack`.
+        Mode of the first opening, see `NumPack`.
     upgrade : bool
-        Whether to make a store of this version of a folder of NumPack 0.x.
+        Whether to upgrade a folder of NumPack 0.x to a store of this version.
     durable : bool
         Whether each change is flushed to the device.
     lock_timeout : float or None
-        Seconds to wait for a lock; ``None``: for ever.
+        Seconds to wait for a lock; ``None`` waits indefinitely.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Handle:
     session : Session or None
         ``None`` while the store is not open.
     counts : dict of str to int
-        What was done so far, see `NumPack.get_io_stats`.
+        Counters of `NumPack.get_io_stats`.
     """
 
     def __init__(
@@ -65,25 +65,25 @@ class Handle:
         self._upgrade = upgrade
         self._durable = durable
         self._lock_timeout = lock_timeout
-        self._cleaned = ""  # token of the store that was swept
-        self._opening = threading.RLock()  # of this handle alone: no store waits for another
+        self._cleaned = ""  # token of the store whose orphaned files were removed
+        self._opening = threading.RLock()  # per handle: stores are opened independently
         register(self)
 
     def after_fork(self) -> None:
-        """Make a new lock."""
+        """Replace the lock in a forked child."""
         self._opening = threading.RLock()
 
     def open(self) -> None:
-        """Open the store; create it if there is none. Does nothing if it is open."""
-        with self._exclusive():
+        """Open the store, creating it if it does not exist; do nothing if it is open."""
+        with self._exclude_threads():
             if self.session is None:
-                found, is_numpack0 = self._found()
-                history = self._history(found, is_numpack0=is_numpack0)
+                found, is_numpack0 = self._open_folder()
+                history = self._open_history(found, is_numpack0=is_numpack0)
                 self.session = Session(
                     found,
                     history,
                     counts=self.counts,
-                    read_only=self._why_read_only(history),
+                    read_only=self._read_only_reason(history),
                     durable=self._durable,
                 )
                 if self._mode in ("w", "x"):
@@ -91,37 +91,38 @@ class Handle:
 
     def close(self) -> None:
         """Close the store; wait for a writer on another thread."""
-        if self.session is None:  # a thread may be waiting to open it
+        if self.session is None:  # another thread may be opening it, which is not waited for
             return
-        with self._exclusive():
+        with self._exclude_threads():
             session, self.session = self.session, None
         if session is not None:
             session.close()
 
-    def _exclusive(self) -> MutexGuard:
-        """Keep the other threads of this handle from opening and closing it."""
+    def _exclude_threads(self) -> MutexGuard:
+        """Exclude other threads from opening and closing this handle."""
         return MutexGuard(self._opening, self.path, self._lock_timeout)
 
-    def opened(self) -> Session:
-        """Give the session.
+    def require_session(self) -> Session:
+        """Return the session.
 
         Raises
         ------
         StoreClosedError
-            There is none.
+            The store is not open.
         """
         if self.session is None:
             raise closed_error(self.path)
         return self.session
 
-    def writing(self) -> WriteTransaction:
-        """Give the turn to write, for a ``with`` statement: it holds the store's lock."""
-        session = self.session or self.opened()
+    def write_transaction(self) -> WriteTransaction:
+        """Return a context manager that holds the store's lock and yields the session."""
+        session = self.session or self.require_session()
         if session.read_only:
             raise StoreError(session.read_only)
         return WriteTransaction(session, self._prepare)
 
     def _prepare(self, session: Session) -> None:
+        """Bring a session up to date at the start of a write transaction."""
         log = session.log
         state = log.refresh_exactly() if session.lock.names_changed else log.refresh()
         if log.openings != session.openings:
@@ -136,14 +137,12 @@ class Handle:
     def _remove_orphans(self, session: Session, state: Catalog) -> None:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
-        upgrade.remove_numpack0_files(
-            session.folder
-        )  # an upgrade was interrupted before it had done so
+        upgrade.remove_numpack0_files(session.folder)  # left by an interrupted upgrade
         folder.remove_orphans(session.folder, state)
         self._cleaned = state.token
 
-    def _found(self) -> tuple[Folder, bool]:
-        """Find the folder, or make of it what the mode asks for; tell if it is one of 0.x."""
+    def _open_folder(self) -> tuple[Folder, bool]:
+        """Open or create the folder as the mode says; return whether it is read as 0.x."""
         found = folder.open_folder(self.path, self._lock_timeout)
         if found is not None and folder.is_store(found):
             if self._mode == "x":
@@ -152,12 +151,12 @@ class Handle:
                 folder.drop_all(found, durable=self._durable)
             return found, False
         if found is not None and upgrade.is_numpack0(found):
-            return found, self._is_left_old(found)
+            return found, self._stays_numpack0(found)
         if self._mode in ("r", "r+"):
             raise folder.not_found_error(self.path)
-        return self._created(), False
+        return self._create_folder(), False
 
-    def _created(self) -> Folder:
+    def _create_folder(self) -> Folder:
         return folder.create_store(
             Path(self.path),
             exclusive=self._mode == "x",
@@ -165,7 +164,8 @@ class Handle:
             lock_timeout=self._lock_timeout,
         )
 
-    def _is_left_old(self, found: Folder) -> bool:
+    def _stays_numpack0(self, found: Folder) -> bool:
+        """Upgrade or empty a folder of NumPack 0.x if requested; return whether it is left."""
         if self._mode == "x":
             raise folder.store_exists_error(self.path)
         if self._mode != "w" and (not self._upgrade or self._mode == "r"):
@@ -175,13 +175,13 @@ class Handle:
             folder.drop_all(found, durable=self._durable)
         return False
 
-    def _history(self, found: Folder, *, is_numpack0: bool) -> Log | upgrade.Numpack0Log:
+    def _open_history(self, found: Folder, *, is_numpack0: bool) -> Log | upgrade.Numpack0Log:
         arrays = upgrade.read(found) if is_numpack0 else None
         if arrays is not None:
             return upgrade.Numpack0Log(found, arrays)
         return Log(found, writable=self._mode != "r", durable=self._durable)
 
-    def _why_read_only(self, history: Log | upgrade.Numpack0Log) -> str:
+    def _read_only_reason(self, history: Log | upgrade.Numpack0Log) -> str:
         if isinstance(history, upgrade.Numpack0Log):
             return upgrade.read_only_reason(self.path)
         if self._mode == "r":

@@ -1,32 +1,24 @@
-"""A store while it is open, and reading from it."""
+"""`Session`: a store while it is open, and consistent reads from it."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import time
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..errors import (
-    CorruptStoreError,
-    InvalidValueError,
-    MissingFileError,
-    StoreError,
-)
+from ..errors import CorruptStoreError, InvalidValueError, MissingFileError, StoreError
 from .checks import entry_of
 from .format import data_files, journal
 from .format.flush import Flushed
 from .format.numpack0.upgrade import Numpack0Log
 from .format.open_files import OpenFiles
 from .fs import resources
-from .fs.directory import write_all
 from .fs.forks import register
 from .fs.lock import SharedLock, WriteLock
 from .fs.transaction import TryLock
-from .kernels.checksums import BLOCK
 from .lazy.array import LazyArray
 from .lazy.reference import Reference
+from .replay import WAIT, JournalReplay
 from .rows import deleted_rows
 
 if TYPE_CHECKING:
@@ -37,30 +29,26 @@ if TYPE_CHECKING:
     from .format.data_files import Progress
     from .format.log import Log
     from .fs.directory import Folder
-    from .rows.deleted_rows import Dropped
-    from .rows.replacing import Replacement
+    from .rows.deleted_rows import DeletedRows
 
 T = TypeVar("T")
 
-_KEPT = 64  # lazy arrays that are kept, so that to load them again costs next to nothing
-_NONE = ("", 0)  # no commit of any store
-_PATIENCE = 0.05  # seconds in which most writers have come to an end
-_PAUSE = 0.002
-_HASTY_READS = 4  # that may be spoilt by a replace, before writers are kept out
+_CACHED = 64  # lazy arrays and deleted-row lists that are cached for repeated loads
+_OPTIMISTIC_READS = 4  # reads that a replace may invalidate, before writers are excluded
 
 
-class Session:
-    """What is open of a store.
+class Session(JournalReplay):
+    """Catalog of an open store.
 
     Parameters
     ----------
     folder : Folder
     history : Log or Numpack0Log
-        What tells which arrays there are.
+        Source of the store's current entries.
     counts : dict of str to int
-        Where to count what is read.
+        Counters to update, see `NumPack.get_io_stats`.
     read_only : str
-        Why nothing may be written; empty if it may.
+        Why the store cannot be written; empty if it can.
     durable : bool
         Whether each change is flushed to the device.
 
@@ -68,15 +56,15 @@ class Session:
     ----------
     folder, history, counts, read_only, durable
     log : Log
-        The history, for who may write: folders of 0.x are only read.
+        `history`, for writers: folders of NumPack 0.x are only read.
     is_numpack0 : bool
-        Whether it is a folder of NumPack 0.x, which has no checksums.
+        Whether the folder is one of NumPack 0.x, which has no checksums.
     mutex : threading.RLock
-        The threads of this session that write queue on it, before the lock.
-    lock : WriteLock
-        The writers'.
+        Acquired by the threads that write through this session, before `lock`.
+    lock : Lock
+        The writers' lock.
     files : OpenFiles
-        For who holds mutex and lock.
+        Requires `mutex` and `lock`.
     """
 
     def __init__(
@@ -88,6 +76,7 @@ class Session:
         read_only: str,
         durable: bool,
     ) -> None:
+        super().__init__()
         self.folder = folder
         self.history = history
         self.log = cast("Log", history)
@@ -98,310 +87,223 @@ class Session:
         self.mutex = threading.RLock()
         self.lock = WriteLock(folder)
         self.files = OpenFiles(folder)
-        self.openings = 1  # of the log, as far as what is remembered goes
+        self.openings = 1  # `log.openings` when the caches were last cleared
         self._flushed = Flushed()
-        self._commits = counts["commits"]  # that the handle had made before
-        self._seen: Catalog | None = None
-        self._replayed = _NONE  # the last commit whose rows are known to be in place
-        self._unwritten: dict[str, journal.Change] = {}  # what cannot be put in place here
-        self._lazies: dict[str, tuple[Entry, LazyArray]] = {}
-        self._dropped: dict[str, tuple[Entry, Dropped]] = {}
+        self._commits_before = counts["commits"]  # made through earlier sessions of the handle
+        self._state: Catalog | None = None  # for which the caches are valid
+        self._lazy_arrays: dict[str, tuple[Entry, LazyArray]] = {}
+        self._deleted_rows: dict[str, tuple[Entry, DeletedRows]] = {}
         register(self)
 
     def after_fork(self) -> None:
-        """Make new locks."""
+        """Replace the locks in a forked child."""
         self.mutex = threading.RLock()
         self.lock.after_fork()
         self.history.after_fork()
 
     def close(self) -> None:
-        """Close the files; what was loaded stays valid.
+        """Close the files; arrays that were loaded stay valid.
 
-        A thread that waits for the store's lock keeps them until it has ended.
+        A thread that waits for the store's lock keeps the files open until it has finished.
         """
-        while not self.mutex.acquire(timeout=_PATIENCE):
+        while not self.mutex.acquire(timeout=WAIT):
             if self.lock.is_waiting():
                 return
         with contextlib.ExitStack() as parts:
             parts.callback(self.mutex.release)
-            for close in (self._lazies.clear, self.lock.close, self.files.close):
+            for close in (self._lazy_arrays.clear, self.lock.close, self.files.close):
                 parts.callback(close)
             parts.callback(self.history.close)
-            with contextlib.suppress(OSError):  # an extra, for who opens the store next
+            with contextlib.suppress(OSError):  # it only makes the next opening faster
                 self._checkpoint()
 
-    def forget_all(self) -> None:
-        """Forget what is known of the files: others may have taken their places.
-
-        For who holds mutex and lock.
-        """
-        self.openings = self.log.openings
-        self.files.close()
-        self._flushed.forget()
-        self._forget_rows()
-
-    def _forget_rows(self) -> None:
-        self._lazies.clear()
-        self._dropped.clear()
-        self._unwritten, self._replayed = {}, _NONE
-
-    def flush_others(self) -> None:
-        """Flush to the device what was committed by others; for who holds mutex and lock."""
-        self._flushed.flush_new_commits(self)
-
-    def note_flushed(self) -> None:
-        """Note that the session has flushed its own change, and all that was before."""
-        self._flushed.note(self)
-
-    def arrays(self) -> dict[str, Entry]:
-        """Give the arrays of this moment, other processes' commits included."""
-        state = self.history.refresh()
-        if state is not self._seen:
-            self._see(state)
-        return state.arrays
-
-    def lazy(self, name: str) -> LazyArray:
-        """Map an array's file, or give the mapping made before."""
-        entry = self.arrays().get(name)
-        known = self._lazies.get(name)
-        if known is not None and known[0] is entry:
-            return known[1]
-        if entry is not None:
-            with contextlib.suppress(FileNotFoundError):  # it was replaced just now, say
-                return self._mapped(name, entry)
-        return self.using(name, self._mapped)
-
-    def read(self, name: str, progress: Progress) -> Array:
-        """Read an array into memory of its own, as it was at one moment."""
-        return self.read_entry(name, progress)[1]
-
-    def read_entry(self, name: str, progress: Progress) -> tuple[Entry, Array]:
-        """Read an array as `read` does; return the entry that it was read by, too."""
-
-        def use(name: str, entry: Entry) -> tuple[Entry, Array]:
-            if self.dropped_rows(entry) is not None:
-                array = self._mapped(name, entry).copied()
-                progress(array.nbytes)
-                return entry, array
-            return entry, self.stored(entry, progress)
-
-        entry, array = self.using(name, use, stable=True)
-        self.counts["bytes_read"] += array.nbytes
-        return entry, array
-
-    def rows(self, name: str, pick: Callable[[LazyArray], Array]) -> Array:
-        """Read some rows, as they were at one moment."""
-        array = self.using(name, lambda name, _: pick(self.with_rows(name)), stable=True)
-        self.counts["bytes_read"] += array.nbytes
-        return array
-
-    def with_rows(self, name: str) -> LazyArray:
-        """Map an array that has rows."""
-        rows = self.lazy(name)
-        if rows.ndim == 0:
-            msg = f"{name!r} is 0-d and has no rows; use load"
-            raise InvalidValueError(msg)
-        return rows
-
-    def dropped_rows(self, entry: Entry) -> Dropped | None:
-        """Give the rows of an array that were dropped; ``None`` if none were."""
-        if not entry.dropped:
-            return None
-        if isinstance(self.history, Numpack0Log):
-            return self.history.dropped[entry.data_file]
-        known = self._dropped.get(entry.data_file)
-        if known is not None and known[0].dropped == entry.dropped:
-            return known[1].of_count(entry.stored[0])
-        rows = deleted_rows.read(self.folder, entry)
-        self.keep_dropped(entry, rows)
-        return rows
-
-    def keep_dropped(self, entry: Entry, rows: Dropped) -> None:
-        """Keep the dropped rows of an array, so that their list need not be read again."""
-        _make_room(self._dropped)
-        self._dropped[entry.data_file] = entry, rows
-
-    def using(self, name: str, use: Callable[[str, Entry], T], *, stable: bool = False) -> T:
-        """Use an array's files; again if the array was replaced meanwhile.
-
-        Parameters
-        ----------
-        name : str
-        use : callable
-            Takes the name and the entry.
-        stable : bool
-            Use them again too if rows were replaced in place meanwhile.
-        """
-        for _ in range(_HASTY_READS):
-            entry = entry_of(self.arrays(), name)
-            with contextlib.suppress(FileNotFoundError):
-                result = use(name, entry)
-                if not stable or self._is_untouched(name, entry):
-                    return result
-        with SharedLock(self.folder):
-            entry = entry_of(self.arrays(), name)
-            try:
-                return use(name, entry)
-            except MissingFileError as error:
-                if self.is_numpack0:
-                    msg = f"{self.folder.path} was upgraded meanwhile; open it again"
-                    raise StoreError(msg) from None
-                msg = (
-                    f"the file {error.file} of the array {name!r} is missing; restore it from "
-                    "a backup"
-                )
-                raise CorruptStoreError(msg) from None
-
     def _checkpoint(self) -> None:
-        if self.counts["commits"] == self._commits:  # nothing was changed
+        if self.counts["commits"] == self._commits_before:  # nothing was changed
             return
         with TryLock(self, opens=False) as taken:
             if taken:
                 self.log.refresh_exactly()
                 self.log.checkpoint()
 
-    def replay_journal(self, state: Catalog) -> None:
-        """Put the rows of the last commit in place, if who replaced them died before he had.
+    def forget_all(self) -> None:
+        """Clear all caches: the store's files may have been replaced.
 
-        For who holds mutex and lock. All of it is flushed: who died may have promised that.
+        Requires `mutex` and `lock`.
         """
-        if state.journal is not None and self._replayed != _number(state):
-            for change in journal.read(self.folder, state):
-                entry = next(e for e in list(state.arrays.values()) if e.id == change.id)
-                self.apply_replacement(entry, change)
-                self._flush_rows(entry)
-            self.clear_journal(state)
+        self.openings = self.log.openings
+        self.files.close()
+        self._flushed.forget()
+        self._lazy_arrays.clear()
+        self._deleted_rows.clear()
+        self.forget_replay()
 
-    def apply_replacement(
-        self, entry: Entry, change: journal.Change | Replacement, *, looks: bool = True
-    ) -> None:
-        """Write replaced rows and their checksums; for `looks`, see `clear_journal`."""
-        for rows, fresh in change.blocks():
-            self.files.overwrite(entry, rows, change.width, fresh)
-        whole = change.checksums[: entry.nbytes // BLOCK - change.first]
-        if len(whole):
-            sums = whole.astype("<u4", copy=False)
-            file = self.files.named(entry.checksum_file, looks=looks)
-            write_all(file, sums, 4 * change.first)
-        if self.durable:
-            self._flush_rows(entry)
+    def flush_others(self) -> None:
+        """Flush other sessions' commits to the device. Requires `mutex` and `lock`."""
+        self._flushed.flush_new_commits(self)
 
-    def _flush_rows(self, entry: Entry) -> None:
-        os.fdatasync(self.files.descriptor(entry))
-        self.folder.sync_file(entry.checksum_file)
+    def note_flushed(self) -> None:
+        """Record that everything up to this session's last commit is flushed."""
+        self._flushed.note(self)
 
-    def clear_journal(self, state: Catalog, *, looks: bool = True) -> None:
-        """Strike out the journal: the rows of the last commit are in place.
+    def arrays(self) -> dict[str, Entry]:
+        """Return the current entries, including commits of other processes."""
+        state = self.history.refresh()
+        if state is not self._state:
+            self._enter_state(state)
+        return state.arrays
+
+    def lazy(self, name: str) -> LazyArray:
+        """Map an array's file, or return the cached mapping."""
+        entry = self.arrays().get(name)
+        cached = self._lazy_arrays.get(name)
+        if cached is not None and cached[0] is entry:
+            return cached[1]
+        if entry is not None:
+            with contextlib.suppress(FileNotFoundError):  # it was replaced just now
+                return self._map(name, entry)
+        return self.read_consistent(name, self._map)
+
+    def lazy_rows(self, name: str) -> LazyArray:
+        """Map an array as `lazy` does; raise if it is 0-d."""
+        array = self.lazy(name)
+        if array.ndim == 0:
+            msg = f"{name!r} is 0-d and has no rows; use load"
+            raise InvalidValueError(msg)
+        return array
+
+    def read(self, name: str, progress: Progress) -> tuple[Entry, Array]:
+        """Read an array, as of one commit, into new memory; return its entry too."""
+
+        def read(name: str, entry: Entry) -> tuple[Entry, Array]:
+            if self.deleted_rows(entry) is not None:
+                array = self._map(name, entry).copied()
+                progress(array.nbytes)
+                return entry, array
+            return entry, self.read_stored(entry, progress)
+
+        entry, array = self.read_consistent(name, read, stable=True)
+        self.counts["bytes_read"] += array.nbytes
+        return entry, array
+
+    def read_rows(self, name: str, take: Callable[[LazyArray], Array]) -> Array:
+        """Read selected rows, as of one commit, into new memory."""
+        array = self.read_consistent(
+            name, lambda name, _: take(self.lazy_rows(name)), stable=True
+        )
+        self.counts["bytes_read"] += array.nbytes
+        return array
+
+    def read_consistent(
+        self, name: str, read: Callable[[str, Entry], T], *, stable: bool = False
+    ) -> T:
+        """Read an array's files; read again if the array was replaced meanwhile.
 
         Parameters
         ----------
-        state : Catalog
-        looks : bool
-            Whether to make sure that the open file has the name still; it was made sure of
-            a moment ago if this session has written the journal.
+        name : str
+        read : callable
+            Takes the name and the entry.
+        stable : bool
+            Read again also if rows were replaced in place meanwhile.
         """
-        file = self.files.named(journal.NAME, looks=looks)
-        journal.clear(file, durable=self.durable)
-        self._replayed = _number(state)
-        self._unwritten = {}
+        for _ in range(_OPTIMISTIC_READS):
+            entry = entry_of(self.arrays(), name)
+            with contextlib.suppress(FileNotFoundError):
+                result = read(name, entry)
+                if not stable or self._is_unchanged(name, entry):
+                    return result
+        with SharedLock(self.folder):
+            entry = entry_of(self.arrays(), name)
+            try:
+                return read(name, entry)
+            except MissingFileError as error:
+                raise self._missing_file_error(name, error) from None
+
+    def _missing_file_error(self, name: str, error: MissingFileError) -> StoreError:
+        if self.is_numpack0:
+            return StoreError(f"{self.folder.path} was upgraded meanwhile; open it again")
+        return CorruptStoreError(
+            f"the file {error.file} of the array {name!r} is missing; restore it from a backup"
+        )
+
+    def _is_unchanged(self, name: str, entry: Entry) -> bool:
+        now = self.arrays().get(name)
+        return now is not None and (now.id, now.revision) == (entry.id, entry.revision)
+
+    def read_stored(self, entry: Entry, progress: Progress = data_files.no_progress) -> Array:
+        """Read the rows of a data file, deleted ones included, with pending changes applied."""
+        array = data_files.read(self.folder, entry, progress)
+        if entry.id in self._pending:
+            journal.apply_in_memory(array, self._pending[entry.id])
+        return array
+
+    def _map(self, name: str, entry: Entry) -> LazyArray:
+        deleted, origin = self.deleted_rows(entry), None
+        if entry.id in self._pending:
+            array = self.read_stored(entry)
+            array.flags.writeable = False
+        else:
+            array = resources.map_with_retry(lambda: data_files.map_rows(self.folder, entry))[0]
+            origin = Reference(self.folder.path, name, entry, array, deleted, self)
+        lazy = LazyArray(array, origin, deleted)
+        self.counts["mappings"] += 1
+        _evict_oldest(self._lazy_arrays)
+        self._lazy_arrays[name] = entry, lazy
+        return lazy
+
+    def deleted_rows(self, entry: Entry) -> DeletedRows | None:
+        """Return the deleted rows of an array; ``None`` if there are none."""
+        if not entry.dropped:
+            return None
+        if isinstance(self.history, Numpack0Log):
+            return self.history.dropped[entry.data_file]
+        cached = self._deleted_rows.get(entry.data_file)
+        if cached is not None and cached[0].dropped == entry.dropped:
+            return cached[1].resized(entry.stored[0])
+        rows = deleted_rows.read(self.folder, entry)
+        self.cache_deleted_rows(entry, rows)
+        return rows
+
+    def cache_deleted_rows(self, entry: Entry, rows: DeletedRows) -> None:
+        """Cache the deleted rows of an array, so that their list is not read again."""
+        _evict_oldest(self._deleted_rows)
+        self._deleted_rows[entry.data_file] = entry, rows
 
     def forget(self, entry: Entry) -> None:
-        """Let go of what is kept of an array that is gone; for who holds mutex and lock."""
+        """Discard all that is cached of a deleted array. Requires `mutex` and `lock`."""
         self.files.forget(entry)
-        self._dropped.pop(entry.data_file, None)
-        for name, (known, _) in list(self._lazies.items()):
-            if known.id == entry.id:
-                self._lazies.pop(name, None)
+        self._deleted_rows.pop(entry.data_file, None)
+        for name, (cached, _) in list(self._lazy_arrays.items()):
+            if cached.id == entry.id:
+                self._lazy_arrays.pop(name, None)
 
     def release_cached(self) -> None:
-        """Close files, and forget mappings, that can be opened and made again."""
-        self._lazies.clear()
+        """Close files and discard mappings, which are opened and made again when needed."""
+        self._lazy_arrays.clear()
         if self.mutex.acquire(blocking=False):
             try:
                 self.files.release_cached()
             finally:
                 self.mutex.release()
 
-    def unwritten(self, entry: Entry) -> journal.Change | None:
-        """Give the rows that are committed, and cannot be put in place here."""
-        return self._unwritten.get(entry.id)
-
-    def _see(self, state: Catalog) -> None:
-        """Look at a state that is new: let go of what is gone, finish what is half done."""
+    def _enter_state(self, state: Catalog) -> None:
+        """Discard what a new state has made obsolete, and replay its journal."""
         arrays = state.arrays
-        for name, (entry, _) in list(self._lazies.items()):
+        for name, (entry, _) in list(self._lazy_arrays.items()):
             if arrays.get(name) is not entry:
-                self._lazies.pop(name, None)
-        # whoever writes now, and so has the mutex, closes them
+                self._lazy_arrays.pop(name, None)
+        # If another thread is writing, it holds the mutex and closes them.
         if self.files.are_open and self.mutex.acquire(blocking=False):
             try:
                 self.files.close_unlinked()
             finally:
                 self.mutex.release()
-        pending = state.journal is not None and self._replayed != _number(state)
-        self._unwritten = self._replay_for_reading(state) if pending else {}
-        self._seen = state
-
-    def _replay_for_reading(self, state: Catalog) -> dict[str, journal.Change]:
-        """Have the rows of the last commit in place; give those that are not.
-
-        Nobody is waited for: neither a writer, who may have been stopped, nor other readers
-        who keep writers out, as the caller may do itself.
-        """
-        deadline = time.monotonic() + _PATIENCE
-        while not journal.is_cleared(self.folder):
-            if self._replay_if_unlocked():
-                return {}
-            if time.monotonic() > deadline or not SharedLock(self.folder).would_wait():
-                changes = journal.read_unlocked(self.folder, state)
-                return {change.id: change for change in changes}
-            time.sleep(_PAUSE)
-        self._replayed = _number(state)
-        return {}
-
-    def _replay_if_unlocked(self) -> bool:
-        """Put the rows in place if nobody holds the lock, and the store can be written."""
-        with contextlib.suppress(OSError):  # nothing can be written here, or the disk fails
-            if not self.read_only:
-                with TryLock(self, opens=True) as taken:
-                    if taken:
-                        self.replay_journal(self.history.refresh())
-                        return True
-        return False
-
-    def _is_untouched(self, name: str, entry: Entry) -> bool:
-        now = self.arrays().get(name)
-        return now is not None and (now.id, now.revision) == (entry.id, entry.revision)
-
-    def stored(self, entry: Entry, progress: Progress = data_files.no_progress) -> Array:
-        """Read the rows of a data file, and what could not be put in place."""
-        array = data_files.read(self.folder, entry, progress)
-        if entry.id in self._unwritten:
-            journal.apply_in_memory(array, self._unwritten[entry.id])
-        return array
-
-    def _mapped(self, name: str, entry: Entry) -> LazyArray:
-        gone, origin = self.dropped_rows(entry), None
-        if entry.id in self._unwritten:
-            array = self.stored(entry)
-            array.flags.writeable = False
-        else:
-            array = resources.map_with_retry(lambda: data_files.map_rows(self.folder, entry))[0]
-            origin = Reference(self.folder.path, name, entry, array, gone, self)
-        lazy = LazyArray(array, origin, gone)
-        self.counts["mappings"] += 1
-        _make_room(self._lazies)
-        self._lazies[name] = entry, lazy
-        return lazy
+        self._pending = self._replay_for_reading(state) if self._needs_replay(state) else {}
+        self._state = state
 
 
-def _number(state: Catalog) -> tuple[str, int]:
-    """Identify a commit: the numbers begin again in a store that was emptied."""
-    return state.token, state.commit
-
-
-def _make_room(kept: dict[str, T]) -> None:
-    """Let go of the oldest, if there are too many; other threads may do so too."""
-    if len(kept) >= _KEPT:
-        for oldest in list(kept)[: len(kept) - _KEPT + 1]:
-            kept.pop(oldest, None)
+def _evict_oldest(cache: dict[str, T]) -> None:
+    """Make room in a cache; other threads may do so at the same time."""
+    if len(cache) >= _CACHED:
+        for oldest in list(cache)[: len(cache) - _CACHED + 1]:
+            cache.pop(oldest, None)

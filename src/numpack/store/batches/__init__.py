@@ -1,4 +1,4 @@
-"""Modes in which many changes become one commit.
+"""Modes in which many changes become one commit: `batch_mode` and `writable_batch_mode`.
 
-Imports the session and what is below it.
+Imports the writer, the session and what is below them.
 """

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ..handle import Handle
     from ..session import Session
 
-    _Sums = tuple[tuple[int, ...], DType, bytes, int, int]
+    _Fingerprint = tuple[tuple[int, ...], DType, bytes, int, int]
 
 
 class Batch:
-    """Arrays that were loaded or saved in a `batch_mode`, until they are written.
+    """Arrays that were loaded or saved in `batch_mode` and may have to be written.
 
     Parameters
     ----------
@@ -37,105 +37,111 @@ class Batch:
     Attributes
     ----------
     depth : int
-        How many blocks are being run, one in the other.
+        Number of nested blocks that are being executed.
     memory_limit : int or None
-        Bytes that may be kept; what exceeds them is written early.
+        Bytes to keep; arrays beyond this limit are written early.
     """
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self.kept: dict[str, _Kept] = {}
-        self._bases: dict[str, Entry | None] = {}  # what the store held when they were loaded
+        self.kept: dict[str, _KeptArray] = {}
+        self._bases: dict[str, Entry | None] = {}  # entries as of loading or saving
         self.depth = 0
         self.memory_limit: int | None = None
 
     def load(self, name: str) -> Array | None:
-        """Give the array that was loaded or saved before; ``None`` if there is none."""
+        """Return the kept array of a name; ``None`` if there is none."""
         known = self.kept.get(name)
         return None if known is None else known.array
 
     def prepare(self, session: Session, name: str) -> None:
-        """Bring the checksums of an array up to date before it is loaded, if a writer died.
+        """Recompute the checksums of an array that a dead process left, before it is loaded.
 
-        Only then does a later change of its entry show whether somebody wrote to it.
+        Otherwise a later change of its entry would not show whether the array was changed.
         """
         entry = session.arrays().get(name)
         if entry is not None and entry.writable and not session.read_only:
-            with self._handle.writing() as writing:
+            with self._handle.write_transaction() as writing:
                 recompute_abandoned(writing, name)
 
     def keep(self, name: str, array: Array, entry: Entry) -> None:
-        """Keep an array that was loaded, and the entry that it was loaded by."""
+        """Keep a loaded array, and the entry it was loaded with."""
         self._bases[name] = entry
-        self._put(name, _Kept(array, _sums(array)))
+        self._keep(name, _KeptArray(array, _fingerprint(array)))
 
     def keep_saved(self, arrays: Mapping[str, Array]) -> None:
-        """Keep arrays that are to be saved."""
-        session = self._handle.opened()
+        """Keep arrays that have to be saved."""
+        session = self._handle.require_session()
         if session.read_only:
             raise StoreError(session.read_only)
-        there = session.arrays()
+        entries = session.arrays()
         for name in arrays:
-            self._bases.setdefault(name, there.get(name))
+            self._bases.setdefault(name, entries.get(name))
         for name, array in arrays.items():
-            self._put(name, _Kept(array, None))
+            self._keep(name, _KeptArray(array, None))
 
     def write(self, names: Iterable[str] | None = None) -> None:
-        """Write what was saved or changed, in one commit; what fails stays to be written.
+        """Write saved and changed arrays in one commit; if that fails, they stay unwritten.
 
         Raises
         ------
         ConflictError
-            Others have changed some of the arrays since they were loaded; those are not
-            written and no longer kept. All others were written.
+            Others have changed some of the arrays since they were loaded. These are not
+            written and no longer kept; all others were written.
         """
-        chosen = dict(self.kept) if names is None else self._of(names)
-        sums = {name: _sums(each.array) for name, each in chosen.items()}
-        changed = {name: each for name, each in chosen.items() if each.sums != sums[name]}
+        chosen = dict(self.kept) if names is None else self._kept_of(names)
+        fingerprints = {name: _fingerprint(each.array) for name, each in chosen.items()}
+        changed = {
+            name: each
+            for name, each in chosen.items()
+            if each.fingerprint != fingerprints[name]
+        }
         if not changed:
             return
-        with self._handle.writing() as session:
+        with self._handle.write_transaction() as session:
             conflicts = self._conflicts(changed, session.log.catalog.arrays)
             written = [name for name in changed if name not in conflicts]
             commits.save(session, {name: changed[name].array for name in written})
             arrays = session.log.catalog.arrays
             self._bases.update((name, arrays[name]) for name in written)
         for name in written:
-            changed[name].sums = sums[name]
+            changed[name].fingerprint = fingerprints[name]
         if conflicts:
             self.forget(conflicts)
-            raise _conflict(conflicts, {name: changed[name].array for name in conflicts})
+            raise _conflict_error(conflicts, {name: changed[name].array for name in conflicts})
 
     def _conflicts(self, names: Iterable[str], arrays: Mapping[str, Entry]) -> dict[str, str]:
-        """Return which arrays others have changed since they were loaded, and how."""
-        found = ((name, _difference(self._bases.get(name), arrays.get(name))) for name in names)
+        """Return the arrays that others have changed since they were loaded, and how."""
+        found = (
+            (name, _foreign_change(self._bases.get(name), arrays.get(name))) for name in names
+        )
         return {name: what for name, what in found if what}
 
     def write_saved(self) -> None:
-        """Write what was saved, so that it is in the store's list of arrays."""
-        saved = [name for name, each in self.kept.items() if each.sums is None]
+        """Write saved arrays, so that the store lists them."""
+        saved = [name for name, each in self.kept.items() if each.fingerprint is None]
         if saved:
             self.write(saved)
 
     def forget(self, names: Iterable[str] | None = None) -> None:
-        """Let go of some arrays, or of all; what is not written is lost."""
+        """Discard some arrays, or all, including unwritten changes."""
         for name in [*self.kept, *self._bases] if names is None else list(names):
             self.kept.pop(name, None)
             self._bases.pop(name, None)
 
-    def _of(self, names: Iterable[str]) -> dict[str, _Kept]:
+    def _kept_of(self, names: Iterable[str]) -> dict[str, _KeptArray]:
         return {name: self.kept[name] for name in names if name in self.kept}
 
-    def _put(self, name: str, kept: _Kept) -> None:
+    def _keep(self, name: str, kept: _KeptArray) -> None:
         self.kept.pop(name, None)
         self.kept[name] = kept
-        self._keep_to_limit()
+        self._enforce_limit()
 
-    def _keep_to_limit(self) -> None:
-        """Write early what exceeds the limit, the oldest first, and let go of it.
+    def _enforce_limit(self) -> None:
+        """Write and release the oldest arrays until the others are within the limit.
 
-        What somebody else holds, or a view of it, takes no less memory without us, and may
-        still be changed: that stays.
+        An array that is referenced elsewhere, or has a view that is, is written but still kept:
+        releasing it would free no memory, and it may still be changed.
         """
         limit = self.memory_limit
         total = sum(each.array.nbytes for each in self.kept.values())
@@ -144,30 +150,30 @@ class Batch:
                 return
             nbytes = self.kept[name].array.nbytes
             self.write([name])
-            self._let_go(name)
+            self._release(name)
             total -= nbytes
 
-    def _let_go(self, name: str) -> None:
+    def _release(self, name: str) -> None:
         known = self.kept.pop(name)
-        lent, sums = _Lent(known.array), known.sums
+        weak, fingerprint = _WeakArray(known.array), known.fingerprint
         del known
-        array = lent.array()
+        array = weak.array()
         if array is not None:
-            self.kept[name] = _Kept(array, sums)
+            self.kept[name] = _KeptArray(array, fingerprint)
 
 
-class _Kept:
-    """An array, and the checksums of what the store has of it; ``None`` if that is nothing."""
+class _KeptArray:
+    """An array, and the fingerprint of its stored values; ``None`` if it was never stored."""
 
-    __slots__ = ("array", "sums")
+    __slots__ = ("array", "fingerprint")
 
-    def __init__(self, array: Array, sums: _Sums | None) -> None:
+    def __init__(self, array: Array, fingerprint: _Fingerprint | None) -> None:
         self.array = array
-        self.sums = sums
+        self.fingerprint = fingerprint
 
 
-class _Lent:
-    """Tells whether somebody else uses an array, or a view of it."""
+class _WeakArray:
+    """Weak reference to an array that stays valid while a view of the array is alive."""
 
     def __init__(self, array: Array) -> None:
         owner: Any = array
@@ -179,7 +185,7 @@ class _Lent:
         self._layout = array.shape, array.dtype, offset, array.strides
 
     def array(self) -> Array | None:
-        """Give the array; one over the same memory if only views of it are left."""
+        """Return the array, or one over the same memory if only views of it are alive."""
         array, owner = self._array(), self._owner()
         if array is not None or owner is None or not owner.nbytes:
             return array
@@ -188,12 +194,12 @@ class _Lent:
         return np.ndarray(shape, dtype, memory, offset, strides)
 
 
-def _difference(base: Entry | None, now: Entry | None) -> str:
-    """Return what others have done to an array since it was loaded; empty if nothing."""
+def _foreign_change(base: Entry | None, now: Entry | None) -> str:
+    """Describe how others have changed an array since it was loaded; empty if not."""
     if now is None:
         return "" if base is None else "was dropped"
     if base is None or base.id != now.id:
-        return "was saved anew" if base else "was saved"
+        return "was saved again" if base else "was saved"
     if now.writable:
         return "is open in a writable_batch_mode"
     checks = (
@@ -207,22 +213,22 @@ def _difference(base: Entry | None, now: Entry | None) -> str:
     )
 
 
-def _conflict(conflicts: Mapping[str, str], arrays: dict[str, Array]) -> ConflictError:
+def _conflict_error(conflicts: Mapping[str, str], arrays: dict[str, Array]) -> ConflictError:
     what = "; ".join(f"{quoted(name)} {what}" for name, what in [*conflicts.items()][:5])
     more = f"; and {len(conflicts) - 5:,} more" if len(conflicts) > 5 else ""
     return ConflictError(
         "arrays that the batch changed were not written, because others changed them after the "
         f"batch had loaded them: {what}{more}. What others committed stands, and all other "
         "arrays of the batch were written. Load the arrays again and repeat the change, or "
-        "overwrite them with npk.save(error.arrays), which holds what the batch made of them",
+        "overwrite them with npk.save(error.arrays), which holds the batch's versions",
         arrays,
     )
 
 
-def _sums(array: Array) -> _Sums:
-    """Sum the elements in the order of the store, in two ways.
+def _fingerprint(array: Array) -> _Fingerprint:
+    """Return shape, dtype, checksums and a sum of the elements in C order.
 
-    A change that one of them does not show, which is one in four billion, the other does.
+    The sum detects changes that a CRC-32 misses, one in four billion.
     """
     memory = as_bytes(np.ascontiguousarray(array))
     words = memory[: len(memory) // 8 * 8].view(np.uint64)

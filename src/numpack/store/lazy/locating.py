@@ -1,4 +1,4 @@
-"""Finding the rows that a pickled `LazyArray` refers to, or why they are not to be had."""
+"""Resolution of references: finds the rows of a pickled `LazyArray`, or reports why not."""
 
 from __future__ import annotations
 
@@ -19,171 +19,181 @@ from ..fs.directory import Folder, read_between
 from ..kernels.checksums import BLOCK, crc32
 from ..rows import deleted_rows
 from .reference import (
+    PickledReference,
     Reference,
-    Sent,
     boot_id,
     digest_of,
     entry_by_id,
     identity_of,
+    read_checksums,
     state_of,
-    stored_checksums,
 )
 
 if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.memory import Array
-    from ..rows.deleted_rows import Dropped
+    from ..rows.deleted_rows import DeletedRows
 
 
-def found_again(sent: Sent, dtype: DType) -> tuple[Array, Reference, Dropped | None]:
-    """Map the rows that a reference leads to.
+def map_reference(
+    reference: PickledReference, dtype: DType
+) -> tuple[Array, Reference, DeletedRows | None]:
+    """Map the rows that a reference refers to.
 
     Raises
     ------
     MovedError
-        They are not to be had. It tells why.
+        The rows cannot be found; its ``reason`` says why.
     """
-    search = _Search(sent, dtype)
-    descriptor = search.rows()
-    nbytes = search.entry.nbytes
+    resolver = _Resolver(reference, dtype)
+    descriptor = resolver.open_rows()
+    nbytes = resolver.entry.nbytes
     try:
         memory = map_open(
-            descriptor, f"{sent.path}/{search.entry.data_file}", nbytes, readable=True
+            descriptor, f"{reference.path}/{resolver.entry.data_file}", nbytes, readable=True
         )
     except ValueError:
-        raise search.refused("another copy", "its file is shorter than it was") from None
-    stored = data_files.as_rows(memory, dtype, sent.shape)
-    gone = search.dropped() if sent.dropped else None
-    return stored, Reference(sent.path, sent.name, search.entry, stored, gone), gone
+        raise resolver.moved_error("another copy", "its file is shorter than it was") from None
+    stored = data_files.as_rows(memory, dtype, reference.shape)
+    deleted = resolver.read_deleted() if reference.dropped else None
+    found = Reference(reference.path, reference.name, resolver.entry, stored, deleted)
+    return stored, found, deleted
 
 
-class _Search:
-    """Looks for the files of a reference."""
+class _Resolver:
+    """Finds the files of a reference."""
 
-    def __init__(self, sent: Sent, dtype: DType) -> None:
-        self._sent = sent
+    def __init__(self, reference: PickledReference, dtype: DType) -> None:
+        self._reference = reference
         self.entry = Entry(
-            sent.id,
+            reference.id,
             encode_dtype(dtype),
-            sent.shape,
+            reference.shape,
             modified=0,
-            dropped=sent.dropped,
-            dropped_crc=sent.dropped_crc,
-            revision=sent.revision,
-            numpack0_file=sent.numpack0_file,
+            dropped=reference.dropped,
+            dropped_crc=reference.dropped_crc,
+            revision=reference.revision,
+            numpack0_file=reference.numpack0_file,
         )
         self._folder: Folder | None = None
-        self._reason, self._why = "missing", "there is no such path"
+        self._reason, self._detail = "missing", "there is no such path"
 
-    def rows(self) -> int:
-        """Open the data file."""
-        found = self._at_path()
+    def open_rows(self) -> int:
+        """Open the data file; raise `MovedError` if it cannot be found."""
+        found = self._open_at_path()
         if found is None:
-            found = self._of_process(self._sent.descriptors[0], self._sent.file)
+            found = self._open_in_process(self._reference.descriptors[0], self._reference.file)
         if found is None:
-            raise self.refused(self._reason, self._why)
+            raise self.moved_error(self._reason, self._detail)
         return found
 
-    def dropped(self) -> Dropped:
-        """Read the list of the rows that were dropped when the reference was made."""
-        sent, entry = self._sent, self.entry
-        if sent.numpack0_file:
-            return self._old_dropped()
+    def read_deleted(self) -> DeletedRows:
+        """Read the rows that were deleted when the reference was pickled."""
+        reference, entry = self._reference, self.entry
+        if reference.numpack0_file:
+            return self._read_numpack0_deleted()
         if self._folder is not None:
             try:
                 return deleted_rows.read(self._folder, entry)
             except OSError:
                 pass
-        descriptor = self._of_process(sent.descriptors[1])
+        descriptor = self._open_in_process(reference.descriptors[1])
         if descriptor is not None:
             try:
-                listed = read_between(descriptor, 0, 8 * sent.dropped)
+                listed = read_between(descriptor, 0, 8 * reference.dropped)
             finally:
                 os.close(descriptor)
-            if crc32(listed) == sent.dropped_crc:
+            if crc32(listed) == reference.dropped_crc:
                 rows = np.sort(np.frombuffer(listed, "<i8").astype(np.int64))
-                return deleted_rows.Dropped(rows, sent.shape[0])
-        raise self.refused("another copy", "its list of dropped rows is another")
+                return deleted_rows.DeletedRows(rows, reference.shape[0])
+        raise self.moved_error("another copy", "its deleted-row list is a different one")
 
-    def refused(self, reason: str, why: str) -> MovedError:
-        """Return the error for rows that are not to be had."""
-        name = f"the array {quoted(self._sent.name)}" if self._sent.name else "an array"
+    def moved_error(self, reason: str, detail: str) -> MovedError:
+        """Return the error for rows that cannot be found."""
+        name = (
+            f"the array {quoted(self._reference.name)}" if self._reference.name else "an array"
+        )
         return MovedError(
-            f"{name} of the store {self._sent.path}, which was pickled by reference, has "
-            f"moved: {why}; load it from the store again, and pickle it again",
+            f"{name} of the store {self._reference.path}, which was pickled by reference, has "
+            f"moved: {detail}; load it from the store again, and pickle it again",
             reason,
         )
 
-    def _at_path(self) -> int | None:
-        """Open the file at the path, if it holds the rows; else keep in mind why not."""
+    def _open_at_path(self) -> int | None:
+        """Open the file at the path if it holds the rows; record the reason if it does not."""
         try:
-            self._folder = Folder(self._sent.path)
+            self._folder = Folder(self._reference.path)
             descriptor = self._folder.open(self.entry.data_file)
         except PermissionError:
-            self._reason, self._why = "permission", "there is no permission to read it"
+            self._reason, self._detail = "permission", "there is no permission to read it"
             return None
         except OSError:
             if self._folder is not None:
-                self._reason, self._why = self._fate(self._folder)
+                self._reason, self._detail = self._why_missing(self._folder)
             return None
-        why = self._difference(self._folder, descriptor)
-        if not why:
+        mismatch = self._find_mismatch(self._folder, descriptor)
+        if mismatch is None:
             return descriptor
         os.close(descriptor)
-        self._reason, self._why = why
+        self._reason, self._detail = mismatch
         return None
 
-    def _difference(self, folder: Folder, descriptor: int) -> tuple[str, str] | None:
+    def _find_mismatch(self, folder: Folder, descriptor: int) -> tuple[str, str] | None:
         """Return why the file at the path does not hold the rows; ``None`` if it does."""
-        sent = self._sent
+        reference = self._reference
         is_same = (
-            identity_of(descriptor, is_numpack0=bool(sent.numpack0_file))[:2] == sent.file[:2]
+            identity_of(descriptor, is_numpack0=bool(reference.numpack0_file))[:2]
+            == reference.file[:2]
         )
-        other = "another copy", "another copy of the store is there, and its rows are others"
-        if sent.numpack0_file:
+        other = "another copy", "another copy of the store is there, with different rows"
+        if reference.numpack0_file:
             size_and_time = identity_of(descriptor, is_numpack0=True)[2:]
-            return None if is_same or size_and_time == sent.file[2:] else other
-        if sent.digest and self._holds_rows(folder, descriptor):
+            return None if is_same or size_and_time == reference.file[2:] else other
+        if reference.digest and self._holds_rows(folder, descriptor):
             return None
         state = state_of(folder)
-        entry = None if state is None else entry_by_id(state, sent.id)
+        entry = None if state is None else entry_by_id(state, reference.id)
         if entry is None:
-            return self._fate(folder)
-        if is_same and (entry.revision > sent.revision or entry.writable or not sent.digest):
-            return None  # rows were replaced in place, which shows in the original too
-        if entry.revision > sent.revision:
-            return "replaced in place", "rows of it were replaced in place"
+            return self._why_missing(folder)
+        if is_same and (
+            entry.revision > reference.revision or entry.writable or not reference.digest
+        ):
+            return None  # replaced rows are visible in the original array too
+        if entry.revision > reference.revision:
+            return "replaced in place", "rows were replaced in place"
         return other
 
     def _holds_rows(self, folder: Folder, descriptor: int) -> bool:
         nbytes = self.entry.nbytes
-        sums = stored_checksums(folder, self.entry)
+        sums = read_checksums(folder, self.entry)
         tail = read_between(descriptor, nbytes // BLOCK * BLOCK, nbytes)
         if sums is None or len(tail) < nbytes % BLOCK:
             return False
-        return digest_of(sums, crc32(tail)) == self._sent.digest
+        return digest_of(sums, crc32(tail)) == self._reference.digest
 
-    def _fate(self, folder: Folder) -> tuple[str, str]:
-        """Return what became of an array whose file is not there."""
-        sent, state = self._sent, state_of(folder)
+    def _why_missing(self, folder: Folder) -> tuple[str, str]:
+        """Return what happened to an array whose file is missing."""
+        reference, state = self._reference, state_of(folder)
         if state is None:
-            return "missing", "there is no store there, or it was upgraded"
-        if state.token != sent.id.partition("-")[2]:
+            return "missing", "there is no store, or it was upgraded"
+        if state.token != reference.id.partition("-")[2]:
             return "another store", "another store is there"
-        if state.commit < sent.commit:
+        if state.commit < reference.commit:
             return "another copy", "an older copy of the store is there"
-        if sent.name in state.arrays:
-            return "saved anew", "it was saved anew since"
+        if reference.name in state.arrays:
+            return "saved anew", "it was saved again since"
         return "dropped", "it was dropped since"
 
-    def _of_process(self, number: int, identity: tuple[int, ...] | None = None) -> int | None:
-        """Open a file through the process that made the reference, if that still runs."""
-        sent = self._sent
-        if number < 0 or not sent.boot or sent.boot != boot_id():
+    def _open_in_process(
+        self, number: int, identity: tuple[int, ...] | None = None
+    ) -> int | None:
+        """Open a file through the process that pickled the reference, if it still runs."""
+        reference = self._reference
+        if number < 0 or not reference.boot or reference.boot != boot_id():
             return None
         try:
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(f"/proc/{sent.pid}/fd/{number}", flags)
+            descriptor = os.open(f"/proc/{reference.pid}/fd/{number}", flags)
         except OSError:
             return None
         if identity is not None and identity_of(descriptor, is_numpack0=False) != identity[:2]:
@@ -191,18 +201,18 @@ class _Search:
             return None
         return descriptor
 
-    def _old_dropped(self) -> Dropped:
+    def _read_numpack0_deleted(self) -> DeletedRows:
         try:
-            arrays = reader.read(Path(self._sent.path))
+            arrays = reader.read(Path(self._reference.path))
         except OSError:
             arrays = {}
         for each in arrays.values():
             if (
-                each.file == self._sent.numpack0_file
-                and len(each.dropped) == self._sent.dropped
+                each.file == self._reference.numpack0_file
+                and len(each.dropped) == self._reference.dropped
             ):
                 rows = np.ascontiguousarray(each.dropped, "<i8")
-                if crc32(rows) == self._sent.dropped_crc:
-                    return deleted_rows.Dropped(each.dropped, self._sent.shape[0])
-        why = "its rows were dropped or the store was upgraded since"
-        raise self.refused("another copy", why)
+                if crc32(rows) == self._reference.dropped_crc:
+                    return deleted_rows.DeletedRows(each.dropped, self._reference.shape[0])
+        detail = "rows were deleted or the store was upgraded since"
+        raise self.moved_error("another copy", detail)

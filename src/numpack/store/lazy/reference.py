@@ -1,8 +1,8 @@
-"""References to stored arrays: how a pickled `LazyArray` finds its rows, or is refused.
+"""References to stored arrays, by which a pickled `LazyArray` finds its rows again.
 
-A reference never leads to the rows of another array. The file at its path is taken if it is the
-same file, or if revision and checksums show that it holds the same rows; a file that was
-unlinked since is found through the process that made the reference, while that has it mapped.
+A reference never resolves to the rows of another array. The file at its path is used if it is
+the same file, or if revision and checksums show that it holds the same rows. A file that has
+been unlinked is found through the process that pickled the reference, while that has it mapped.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ..kernels.checksums import BLOCK, checksum_blocks, crc32
 if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..format.catalog import Catalog, Entry
-    from ..rows.deleted_rows import Dropped
+    from ..rows.deleted_rows import DeletedRows
     from ..session import Session
 
-_SHORT = 100  # characters of a name that is sent, so that a message can tell what became of it
+_NAME_LIMIT = 100  # characters of a name that is pickled, for messages
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
-class Sent(NamedTuple):
-    """What is pickled of a reference; plain values, of a few hundred bytes."""
+class PickledReference(NamedTuple):
+    """Pickled form of a reference: plain values, of a few hundred bytes."""
 
     path: str  # of the store
     commit: int
@@ -42,28 +42,28 @@ class Sent(NamedTuple):
     numpack0_file: str
     shape: tuple[int, ...]
     revision: int
-    digest: bytes  # of the checksums of the rows; empty if they may change at any time
+    digest: bytes  # of the rows' checksums; empty if the rows may change at any time
     dropped: int
     dropped_crc: int
-    file: tuple[int, ...]  # device and inode; of a folder of 0.x size and time as well
+    file: tuple[int, ...]  # device and inode; in a folder of 0.x size and time as well
     boot: str
     pid: int
-    descriptors: tuple[int, int]  # of the rows and of the list of dropped rows, or -1
-    nonce: str  # differs each time while somebody writes to the rows in place
+    descriptors: tuple[int, int]  # of the data file and the deleted-row list, or -1
+    nonce: str  # different each time while the rows are being written in place
 
 
 class Reference:
-    """Where the rows of a `LazyArray` come from.
+    """Origin of the rows of a `LazyArray`.
 
     Parameters
     ----------
     path : str
-        The store's folder when it was opened.
+        Path of the store's folder when it was opened.
     name : str
     entry : Entry
     stored : ndarray
-        The mapped rows, dropped ones included.
-    gone : Dropped or None
+        The mapped rows, including deleted ones.
+    deleted : DeletedRows or None
     session : Session or None
     """
 
@@ -73,67 +73,67 @@ class Reference:
         name: str,
         entry: Entry,
         stored: Array,
-        gone: Dropped | None,
+        deleted: DeletedRows | None,
         session: Session | None = None,
     ) -> None:
         self._path = path
         self._name = name
         self._entry = entry
         self._stored = stored
-        self._gone = gone
+        self._deleted = deleted
         self._session = None if session is None else weakref.ref(session)
-        self._held: _Held | None = None
+        self._files: _HeldFiles | None = None
 
-    def sent(self) -> Sent | None:
-        """Return what another process needs to find the rows; ``None`` if it never could."""
+    def to_pickle(self) -> PickledReference | None:
+        """Return what another process needs to find the rows; ``None`` if it cannot."""
         folder, state = self._store()
-        held = self._hold(folder)
-        if held is None:
+        files = self._hold_files(folder)
+        if files is None:
             return None
-        entry, now = self._entry, self._now(state)
-        writable = now.writable if now else False
-        return Sent(
+        entry, current = self._entry, self._current_entry(state)
+        writable = current.writable if current else False
+        return PickledReference(
             self._path if folder is None else path_of(folder),
             0 if state is None else state.commit,
-            self._name if len(self._name) <= _SHORT else "",
+            self._name if len(self._name) <= _NAME_LIMIT else "",
             entry.id,
             entry.numpack0_file,
             entry.stored,
-            now.revision if now else entry.revision,
-            b"" if writable or entry.numpack0_file else self._digest(folder, now),
+            current.revision if current else entry.revision,
+            b"" if writable or entry.numpack0_file else self._digest(folder, current),
             entry.dropped,
             self._dropped_crc(),
-            identity_of(held.rows, is_numpack0=bool(entry.numpack0_file)),
+            identity_of(files.rows, is_numpack0=bool(entry.numpack0_file)),
             boot_id(),
             os.getpid(),
-            (held.rows, held.gone),
+            (files.rows, files.deleted),
             uuid.uuid4().hex if writable else "",
         )
 
     def token(self) -> tuple[Any, ...]:
-        """Return what is equal for equal values only, whenever it is asked for."""
+        """Return a token that is equal only for equal values, at any time."""
         folder, state = self._store()
-        entry, now = self._entry, self._now(state)
-        if now is not None and now.writable:
+        entry, current = self._entry, self._current_entry(state)
+        if current is not None and current.writable:
             return "numpack", uuid.uuid4().hex
         if entry.numpack0_file:
-            held = self._hold(folder)
+            files = self._hold_files(folder)
             seen = (
-                uuid.uuid4().hex if held is None else identity_of(held.rows, is_numpack0=True)
+                uuid.uuid4().hex if files is None else identity_of(files.rows, is_numpack0=True)
             )
             return "numpack", seen, entry.stored, self._dropped_crc()
-        digest = self._digest(folder, now).hex()
-        revision = now.revision if now else entry.revision
-        gone = entry.dropped, self._dropped_crc()
-        return "numpack", entry.id, str(entry.code), entry.stored, *gone, revision, digest
+        digest = self._digest(folder, current).hex()
+        revision = current.revision if current else entry.revision
+        deleted = entry.dropped, self._dropped_crc()
+        return "numpack", entry.id, str(entry.code), entry.stored, *deleted, revision, digest
 
     def _store(self) -> tuple[Folder | None, Catalog | None]:
-        """Return the store's folder and its state of this moment, as far as they are there."""
+        """Return the store's folder and its current state, each ``None`` if it is missing."""
         session = None if self._session is None else self._session()
         if session is not None:
             try:
                 return session.folder, session.history.refresh()
-            except (StoreError, RuntimeError):  # it is closed
+            except (StoreError, RuntimeError):  # the session is closed
                 pass
         try:
             folder = Folder(self._path)
@@ -141,8 +141,8 @@ class Reference:
             return None, None
         return folder, state_of(folder)
 
-    def _now(self, state: Catalog | None) -> Entry | None:
-        """Return the present entry of the array, if it has not been dropped or saved anew."""
+    def _current_entry(self, state: Catalog | None) -> Entry | None:
+        """Return the current entry of the array, unless it was dropped or saved again."""
         if state is None:
             return None
         entry = (
@@ -151,50 +151,50 @@ class Reference:
         known = self._entry.id, self._entry.numpack0_file
         return entry if entry is not None and (entry.id, entry.numpack0_file) == known else None
 
-    def _digest(self, folder: Folder | None, now: Entry | None) -> bytes:
-        memory, sums = data_files.as_bytes(self._stored), None
-        if now is not None and folder is not None:
-            sums = stored_checksums(folder, self._entry)
-        if sums is None:  # the file is unlinked, and so are its checksums
-            sums = checksum_blocks(memory, data_files.thread_count())[0]
-        return digest_of(sums, crc32(memory[len(memory) // BLOCK * BLOCK :]))
+    def _digest(self, folder: Folder | None, current: Entry | None) -> bytes:
+        memory, checksums = data_files.as_bytes(self._stored), None
+        if current is not None and folder is not None:
+            checksums = read_checksums(folder, self._entry)
+        if checksums is None:  # the files are unlinked
+            checksums = checksum_blocks(memory, data_files.thread_count())[0]
+        return digest_of(checksums, crc32(memory[len(memory) // BLOCK * BLOCK :]))
 
     def _dropped_crc(self) -> int:
-        if self._gone is None or not self._entry.numpack0_file:
+        if self._deleted is None or not self._entry.numpack0_file:
             return self._entry.dropped_crc
-        return crc32(np.ascontiguousarray(self._gone.all(), "<i8"))
+        return crc32(np.ascontiguousarray(self._deleted.stored_numbers(), "<i8"))
 
-    def _hold(self, folder: Folder | None) -> _Held | None:
-        """Keep the files open from now on, so that others find them when they are unlinked."""
-        if self._held is None and folder is not None:
-            found = _Held.opened(folder, self._entry)
+    def _hold_files(self, folder: Folder | None) -> _HeldFiles | None:
+        """Keep the files open, so that other processes find them after they are unlinked."""
+        if self._files is None and folder is not None:
+            found = _HeldFiles.opened(folder, self._entry)
             origin = origin_of(self._stored.ctypes.data) if self._stored.nbytes else None
             if found is not None and (origin is None or found.is_file(origin[2])):
-                self._held = found
-        return self._held
+                self._files = found
+        return self._files
 
 
-class _Held:
-    """Descriptors of the files of an array."""
+class _HeldFiles:
+    """Open descriptors of an array's files."""
 
-    def __init__(self, rows: int, gone: int) -> None:
+    def __init__(self, rows: int, deleted: int) -> None:
         self.rows = rows
-        self.gone = gone
+        self.deleted = deleted
 
     @classmethod
-    def opened(cls, folder: Folder, entry: Entry) -> _Held | None:
+    def opened(cls, folder: Folder, entry: Entry) -> _HeldFiles | None:
         try:
             rows = folder.open(entry.data_file)
         except OSError:
             return None
-        gone = -1
+        deleted = -1
         if entry.dropped and not entry.numpack0_file:
             try:
-                gone = folder.open(entry.dropped_file)
+                deleted = folder.open(entry.dropped_file)
             except OSError:
                 os.close(rows)
                 return None
-        return cls(rows, gone)
+        return cls(rows, deleted)
 
     def is_file(self, identity: tuple[int, int]) -> bool:
         status = os.fstat(self.rows)
@@ -202,13 +202,13 @@ class _Held:
 
     def __del__(self) -> None:
         """Close the files."""
-        for descriptor in (self.rows, self.gone):
+        for descriptor in (self.rows, self.deleted):
             if descriptor >= 0:
                 os.close(descriptor)
 
 
 def state_of(folder: Folder) -> Catalog | None:
-    """Read the log of a store; ``None`` if there is none that can be read."""
+    """Read the state of a store; ``None`` if it has no readable log."""
     try:
         log = Log(folder, writable=False)
     except OSError:
@@ -220,12 +220,12 @@ def state_of(folder: Folder) -> Catalog | None:
 
 
 def entry_by_id(state: Catalog, identifier: str) -> Entry | None:
-    """Return the entry of the array whose files have an id."""
+    """Return the entry of the array with an id."""
     return next((each for each in list(state.arrays.values()) if each.id == identifier), None)
 
 
-def stored_checksums(folder: Folder, entry: Entry) -> bytes | None:
-    """Read the checksums of the whole blocks of an array; ``None`` if they are not there."""
+def read_checksums(folder: Folder, entry: Entry) -> bytes | None:
+    """Read the checksums of an array's whole blocks; ``None`` if the file is missing."""
     length = 4 * (entry.nbytes // BLOCK)
     if not length:
         return b""
@@ -234,28 +234,28 @@ def stored_checksums(folder: Folder, entry: Entry) -> bytes | None:
     except OSError:
         return None
     try:
-        sums = read_between(descriptor, 0, length)
+        checksums = read_between(descriptor, 0, length)
     finally:
         os.close(descriptor)
-    return sums if len(sums) == length else None
+    return checksums if len(checksums) == length else None
 
 
-def digest_of(sums: bytes, tail: int) -> bytes:
-    """Return a digest of the checksums of whole blocks and of the bytes behind them."""
+def digest_of(checksums: bytes, tail: int) -> bytes:
+    """Return a digest of the checksums of the whole blocks and of the partial last one."""
     import hashlib  # noqa: PLC0415
 
-    return hashlib.blake2b(sums + tail.to_bytes(4, "little"), digest_size=16).digest()
+    return hashlib.blake2b(checksums + tail.to_bytes(4, "little"), digest_size=16).digest()
 
 
 def identity_of(descriptor: int, *, is_numpack0: bool) -> tuple[int, ...]:
-    """Return device and inode of a file; of one of NumPack 0.x its size and time too."""
+    """Return device and inode of a file; for NumPack 0.x its size and time as well."""
     status = os.fstat(descriptor)
     identity = status.st_dev, status.st_ino
     return (*identity, status.st_size, status.st_mtime_ns) if is_numpack0 else identity
 
 
 def path_of(folder: Folder) -> str:
-    """Return the present path of an open folder, which may have been moved."""
+    """Return the current path of an open folder, which may have been moved."""
     try:
         here, there = os.fstat(folder.descriptor), Path(folder.path).stat()
         if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
@@ -269,7 +269,7 @@ def path_of(folder: Folder) -> str:
 
 
 def boot_id() -> str:
-    """Identify the run of the machine, in which numbers of processes and files hold."""
+    """Return the kernel's boot id, within which process ids and descriptors are valid."""
     try:
         return Path(_BOOT_ID).read_text(encoding="ascii").strip()
     except OSError:

@@ -1,7 +1,10 @@
-"""Rows that were dropped: a list of their numbers in the data file, in the order of dropping.
+"""Deleted rows: a list of their numbers in the data file, in the order of deletion.
 
-The list only grows, and the log counts how many of its entries hold at which commit. So
-dropping rows costs what appending does, and an array that was loaded before keeps its rows.
+The list only grows, and the log records how many of its entries are valid as of each commit. So
+deleting rows costs as little as appending, and arrays that were loaded before are unchanged.
+
+A *stored* number counts all rows of the data file, a *live* number only those that are not
+deleted; users see live numbers.
 """
 
 from __future__ import annotations
@@ -32,20 +35,20 @@ _ITEM = 8  # bytes of a row number
 _RECENT = 4096  # row numbers
 
 
-class Dropped:
-    """The dropped rows of an array at some commit; it never changes.
+class DeletedRows:
+    """Immutable set of the deleted rows of an array as of a commit.
 
-    Those that were dropped last are held apart, by their numbers among the rows that the
-    others leave, so that dropping a few more costs the same however many are gone.
+    Recently deleted rows are kept in a list of their own, numbered as if the others did not
+    exist, so that the cost of deleting a few more does not depend on how many are deleted.
 
     Parameters
     ----------
     rows : ndarray of int64
-        Their numbers in the data file, sorted.
+        Stored numbers, sorted.
     count : int
-        How many rows there are in the data file.
+        Number of rows in the data file.
     recent : ndarray of int64, optional
-        Numbers of more of them, sorted, among the rows without `rows`.
+        Numbers of further deleted rows, sorted, counting the rows that are not in `rows`.
     """
 
     __slots__ = ("_lists", "count")
@@ -56,59 +59,59 @@ class Dropped:
 
     @property
     def rows(self) -> Numbers:
-        """Numbers in the data file of those that were not dropped last."""
+        """Stored numbers of the rows that are not in `recent`."""
         return self._lists[0]
 
     @property
     def recent(self) -> Numbers:
-        """Numbers of those that were dropped last, among the rows without the others."""
+        """Numbers of recently deleted rows, counting the rows that are not in `rows`."""
         return self._lists[1]
 
     def __len__(self) -> int:
-        """Tell how many rows were dropped."""
+        """Return the number of deleted rows."""
         rows, recent = self._lists
         return len(rows) + len(recent)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the row numbers."""
         rows, recent = self._lists
-        return Dropped, (rows, self.count, recent)
+        return DeletedRows, (rows, self.count, recent)
 
-    def stored(self, numbers: Numbers) -> Numbers:
-        """Give the numbers in the data file of rows as the user numbers them."""
+    def to_stored(self, numbers: Numbers) -> Numbers:
+        """Convert live row numbers to stored ones."""
         rows, recent = self._lists
-        for dropped in (recent, rows):
-            if len(dropped):
-                found = np.empty(len(numbers), np.int64)
-                map_live_to_stored(dropped, numbers, found)
-                numbers = found
+        for deleted in (recent, rows):
+            if len(deleted):
+                stored = np.empty(len(numbers), np.int64)
+                map_live_to_stored(deleted, numbers, stored)
+                numbers = stored
         return numbers
 
     def live_before(self, stored: int) -> int:
-        """Return how many rows are kept before a row of the data file."""
-        return stored - int(np.searchsorted(self.all(), stored))
+        """Return the number of live rows before a row of the data file."""
+        return stored - int(np.searchsorted(self.stored_numbers(), stored))
 
-    def span(self) -> slice | None:
-        """Return the kept rows as one range, if they lie without a gap."""
-        rows, kept = self.all(), self.count - len(self)
+    def live_span(self) -> slice | None:
+        """Return the live rows as one range of stored rows, if they are contiguous."""
+        rows, live = self.stored_numbers(), self.count - len(self)
 
         def live_before(index: int) -> int:
             return int(rows[index]) - index
 
         first = bisect.bisect_right(range(len(rows)), 0, key=live_before)
-        if len(rows) == first or live_before(first) == kept:
-            return slice(first, first + kept)
+        if len(rows) == first or live_before(first) == live:
+            return slice(first, first + live)
         return None
 
-    def copy(self, stored: Array, first: int, out: Array, offset: int = 0) -> None:
-        """Copy kept rows that follow each other into `out`, which has the room for them.
+    def copy_live(self, stored: Array, first: int, out: Array, offset: int = 0) -> None:
+        """Copy consecutive live rows into `out`, as many as fit.
 
         Parameters
         ----------
         stored : ndarray
-            Rows of the data file, C-contiguous, from the row number `offset` on.
+            Rows of the data file from stored row `offset` on, C-contiguous.
         first : int
-            Number of the first row to copy, as the user numbers them.
+            Live number of the first row to copy.
         out : ndarray
             C-contiguous.
         offset : int, default 0
@@ -117,68 +120,74 @@ class Dropped:
             width = out.nbytes // len(out)
             source, target = data_files.as_bytes(stored), data_files.as_bytes(out)
             copy_live(
-                source, width, self.all(), offset, first, target, data_files.thread_count()
+                source,
+                width,
+                self.stored_numbers(),
+                offset,
+                first,
+                target,
+                data_files.thread_count(),
             )
 
-    def all(self) -> Numbers:
-        """Return the numbers in the data file of all dropped rows, sorted."""
+    def stored_numbers(self) -> Numbers:
+        """Return the stored numbers of all deleted rows, sorted."""
         rows, recent = self._lists
         if len(recent):
-            rows = _merged(rows, recent, self.count - len(rows))[1]
-            self._lists = rows, NO_ROWS  # at once: others may be reading both
+            rows = _merge(rows, recent, self.count - len(rows))[1]
+            self._lists = rows, NO_ROWS  # one assignment: other threads may be reading both
         return rows
 
-    def part(self, start: int, stop: int) -> Dropped | None:
-        """Return the dropped rows among some rows of the data file; ``None`` if none were."""
-        rows = self.all()
+    def between(self, start: int, stop: int) -> DeletedRows | None:
+        """Return the deleted rows in a range of stored rows; ``None`` if there are none."""
+        rows = self.stored_numbers()
         first, last = np.searchsorted(rows, (start, stop))
-        return Dropped(rows[first:last] - start, stop - start) if first < last else None
+        return DeletedRows(rows[first:last] - start, stop - start) if first < last else None
 
-    def and_more(self, numbers: Numbers) -> tuple[Numbers, Dropped]:
-        """Drop some more rows.
+    def with_more(self, numbers: Numbers) -> tuple[Numbers, DeletedRows]:
+        """Delete further rows.
 
         Parameters
         ----------
         numbers : ndarray of int64
-            As the user numbers them, sorted.
+            Live numbers, sorted.
 
         Returns
         -------
         ndarray of int64
-            Their numbers in the data file.
-        Dropped
-            All that are dropped then.
+            Stored numbers of these rows.
+        DeletedRows
+            All deleted rows afterwards.
 
         Raises
         ------
         ValueError
-            A number is told twice, or is out of range.
+            A number is repeated, or is out of range.
         """
         rows, recent = self._lists
-        stored, recent = _merged(recent, numbers, self.count - len(rows) - len(recent))
+        stored, recent = _merge(recent, numbers, self.count - len(rows) - len(recent))
         if len(rows):
             map_live_to_stored(rows, stored, stored)
         if len(recent) > _RECENT:
-            rows = _merged(rows, recent, self.count - len(rows))[1]
-            return stored, Dropped(rows, self.count)
-        return stored, Dropped(rows, self.count, recent)
+            rows = _merge(rows, recent, self.count - len(rows))[1]
+            return stored, DeletedRows(rows, self.count)
+        return stored, DeletedRows(rows, self.count, recent)
 
-    def of_count(self, count: int) -> Dropped:
-        """Give the same rows after the data file has grown, or when it was shorter."""
+    def resized(self, count: int) -> DeletedRows:
+        """Return the same rows for a data file of another number of rows."""
         rows, recent = self._lists
-        return self if count == self.count else Dropped(rows, count, recent)
+        return self if count == self.count else DeletedRows(rows, count, recent)
 
 
-def _merged(dropped: Numbers, numbers: Numbers, kept: int) -> tuple[Numbers, Numbers]:
-    """Give the numbers in the data file of rows that are dropped, and of all dropped then."""
+def _merge(deleted: Numbers, numbers: Numbers, live: int) -> tuple[Numbers, Numbers]:
+    """Return the stored numbers of rows to delete, and of all deleted rows afterwards."""
     stored = np.empty(len(numbers), np.int64)
-    merged = np.empty(len(dropped) + len(numbers), np.int64)
-    merge_deleted(dropped, numbers, kept, stored, merged)
+    merged = np.empty(len(deleted) + len(numbers), np.int64)
+    merge_deleted(deleted, numbers, live, stored, merged)
     return stored, merged
 
 
 def write(descriptor: int, entry: Entry, rows: Numbers, *, durable: bool) -> int:
-    """Write more row numbers behind those that are committed; give the list's CRC-32."""
+    """Write row numbers after the committed ones; return the CRC-32 of the list."""
     content = np.ascontiguousarray(rows, "<i8")
     write_all(descriptor, content, _ITEM * entry.dropped)
     if durable:
@@ -186,24 +195,24 @@ def write(descriptor: int, entry: Entry, rows: Numbers, *, durable: bool) -> int
     return crc32(content, entry.dropped_crc)
 
 
-def read(folder: Folder, entry: Entry) -> Dropped:
-    """Read the list up to what an entry counts.
+def read(folder: Folder, entry: Entry) -> DeletedRows:
+    """Read the part of a deleted-row list that an entry refers to.
 
     Raises
     ------
     CorruptStoreError
-        It is cut or damaged.
+        The list is truncated or damaged.
     MissingFileError
-        It is missing.
+        The list is missing.
     """
     path, needed = f"{folder.path}/{entry.dropped_file}", _ITEM * entry.dropped
     descriptor = folder.open(entry.dropped_file)
     try:
         size = size_of(descriptor)
         if size < needed:
-            raise _damaged(path, f"it has {size:,} bytes of {needed:,}")
-        if has_hole(descriptor, 0, needed):  # no number but one is 0
-            raise _damaged(path, "it has holes where numbers should be")
+            raise _damaged_error(path, f"it has {size:,} bytes of {needed:,}")
+        if has_hole(descriptor, 0, needed):  # at most one number is 0
+            raise _damaged_error(path, "it has holes where numbers should be")
         rows = np.empty(entry.dropped, "<i8")
         length = data_files.read_part(folder, entry.dropped_file, descriptor, rows, 0)
     except (MemoryError, ValueError):
@@ -211,18 +220,18 @@ def read(folder: Folder, entry: Entry) -> Dropped:
     finally:
         os.close(descriptor)
     if length < needed:
-        raise _damaged(path, f"it has {length:,} bytes of {needed:,}")
+        raise _damaged_error(path, f"it has {length:,} bytes of {needed:,}")
     if crc32(rows) != entry.dropped_crc:
-        raise _damaged(path, "its checksum is wrong")
+        raise _damaged_error(path, "its checksum is wrong")
     rows.sort()
     if len(rows) and (rows[0] < 0 or rows[-1] >= entry.stored[0]):
-        raise _damaged(path, f"it has rows that are none of {entry.stored[0]:,}")
+        raise _damaged_error(path, f"it has rows that are none of {entry.stored[0]:,}")
     if (rows[1:] == rows[:-1]).any():
-        raise _damaged(path, "it has a row twice")
-    return Dropped(rows.astype(np.int64, copy=False), entry.stored[0])
+        raise _damaged_error(path, "it has a row twice")
+    return DeletedRows(rows.astype(np.int64, copy=False), entry.stored[0])
 
 
-def _damaged(path: str, what: str) -> CorruptStoreError:
+def _damaged_error(path: str, what: str) -> CorruptStoreError:
     return CorruptStoreError(
-        f"the list of dropped rows {path} is damaged: {what}; restore it from a backup"
+        f"the deleted-row list {path} is damaged: {what}; restore it from a backup"
     )

@@ -1,4 +1,4 @@
-"""Reader the rows of a data file that were not dropped, without a copy of all of them."""
+"""Reading of live rows, those that are not deleted, without copying all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ..._core.memory import aligned_empty
 from ..format import data_files
 from ..kernels.checksums import read_into
-from .indexing import AT_ONCE, Selection, gather_into
+from .indexing import CHUNK_ROWS, Selection, gather_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..format.catalog import Entry
     from ..fs.directory import Folder
-    from .deleted_rows import Dropped, Numbers
+    from .deleted_rows import DeletedRows, Numbers
 
-_BYTES = 1 << 20  # of rows that are copied to take a part of each
-_READ = 8 << 20  # bytes that are read at a time
+_COPY_NBYTES = 1 << 20  # of whole rows that are copied at a time to index within them
+_READ_NBYTES = 8 << 20  # read at a time
 
 
-def picked(stored: Array, dropped: Dropped | None, selection: Selection) -> Array:
-    """Copy selected rows into memory of their own.
+def gather_live(stored: Array, deleted: DeletedRows | None, selection: Selection) -> Array:
+    """Copy selected live rows into newly allocated memory.
 
     Parameters
     ----------
     stored : ndarray
         The rows of the data file, C-contiguous.
-    dropped : Dropped or None
+    deleted : DeletedRows or None
     selection : Selection
-        Of the rows that were not dropped.
+        Of the live rows.
 
     Raises
     ------
@@ -42,63 +42,67 @@ def picked(stored: Array, dropped: Dropped | None, selection: Selection) -> Arra
     fresh = aligned_empty((len(selection), *stored.shape[1:]), stored.dtype)
     at = 0
     for numbers in selection.blocks():
-        rows = numbers if dropped is None else dropped.stored(numbers)
+        rows = numbers if deleted is None else deleted.to_stored(numbers)
         gather_into(stored, rows, fresh[at : at + len(rows)])
         at += len(rows)
     return fresh[:at]
 
 
-def part_of(stored: Array, dropped: Dropped, count: int, keys: tuple[Any, ...]) -> Array | None:
-    """Index the rows that were not dropped as NumPy does, copying only what is asked for.
+def index_live(
+    stored: Array, deleted: DeletedRows, count: int, keys: tuple[Any, ...]
+) -> Array | None:
+    """Index the live rows as NumPy does, copying only the selected ones.
 
     Parameters
     ----------
     stored : ndarray
         The rows of the data file, C-contiguous.
-    dropped : Dropped
+    deleted : DeletedRows
     count : int
-        How many rows are kept.
+        Number of live rows.
     keys : tuple
-        An index of each axis, that of the rows first.
+        One index per axis, that of the rows first.
 
     Returns
     -------
     ndarray or None
-        ``None`` if the index is of another kind, for which all rows are needed.
+        ``None`` for other kinds of indexes, which need all rows.
     """
     if keys and keys[0] is Ellipsis:
         keys = _without_ellipsis(keys, stored.ndim)
     if len(keys) < 2 or not _selects_rows(keys[0]):
-        return _rows(stored, dropped, count, keys)
-    pick = _picker(stored, keys)
-    if pick is None:
+        return _slice_rows(stored, deleted, count, keys)
+    index = _row_indexer(stored, keys)
+    if index is None:
         return None
     width = max(1, stored.nbytes // max(1, len(stored)))
     selection = Selection(keys[0], count)
-    blocks = selection.blocks(max(1, min(AT_ONCE, _BYTES // width)))
-    found = pick(np.empty(0, np.int64))
-    found = np.empty((len(selection), *found.shape[1:]), found.dtype)
+    blocks = selection.blocks(max(1, min(CHUNK_ROWS, _COPY_NBYTES // width)))
+    result = index(np.empty(0, np.int64))
+    result = np.empty((len(selection), *result.shape[1:]), result.dtype)
     at = 0
     for numbers in blocks:
-        found[at : at + len(numbers)] = pick(dropped.stored(numbers))
+        result[at : at + len(numbers)] = index(deleted.to_stored(numbers))
         at += len(numbers)
-    return found
+    return result
 
 
-def _rows(stored: Array, dropped: Dropped, count: int, keys: tuple[Any, ...]) -> Array | None:
+def _slice_rows(
+    stored: Array, deleted: DeletedRows, count: int, keys: tuple[Any, ...]
+) -> Array | None:
     if len(keys) != 1 or not isinstance(keys[0], slice):
         return None
     selection = Selection(keys[0], count)
     if selection.span is None:
-        return picked(stored, dropped, selection)
+        return gather_live(stored, deleted, selection)
     fresh = aligned_empty((len(selection), *stored.shape[1:]), stored.dtype)
     if len(selection):
-        dropped.copy(stored, selection.span.start, fresh)
+        deleted.copy_live(stored, selection.span.start, fresh)
     return fresh
 
 
 def _without_ellipsis(keys: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
-    """Put slices of whole axes in the place of an ellipsis before basic indexes."""
+    """Replace an ellipsis that precedes basic indexes by slices of whole axes."""
     rest = keys[1:]
     if not all(_is_basic(key) for key in rest):
         return keys
@@ -119,8 +123,8 @@ def _is_basic(key: Any) -> bool:
     return key is None or isinstance(key, slice | int | np.integer)
 
 
-def _picker(stored: Array, keys: tuple[Any, ...]) -> Callable[[Numbers], Array] | None:
-    """Return what takes the part of some rows that is asked for; ``None`` if it is unclear."""
+def _row_indexer(stored: Array, keys: tuple[Any, ...]) -> Callable[[Numbers], Array] | None:
+    """Return a function that indexes within rows; ``None`` for other kinds of indexes."""
     rest = keys[1:]
     if all(key is Ellipsis or _is_basic(key) for key in rest):
         view = stored[(slice(None), *rest)]
@@ -135,13 +139,15 @@ def _picker(stored: Array, keys: tuple[Any, ...]) -> Callable[[Numbers], Array] 
     return None
 
 
-def chunks(folder: Folder, entry: Entry, dropped: Dropped | None) -> Iterator[Array]:
-    """Read the bytes of the rows that were not dropped, some MiB at a time.
+def read_live_chunks(
+    folder: Folder, entry: Entry, deleted: DeletedRows | None
+) -> Iterator[Array]:
+    """Read the bytes of the live rows, some MiB at a time.
 
     Yields
     ------
     ndarray of uint8
-        Valid until the next one is asked for.
+        Valid until the next one is yielded.
 
     Raises
     ------
@@ -150,42 +156,42 @@ def chunks(folder: Folder, entry: Entry, dropped: Dropped | None) -> Iterator[Ar
     """
     with folder.open_file(entry.data_file) as descriptor:
         try:
-            if dropped is None:
+            if deleted is None:
                 yield from _read(descriptor, 0, entry.nbytes)
-            elif entry.row_nbytes > _READ:
-                yield from _read_long_rows(descriptor, entry, dropped)
+            elif entry.row_nbytes > _READ_NBYTES:
+                yield from _read_long_rows(descriptor, entry, deleted)
             elif entry.row_nbytes:
-                yield from _read_live(descriptor, entry, dropped)
+                yield from _read_live(descriptor, entry, deleted)
         except EOFError:
             raise data_files.too_short_error(folder, entry) from None
 
 
 def _read(descriptor: int, start: int, stop: int) -> Iterator[Array]:
-    buffer = aligned_empty((min(_READ, stop - start),), np.dtype(np.uint8))
-    for offset in range(start, stop, _READ):
+    buffer = aligned_empty((min(_READ_NBYTES, stop - start),), np.dtype(np.uint8))
+    for offset in range(start, stop, _READ_NBYTES):
         part = buffer[: stop - offset]
         if read_into(descriptor, part, offset, data_files.thread_count()) < len(part):
             raise EOFError
         yield part
 
 
-def _read_long_rows(descriptor: int, entry: Entry, dropped: Dropped) -> Iterator[Array]:
+def _read_long_rows(descriptor: int, entry: Entry, deleted: DeletedRows) -> Iterator[Array]:
     for row in range(entry.shape[0]):
-        start = int(dropped.stored(np.array([row], np.int64))[0]) * entry.row_nbytes
+        start = int(deleted.to_stored(np.array([row], np.int64))[0]) * entry.row_nbytes
         yield from _read(descriptor, start, start + entry.row_nbytes)
 
 
-def _read_live(descriptor: int, entry: Entry, dropped: Dropped) -> Iterator[Array]:
+def _read_live(descriptor: int, entry: Entry, deleted: DeletedRows) -> Iterator[Array]:
     width, count = entry.row_nbytes, entry.stored[0]
-    step = _READ // width
+    step = _READ_NBYTES // width
     buffer = aligned_empty((2, min(step, count) * width), np.dtype(np.uint8))
     for start in range(0, count, step):
         stop = min(start + step, count)
-        first, rows = dropped.live_before(start), dropped.live_before(stop)
+        first, rows = deleted.live_before(start), deleted.live_before(stop)
         if first == rows:
             continue
-        part, kept = buffer[0, : (stop - start) * width], buffer[1, : (rows - first) * width]
+        part, live = buffer[0, : (stop - start) * width], buffer[1, : (rows - first) * width]
         if read_into(descriptor, part, start * width, data_files.thread_count()) < len(part):
             raise EOFError
-        dropped.copy(part, first, kept.reshape(-1, width), offset=start)
-        yield kept
+        deleted.copy_live(part, first, live.reshape(-1, width), offset=start)
+        yield live

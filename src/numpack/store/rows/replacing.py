@@ -1,4 +1,4 @@
-"""Rows to be replaced, taken block by block: many take no memory of their own."""
+"""Replacement of rows in place, block by block, so that many rows need little memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..._core.memory import normalize_strides
 from ..format import data_files, journal
 from ..kernels.checksums import BLOCK
 from ..kernels.patch import update_checksums
-from .indexing import AT_ONCE, Selection
+from .indexing import CHUNK_ROWS, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,36 +18,35 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..format.catalog import Entry
     from ..format.open_files import OpenFiles
-    from .deleted_rows import Dropped, Numbers
+    from .deleted_rows import DeletedRows, Numbers
 
 _ROW_NUMBER = 8  # bytes
 
 
 class Replacement:
-    """New rows of one array on their way to the journal, and from there to the data file.
+    """New rows of one array, to be written to the journal and then to the data file.
 
-    The caller's array is read once, when the journal is written: it may lie in the very file
-    that is to be changed, and another thread may be writing to it.
+    The caller's array is read once, when the journal is written: it may be a mapping of the
+    file that is being changed, and another thread may be writing to it.
 
     Parameters
     ----------
     files : OpenFiles
     entry : Entry
     rows : Selection
-        Of the rows that were not dropped.
-    dropped : Dropped or None
+        Of the live rows.
+    deleted : DeletedRows or None
     array : ndarray
-        A row for each that is selected.
+        One row for each selected row.
 
     Attributes
     ----------
     id, width, first, checksums
-        As those of `journal.Change`; the checksums are right once `written` has been
-        iterated over.
+        As in `journal.Change`; the checksums are valid once `written` has been iterated over.
     count : int
-        How many rows are replaced.
+        Number of rows that are replaced.
     offset : int
-        Where the record of them begins in the journal, which whoever writes it sets.
+        Offset of their record in the journal, set when the journal is written.
     """
 
     def __init__(
@@ -55,22 +54,22 @@ class Replacement:
         files: OpenFiles,
         entry: Entry,
         rows: Selection,
-        dropped: Dropped | None,
+        deleted: DeletedRows | None,
         array: Array,
     ) -> None:
         self.id, self.width, self.offset = entry.id, entry.row_nbytes, 0
-        self._files, self._entry, self._dropped = files, entry, dropped
+        self._files, self._entry, self._deleted = files, entry, deleted
         array = normalize_strides(array)
-        if array.ndim == len(entry.stored) - 1:  # the one row
+        if array.ndim == len(entry.stored) - 1:  # a single row
             array = array.reshape(1, *array.shape)
         self._array = array
-        self._rows, self._chosen = _last_of_each(rows)
+        self._rows, self._chosen = _last_values(rows)
         self.count = len(self._rows)
-        self._size = max(1, min(AT_ONCE, BLOCK // self.width))
-        self._all: Numbers | None = None  # in the data file, if they are few
-        self._fresh: Array | None = None  # what they become, once it has been copied
-        if self.count <= self._size:
-            self._all = self._stored(self._rows.numbers())
+        self._chunk_rows = max(1, min(CHUNK_ROWS, BLOCK // self.width))
+        self._few_rows: Numbers | None = None  # all stored numbers, if they are few
+        self._few_values: Array | None = None  # their new rows, once they have been copied
+        if self.count <= self._chunk_rows:
+            self._few_rows = self._stored(self._rows.numbers())
         least, most = self._bounds()
         self.first = least * self.width // BLOCK
         self._stop = -(-(most + 1) * self.width // BLOCK)
@@ -84,32 +83,34 @@ class Replacement:
 
     @property
     def checksums(self) -> Array:
-        """The checksums from the first block on that changes, up to the last one."""
+        """Checksums from the first changed block to the last one."""
         return self._sums[self.first : self._stop]
 
     def written(self) -> Iterator[Array]:
-        """Iterate over what the journal has to hold: row numbers, new rows and checksums."""
+        """Iterate over the content of the journal: row numbers, new rows and checksums."""
         for rows in self._numbers():
             yield rows.astype("<i8", copy=False)
         memory, done = self._files.memory(self._entry), 0
-        shape = min(self._size, self.count), *self._array.shape[1:]
-        buffer = np.zeros(shape, self._entry.dtype)  # nobody fills the padding of a struct
+        shape = min(self._chunk_rows, self.count), *self._array.shape[1:]
+        buffer = np.zeros(
+            shape, self._entry.dtype
+        )  # zeros, as nothing fills the padding of structs
         for rows in self._numbers():
             self._files.reserve(self._entry, rows, self.width)
             fresh = data_files.as_bytes(self._fill(buffer[: len(rows)], done))
             update_checksums(self._sums, memory, rows, self.width, fresh)
             yield fresh
             done += len(rows)
-            if rows is self._all:
-                self._fresh = fresh
+            if rows is self._few_rows:
+                self._few_values = fresh
         yield self.checksums.astype("<u4", copy=False)
 
     def blocks(self) -> Iterator[tuple[Numbers, Array]]:
-        """Iterate over row numbers and new rows; many are read from the journal again."""
-        if self._all is not None and self._fresh is not None:
-            yield self._all, self._fresh
+        """Iterate over stored numbers and new rows; many rows are read from the journal."""
+        if self._few_rows is not None and self._few_values is not None:
+            yield self._few_rows, self._few_values
             return
-        size = self._size * self.width
+        size = self._chunk_rows * self.width
         buffer = np.empty(min(size, self.nbytes), np.uint8)
         offset = self.offset + _ROW_NUMBER * self.count
         for rows in self._numbers():
@@ -119,37 +120,37 @@ class Replacement:
             offset += len(fresh)
 
     def _numbers(self) -> Iterator[Numbers]:
-        """Iterate over the numbers of the rows in the data file."""
-        if self._all is not None:
-            yield self._all
+        """Iterate over the stored numbers of the rows."""
+        if self._few_rows is not None:
+            yield self._few_rows
             return
-        for rows in self._rows.blocks(self._size):
+        for rows in self._rows.blocks(self._chunk_rows):
             yield self._stored(rows)
 
     def _stored(self, rows: Numbers) -> Numbers:
-        return rows if self._dropped is None else self._dropped.stored(rows)
+        return rows if self._deleted is None else self._deleted.to_stored(rows)
 
     def _bounds(self) -> tuple[int, int]:
         bounds = [(int(rows.min()), int(rows.max())) for rows in self._numbers()]
         return min(least for least, _ in bounds), max(most for _, most in bounds)
 
     def _fill(self, buffer: Array, done: int) -> Array:
-        """Copy the next rows of the caller's array, in the byte order of the store."""
+        """Copy the next rows of the caller's array, in little-endian byte order."""
         part = slice(done, done + len(buffer))
         chosen = part if self._chosen is None else self._chosen[part]
         np.copyto(buffer, self._array[chosen], casting="equiv")
         return buffer
 
 
-def _last_of_each(rows: Selection) -> tuple[Selection, Numbers | None]:
-    """Keep the last of the values that are given for one row, as NumPy does.
+def _last_values(rows: Selection) -> tuple[Selection, Numbers | None]:
+    """Choose the last of several values for the same row, as NumPy does.
 
     Returns
     -------
     Selection
         Each row once.
     ndarray of int64 or None
-        The number of the value of each; ``None`` if there is one for each, in their order.
+        Index of the value of each row; ``None`` if each row has one value, in this order.
     """
     if rows.is_unique:
         return rows, None

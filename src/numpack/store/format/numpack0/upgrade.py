@@ -14,7 +14,7 @@ from ...fs.directory import read_between, write_all
 from ...fs.lock import WriteLock
 from ...kernels.checksums import checksum_blocks
 from ...rows import deleted_rows
-from ...rows.deleted_rows import Dropped
+from ...rows.deleted_rows import DeletedRows
 from .. import data_files, folder
 from ..catalog import Catalog, Entry
 from ..log import closed_error
@@ -51,7 +51,7 @@ class Numpack0Log:
     def __init__(self, folder: Folder, arrays: dict[str, Numpack0Array]) -> None:
         self._path = folder.path
         self.dropped = {
-            each.file: Dropped(each.dropped, each.shape[0])
+            each.file: DeletedRows(each.dropped, each.shape[0])
             for each in arrays.values()
             if len(each.dropped)
         }

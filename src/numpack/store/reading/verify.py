@@ -1,0 +1,267 @@
+"""Verification of the blocks of a store against their checksums."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._core.memory import aligned_empty
+from ...errors import CorruptStoreError, StoreError
+from ..checks import entry_of
+from ..format import data_files
+from ..format.dtype_codes import unusable_error
+from ..format.naming import listed
+from ..fs.lock import SharedLock
+from ..kernels.checksums import BLOCK, checksum_blocks
+from ..rows import deleted_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..format.catalog import Entry
+    from ..format.data_files import Progress
+    from ..session import Session
+
+Checksums = np.ndarray[Any, np.dtype[np.uint32]]
+
+_PRINTED = 100  # damaged blocks that a report prints
+_READ_NBYTES = 16 * BLOCK  # read at a time, so that progress is reported
+_LISTED_MISSING = 1000  # blocks past the end of a truncated file that are listed
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A block that differs from what was written, or a file that cannot be read.
+
+    Attributes
+    ----------
+    array : str
+        Name of the array; empty for the log.
+    block : int
+        Number of the 1 MiB block in the data file; -1 if the damage is not in a block.
+    rows : range
+        Row numbers of the array that the block contains, wholly or in part.
+    what : str
+        Description of the damage.
+    """
+
+    array: str
+    block: int
+    rows: range
+    what: str
+
+    def __str__(self) -> str:
+        """Return a description in one line."""
+        if self.block < 0:
+            return f"{self.array!r}: {self.what}" if self.array else self.what
+        rows = f"rows {self.rows.start:,} to {self.rows.stop - 1:,}" if self.rows else "no rows"
+        return f"{self.array!r}, block {self.block:,} ({rows}): {self.what}"
+
+
+@dataclass(slots=True)
+class Report:
+    """Result of `NumPack.verify`; true if nothing is damaged.
+
+    Attributes
+    ----------
+    damaged : list of Damage
+        Iterating over the report yields them too.
+    unchecked : list of str
+        Names of arrays that currently have no checksums: those of NumPack 0.x, or open in
+        `writable_batch_mode`.
+    blocks : int
+        Number of blocks that were checked.
+    nbytes : int
+        Number of bytes in these blocks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpack import NumPack
+    >>> with NumPack("report.npk") as npk:
+    ...     npk.save({"x": np.arange(4)})
+    ...     report = npk.verify()
+    >>> report.ok, report.damaged, report.blocks, report.nbytes
+    (True, [], 1, 32)
+    """
+
+    damaged: list[Damage] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    blocks: int = 0
+    nbytes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damaged
+
+    def __bool__(self) -> bool:
+        """Return whether nothing is damaged."""
+        return self.ok
+
+    def __iter__(self) -> Iterator[Damage]:
+        """Iterate over the damage."""
+        return iter(self.damaged)
+
+    def __str__(self) -> str:
+        """Return a description in lines, for printing."""
+        found = f"{len(self.damaged):,} damaged" if self.damaged else "all as written"
+        lines = [f"{self.blocks:,} blocks, {self.nbytes:,} bytes: {found}"]
+        lines += [f"  {each}" for each in self.damaged[:_PRINTED]]
+        if len(self.damaged) > _PRINTED:
+            lines.append(f"  and {len(self.damaged) - _PRINTED:,} more")
+        if self.unchecked:
+            names = listed(self.unchecked)
+            lines.append(f"  not checked, because they have no checksums: {names}")
+        return "\n".join(lines)
+
+
+def verify_array(
+    session: Session, name: str, report: Report, progress: Progress = data_files.no_progress
+) -> None:
+    """Check all blocks of an array, and add any damage to a report.
+
+    An array that seems damaged is checked again with writers excluded: a replace may have
+    changed a block after it was read and before its checksum was.
+    """
+    entry = session.arrays().get(name)
+    if entry is None:  # it was dropped meanwhile
+        return
+    if entry.is_unusable:
+        report.damaged.append(Damage(name, -1, range(0), str(unusable_error(entry.code))))
+        return
+    if _find_damage(session, name, entry, progress):
+        with SharedLock(session.folder):
+            entry = session.arrays().get(name)
+            if entry is None:
+                return
+            damaged = _find_damage(session, name, entry, data_files.no_progress)
+        if damaged and session.is_numpack0 and session.folder.has("numpack.json"):
+            msg = f"{session.folder.path} was upgraded meanwhile; open it again"
+            raise StoreError(msg)
+        report.damaged += damaged
+    if entry.writable or session.is_numpack0:
+        report.unchecked.append(name)
+    else:
+        report.blocks += -(-entry.nbytes // BLOCK)
+        report.nbytes += entry.nbytes
+
+
+def require_intact(session: Session, name: str) -> None:
+    """Check all blocks of an array, and raise if one is damaged.
+
+    Raises
+    ------
+    CorruptStoreError
+        A block is damaged.
+    StoreError
+        The array has no checksums.
+    """
+    report = Report()
+    entry_of(session.arrays(), name)
+    verify_array(session, name, report)
+    if not report:
+        raise CorruptStoreError(f"damaged: {report.damaged[0]}; restore it from a backup")
+    if report.unchecked:
+        msg = (
+            f"the array {name!r} has no checksums to verify it with: it was written by "
+            "NumPack 0.x, or is open in writable_batch_mode; load it without verify=True"
+        )
+        raise StoreError(msg)
+
+
+def verify_log(session: Session, report: Report) -> None:
+    """Check all lines of the log, including those before the last snapshot.
+
+    A log that seems damaged is checked again with writers excluded.
+    """
+    found = session.history.damage()
+    if found:
+        with SharedLock(session.folder):
+            session.arrays()
+            found = session.history.damage()
+    report.damaged += [Damage("", -1, range(0), what) for what in found]
+
+
+def _find_damage(session: Session, name: str, entry: Entry, progress: Progress) -> list[Damage]:
+    all_rows = range(entry.shape[0] if entry.shape else 0)
+    try:
+        if entry.dropped and not session.is_numpack0:
+            deleted_rows.read(session.folder, entry)  # the list on disk, not the cached one
+        computed = _compute_checksums(session, entry, progress)
+        expected = data_files.read_checksums(session.folder, entry)
+    except StoreError as error:
+        is_damage = isinstance(error, CorruptStoreError)
+        if not is_damage and getattr(error, "errno", None) != errno.EIO:
+            raise
+        return [Damage(name, -1, all_rows, str(error))]
+    if entry.writable or session.is_numpack0:
+        return []
+    change = session.pending_change(entry)
+    if change is not None:
+        expected[change.first : change.first + len(change.checksums)] = change.checksums
+    blocks = -(-entry.nbytes // BLOCK)
+    listed = min(blocks, len(computed) + _LISTED_MISSING)
+    damaged = [
+        Damage(name, block, _rows_in(session, entry, block), what)
+        for block in range(listed)
+        if (what := _block_damage(block, computed, expected, entry))
+    ]
+    if listed < blocks:
+        what = f"blocks {listed:,} to {blocks - 1:,}: the file is truncated"
+        damaged.append(Damage(name, -1, all_rows, what))
+    return damaged
+
+
+def _block_damage(block: int, computed: Checksums, expected: Checksums, entry: Entry) -> str:
+    if block >= len(computed):
+        return "the file is truncated"
+    if block == entry.nbytes // BLOCK:  # the partial last block, whose checksum is in the log
+        return "" if computed[block] == entry.tail else "its checksum is wrong"
+    if block >= len(expected):
+        return "its checksum is missing"
+    return "" if computed[block] == expected[block] else "its checksum is wrong"
+
+
+def _compute_checksums(session: Session, entry: Entry, progress: Progress) -> Checksums:
+    """Compute the checksums of the data file, up to its end."""
+    if session.pending_change(entry) is not None:
+        whole, tail = checksum_blocks(
+            data_files.as_bytes(session.read_stored(entry)), data_files.thread_count()
+        )
+        return data_files.checksums_from(whole, entry._replace(tail=tail))
+    buffer, sums = aligned_empty((min(_READ_NBYTES, entry.nbytes),), np.dtype(np.uint8)), b""
+    descriptor = session.folder.open(entry.data_file)
+    try:
+        for start in range(0, entry.nbytes, _READ_NBYTES):
+            part = buffer[: entry.nbytes - start]
+            count = data_files.read_part(
+                session.folder, entry.data_file, descriptor, part, start
+            )
+            whole, tail = checksum_blocks(part[:count], data_files.thread_count())
+            sums += whole
+            if count < len(part):
+                break
+            if count % BLOCK:
+                sums += tail.to_bytes(4, "little")
+            progress(count)
+    finally:
+        os.close(descriptor)
+    return np.frombuffer(sums, "<u4")
+
+
+def _rows_in(session: Session, entry: Entry, block: int) -> range:
+    """Return the row numbers of the array that a block contains, wholly or in part."""
+    if not entry.stored:
+        return range(0)
+    width = entry.row_nbytes
+    stop = min(-(-(block + 1) * BLOCK // width), entry.stored[0])
+    rows = range(block * BLOCK // width, stop)
+    deleted = session.deleted_rows(entry)
+    if deleted is None:
+        return rows
+    return range(deleted.live_before(rows.start), deleted.live_before(rows.stop))
