@@ -203,7 +203,7 @@ FOREIGN = {
         NotAStoreError,
         "neither a numpack store nor empty",
     ),
-    "a hidden file": (lambda: _foreign(**{".git": "mine"}), NotAStoreError, "not empty"),
+    "a hidden file": (lambda: _foreign(**{".git": "mine"}), NotAStoreError, "nor empty"),
     "a damaged folder of NumPack 0.x": (
         lambda: _foreign(**{"metadata.npkm": "NPKB"}),
         CorruptStoreError,
