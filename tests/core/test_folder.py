@@ -191,19 +191,19 @@ FOREIGN = {
     "a folder with a file": (
         lambda: _foreign(notes="mine"),
         NotAStoreError,
-        "no numpack store and not empty",
+        "neither a numpack store nor empty",
     ),
     "a folder with a folder": (
         lambda: _foreign(sub__notes="mine"),
         NotAStoreError,
-        "no numpack store and not empty",
+        "neither a numpack store nor empty",
     ),
     "a store's files and others": (
         lambda: _foreign(lock="", data__x="1", notes="mine"),
         NotAStoreError,
-        "no numpack store and not empty",
+        "neither a numpack store nor empty",
     ),
-    "a hidden file": (lambda: _foreign(**{".git": "mine"}), NotAStoreError, "not empty"),
+    "a hidden file": (lambda: _foreign(**{".git": "mine"}), NotAStoreError, "nor empty"),
     "a damaged folder of NumPack 0.x": (
         lambda: _foreign(**{"metadata.npkm": "NPKB"}),
         CorruptStoreError,

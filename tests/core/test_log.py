@@ -1,4 +1,4 @@
-"""The commit log: its bytes, its damage, its folding."""
+"""The commit log: its format, damage and compaction."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def line(content: dict) -> bytes:
 
 
 def test_the_native_commits_know_the_fields_by_their_places():
-    """Those of `_append.pyx`."""
+    """See `kernels/append.pyx`."""
     assert Entry._fields[:4] == ("id", "code", "stored", "modified")
     assert Entry._fields[4:7] == ("tail", "dropped", "dropped_crc")
     assert Catalog._fields == ("token", "commit", "next_id", "arrays", "journal")

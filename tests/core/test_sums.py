@@ -215,7 +215,7 @@ def test_write_summed_refuses_what_cannot_be(opened):
     for offset in (-1, 2**63 - 1):
         with pytest.raises(ValueError, match="no file can have 2 bytes at offset"):
             write_checksummed(file, b"ab", offset, 0)
-    with pytest.raises(ValueError, match="a block's start"):
+    with pytest.raises(ValueError, match="is the start of a block"):
         write_checksummed(file, b"ab", BLOCK, 5)
     with pytest.raises(OverflowError):
         write_checksummed(file, b"ab", 0, -1)

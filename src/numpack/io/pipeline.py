@@ -163,11 +163,11 @@ def _split(
     to_names: frozenset[str] = frozenset()
     if target.name != "numpy":
         to_names = target.module().TO_OPTIONS
-    unknown = sorted(set(options) - from_names - to_names)
+    unknown = options and options.keys() - from_names - to_names
     if unknown:
         known = ", ".join(sorted(from_names | to_names)) or "none"
         msg = (
-            f"from {source.name} to {target.name} there is no option {unknown[0]!r}; "
+            f"from {source.name} to {target.name} there is no option {min(unknown)!r}; "
             f"the options are: {known}"
         )
         raise WrongTypeError(msg)
@@ -242,6 +242,8 @@ def _direct_plan(
 ) -> Plan[Any] | None:
     """Plan a conversion that bypasses NumPy; ``None`` if there is no such route for `x`."""
     exports = _bridge_exports(source)
+    if not exports:
+        return None
     imports: Mapping[str, BridgeImport] = getattr(target.module(), "BRIDGE_IMPORTS", {})
     for route in exports.keys() & imports.keys():
         plan_import, known = imports[route]
