@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ._options import Order
 
 __all__ = [
+    "FROM_OPTIONS",
+    "LABEL",
+    "TO_OPTIONS",
     "DLPackBuffer",
     "check_device",
     "from_numpy",
