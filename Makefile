@@ -7,6 +7,7 @@ BARE_TESTS ?= tests/core
 BARE_OPTIONS ?=
 # What is installed: the sources, or a wheel that `make wheel` has built of them.
 PACKAGE ?= .
+TEST_JOBS ?= 2
 FUZZ_SECONDS ?= 3600
 FUZZ_JOBS ?= 2
 FUZZ_SEED ?= $(shell date +%s)
@@ -27,7 +28,8 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
 
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal -m 'not alone'
+	$(VENV)/bin/python -m pytest -m alone
 
 bare: $(BARE)/.installed
 	$(BARE)/bin/python -m pytest $(BARE_TESTS) $(BARE_OPTIONS)

@@ -1,4 +1,4 @@
-"""What a hand-over costs, as a ratio to the framework's own call in the same minute."""
+"""The cost of a conversion, as a ratio to the framework's own call in the same run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import measure
 import pytest
+
+pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).parents[2]
 

@@ -102,7 +102,7 @@ def _bridge_export(obj: Any) -> Columns | Plan[Columns]:
 
 
 _CONVERTED = Obstacle(
-    "its library converts it to Arrow anew at every export",
+    "its library converts it to Arrow at every export",
     "convert it once and keep the result: pyarrow.table(x) or pyarrow.array(x)",
 )
 
@@ -139,7 +139,7 @@ def _bridge_import(columns: Columns) -> Plan[Columns]:
 
 
 def select_column(obj: Any, column: str | int) -> pa.Array | pa.ChunkedArray | None:
-    """Return a column of a table; ``None`` if the table is converted anew at every export."""
+    """Return a column of a table; ``None`` if the table is converted at every export."""
     table = as_table(obj)
     return None if _is_converted(obj, table) else select(table, column)
 
