@@ -67,7 +67,7 @@ cdef const char *USED_LEGACY = "used_dltensor"
 cdef const char *USED_VERSIONED = "used_dltensor_versioned"
 
 
-include "dtype_table.pxi"
+include "abi/dtype_table.pxi"
 
 
 # Tensors ----------------------------------------------------------------------------------

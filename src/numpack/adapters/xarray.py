@@ -16,11 +16,11 @@ from xarray.core.indexing import ExplicitlyIndexed, PandasIndexingAdapter
 from .._core.memory import aligned_copy, normalize_strides, representation_obstacle
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, check_nulls, describe, refuse, wrong_type
-from .._core.time_units import exact, unit_obstacle
 from ..errors import InvalidValueError
 from . import by_name, of_object
 from ._columns import position
 from ._options import ColumnOptions
+from ._time_units import exact, unit_obstacle
 from .numpy import base_array
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from ..._core.memory import (
 )
 from ..._core.plan_view import plan_view
 from ..._core.policy import Obstacle, Plan, describe, refuse
-from ..._core.time_units import exact, unit_obstacle
 from ...errors import InvalidValueError
+from .._time_units import exact, unit_obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

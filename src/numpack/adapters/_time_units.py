@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .policy import Obstacle, describe, refuse
+from .._core.policy import Obstacle, describe, refuse
 
 if TYPE_CHECKING:
-    from .memory import Array
+    from .._core.memory import Array
 
 UNITS = ("s", "ms", "us", "ns")  # those of pandas, and so of xarray
 _COARSER = {"M": ("Y", "M", "W", "D", "h", "m"), "m": ("W", "D", "h", "m")}
