@@ -39,6 +39,7 @@ from numpack import (
     share,
 )
 from numpack._core.dtypes import DTYPES
+from numpack.adapters import _options
 from numpack.io import (
     DLPackBuffer,
     arrow_to_numpy_zero_copy,
@@ -1031,12 +1032,12 @@ def test_errors_of_a_method_name_it(name, call):
 
 
 def test_annotations_of_functions_can_be_read(function):
-    """By whoever looks behind decorators, as typing does."""
+    """`typing.get_type_hints` looks behind the decorators."""
     hints = typing.get_type_hints(plain_of(function), localns=vars(numpack) | NAMES)
     assert typing.get_type_hints(function, localns=vars(numpack) | NAMES) == hints
 
 
-NAMES = {"pa": __import__("pyarrow"), "torch": torch, "Array": np.ndarray}
+NAMES = {"pa": __import__("pyarrow"), "torch": torch, "Array": np.ndarray, **vars(_options)}
 
 
 # Classes ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    NUMPACK_PIECE = 1 << 18, /* bytes copied and written at a time */
+    NUMPACK_PIECE = 1 << 20, /* bytes copied and written at a time */
     NUMPACK_PIECES = 4,      /* pieces in a buffer */
 };
 
