@@ -48,13 +48,13 @@ FAULTS = {
     "hang: get_modify_time": (changed("get_modify_time", lambda *_: spin()), {}),
     "metadata: KeyError": (changed("get_metadata", lambda self: {}["x"]), {}),
     "metadata: MemoryError": (changed("get_metadata", lambda self: bytes(1 << 33)), {}),
-    "outside of the store: victim was read": (
+    "outside the store: victim was read": (
         changed("get_metadata", lambda self: outside(self, "canary/victim", "r")), {}),
-    "outside of the store: victim.bin was changed": (
+    "outside the store: victim.bin was changed": (
         changed("get_metadata", lambda self: outside(self, "canary/victim.bin", "a")), {}),
-    "outside of the store: folder was changed": (
+    "outside the store: folder was changed": (
         changed("get_metadata", lambda self: outside(self, "canary/new", "a")), {}),
-    "outside of the store: a new file": (
+    "outside the store: a new file": (
         changed("get_metadata", lambda self: outside(self, "new", "a")), {}),
     "descriptors left open": (changed("get_metadata", lambda self: os.pipe()), {}),
     "load: wrong values": (nothing, {"x": np.zeros((6, 2))}),
