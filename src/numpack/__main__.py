@@ -12,7 +12,7 @@ from .errors import NumpackError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return the exit status: 1 for a contradiction, 2 for a usage error."""
+    """Run a command and return the exit status: 1 if `explain` was wrong, 2 for an error."""
     parser = argparse.ArgumentParser(prog="numpack", description="Arrays without copies.")
     parser.add_argument("--version", action="version", version=f"numpack {version('numpack')}")
     commands = parser.add_subparsers(required=True)

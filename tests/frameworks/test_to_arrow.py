@@ -72,6 +72,15 @@ def test_booleans_share_as_bool8(layout):
     assert address(back) == address(a)
 
 
+def test_planning_does_not_pack_booleans():
+    a = np.zeros(10**6, bool)
+    before = pa.default_memory_pool().num_allocations()
+    assert not explain(a, "arrow").shares_memory
+    with pytest.raises(ZeroCopyError):
+        numpy_to_arrow_zero_copy(a, copy=False)
+    assert pa.default_memory_pool().num_allocations() == before
+
+
 @pytest.mark.parametrize("layout", ["list", "tensor"])
 def test_booleans_as_bits_keep_their_shape(layout):
     a = np.array([[True, False, True], [False, True, True]])

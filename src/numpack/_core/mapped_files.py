@@ -122,7 +122,8 @@ class Backing(NamedTuple):
     ----------
     array : ndarray
     safe : bool
-        Whether a write to the array's own memory can neither fault nor change a file.
+        Whether the array's own memory may be passed to the framework: a write to it cannot
+        fault, and reaches a file only where NumPy would write to it as well.
     origin : Origin or None
         The file to map again if it is not safe.
     """

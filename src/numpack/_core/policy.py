@@ -1,4 +1,4 @@
-"""The copy policy and :class:`Route`: the only place that warns about or refuses a copy.
+"""The copy policy and :class:`Route`: the only place that warns about or forbids a copy.
 
 An adapter inspects an array and returns a :class:`Plan`: the reason why its memory cannot be
 shared, if there is one, and how to compute the result. :func:`carry_out` executes a plan under

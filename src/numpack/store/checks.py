@@ -112,10 +112,11 @@ def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) 
         raise InvalidValueError(msg)
     is_single_row = count == 1 and array.shape == stored[1:]
     if not is_single_row and (array.ndim == 0 or array.shape[1:] != stored[1:]):
-        rows = "rows" if count is None else f"{count:,}"
+        extents = ("rows" if count is None else str(count), *map(str, stored[1:]))
         msg = (
-            f"rows of {name!r} have shape {stored[1:]}, so an array of shape ({rows}, "
-            f"{str(stored[1:])[1:]} is needed, not {array.shape}; reshape the array"
+            f"rows of {name!r} have shape {stored[1:]}, so an array of shape "
+            f"({', '.join(extents)}{',' if len(extents) == 1 else ''}) is needed, not "
+            f"{array.shape}; reshape the array"
         )
         raise InvalidValueError(msg)
     if count is None and stored[0] + len(array) > _MOST_ROWS:

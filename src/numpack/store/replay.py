@@ -55,7 +55,7 @@ class JournalReplay:
         self._pending, self._applied = {}, _NO_COMMIT
 
     def replay_journal(self, state: Catalog) -> None:
-        """Write the rows of the last commit in place, in case its process died before it did.
+        """Write the rows of the last commit in place, if its process died before doing so.
 
         The caller holds `mutex` and `lock`. Everything is flushed, because that process may
         have promised it.
@@ -70,7 +70,10 @@ class JournalReplay:
     def apply_replacement(
         self, entry: Entry, change: journal.Change | Replacement, *, looks: bool = True
     ) -> None:
-        """Write replaced rows and the checksums of their blocks; `looks`: `clear_journal`."""
+        """Write replaced rows and the checksums of their blocks.
+
+        See `clear_journal` for `looks`.
+        """
         for rows, fresh in change.blocks():
             self.files.overwrite(entry, rows, change.width, fresh)
         whole = change.checksums[: entry.nbytes // BLOCK - change.first]

@@ -66,6 +66,8 @@ def _plan_conversion(
     Whether Arrow can represent the values depends on the values, so they are converted while
     planning: otherwise the plan could be wrong.
     """
+    if values.dtype.kind == "b" and requested is None:
+        return _plan_packing(array, values, mask, layout)
     obstacle = _conversion_obstacle(values.dtype, requested)
     flat = _converted(array, values, mask, requested)
     if layout == "tensor" and flat.null_count:
@@ -78,6 +80,25 @@ def _plan_conversion(
         result=lambda: result,
         independent=lambda: result,
         obstacle=obstacle,
+    )
+
+
+def _plan_packing(
+    array: Array, values: Array, mask: Array | None, layout: str
+) -> Plan[pa.Array]:
+    """Plan to pack booleans as bits, which Arrow can represent whatever their values."""
+    _check_nulls(array, mask, layout)
+
+    def pack() -> pa.Array:
+        return _with_layout(_converted(array, values, mask, None), array.shape, layout)
+
+    return Plan(
+        direction="to Arrow",
+        describe=lambda: describe(array),
+        nbytes=array.nbytes,
+        result=pack,
+        independent=pack,
+        obstacle=_conversion_obstacle(values.dtype, None),
     )
 
 

@@ -258,7 +258,7 @@ class LogReader:
         msg = (
             f"the log {self._folder.path}/{NAME} is damaged: {what}; up to commit "
             f"{catalog.commit} it names these arrays: {readable}; restore it from a backup, "
-            "and touch nothing in data/, which holds their rows"
+            "and do not modify data/, which holds their rows"
         )
         raise CorruptStoreError(msg)
 

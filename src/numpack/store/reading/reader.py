@@ -278,7 +278,7 @@ class Reader(ArrayMapping):
         >>> with NumPack("verify.npk") as npk:
         ...     npk.save({"x": np.arange(4)})
         ...     print(npk.verify())
-        1 blocks, 32 bytes: all as written
+        1 block, 32 bytes: all as written
         """
         arrays = dict(self._arrays())
         session = self._session()

@@ -110,7 +110,10 @@ class Report:
     def __str__(self) -> str:
         """Return a description in lines, for printing."""
         found = f"{len(self.damaged):,} damaged" if self.damaged else "all as written"
-        lines = [f"{self.blocks:,} blocks, {self.nbytes:,} bytes: {found}"]
+        if not self.blocks and self.unchecked and not self.damaged:
+            found = "nothing could be checked"
+        noun = "block" if self.blocks == 1 else "blocks"
+        lines = [f"{self.blocks:,} {noun}, {self.nbytes:,} bytes: {found}"]
         lines += [f"  {each}" for each in self.damaged[:_PRINTED]]
         if len(self.damaged) > _PRINTED:
             lines.append(f"  and {len(self.damaged) - _PRINTED:,} more")
