@@ -1,11 +1,11 @@
-"""Tests run in an empty folder, and see each warning as an error."""
+"""Fixtures and hooks shared by all tests; each test runs in an empty folder."""
 
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# CI tries the same examples each time; at a desk they are new ones.
+# CI tries the same examples on every run; elsewhere hypothesis draws new ones.
 settings.register_profile(
     "project",
     deadline=None,
@@ -16,15 +16,15 @@ settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Deselect, and so count in the summary, what needs a CUDA device where there is none."""
-    waiting = [item for item in items if item.get_closest_marker("gpu")]
-    if waiting and not _has_cuda():
-        config.hook.pytest_deselected(items=waiting)
-        items[:] = [item for item in items if item not in waiting]
+    """Deselect the tests that need a CUDA device where there is none, and count them."""
+    need_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if need_gpu and not _has_cuda():
+        config.hook.pytest_deselected(items=need_gpu)
+        items[:] = [item for item in items if item not in need_gpu]
 
 
 def _has_cuda() -> bool:
-    """Whether the driver finds a device, asked without any framework."""
+    """Return whether the CUDA driver finds a device, without importing a framework."""
     import ctypes
 
     try:
@@ -43,7 +43,7 @@ def _own_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run_python(tmp_path):
-    """Run a script in a fresh interpreter; its output, or a failure that shows its errors."""
+    """Run a script in a fresh interpreter and return its output; check its status."""
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""What the crash tests share: how thorough they are, and how much they have done."""
+"""Fixtures shared by the crash tests, and the counts that the summary reports."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from support import faults
 
 _DONE = pytest.StashKey[Counter[str]]()
 
-# What they load before the C library is made for Linux, and so is the table of mappings;
-# test_crash.py runs everywhere.
+# The library of these tests, which is loaded before the C library, and the kernel's table of
+# mappings exist on Linux only; test_crash.py runs everywhere.
 collect_ignore = (
     []
     if sys.platform == "linux"
@@ -36,25 +36,25 @@ def pytest_terminal_summary(
 
 @pytest.fixture
 def done(request: pytest.FixtureRequest) -> Counter[str]:
-    """How often what was done; told at the end."""
+    """Return the counts of what the tests have done, which the terminal summary prints."""
     return request.config.stash[_DONE]
 
 
 @pytest.fixture(scope="session")
 def thorough() -> bool:
-    """Whether to take the time that it takes: ``make crash``."""
+    """Return whether to run the long form of the crash tests, as ``make crash`` does."""
     return "CRASH" in os.environ
 
 
 @pytest.fixture(scope="session")
 def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that makes calls fail, built."""
+    """Build the fault-injection library and return its path."""
     return faults.built(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture
 def start_module(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start modules of the tests' support in fresh interpreters; none outlives the test."""
+    """Start modules of tests/support in fresh interpreters, and kill them after the test."""
     started = []
     tests = str(Path(__file__).parents[1])
     paths = [tests, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -1,4 +1,4 @@
-"""What callers give: names, paths and row indexes of any kind; messages that stay short."""
+"""Arguments of any kind: names, paths and row indexes, and the length of error messages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def store():
 
 
 @pytest.mark.parametrize("wrong", [["x", "y"], ("x",), None, 5, b"x", {"x"}])
-def test_a_name_that_is_no_string_is_said_to_be_none(store, wrong):
+def test_name_of_wrong_type_is_refused(store, wrong):
     kind = type(wrong).__name__
     for call in (
         lambda: store[wrong],
@@ -63,7 +63,7 @@ def test_a_name_that_is_no_string_is_said_to_be_none(store, wrong):
             store.get(wrong)
 
 
-def test_subclasses_of_str_are_names_and_mappings_are_taken(store):
+def test_mappings_and_str_subclasses_are_accepted(store):
     for mapping in (
         collections.OrderedDict(x=ROWS[:1]),
         types.MappingProxyType({"x": ROWS[:1]}),
@@ -79,7 +79,7 @@ def test_subclasses_of_str_are_names_and_mappings_are_taken(store):
         assert list(other) == list(store)
 
 
-def test_an_error_about_one_array_of_several_names_it(store):
+def test_error_names_the_array_it_concerns(store):
     good, bad = ROWS[:1], np.array([None])
     for call in (
         lambda: store.save({"y": good, "x": [1, 2]}),
@@ -107,7 +107,7 @@ ROW_INDEXES += [np.array(2), np.array([1, 1], "u1").view(np.ma.MaskedArray).data
 
 
 @pytest.mark.parametrize("index", ROW_INDEXES, ids=repr)
-def test_indexes_of_rows_are_of_many_kinds(store, index):
+def test_row_indexes_of_any_integer_kind_are_accepted(store, index):
     numbers = np.atleast_1d(
         np.asarray(index.__index__() if isinstance(index, Indexable) else index)
     )
@@ -127,7 +127,7 @@ REFUSED += [np.array([1.0]), np.ma.MaskedArray([1, 2], [True, False]), np.array(
 
 
 @pytest.mark.parametrize("index", REFUSED, ids=lambda index: type(index).__name__)
-def test_what_selects_no_rows_is_refused_with_a_fix(store, index):
+def test_invalid_row_index_is_refused(store, index):
     for call in (
         lambda: store.getitem("x", index),
         lambda: store.replace({"x": ROWS[:1]}, index),
@@ -140,7 +140,7 @@ def test_what_selects_no_rows_is_refused_with_a_fix(store, index):
     assert np.array_equal(store["x"], ROWS)
 
 
-def test_ranges_that_reach_beyond_are_out_of_range_at_once(store):
+def test_range_beyond_the_rows_is_out_of_range(store):
     for index in (range(10**12), range(5, -10, -1), range(0, 2**70, 2**69)):
         with pytest.raises(IndexError, match="out of range"):
             store.getitem("x", index)
@@ -155,13 +155,13 @@ def test_ranges_that_reach_beyond_are_out_of_range_at_once(store):
         (5, WrongTypeError),
     ],
 )
-def test_paths_that_are_none_are_refused(path, kind):
+def test_invalid_path_is_refused(path, kind):
     with pytest.raises(kind, match=r"path|str"):
         NumPack(path)
     assert os.listdir(".") == []
 
 
-def test_the_current_folder_and_long_names(store):
+def test_current_folder_is_a_path_and_overlong_path_is_refused(store):
     Path("here").mkdir()
     os.chdir("here")
     with NumPack(".") as opened:
@@ -171,10 +171,10 @@ def test_the_current_folder_and_long_names(store):
         NumPack("n" * 300).open()
 
 
-# Many names
+# Stores of many names
 
 
-def test_messages_stay_short_however_many_names_there_are(store):
+def test_messages_stay_short_with_many_names(store):
     store.save({f"img/{number:05d}/points": np.array(number) for number in range(3000)})
     with pytest.raises(NotFoundError) as raised:
         store.load("img/00017/point")
@@ -186,7 +186,7 @@ def test_messages_stay_short_however_many_names_there_are(store):
     assert len(str(raised.value)) < 400
 
 
-def test_commits_of_names_cost_what_they_change(store):
+def test_commit_size_does_not_grow_with_the_number_of_names(store):
     store.save({f"img/{number:05d}": np.array(number) for number in range(3000)})
     store.close()
     size = os.path.getsize("s.npk/commits.log")
@@ -203,7 +203,7 @@ def test_commits_of_names_cost_what_they_change(store):
         assert opened.verify().ok
 
 
-def test_names_are_iterated_over_while_others_commit_names(store):
+def test_names_can_be_iterated_over_during_concurrent_commits(store):
     errors, done = [], threading.Event()
 
     def read():

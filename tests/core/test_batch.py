@@ -1,4 +1,4 @@
-"""The two batch modes: what is kept reaches the store once, whole, and never another's work."""
+"""`batch_mode` and `writable_batch_mode`: what is written, when, and what happens on errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def store():
 
 @pytest.fixture
 def full(monkeypatch):
-    """A disk that is full while it is set."""
+    """Patch writing of data files so that it fails with ENOSPC while `state["full"]` is set."""
     from numpack.store.format import data_files
 
     whole = data_files.write_checksummed
@@ -43,7 +43,7 @@ def full(monkeypatch):
     return state
 
 
-def read_anew(name: str = "x") -> np.ndarray:
+def read_back(name: str = "x") -> np.ndarray:
     with NumPack("s.npk", mode="r") as other:
         return other.load(name, verify=True)
 
@@ -52,10 +52,10 @@ def commits(store: NumPack) -> int:
     return store.get_io_stats()["commits"]
 
 
-# What a batch keeps, and when it is written
+# batch_mode: what is cached, and when it is written
 
 
-def test_a_load_gives_the_same_object_until_the_block_ends(store):
+def test_load_returns_the_same_object_within_the_block(store):
     with store.batch_mode() as batch:
         assert batch is store
         first = store.load("x")
@@ -65,7 +65,7 @@ def test_a_load_gives_the_same_object_until_the_block_ends(store):
     assert store.load("x") is not first
 
 
-def test_changes_in_place_and_saves_are_one_commit_at_the_end(store):
+def test_all_changes_are_one_commit_at_the_end_of_the_block(store):
     before = commits(store)
     with store.batch_mode():
         store.load("x")[0] = -1
@@ -74,15 +74,15 @@ def test_changes_in_place_and_saves_are_one_commit_at_the_end(store):
         store.save({"new": ROWS})
         store.save({"new": ROWS[:1], "z": np.array(6)})
         assert commits(store) == before
-        assert np.array_equal(read_anew(), ROWS)
+        assert np.array_equal(read_back(), ROWS)
     assert commits(store) == before + 1
-    assert read_anew()[0].tolist() == [-1, -1]
-    assert np.array_equal(read_anew("y"), ROWS * 2)
-    assert np.array_equal(read_anew("new"), ROWS[:1])
-    assert read_anew("z") == 6
+    assert read_back()[0].tolist() == [-1, -1]
+    assert np.array_equal(read_back("y"), ROWS * 2)
+    assert np.array_equal(read_back("new"), ROWS[:1])
+    assert read_back("z") == 6
 
 
-def test_what_did_not_change_is_not_written(store):
+def test_unchanged_arrays_are_not_written(store):
     before = contents()
     with store.batch_mode():
         for name in store:
@@ -94,7 +94,7 @@ def test_what_did_not_change_is_not_written(store):
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -0.0])
-def test_arrays_are_compared_by_their_bytes(store, value):
+def test_changes_are_detected_by_bytes(store, value):
     store.save({"x": np.full(3, value)})
     before = contents()
     with store.batch_mode():
@@ -102,7 +102,7 @@ def test_arrays_are_compared_by_their_bytes(store, value):
     assert contents() == before
     with store.batch_mode():
         store.load("x")[1] = 0.0
-    assert np.array_equal(read_anew(), [value, 0.0, value], equal_nan=True)
+    assert np.array_equal(read_back(), [value, 0.0, value], equal_nan=True)
 
 
 def fail_in(store: NumPack) -> None:
@@ -112,14 +112,14 @@ def fail_in(store: NumPack) -> None:
         raise ZeroDivisionError
 
 
-def test_an_exception_in_the_block_loses_nothing(store):
+def test_exception_in_the_block_still_writes_changes(store):
     with pytest.raises(ZeroDivisionError):
         fail_in(store)
-    assert read_anew()[0].tolist() == [-1, -1]
-    assert np.array_equal(read_anew("new"), ROWS)
+    assert read_back()[0].tolist() == [-1, -1]
+    assert np.array_equal(read_back("new"), ROWS)
 
 
-def test_the_inner_of_two_blocks_writes_nothing(store):
+def test_nested_block_writes_nothing_at_its_end(store):
     before = commits(store)
     with store.batch_mode():
         with store.batch_mode(memory_limit=10**9):
@@ -129,25 +129,25 @@ def test_the_inner_of_two_blocks_writes_nothing(store):
         assert store.load("x") is x
         x[1] = -2
     assert commits(store) == before + 1
-    assert read_anew()[:2, 0].tolist() == [-1, -2]
+    assert read_back()[:2, 0].tolist() == [-1, -2]
 
 
-def test_a_close_in_the_block_writes_what_is_kept(store):
+def test_close_in_the_block_writes_changes(store):
     with store.batch_mode():
         store.load("x")[0] = -1
         store.close()
-    assert read_anew()[0].tolist() == [-1, -1]
+    assert read_back()[0].tolist() == [-1, -1]
     store.open()
     assert store.load("x") is not store.load("x")
 
 
 @pytest.mark.parametrize("limit", [-1, -(10**9)])
-def test_a_negative_limit_is_refused(store, limit):
+def test_negative_memory_limit_is_refused(store, limit):
     with pytest.raises(InvalidValueError, match="memory_limit"), store.batch_mode(limit):
         pass
 
 
-# Other calls in a batch
+# batch_mode: other calls in the block
 
 SEEN = {
     "get_shape": lambda s: s.get_shape("x") == (3, 2),
@@ -168,23 +168,23 @@ SEEN = {
 
 
 @pytest.mark.parametrize("call", SEEN)
-def test_calls_in_the_block_see_what_was_saved(store, call):
+def test_calls_in_the_block_see_saved_arrays(store, call):
     with store.batch_mode():
         store.save({"x": -ROWS[:3], "new": ROWS})
         assert SEEN[call](store)
         kept = store.load("x")
         kept[0] = 7
-    assert read_anew()[0].tolist() == [7, 7]
-    assert np.array_equal(read_anew()[1:], -ROWS[1:3])
+    assert read_back()[0].tolist() == [7, 7]
+    assert np.array_equal(read_back()[1:], -ROWS[1:3])
 
 
-def changed(rows: np.ndarray) -> np.ndarray:
+def with_first_row_changed(rows: np.ndarray) -> np.ndarray:
     rows = rows.copy()
     rows[0] = -1
     return rows
 
 
-CHANGED = changed(ROWS)
+CHANGED = with_first_row_changed(ROWS)
 CHANGES = {
     "append": (
         lambda s: s.append({"x": ROWS}),
@@ -205,7 +205,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_changes_in_the_block_build_on_what_was_changed_before(store, change):
+def test_other_changes_in_the_block_see_changes_in_place(store, change):
     call, expected = CHANGES[change]
     with store.batch_mode():
         store.load("x")[0] = -1
@@ -229,7 +229,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("change", OTHERS)
-def test_what_is_only_read_never_overwrites_what_another_commits(store, change):
+def test_arrays_only_read_do_not_overwrite_commits_of_another_handle(store, change):
     call, expected = OTHERS[change]
     if expected is None:
         expected = ROWS.copy()
@@ -239,23 +239,23 @@ def test_what_is_only_read_never_overwrites_what_another_commits(store, change):
         call(other)
         store.load("x")
         store.load("y")[0] = -1
-    assert np.array_equal(read_anew(), expected)
-    assert np.array_equal(read_anew("y"), CHANGED)
+    assert np.array_equal(read_back(), expected)
+    assert np.array_equal(read_back("y"), CHANGED)
 
 
-def test_what_another_drops_is_not_brought_back_by_reading_it(store):
+def test_reading_does_not_restore_an_array_dropped_by_another_handle(store):
     with NumPack("s.npk") as other, store.batch_mode():
         store.load("x")
         other.drop("x")
     assert "x" not in store
 
 
-# Limits of memory
+# batch_mode: the memory limit
 
 
 @pytest.mark.parametrize("limit", [0, 1, ROWS.nbytes, 2 * ROWS.nbytes, None])
 @pytest.mark.parametrize("holds", [False, True])
-def test_no_change_is_lost_to_a_limit(store, limit, holds):
+def test_no_change_is_lost_at_any_memory_limit(store, limit, holds):
     names = [f"a{number}" for number in range(6)]
     store.save({name: ROWS + number for number, name in enumerate(names)})
     held = []
@@ -268,11 +268,11 @@ def test_no_change_is_lost_to_a_limit(store, limit, holds):
         for array in held:
             array += 1
     for number, name in enumerate(names):
-        assert np.array_equal(read_anew(name), (ROWS + number) * 2 + holds)
+        assert np.array_equal(read_back(name), (ROWS + number) * 2 + holds)
 
 
 @pytest.mark.parametrize("limit", [0, ROWS.nbytes])
-def test_an_array_that_is_changed_after_others_were_loaded_is_not_lost(store, limit):
+def test_change_after_later_loads_is_not_lost(store, limit):
     with store.batch_mode(memory_limit=limit):
         first, second = store.load("x"), store.load("y")
         store.load("z")
@@ -281,8 +281,8 @@ def test_an_array_that_is_changed_after_others_were_loaded_is_not_lost(store, li
         del first, second
         gc.collect()
         store.load("z")
-    assert np.array_equal(read_anew("x"), ROWS + 1)
-    assert np.array_equal(read_anew("y"), ROWS + 2)
+    assert np.array_equal(read_back("x"), ROWS + 1)
+    assert np.array_equal(read_back("y"), ROWS + 2)
 
 
 LAYOUTS = {
@@ -297,7 +297,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("limit", [0, None])
-def test_a_view_of_what_was_written_early_still_changes_it(store, layout, limit):
+def test_view_of_an_array_written_early_still_changes_it(store, layout, limit):
     with store.batch_mode(memory_limit=limit):
         array = LAYOUTS[layout](ROWS)
         store.save({"x": array})
@@ -311,20 +311,20 @@ def test_a_view_of_what_was_written_early_still_changes_it(store, layout, limit)
         gc.collect()
     expected = ROWS.copy()
     expected[1:3] = -1
-    assert np.array_equal(read_anew(), expected)
+    assert np.array_equal(read_back(), expected)
 
 
 @pytest.mark.parametrize("array", [np.zeros((0, 3)), np.zeros(3, "V0"), np.array(1.5)])
-def test_arrays_of_no_bytes_are_written_early_too(store, array):
+def test_arrays_of_few_or_no_bytes_are_written_early(store, array):
     with store.batch_mode(memory_limit=0):
         store.save({"new": array[...]})
         view = array[..., None]
         store.load("x")
         assert view.ndim
-    assert read_anew("new").shape == array.shape
+    assert read_back("new").shape == array.shape
 
 
-def test_what_exceeds_the_limit_is_written_early_and_let_go(store):
+def test_arrays_beyond_the_memory_limit_are_written_early(store):
     before = commits(store)
     with store.batch_mode(memory_limit=ROWS.nbytes):
         for number in range(5):
@@ -332,10 +332,10 @@ def test_what_exceeds_the_limit_is_written_early_and_let_go(store):
         assert commits(store) >= before + 4
         assert len(list(Path("s.npk/data").iterdir())) >= 7
     for number in range(5):
-        assert np.array_equal(read_anew(f"a{number}"), ROWS + number)
+        assert np.array_equal(read_back(f"a{number}"), ROWS + number)
 
 
-# Writes that fail
+# batch_mode: failing writes
 
 
 def fail_to_write(store: NumPack, full: dict) -> None:
@@ -366,43 +366,43 @@ LATER = {"sync": lambda s: s.sync(), "close": lambda s: s.close(), "block": run_
 
 
 @pytest.mark.parametrize("later", LATER)
-def test_what_could_not_be_written_is_written_later(failed, full, later):
+def test_failed_write_is_retried_later(failed, full, later):
     with pytest.raises(OSError, match="No space left"):
         LATER[later](failed)
     assert failed.is_opened
     full["full"] = False
     LATER[later](failed)
-    assert np.array_equal(read_anew(), CHANGED)
-    assert np.array_equal(read_anew("new"), ROWS)
+    assert np.array_equal(read_back(), CHANGED)
+    assert np.array_equal(read_back("new"), ROWS)
 
 
 @pytest.mark.parametrize("later", LATER)
-def test_what_could_not_be_written_never_overwrites_what_came_after_it(failed, full, later):
+def test_retried_write_does_not_overwrite_later_changes(failed, full, later):
     full["full"] = False
     failed.save({"x": ROWS * 2})
     failed.drop("new")
     if later != "block":
         LATER[later](failed)
-    assert np.array_equal(read_anew(), ROWS * 2)
+    assert np.array_equal(read_back(), ROWS * 2)
     with NumPack("s.npk") as other:
         assert "new" not in other
 
 
-def test_an_append_after_a_failure_builds_on_what_is_kept(failed, full):
+def test_append_after_a_failed_write_sees_the_pending_changes(failed, full):
     full["full"] = False
     failed.append({"x": ROWS[:1], "new": ROWS[:1]})
-    assert np.array_equal(read_anew(), np.concatenate([CHANGED, ROWS[:1]]))
-    assert np.array_equal(read_anew("new"), np.concatenate([ROWS, ROWS[:1]]))
+    assert np.array_equal(read_back(), np.concatenate([CHANGED, ROWS[:1]]))
+    assert np.array_equal(read_back("new"), np.concatenate([ROWS, ROWS[:1]]))
 
 
-def test_a_reset_gives_up_what_could_not_be_written(failed, full):
+def test_reset_discards_pending_changes(failed, full):
     full["full"] = False
     failed.reset()
     failed.sync()
     assert list(failed) == []
 
 
-def test_a_failure_to_write_early_loses_nothing(store, full):
+def test_failed_early_write_loses_nothing(store, full):
     held = []
 
     def fill() -> None:
@@ -416,13 +416,13 @@ def test_a_failure_to_write_early_loses_nothing(store, full):
         fill()
     full["full"] = False
     store.sync()
-    assert np.array_equal(read_anew(), CHANGED)
+    assert np.array_equal(read_back(), CHANGED)
 
 
-# Stores that cannot be written
+# Stores that are read-only or closed
 
 
-def test_a_read_only_store_is_read_in_batches(store):
+def test_read_only_store_can_be_read_in_batch_mode(store):
     before = contents()
     with NumPack("s.npk", mode="r") as other, other.batch_mode(memory_limit=0):
         first = other.load("x")
@@ -432,7 +432,7 @@ def test_a_read_only_store_is_read_in_batches(store):
     assert contents() == before
 
 
-def test_a_save_to_a_read_only_store_is_refused_at_once(store):
+def test_save_to_a_read_only_store_is_refused_at_once(store):
     refused = pytest.raises(StoreError, match="mode='r'")
     with NumPack("s.npk", mode="r") as other, other.batch_mode(), refused:
         other.save({"new": ROWS})
@@ -440,17 +440,17 @@ def test_a_save_to_a_read_only_store_is_refused_at_once(store):
 
 
 @pytest.mark.parametrize("mode", ["batch_mode", "writable_batch_mode"])
-def test_a_closed_store_has_no_batches(store, mode):
+def test_closed_store_refuses_batch_modes(store, mode):
     store.close()
     refused = pytest.raises(StoreClosedError, match="not opened or has been closed")
     with refused, getattr(store, mode)():
         pass
 
 
-# Writer in place
+# writable_batch_mode
 
 
-def test_what_is_written_to_a_view_is_in_the_store(store):
+def test_writes_to_a_view_reach_the_store(store):
     before = contents()
     with store.writable_batch_mode() as batch:
         view = batch.load("x")
@@ -462,11 +462,11 @@ def test_what_is_written_to_a_view_is_in_the_store(store):
             assert np.array_equal(other.load("x", lazy=True), CHANGED)
         batch.save({"x": view})
     assert set(contents()) == set(before)
-    assert np.array_equal(read_anew(), CHANGED)
+    assert np.array_equal(read_back(), CHANGED)
     assert store.verify().unchecked == []
 
 
-def test_other_arrays_are_saved(store):
+def test_save_in_the_block_writes_other_arrays(store):
     with store.writable_batch_mode() as batch:
         x = batch.load("x")
         x[0] = -1
@@ -475,12 +475,12 @@ def test_other_arrays_are_saved(store):
         batch.save({"y": -ROWS})
         with pytest.raises(InvalidValueError, match="arrays must be a dictionary"):
             batch.save([x])
-    assert np.array_equal(read_anew(), CHANGED)
-    assert np.array_equal(read_anew("y"), -ROWS)
+    assert np.array_equal(read_back(), CHANGED)
+    assert np.array_equal(read_back("y"), -ROWS)
 
 
 @pytest.mark.parametrize("after", ["nothing", "drop", "save", "close", "reset"])
-def test_views_stay_usable_and_are_private_after_the_block(store, after):
+def test_views_are_private_after_the_block(store, after):
     with store.writable_batch_mode() as batch:
         view = batch.load("x")
         part = view[2:]
@@ -500,21 +500,21 @@ def test_views_stay_usable_and_are_private_after_the_block(store, after):
     assert (view[2:] == 9).all()
     assert contents() == before
     if after not in ("drop", "reset"):
-        assert np.array_equal(read_anew(), CHANGED)
+        assert np.array_equal(read_back(), CHANGED)
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (5, 0), ()])
 @pytest.mark.parametrize("dtype", ["f8", "S3", "M8[s]"])
-def test_any_array_is_opened(store, shape, dtype):
+def test_empty_and_0d_arrays_can_be_opened(store, shape, dtype):
     store.save({"x": np.zeros(shape, dtype)})
     with store.writable_batch_mode() as batch:
         view = batch.load("x")
         assert (view.shape, view.dtype, view.flags.writeable) == (shape, np.dtype(dtype), True)
         view[...] = np.ones(shape, "i8").astype(dtype)
-    assert np.array_equal(read_anew(), np.ones(shape, "i8").astype(dtype))
+    assert np.array_equal(read_back(), np.ones(shape, "i8").astype(dtype))
 
 
-def test_dropped_rows_leave_the_file_first(store):
+def test_array_with_dropped_rows_can_be_opened(store):
     store.drop("x", [1, 3])
     with store.writable_batch_mode() as batch:
         view = batch.load("x")
@@ -522,15 +522,15 @@ def test_dropped_rows_leave_the_file_first(store):
         view[-1] = -1
     expected = np.delete(ROWS, [1, 3], 0)
     expected[-1] = -1
-    assert np.array_equal(read_anew(), expected)
+    assert np.array_equal(read_back(), expected)
 
 
-def test_what_is_absent_is_a_key_error(store):
+def test_missing_array_is_a_key_error(store):
     with store.writable_batch_mode() as batch, pytest.raises(NotFoundError, match="'nope'"):
         batch.load("nope")
 
 
-def test_large_arrays_have_right_checksums_afterwards(store):
+def test_checksums_of_large_arrays_are_right_after_the_block(store):
     array = np.random.default_rng(2).random(400_001)
     store.save({"x": array})
     with store.writable_batch_mode() as batch:
@@ -538,12 +538,12 @@ def test_large_arrays_have_right_checksums_afterwards(store):
         assert store.verify().unchecked == ["x"]
     array[::100_000] = -1
     assert store.verify().blocks == 4 + 2
-    assert np.array_equal(read_anew(), array)
+    assert np.array_equal(read_back(), array)
     store.replace({"x": np.zeros(1)}, 7)
     assert store.verify().ok
 
 
-def test_changes_in_the_block_are_kept(store):
+def test_appends_and_replacements_in_the_block_are_kept(store):
     with store.writable_batch_mode() as batch:
         view = batch.load("x")
         store.append({"x": -ROWS})
@@ -552,7 +552,7 @@ def test_changes_in_the_block_are_kept(store):
         assert view[1].tolist() == [7, 14]
     expected = np.concatenate([CHANGED, -ROWS])
     expected[1] = ROWS[0] * 7
-    assert np.array_equal(read_anew(), expected)
+    assert np.array_equal(read_back(), expected)
 
 
 def fail_in_place(store: NumPack) -> None:
@@ -562,16 +562,16 @@ def fail_in_place(store: NumPack) -> None:
         raise ZeroDivisionError
 
 
-def test_an_exception_in_the_block_keeps_what_was_written(store):
+def test_exception_in_the_block_keeps_writes(store):
     with pytest.raises(ZeroDivisionError):
         fail_in_place(store)
     assert store.verify().unchecked == []
-    assert np.array_equal(read_anew(), CHANGED)
-    assert np.array_equal(read_anew("y"), CHANGED)
+    assert np.array_equal(read_back(), CHANGED)
+    assert np.array_equal(read_back("y"), CHANGED)
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_several_blocks_at_once_settle_with_the_last(store, first):
+def test_last_of_overlapping_blocks_recomputes_checksums(store, first):
     with NumPack("s.npk") as other:
         blocks = [store.writable_batch_mode(), other.writable_batch_mode()]
         views = [block.__enter__().load("x") for block in blocks]
@@ -580,13 +580,13 @@ def test_several_blocks_at_once_settle_with_the_last(store, first):
         blocks[first].__exit__(None, None, None)
         assert store.verify().unchecked == ["x"]
         views[1 - first][2] = -3
-        views[first][3] = -4  # is private by now
+        views[first][3] = -4  # the view is private once its block has ended
         blocks[1 - first].__exit__(None, None, None)
         assert store.verify().unchecked == []
-    assert read_anew()[:4, 0].tolist() == [-1, -2, -3, 7]
+    assert read_back()[:4, 0].tolist() == [-1, -2, -3, 7]
 
 
-def test_a_store_that_is_closed_in_the_block_is_settled_by_who_verifies_next(store):
+def test_verify_recomputes_checksums_if_the_store_was_closed_in_the_block(store):
     before = len(os.listdir("/dev/fd"))
     with store.writable_batch_mode() as batch:
         views = [batch.load(name) for name in "xy"]
@@ -598,8 +598,8 @@ def test_a_store_that_is_closed_in_the_block_is_settled_by_who_verifies_next(sto
         report = other.verify()
         assert report.ok
         assert report.unchecked == []
-    assert np.array_equal(read_anew("x"), CHANGED)
-    assert np.array_equal(read_anew("y"), CHANGED)
+    assert np.array_equal(read_back("x"), CHANGED)
+    assert np.array_equal(read_back("y"), CHANGED)
     del batch, view, views
     gc.collect()
     assert len(os.listdir("/dev/fd")) <= before
@@ -620,29 +620,29 @@ def kill_in_block() -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-def test_a_process_that_dies_in_the_block_leaves_its_array_to_who_verifies_next(store):
+def test_verify_recomputes_checksums_if_the_process_died_in_the_block(store):
     kill_in_block()
     with NumPack("s.npk", mode="r") as other:
         assert other.verify().unchecked == ["x"]
     assert store.verify().unchecked == []
-    assert np.array_equal(read_anew(), CHANGED)
+    assert np.array_equal(read_back(), CHANGED)
 
 
 @pytest.mark.parametrize("change", ["append", "replace", "drop of rows", "clone", "update"])
-def test_changes_after_a_process_died_in_the_block(store, change):
+def test_changes_recompute_checksums_if_a_process_died_in_the_block(store, change):
     kill_in_block()
     call, expected = CHANGES[change]
     call(store)
     assert store.verify().ok
     assert store.verify().unchecked == []
     for name, rows in expected.items():
-        assert np.array_equal(read_anew(name), rows)
+        assert np.array_equal(read_back(name), rows)
 
 
-# Both at once
+# Both modes together
 
 
-def test_what_a_batch_has_is_written_before_the_file_is_opened(store):
+def test_pending_changes_are_written_before_a_file_is_opened_for_writing(store):
     with store.batch_mode():
         store.save({"new": ROWS})
         store.load("x")[0] = -1
@@ -651,15 +651,15 @@ def test_what_a_batch_has_is_written_before_the_file_is_opened(store):
             view = batch.load("x")
             assert np.array_equal(view, CHANGED)
             view[1] = -2
-    assert read_anew()[:2, 0].tolist() == [-1, -2]
+    assert read_back()[:2, 0].tolist() == [-1, -2]
 
 
-def test_what_a_batch_has_read_does_not_overwrite_what_is_written_in_place(store):
+def test_arrays_only_read_do_not_overwrite_writes_in_place(store):
     with store.batch_mode():
         with store.writable_batch_mode() as batch:
             view = batch.load("x")
             store.load("x")
             view[0] = -1
         store.load("y")[0] = -1
-    assert np.array_equal(read_anew(), CHANGED)
-    assert np.array_equal(read_anew("y"), CHANGED)
+    assert np.array_equal(read_back(), CHANGED)
+    assert np.array_equal(read_back("y"), CHANGED)

@@ -1,4 +1,4 @@
-"""Changes of a store: rows replaced and dropped, arrays renewed, cloned and reset."""
+"""Changes of a store: `replace`, `drop`, `update`, `clone` and `reset`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def filled(store):
 
 
 def selector(index: object) -> object:
-    """The index as NumPy has to be given it: of rows, with their axis."""
+    """Return the index for NumPy: a single row keeps its axis."""
     if isinstance(index, slice):
         return index
     index = np.atleast_1d(np.asarray(index))
@@ -85,7 +85,7 @@ def numbered(shape: tuple[int, ...], dtype: object = float) -> np.ndarray:
     return np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
 
 
-def read_anew(name: str = "x") -> np.ndarray:
+def read_back(name: str = "x") -> np.ndarray:
     with NumPack("s.npk", mode="r") as other:
         return other.load(name, verify=True)
 
@@ -98,48 +98,48 @@ def lines() -> int:
     return contents()["commits.log"].count(b'"time_us"')
 
 
-# Replacing rows
+# replace
 
 
 @pytest.mark.parametrize("case", INDEXES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_replaced_rows_are_those_that_numpy_would_assign(store, shape, case):
+def test_replace_agrees_with_numpy_assignment(store, shape, case):
     array, index = numbered(shape), selector(INDEXES[case])
     store.save({"x": array, "y": array})
     rows = -numbered(array[index].shape)
     store.replace({"x": rows}, INDEXES[case])
     array[index] = rows
-    for found in (store.load("x"), read_anew()):
+    for found in (store.load("x"), read_back()):
         assert np.array_equal(found, array)
-    assert np.array_equal(read_anew("y"), numbered(shape))
+    assert np.array_equal(read_back("y"), numbered(shape))
     assert store.verify().ok
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_rows_of_every_dtype_are_replaced(store, name):
+def test_replace_every_dtype(store, name):
     array = values(name)
     store.save({"x": array})
     swapped = array[[0, 1]].astype(array.dtype.newbyteorder(">"))
     store.replace({"x": swapped}, [3, 2])
-    assert elements(read_anew()) == elements(array[[0, 1, 1, 0]])
+    assert elements(read_back()) == elements(array[[0, 1, 1, 0]])
 
 
 @pytest.mark.parametrize("name", ["uint8", *(LOWPREC if find_spec("ml_dtypes") else [])])
-def test_rows_of_narrow_dtypes_are_replaced(store, name):
+def test_replace_narrow_dtypes(store, name):
     array = np.array([1, 2, 3]).astype(dtype_of(name))
     store.save({"x": array})
     store.replace({"x": array[:1]}, -1)
-    assert read_anew().view("u1").tolist() == array[[0, 1, 0]].view("u1").tolist()
+    assert read_back().view("u1").tolist() == array[[0, 1, 0]].view("u1").tolist()
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_rows_of_unusual_dtypes_are_replaced(store, name):
+def test_replace_unusual_dtypes(store, name):
     dtype = UNUSUAL[name]
     memory = np.arange(1, 1 + max(1, 4 * dtype.itemsize), dtype="u1")
     array = np.ndarray((4,), dtype, memory)
     store.save({"x": array})
     store.replace({"x": array[::-1]}, slice(None))
-    found = read_anew()
+    found = read_back()
     assert (found.dtype, found.shape) == (dtype, (4,))
     assert (found == array[::-1]).all()
 
@@ -156,14 +156,14 @@ def test_rows_of_unusual_dtypes_are_replaced(store, name):
     ],
     ids=["fortran", "reversed", "swapped", "strided", "matrix", "buffer"],
 )
-def test_replaced_rows_may_have_any_layout(filled, layout):
+def test_replace_accepts_any_layout(filled, layout):
     rows = layout(-ROWS[:3])
     filled.replace({"x": rows}, [4, 0, 2])
-    assert np.array_equal(read_anew()[[4, 0, 2]], -ROWS[:3])
+    assert np.array_equal(read_back()[[4, 0, 2]], -ROWS[:3])
 
 
 class Foreign:
-    """An array of a framework that NumPy has never heard of."""
+    """An array of a framework unknown to NumPy, which exports DLPack only."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
@@ -175,43 +175,43 @@ class Foreign:
         return self.array.__dlpack_device__()
 
 
-def test_rows_of_other_frameworks_are_saved_appended_and_replaced(store):
+def test_save_append_and_replace_accept_dlpack_producers(store):
     store.save({"x": Foreign(ROWS)})
     store.append({"x": Foreign(ROWS[:1])})
     store.replace({"x": Foreign(-ROWS[:2])}, [0, -1])
     expected = np.concatenate([ROWS, ROWS[:1]])
     expected[[0, -1]] = -ROWS[:2]
-    assert np.array_equal(read_anew(), expected)
+    assert np.array_equal(read_back(), expected)
 
 
 @pytest.mark.parametrize("index", [2, -1, [2], np.array([5]), slice(3, 4), np.arange(6) == 1])
 @pytest.mark.parametrize("shape", [(6,), (6, 2), (6, 2, 3)])
-def test_a_single_row_may_lack_its_axis(store, shape, index):
+def test_replace_accepts_a_single_row_without_its_axis(store, shape, index):
     array = numbered(shape)
     store.save({"x": array})
     row = np.full(shape[1:], -5.0)
     store.replace({"x": row}, index)
     array[selector(index)] = row
-    assert np.array_equal(read_anew(), array)
+    assert np.array_equal(read_back(), array)
 
 
-def test_a_numpy_scalar_is_a_row_of_a_vector(store):
+def test_replace_accepts_a_numpy_scalar_as_a_row(store):
     store.save({"x": np.arange(3.0)})
     store.replace({"x": np.float64(7)}, 1)
     assert store.load("x").tolist() == [0, 7, 2]
 
 
-def test_several_arrays_are_replaced_in_one_commit(store):
+def test_replace_of_several_arrays_is_one_commit(store):
     store.save({"x": ROWS, "y": numbered((6,), "i2"), "z": ROWS})
     before = lines()
     store.replace({"x": -ROWS[:2], "y": np.array([8, 9], "i2")}, [1, -1])
     assert lines() == before + 1
-    assert np.array_equal(read_anew()[[1, -1]], -ROWS[:2])
-    assert read_anew("y").tolist() == [1, 8, 3, 4, 5, 9]
-    assert np.array_equal(read_anew("z"), ROWS)
+    assert np.array_equal(read_back()[[1, -1]], -ROWS[:2])
+    assert read_back("y").tolist() == [1, 8, 3, 4, 5, 9]
+    assert np.array_equal(read_back("z"), ROWS)
 
 
-def test_a_replace_shows_in_lazy_arrays_and_in_their_views(filled):
+def test_replace_is_visible_in_lazy_arrays_and_their_views(filled):
     lazy = filled.load("x", lazy=True)
     view = lazy[2:]
     filled.replace({"x": -ROWS[3:4]}, 3)
@@ -220,7 +220,7 @@ def test_a_replace_shows_in_lazy_arrays_and_in_their_views(filled):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 1000, 100_000])
-def test_a_replace_of_many_rows_over_many_blocks(store, rows):
+def test_replace_many_rows_in_many_blocks(store, rows):
     rng = np.random.default_rng(rows)
     array = rng.random((150_001, 3))
     store.save({"x": array})
@@ -229,11 +229,11 @@ def test_a_replace_of_many_rows_over_many_blocks(store, rows):
         fresh = rng.random((rows, 3))
         store.replace({"x": fresh}, index)
         array[index] = fresh
-    assert np.array_equal(read_anew(), array)
+    assert np.array_equal(read_back(), array)
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (5, 0)])
-def test_no_rows_and_no_columns_are_replaced_by_nothing(store, shape):
+def test_replace_of_no_bytes_changes_nothing(store, shape):
     store.save({"x": np.zeros(shape)})
     before = contents()
     store.replace({"x": np.zeros(shape)}, slice(None))
@@ -332,9 +332,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_a_named_error_and_changes_nothing(filled, case):
+def test_bad_input_is_refused_and_changes_nothing(filled, case):
     call, error, phrase = REFUSED[case]
-    filled.replace({"x": ROWS[:1]}, 0)  # the journal is there already
+    filled.replace({"x": ROWS[:1]}, 0)  # so that the journal exists already
     before = contents()
     with pytest.raises(error, match=phrase):
         call(filled)
@@ -350,7 +350,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("index", OUT_OF_RANGE, ids=repr)
-def test_rows_out_of_range_are_an_index_error(filled, call, index):
+def test_row_out_of_range_is_an_index_error(filled, call, index):
     before = contents()
     with pytest.raises(IndexRangeError):
         CALLS[call](filled, index)
@@ -359,7 +359,7 @@ def test_rows_out_of_range_are_an_index_error(filled, call, index):
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("index", NO_INDEXES, ids=repr)
-def test_other_indexes_are_refused_in_the_words_that_users_know(filled, call, index):
+def test_invalid_index_is_refused_and_changes_nothing(filled, call, index):
     before = contents()
     phrase = "The indexes must be int or list or numpy.ndarray or slice"
     with pytest.raises(InvalidIndexError, match=phrase):
@@ -367,12 +367,12 @@ def test_other_indexes_are_refused_in_the_words_that_users_know(filled, call, in
     assert contents() == before
 
 
-# Dropping rows
+# drop of rows
 
 
 @pytest.mark.parametrize("case", INDEXES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_left_is_what_numpy_deletes_nothing_of(store, shape, case):
+def test_drop_agrees_with_numpy_delete(store, shape, case):
     array, index = numbered(shape), selector(INDEXES[case])
     store.save({"x": array, "y": array})
     store.drop("x", INDEXES[case])
@@ -388,17 +388,17 @@ def test_what_is_left_is_what_numpy_deletes_nothing_of(store, shape, case):
     assert np.array_equal(store.load("y"), array)
 
 
-def test_rows_of_several_arrays_are_dropped_in_one_commit(store):
+def test_drop_of_rows_of_several_arrays_is_one_commit(store):
     store.save({"x": ROWS, "y": numbered((6,)), "z": ROWS})
     before = lines()
     store.drop(["x", "y", "x"], [0, -1, 0])
     assert lines() == before + 1
-    assert np.array_equal(read_anew("x"), ROWS[1:-1])
-    assert read_anew("y").tolist() == [2, 3, 4, 5]
+    assert np.array_equal(read_back("x"), ROWS[1:-1])
+    assert read_back("y").tolist() == [2, 3, 4, 5]
     assert store.get_shape("z") == (6, 2)
 
 
-def test_dropping_no_rows_is_no_commit(filled):
+def test_drop_of_no_rows_is_no_commit(filled):
     before = contents()
     filled.drop("x", [])
     filled.drop("x", np.zeros(6, bool))
@@ -407,28 +407,28 @@ def test_dropping_no_rows_is_no_commit(filled):
     assert contents() == before
 
 
-def test_row_numbers_are_those_that_the_user_sees(filled):
+def test_row_numbers_count_live_rows(filled):
     filled.drop("x", [0, 2])
     filled.drop("x", 0)
     filled.replace({"x": -ROWS[:1]}, -1)
     filled.append({"x": ROWS[:1]})
     filled.replace({"x": -ROWS[1:2]}, 0)
-    assert np.array_equal(read_anew(), [-ROWS[1], ROWS[4], -ROWS[0], ROWS[0]])
+    assert np.array_equal(read_back(), [-ROWS[1], ROWS[4], -ROWS[0], ROWS[0]])
     with pytest.raises(IndexRangeError, match="there are 4 rows"):
         filled.getitem("x", 4)
     assert filled.verify().ok
 
 
-def test_appended_rows_never_bring_dropped_ones_back(filled):
+def test_append_does_not_restore_dropped_rows(filled):
     filled.drop("x", slice(None))
     assert filled.load("x").shape == (0, 2)
     filled.append({"x": ROWS[:2]})
-    assert np.array_equal(read_anew(), ROWS[:2])
+    assert np.array_equal(read_back(), ROWS[:2])
     filled.drop("x", [0, 1])
     filled.update("x")
-    assert read_anew().shape == (0, 2)
+    assert read_back().shape == (0, 2)
     filled.append({"x": ROWS})
-    assert np.array_equal(read_anew(), ROWS)
+    assert np.array_equal(read_back(), ROWS)
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def test_appended_rows_never_bring_dropped_ones_back(filled):
     ],
     ids=repr,
 )
-def test_what_lies_together_is_shared_and_what_does_not_is_not(filled, index, is_shared):
+def test_contiguous_live_rows_are_shared(filled, index, is_shared):
     filled.drop("x", index)
     left = np.delete(ROWS, index, 0)
     lazy = filled.load("x", lazy=True)
@@ -456,7 +456,7 @@ def test_what_lies_together_is_shared_and_what_does_not_is_not(filled, index, is
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_many_drops_and_appends_leave_what_a_model_has(store, seed):
+def test_many_random_changes_agree_with_a_model(store, seed):
     rng = np.random.default_rng(seed)
     model = np.arange(12_000)
     store.save({"x": model})
@@ -480,15 +480,15 @@ def test_many_drops_and_appends_leave_what_a_model_has(store, seed):
             some = rng.integers(-len(model), len(model), 20)
             assert np.array_equal(store.getitem("x", some), model[some])
     assert np.array_equal(store.load("x"), model)
-    assert np.array_equal(read_anew(), model)
+    assert np.array_equal(read_back(), model)
     stored = (Path("s.npk") / data_files(store).pop()).stat().st_size // 8
     assert stored - len(model) > 5000
     store.update("x")
-    assert np.array_equal(read_anew(), model)
+    assert np.array_equal(read_back(), model)
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=6) | st.integers(1, 5), max_size=12))
-def test_any_drops_and_appends_leave_what_a_model_has(tmp_path_factory, steps):
+def test_drawn_drops_and_appends_agree_with_a_model(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("drops") / "s"
     model = np.arange(10)
     with NumPack(path) as store:
@@ -514,7 +514,7 @@ class Name(str):
 
 @pytest.mark.parametrize("kind", [np.str_, Name])
 @pytest.mark.parametrize("name", ["x", "é" * 500, '"\\\ud800\n', "n" * 5000])
-def test_names_are_strings_of_any_kind_and_length(store, name, kind):
+def test_names_can_be_str_subclasses_of_any_length(store, name, kind):
     store.save({kind(name): np.arange(5)})
     store.append({kind(name): np.arange(2)})
     store.replace({kind(name): np.array([9])}, [0])
@@ -525,7 +525,7 @@ def test_names_are_strings_of_any_kind_and_length(store, name, kind):
         assert other.load(name, verify=True).tolist() == [9, 3, 4, 0, 1]
 
 
-def test_more_rows_than_can_be_counted_are_refused(store):
+def test_append_beyond_2_to_63_rows_is_refused(store):
     store.save({"x": np.empty((2**62, 0), "i1"), "y": np.zeros(1)})
     for rows in (
         {"x": np.empty((2**62, 0), "i1")},
@@ -539,10 +539,10 @@ def test_more_rows_than_can_be_counted_are_refused(store):
     assert store.get_shape("x") == (2**63 - 1, 0)
 
 
-# Writer anew
+# update, clone and reset
 
 
-def test_update_rewrites_what_is_left_and_nothing_else(filled):
+def test_update_rewrites_the_live_rows(filled):
     before = contents()
     filled.update("x")
     assert contents() == before
@@ -555,34 +555,34 @@ def test_update_rewrites_what_is_left_and_nothing_else(filled):
     assert len(list(Path("s.npk/data").iterdir())) == 2
     left = np.delete(ROWS, [1, 3], 0)
     assert np.array_equal(lazy, left)
-    assert np.array_equal(read_anew(), left)
+    assert np.array_equal(read_back(), left)
     assert filled.load("x", lazy=True).obstacle() is None
     assert filled.get_member_list() == ["x", "number"]
 
 
 @pytest.mark.parametrize("dropped", [[], [0], [1, 3], slice(None)], ids=repr)
-def test_a_clone_has_what_is_left_and_a_life_of_its_own(filled, dropped):
+def test_clone_copies_the_live_rows_and_is_independent(filled, dropped):
     filled.drop("x", dropped)
     left = np.delete(ROWS, dropped, 0)
     filled.clone("x", "y")
     filled.append({"y": ROWS[:1]})
     filled.replace({"y": -ROWS[:1]}, -1)
     filled.drop("x")
-    assert np.array_equal(read_anew("y"), np.concatenate([left, -ROWS[:1]]))
+    assert np.array_equal(read_back("y"), np.concatenate([left, -ROWS[:1]]))
     assert filled.get_member_list() == ["number", "y"]
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (5, 0)])
 @pytest.mark.parametrize("dtype", ["f8", "S0", "U3"])
-def test_anything_is_cloned(store, shape, dtype):
+def test_clone_of_0d_and_empty_arrays(store, shape, dtype):
     array = np.zeros(shape, dtype)
     store.save({"x": array})
     store.clone("x", "y")
-    found = read_anew("y")
+    found = read_back("y")
     assert (found.shape, found.dtype) == (array.shape, array.dtype)
 
 
-def test_reset_drops_everything_in_one_commit_and_unmaps_nothing(filled):
+def test_reset_drops_everything_in_one_commit_and_keeps_mappings(filled):
     lazy, before = filled.load("x", lazy=True), lines()
     filled.reset()
     assert lines() == before + 1
@@ -592,10 +592,10 @@ def test_reset_drops_everything_in_one_commit_and_unmaps_nothing(filled):
     filled.reset()
     assert lines() == before + 1
     filled.save({"y": ROWS})
-    assert np.array_equal(read_anew("y"), ROWS)
+    assert np.array_equal(read_back("y"), ROWS)
 
 
-# What the store says afterwards
+# Metadata after each change
 
 STEPS = {
     "replace": (lambda s: s.replace({"x": ROWS[:1]}, 0), (6, 2), 96, ["x", "number"]),
@@ -603,12 +603,17 @@ STEPS = {
     "update": (lambda s: (s.drop("x", 1), s.update("x")), (5, 2), 80, ["x", "number"]),
     "append": (lambda s: s.append({"x": ROWS}), (12, 2), 192, ["x", "number"]),
     "clone": (lambda s: s.clone("number", "x2"), (6, 2), 96, ["x", "number", "x2"]),
-    "anew": (lambda s: (s.drop("x"), s.save({"x": ROWS})), (6, 2), 96, ["number", "x"]),
+    "drop and save": (
+        lambda s: (s.drop("x"), s.save({"x": ROWS})),
+        (6, 2),
+        96,
+        ["number", "x"],
+    ),
 }
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_metadata_order_and_times_follow_every_change(filled, step):
+def test_metadata_order_and_times_after_every_change(filled, step):
     change, shape, nbytes, names = STEPS[step]
     saved = filled.get_modify_time("x")
     start = time.time_ns() // 1000

@@ -1,4 +1,4 @@
-"""Batches beside other writers: nothing that others committed is overwritten or lost unsaid."""
+"""Batches beside other writers: conflicts are detected, and no commit is overwritten."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def store():
         yield opened
 
 
-def now() -> dict[str, bytes]:
+def current_bytes() -> dict[str, bytes]:
     with NumPack("s.npk", mode="r") as other:
         assert other.verify().ok
         return {name: array.tobytes() for name, array in other.items()}
@@ -71,7 +71,7 @@ def refresh(store: NumPack) -> None:
 
 
 @pytest.mark.parametrize("other", [by_another_handle, by_another_thread, by_another_process])
-def test_a_change_of_others_stands_and_the_batch_says_so(store, other):
+def test_concurrent_change_is_kept_and_raises_a_conflict(store, other):
     is_handle = other is by_another_handle
     changes = CHANGES if is_handle else dict([*CHANGES.items()][:3:2])
     for code in changes.values():
@@ -86,20 +86,20 @@ def test_a_change_of_others_stands_and_the_batch_says_so(store, other):
                     if saved:
                         store.save({"x": x * 2})
                     other(code)
-                    expected.append(now())
+                    expected.append(current_bytes())
                     store.save({"new": ROWS[:1]})
 
             with pytest.raises(ConflictError, match="'x' (was|had)") as raised:
                 block()
             assert list(raised.value.arrays) == ["x"]
             assert raised.value.arrays["x"][0, 0] == (200 if saved else 100)
-            assert now() == {**expected[0], "new": ROWS[:1].tobytes()}
-            store.sync()  # there is nothing left to be written
+            assert current_bytes() == {**expected[0], "new": ROWS[:1].tobytes()}
+            store.sync()  # nothing is left to be written
             store.save(raised.value.arrays)
             assert store["x"][0, 0] == (200 if saved else 100)
 
 
-def test_what_is_saved_blindly_is_not_saved_over_what_others_saved(store):
+def test_save_of_an_array_never_loaded_conflicts_too(store):
     def block(code):
         with store.batch_mode():
             store.save({"new": ROWS})
@@ -113,7 +113,7 @@ def test_what_is_saved_blindly_is_not_saved_over_what_others_saved(store):
     assert "new" not in store
 
 
-def test_a_conflict_of_what_is_written_early_is_told_too(store):
+def test_conflict_of_an_early_write_is_raised(store):
     def block():
         with store.batch_mode(memory_limit=0):
             x = store.load("x")
@@ -136,7 +136,7 @@ def test_a_conflict_of_what_is_written_early_is_told_too(store):
     assert store["x"][2].tolist() == [77, 77]
 
 
-def test_a_conflict_at_close_leaves_the_store_closed(store):
+def test_conflict_at_close_leaves_the_store_closed(store):
     with store.batch_mode():
         store.load("x")[0] = -1
         by_another_handle(CHANGES["append"])
@@ -147,7 +147,7 @@ def test_a_conflict_at_close_leaves_the_store_closed(store):
     assert store["x"].shape == (7, 2)
 
 
-def test_an_exception_in_the_block_is_the_context_of_the_conflict(store):
+def test_exception_in_the_block_is_the_context_of_the_conflict(store):
     def block():
         with store.batch_mode():
             store.load("x")[0] = -1
@@ -159,7 +159,7 @@ def test_an_exception_in_the_block_is_the_context_of_the_conflict(store):
     assert isinstance(raised.value.__context__, ZeroDivisionError)
 
 
-def test_one_s_own_calls_and_reloads_are_no_conflicts(store):
+def test_calls_through_the_same_handle_do_not_conflict(store):
     with store.batch_mode():
         x = store.load("x")
         x[0] = 1
@@ -181,7 +181,7 @@ def test_one_s_own_calls_and_reloads_are_no_conflicts(store):
     assert store["y"][0, 0] == 7
 
 
-def test_two_batches_of_one_array_never_both_win(store):
+def test_two_batches_of_the_same_array_conflict(store):
     def blocks():
         with NumPack("s.npk") as other, store.batch_mode(), other.batch_mode():
             store.load("x")[0] = 1
@@ -192,11 +192,11 @@ def test_two_batches_of_one_array_never_both_win(store):
     assert store["x"][:2, 0].tolist() == [1, 2]  # the first row was 1 before, too
 
 
-# Writer in place
+# writable_batch_mode
 
 
 @pytest.mark.parametrize("change", ["append", "replace", "drop of rows", "update"])
-def test_changes_of_rows_beside_writing_in_place_lose_nothing(store, change):
+def test_concurrent_row_changes_and_writes_in_place_are_both_kept(store, change):
     with store.writable_batch_mode() as batch:
         view = batch.load("x")
         view[0] = -1
@@ -221,7 +221,7 @@ def test_changes_of_rows_beside_writing_in_place_lose_nothing(store, change):
 
 
 @pytest.mark.parametrize("change", ["save", "drop", "reset", "clone over"])
-def test_what_was_written_in_place_to_a_file_that_is_gone_is_told(store, change):
+def test_writes_in_place_to_a_removed_file_raise_a_conflict(store, change):
     def block(views):
         with store.writable_batch_mode() as batch:
             view = batch.load("x")
@@ -239,7 +239,7 @@ def test_what_was_written_in_place_to_a_file_that_is_gone_is_told(store, change)
     assert store.verify().ok
 
 
-def test_one_s_own_drop_is_a_conflict_only_if_the_view_is_written_to_after_it(store):
+def test_own_drop_conflicts_only_with_later_writes_to_the_view(store):
     with store.writable_batch_mode() as batch:
         batch.load("x")[0] = -1
         store.drop("x")
@@ -263,7 +263,7 @@ def test_one_s_own_drop_is_a_conflict_only_if_the_view_is_written_to_after_it(st
         block()
 
 
-def test_a_close_in_the_block_does_not_hide_that_the_file_is_gone(store):
+def test_conflict_is_raised_although_the_store_was_closed_in_the_block(store):
     def block():
         with store.writable_batch_mode() as batch:
             view = batch.load("x")
@@ -275,7 +275,7 @@ def test_a_close_in_the_block_does_not_hide_that_the_file_is_gone(store):
         block()
 
 
-def test_rows_that_were_dropped_beside_another_batch_are_not_opened(store):
+def test_array_with_dropped_rows_is_refused_while_open_elsewhere(store):
     with NumPack("s.npk") as other, store.writable_batch_mode() as batch:
         batch.load("x")
         other.drop("x", [0])
@@ -286,7 +286,7 @@ def test_rows_that_were_dropped_beside_another_batch_are_not_opened(store):
         assert batch.load("x").shape == (5, 2)
 
 
-def test_a_batch_does_not_overwrite_what_is_written_in_place(store):
+def test_batch_mode_conflicts_with_writes_in_place(store):
     def block():
         with NumPack("s.npk") as other, store.batch_mode():
             store.load("x")[0] = 1e3

@@ -1,4 +1,4 @@
-"""Death, full disks and company: the store is in the state before or after, never between."""
+"""Interrupts, full disks, concurrency and forks: only whole commits are ever visible."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = np.arange(6.0).reshape(3, 2)
 
 @pytest.fixture
 def start(tmp_path):
-    """Start scripts in fresh interpreters; none of them outlives the test."""
+    """Start scripts in fresh interpreters, and kill them after the test."""
     started = []
 
     def popen(script: str, *args: str) -> subprocess.Popen:
@@ -49,17 +49,17 @@ def store():
 
 
 def state_of(store: NumPack) -> dict[str, list]:
-    """All values of a store."""
+    """Return all values of a store."""
     return {name: store.load(name).tolist() for name in store}
 
 
 def state() -> dict[str, list]:
-    """What a new handle sees."""
+    """Return all values that a new handle sees."""
     with NumPack("s.npk") as store:
         return state_of(store)
 
 
-# Interrupted by Ctrl-C, or by an alarm whose handler raises an OSError
+# Interrupts: Ctrl-C, or a signal handler that raises an OSError
 
 INTERRUPTS = """
 import dis, fcntl, gc, json, sys
@@ -159,17 +159,17 @@ INTERRUPTED = ["save", "append", "append two", "drop", "drop rows", "replace"]
 
 
 @pytest.mark.parametrize(
-    ("operation", "fold", "error"),
+    ("operation", "compact", "error"),
     [
         *((each, False, "KeyboardInterrupt") for each in INTERRUPTED),
         ("append", True, "KeyboardInterrupt"),
         *((each, False, "TimeoutError") for each in ("save", "append", "append two")),
     ],
 )
-def test_a_handler_may_raise_at_any_moment_and_the_store_stays_whole_and_usable(
-    run_python, operation, fold, error
+def test_exception_from_a_signal_handler_leaves_the_store_intact_and_usable(
+    run_python, operation, compact, error
 ):
-    output = run_python(INTERRUPTS, operation, str(fold), error)
+    output = run_python(INTERRUPTS, operation, str(compact), error)
     results = [json.loads(each) for each in output.splitlines()]
     assert len(results) > 30, "the interrupts no longer strike"
     assert [each for each in results if each[1]] == []
@@ -180,7 +180,7 @@ def test_a_handler_may_raise_at_any_moment_and_the_store_stays_whole_and_usable(
 
 @pytest.fixture
 def disk(monkeypatch):
-    """A disk with room for so many bytes; None for as many as there are."""
+    """Patch os.pwrite to write at most `left` bytes; None means no limit."""
     room = {"left": None}
     pwrite = os.pwrite
 
@@ -210,7 +210,7 @@ ROOM = {
 
 
 @pytest.mark.parametrize(("call", "room"), [(call, n) for call in WRITES for n in ROOM[call]])
-def test_a_full_disk_is_an_error_and_changes_no_array(store, disk, call, room):
+def test_full_disk_is_an_error_and_changes_no_array(store, disk, call, room):
     store.save({"x": ROWS, "y": ROWS})
     lazy = store.load("x", lazy=True)
     before, log_before = state(), Path("s.npk/commits.log").read_bytes()
@@ -227,7 +227,7 @@ def test_a_full_disk_is_an_error_and_changes_no_array(store, disk, call, room):
 
 
 @pytest.mark.parametrize(("call", "room"), [(call, n) for call in WRITES for n in ROOM[call]])
-def test_a_full_disk_gets_back_what_the_failed_call_took(store, disk, call, room):
+def test_failed_write_leaves_no_files_behind(store, disk, call, room):
     store.save({"x": ROWS, "y": ROWS})
     before = contents()
     disk["left"] = room
@@ -237,7 +237,7 @@ def test_a_full_disk_gets_back_what_the_failed_call_took(store, disk, call, room
 
 
 @pytest.mark.parametrize("name", ["open", "unlink", "ftruncate"])
-def test_a_failing_system_call_is_an_error_and_changes_no_array(store, monkeypatch, name):
+def test_failing_system_call_loses_no_array(store, monkeypatch, name):
     def fail(*args, **kwargs):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -255,7 +255,7 @@ def test_a_failing_system_call_is_an_error_and_changes_no_array(store, monkeypat
     assert state()["x"] == [*ROWS.tolist(), *ROWS.tolist()]
 
 
-# Many at once
+# Concurrent readers and writers
 
 WRITER = """
 import sys
@@ -273,7 +273,7 @@ with NumPack("s.npk") as store:
 """
 
 
-def test_processes_that_write_at_once_lose_nothing(store, start):
+def test_concurrent_processes_lose_no_write(store, start):
     store.save({"x": np.zeros((0, 2), int)})
     processes = [start(WRITER, str(number)) for number in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
@@ -286,10 +286,10 @@ def test_processes_that_write_at_once_lose_nothing(store, start):
 
 
 def run_in_threads(*functions) -> None:
-    """Run functions at once and raise what one of them raised."""
+    """Run functions concurrently and reraise the first exception."""
     raised = []
 
-    def guarded(function):
+    def collect_exception(function):
         try:
             function()
         except BaseException as error:
@@ -298,7 +298,9 @@ def run_in_threads(*functions) -> None:
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        threads = [threading.Thread(target=guarded, args=(each,)) for each in functions]
+        threads = [
+            threading.Thread(target=collect_exception, args=(each,)) for each in functions
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -310,7 +312,7 @@ def run_in_threads(*functions) -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_threads_that_write_at_once_lose_nothing(store, shared):
+def test_concurrent_threads_lose_no_write(store, shared):
     store.save({"x": np.zeros((0, 2), int)})
 
     def write(me: int):
@@ -345,8 +347,8 @@ with NumPack("s.npk") as store:
 """
 
 
-def look_at_pairs(store: NumPack) -> int:
-    """Check that what is committed together is seen together; give the rows of x."""
+def check_pairs(store: NumPack) -> int:
+    """Check that arrays committed together are seen together; return the length of x."""
     arrays = store.get_metadata()["arrays"]
     assert arrays["x"]["shape"] == arrays["y"]["shape"]
     assert arrays["x"]["last_modified"] == arrays["y"]["last_modified"]
@@ -358,12 +360,12 @@ def look_at_pairs(store: NumPack) -> int:
     return arrays["x"]["shape"][0]
 
 
-def test_readers_beside_a_writing_process_see_only_whole_commits(store, start):
+def test_reader_beside_a_writing_process_sees_whole_commits(store, start):
     store.save({"x": np.zeros(1, int), "y": np.zeros(1, int)})
     writer = start(PAIRS)
     seen = [1]
     while writer.poll() is None:
-        seen.append(look_at_pairs(store))
+        seen.append(check_pairs(store))
         rows = store.load("x", lazy=True)
         assert np.array_equal(rows, np.arange(len(rows)))
         if store.has_array("a"):
@@ -375,10 +377,10 @@ def test_readers_beside_a_writing_process_see_only_whole_commits(store, start):
     assert writer.returncode == 0
     assert seen == sorted(seen)
     assert len(set(seen)) > 5, "nothing was read beside the writer"
-    assert look_at_pairs(store) == 400
+    assert check_pairs(store) == 400
 
 
-def test_threads_that_read_a_shared_handle_see_only_whole_commits(store):
+def test_threads_sharing_a_handle_see_whole_commits(store):
     names = [f"{number} {letter}" for letter in "abcde" for number in range(100)]
     done = threading.Event()
 
@@ -398,7 +400,7 @@ def test_threads_that_read_a_shared_handle_see_only_whole_commits(store):
     run_in_threads(write, read, read)
 
 
-def test_a_missing_name_is_a_key_error_also_while_others_write(store):
+def test_missing_name_is_a_key_error_during_concurrent_writes(store):
     store.save({f"{number}": np.array(number) for number in range(2000)})
     done = threading.Event()
 
@@ -419,18 +421,18 @@ def test_a_missing_name_is_a_key_error_also_while_others_write(store):
 
 
 @pytest.mark.parametrize("change", [{"new": ROWS}, {"x": ROWS[:1], "new": ROWS}])
-def test_names_that_are_iterated_over_do_not_change_meanwhile(store, change):
+def test_iteration_skips_names_dropped_meanwhile(store, change):
     store.save({"x": ROWS, "y": ROWS})
-    looking = iter(store)
-    assert next(looking) == "x"
+    names_left = iter(store)
+    assert next(names_left) == "x"
     store.save(change)
     store.append({"y": ROWS})
     store.drop(["x", "new"])
-    assert list(looking) == ["y"]
+    assert list(names_left) == ["y"]
     assert list(store) == ["y"]
 
 
-def test_a_store_is_closed_beside_threads_that_use_it_without_harm(store):
+def test_close_while_other_threads_use_the_store(store):
     store.save({"x": ROWS})
 
     def use():
@@ -516,11 +518,11 @@ assert np.array_equal(store.load("y"), ROWS)
         "hold(log, 'now_us')",
     ],
 )
-def test_a_child_forked_while_another_thread_writes_reads_and_writes(run_python, held):
+def test_child_forked_during_a_write_can_read_and_write(run_python, held):
     run_python(FORK + held + FORK_CHILD)
 
 
-def test_a_lock_ends_with_its_holder_though_a_forked_child_lives_on(start, run_python):
+def test_lock_is_released_when_its_holder_dies_before_a_forked_child(start, run_python):
     holder = start(
         FORK
         + """
@@ -547,7 +549,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert state() == {"x": ROWS.tolist(), "z": [0.0]}
 
 
-def test_a_forked_child_and_its_parent_write_through_the_same_handle(run_python):
+def test_forked_children_and_parent_write_through_the_same_handle(run_python):
     script = """
 import os, warnings
 import numpy as np

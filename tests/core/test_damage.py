@@ -1,4 +1,4 @@
-"""Flipped bits and cut files: what is read is right, or an error that says so."""
+"""Damaged stores: a read returns right values or raises; verify reports what is damaged."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from numpack.store.format import log
 
 
 class Died(BaseException):
-    """Ends a call as the death of the process does."""
+    """Ends a call as the death of the process would."""
 
 
 def with_history(path: str) -> list:
-    """A store with every kind of file, and a log of several lines and snapshots."""
+    """Create a store with every kind of file and a log of several lines and snapshots.
+
+    Return its states, in the order of the commits.
+    """
     states = []
     with NumPack(path) as store:
         store.save({"x": ROWS, "ü": np.arange(40.0), "large": wide(1100), "empty": ROWS[:0]})
@@ -40,7 +43,7 @@ def with_history(path: str) -> list:
 
 
 def with_journal(path: str, monkeypatch: pytest.MonkeyPatch) -> list:
-    """A store whose last replace is not in place."""
+    """Create a store whose last replacement is in the journal but not yet applied."""
     with_history(path)
     with monkeypatch.context() as patched, NumPack(path) as store:
         fresh = {"large": wide(1, 9), "x": -ROWS[:1]}
@@ -57,7 +60,7 @@ def with_journal(path: str, monkeypatch: pytest.MonkeyPatch) -> list:
 
 @pytest.fixture(params=["history", "journal"])
 def template(request, monkeypatch):
-    """A store to be damaged, and the states that may be seen of it."""
+    """Create the store to be damaged; return the states that a reader may see."""
     monkeypatch.setattr(log, "_SNAPSHOT_EVERY", 600)
     if request.param == "history":
         return with_history("template")
@@ -65,7 +68,7 @@ def template(request, monkeypatch):
 
 
 def damage(path: Path, dice: random.Random) -> str:
-    """Flip a bit of a file, cut it, make it longer, or take it away; what was done."""
+    """Flip a bit, truncate, zero, extend or remove a file; return a description."""
     data = bytearray(path.read_bytes())
     at = dice.randrange(dice.choice([len(data), len(data), min(80, len(data))]) + 1)
     match dice.choice(["flip", "flip", "flip", "cut", "zero", "grow", "remove"]):
@@ -91,7 +94,7 @@ def damage(path: Path, dice: random.Random) -> str:
 
 
 def examine(mode: str, states: list) -> str:
-    """Read a damaged store in every way; how it was found out."""
+    """Read a damaged store in every way; return how the damage was reported."""
     try:
         with NumPack("s.npk", mode=mode) as store:
             report = store.verify()
@@ -120,7 +123,7 @@ def examine_array(store: NumPack, name: str, right: list, named: set[str]) -> No
     assert lazy.tobytes() == found[2]
 
 
-def test_what_is_damaged_is_right_or_is_said_to_be_damaged(template, thorough, done):
+def test_damaged_store_reads_right_values_or_reports_damage(template, thorough, done):
     files = sorted(contents("template").keys() - {"lock"})
     assert {name.rpartition(".")[2] for name in files} >= {"bin", "sum", "del", "log", "json"}
     dice = random.Random(None if thorough else 5)
@@ -139,7 +142,7 @@ def test_what_is_damaged_is_right_or_is_said_to_be_damaged(template, thorough, d
     done["damaged stores"] += sum(found.values())
 
 
-def test_a_log_that_is_cut_anywhere_shows_no_earlier_state_than_it_knows_of(template, done):
+def test_truncated_log_shows_a_known_state_or_raises(template, done):
     whole = Path("template", log.NAME).read_bytes()
     shutil.copytree("template", "s.npk")
     for size in range(len(whole)):
@@ -154,7 +157,7 @@ def test_a_log_that_is_cut_anywhere_shows_no_earlier_state_than_it_knows_of(temp
     done["damaged stores"] += len(whole)
 
 
-def test_a_lock_that_is_no_empty_file_is_a_lock_all_the_same(run_python):
+def test_lock_file_with_content_still_locks(run_python):
     run_python(
         "import signal; signal.alarm(10)\n"
         "import numpy as np; from numpack import NumPack\n"

@@ -1,7 +1,7 @@
-"""Deleters of what leaves: run once, on whatever thread, whenever, and never in the way.
+"""Deleters of exported tensors: run once, on any thread, at any time, and never block.
 
-The consumer is written by hand here: it takes a capsule's pointer and calls the deleter
-from C threads, from forked children, and after or while the interpreter ends.
+The consumer is hand-written: it takes the pointer of a capsule and calls the deleter from C
+threads, from forked children, and while or after the interpreter finalizes.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from numpack import InvalidValueError, ZeroCopyArray
 from numpack._dlpack import importing
 from numpack.io import DLPackBuffer, from_dlpack
 
-DOORS = {"buffer": DLPackBuffer, "array": ZeroCopyArray}
+EXPORTERS = {"buffer": DLPackBuffer, "array": ZeroCopyArray}
 VERSIONS = {"legacy": None, "versioned": (1, 0)}
 
 
-@pytest.fixture(params=DOORS)
-def door(request):
-    return DOORS[request.param]
+@pytest.fixture(params=EXPORTERS)
+def exporter(request):
+    return EXPORTERS[request.param]
 
 
 @pytest.fixture(params=VERSIONS)
@@ -43,9 +43,9 @@ def version(request):
     return VERSIONS[request.param]
 
 
-def managed_over(a, door=DLPackBuffer, version=(1, 0)):
-    """A managed tensor that alone keeps its door; the array is the caller's too."""
-    return take(door(a).__dlpack__(max_version=version))
+def managed_over(a, exporter=DLPackBuffer, version=(1, 0)):
+    """Return a managed tensor that alone owns its exporter; the caller owns the array too."""
+    return take(exporter(a).__dlpack__(max_version=version))
 
 
 @pytest.fixture
@@ -58,21 +58,21 @@ def busy_switching():
 
 @pytest.fixture
 def no_switching():
-    """Threads get the GIL only when another gives it up, as it does in `join`."""
+    """Let threads get the GIL only when another releases it, as `join` does."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(60)
     yield
     sys.setswitchinterval(before)
 
 
-# Once -------------------------------------------------------------------------------------
+# Ownership --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("on", ["this thread", "this thread with the GIL", "another thread"])
-def test_deleter_gives_back_one_reference(door, version, on):
+def test_deleter_releases_one_reference(exporter, version, on):
     a = np.arange(3.0)
     before = sys.getrefcount(a)
-    managed = managed_over(a, door, version)
+    managed = managed_over(a, exporter, version)
     assert sys.getrefcount(a) == before + 1
     if on == "another thread":
         join(start_deleter(managed))
@@ -81,10 +81,10 @@ def test_deleter_gives_back_one_reference(door, version, on):
     assert sys.getrefcount(a) == before
 
 
-def test_managed_tensor_alone_keeps_the_array(door, version):
+def test_managed_tensor_keeps_the_array_alive(exporter, version):
     a = np.arange(3.0)
     end = weakref.ref(a)
-    managed = managed_over(a, door, version)
+    managed = managed_over(a, exporter, version)
     del a
     gc.collect()
     assert end() is not None
@@ -93,22 +93,22 @@ def test_managed_tensor_alone_keeps_the_array(door, version):
     assert end() is None
 
 
-def test_capsule_dropped_unconsumed_gives_the_array_back(door, version):
+def test_unconsumed_capsule_releases_the_array(exporter, version):
     a = np.arange(3.0)
     before = sys.getrefcount(a)
-    capsule = door(a).__dlpack__(max_version=version)
+    capsule = exporter(a).__dlpack__(max_version=version)
     assert name_of(capsule) == (LEGACY if version is None else VERSIONED)
     assert sys.getrefcount(a) == before + 1
     del capsule
     assert sys.getrefcount(a) == before
 
 
-def test_capsule_dropped_while_an_exception_is_on_its_way(door, version):
+def test_unconsumed_capsule_releases_the_array_during_an_exception(exporter, version):
     a = np.arange(3.0)
     before = sys.getrefcount(a)
 
     def fail():
-        capsule = door(a).__dlpack__(max_version=version)
+        capsule = exporter(a).__dlpack__(max_version=version)
         raise LookupError(name_of(capsule))
 
     with pytest.raises(LookupError, match="dltensor") as caught:
@@ -118,10 +118,10 @@ def test_capsule_dropped_while_an_exception_is_on_its_way(door, version):
     assert sys.getrefcount(a) == before
 
 
-def test_consumed_capsule_leaves_the_array_to_its_consumer(door, version):
+def test_consumed_capsule_does_not_release_the_array(exporter, version):
     a = np.arange(3.0)
     before = sys.getrefcount(a)
-    capsule = door(a).__dlpack__(max_version=version)
+    capsule = exporter(a).__dlpack__(max_version=version)
     managed = take(capsule)
     del capsule
     gc.collect()
@@ -130,10 +130,10 @@ def test_consumed_capsule_leaves_the_array_to_its_consumer(door, version):
     assert sys.getrefcount(a) == before
 
 
-def test_each_capsule_has_a_reference_of_its_own(door, version):
+def test_each_capsule_holds_its_own_reference(exporter, version):
     a = np.arange(3.0)
     before = sys.getrefcount(a)
-    buffer = door(a)
+    buffer = exporter(a)
     held = sys.getrefcount(a)
     taken = [take(buffer.__dlpack__(max_version=version)) for _ in range(20)]
     assert sys.getrefcount(a) == held + 20
@@ -144,7 +144,7 @@ def test_each_capsule_has_a_reference_of_its_own(door, version):
     assert sys.getrefcount(a) == before
 
 
-def test_consumer_s_copy_is_freed_by_its_deleter(door):
+def test_deleter_frees_the_copy_of_the_consumer(exporter):
     a = np.arange(3.0)
     before = sys.getrefcount(a)
 
@@ -152,32 +152,32 @@ def test_consumer_s_copy_is_freed_by_its_deleter(door):
         gc.collect()
         blocks = sys.getallocatedblocks()
         for _ in range(500):
-            delete(take(door(a).__dlpack__(max_version=(1, 0), copy=True)))
+            delete(take(exporter(a).__dlpack__(max_version=(1, 0), copy=True)))
         gc.collect()
         return sys.getallocatedblocks() - blocks
 
-    assert min(growth() for _ in range(3)) < 100  # the first fills Python's own caches
+    assert min(growth() for _ in range(3)) < 100  # the first round fills Python's own caches
     assert sys.getrefcount(a) == before
 
 
-def test_there_and_back_calls_the_first_producer_once(door, version):
-    """In from a foreign producer and out again: the last deleter sets off the first."""
+def test_deleter_of_a_reexported_tensor_runs_the_first_one_once(exporter, version):
+    """Import a foreign tensor and export it again: the last deleter triggers the first."""
     tensor = Tensor(np.arange(3.0))
-    managed = managed_over(from_dlpack(tensor.capsule()), door, version)
+    managed = managed_over(from_dlpack(tensor.capsule()), exporter, version)
     gc.collect()
     assert tensor.deleted == 0
     join(start_deleter(managed))
     assert tensor.deleted == 1
 
 
-def test_array_is_dropped_on_a_thread_that_is_not_python_s():
-    """What is alive only there dies there, with Python code that runs as it dies."""
+def test_array_is_finalized_on_a_thread_not_created_by_python():
+    """The last reference is dropped there, and finalizers written in Python run there."""
     seen = []
 
     class Memory(bytearray):
         def __del__(self):
             seen.append(threading.get_ident())
-            buffer = DLPackBuffer(np.arange(2.0))  # and that code makes and takes others
+            buffer = DLPackBuffer(np.arange(2.0))  # the finalizer exports and imports, too
             seen.append(from_dlpack(buffer.__dlpack__()).tolist())
 
     a = np.frombuffer(Memory(24))
@@ -189,17 +189,18 @@ def test_array_is_dropped_on_a_thread_that_is_not_python_s():
     assert seen[1] == [0, 1]
 
 
-# Many threads -----------------------------------------------------------------------------
+# Threads ----------------------------------------------------------------------------------
 
 
-def test_many_threads_at_once(door, version, busy_switching):
+def test_deleters_run_on_many_threads(exporter, version, busy_switching):
     a = np.arange(3.0)
     before = sys.getrefcount(a)
     for _ in range(3):
-        taken = [managed_over(a, door, version) for _ in range(60)]
+        taken = [managed_over(a, exporter, version) for _ in range(60)]
         assert sys.getrefcount(a) == before + 60
         threads = [start_deleter(managed) for managed in taken]
-        held = [managed_over(a, door, version) for _ in range(60)]  # while those drop theirs
+        # Export while the threads call their deleters.
+        held = [managed_over(a, exporter, version) for _ in range(60)]
         for managed in held:
             delete(managed)
         for thread in threads:
@@ -207,10 +208,10 @@ def test_many_threads_at_once(door, version, busy_switching):
         assert sys.getrefcount(a) == before
 
 
-def test_deleter_waits_for_a_thread_that_holds_the_gil_for_long(door, version, no_switching):
+def test_deleter_waits_for_the_gil(exporter, version, no_switching):
     a, end = np.arange(3.0), []
     weakref.finalize(a, lambda: end.append(time.monotonic()))
-    managed = managed_over(a, door, version)
+    managed = managed_over(a, exporter, version)
     del a
     begin = time.monotonic()
     thread = start_deleter(managed, keep_gil=True)
@@ -220,8 +221,8 @@ def test_deleter_waits_for_a_thread_that_holds_the_gil_for_long(door, version, n
     assert end[0] - begin >= 0.1
 
 
-def test_deleter_waits_not_for_ever_for_whoever_waits_for_its_thread(run_python):
-    """With the GIL, as TensorFlow does when it ends an executor."""
+def test_deleter_does_not_deadlock_with_a_join_that_holds_the_gil(run_python):
+    """TensorFlow joins threads with the GIL held when it destroys an executor."""
     run_python(
         """
 import gc, time, weakref
@@ -245,8 +246,8 @@ while any(end() is not None for end in ends):  # who has the GIL gives it up at 
     )
 
 
-def test_deleter_waits_also_when_there_are_subinterpreters(run_python):
-    """They make `PyGILState_Check` say yes on every thread."""
+def test_deleter_waits_for_the_gil_with_subinterpreters(run_python):
+    """With subinterpreters, `PyGILState_Check` returns 1 on every thread."""
     run_python(
         """
 import sys, time, weakref
@@ -275,8 +276,8 @@ interpreters.destroy(another)
 
 
 @pytest.fixture
-def own_garbage():
-    """No collection but by a test, of nothing but its own garbage."""
+def manual_collection():
+    """Disable automatic garbage collection and freeze existing objects."""
     thresholds, was_enabled = gc.get_threshold(), gc.isenabled()
     gc.disable()
     gc.collect()
@@ -288,11 +289,11 @@ def own_garbage():
         gc.enable()
 
 
-# Who takes a capsule ----------------------------------------------------------------------
+# Consuming a capsule ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("versioned", [False, True])
-def test_of_several_threads_exactly_one_gets_a_capsule(versioned, busy_switching):
+def test_only_one_of_several_threads_consumes_a_capsule(versioned, busy_switching):
     n = 6
     for _ in range(60):
         tensor, start = Tensor(np.arange(3.0), versioned=versioned), threading.Barrier(n)
@@ -320,10 +321,10 @@ def test_of_several_threads_exactly_one_gets_a_capsule(versioned, busy_switching
 
 @pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 0, 3)], ids=str)
 @pytest.mark.parametrize(
-    "take_it", [importing.try_consume_capsule, importing.consume_capsule, from_dlpack]
+    "consume", [importing.try_consume_capsule, importing.consume_capsule, from_dlpack]
 )
-def test_garbage_that_takes_the_capsule_while_it_is_being_taken(take_it, shape, own_garbage):
-    """A collection may start wherever Python objects are made, and run any code."""
+def test_finalizer_consumes_the_capsule_being_consumed(consume, shape, manual_collection):
+    """A garbage collection may start wherever Python objects are created, and run any code."""
     won = {"collector": 0, "caller": 0}
     for allowance in range(1, 30):
         tensor = Tensor(np.zeros(shape))
@@ -337,7 +338,7 @@ def test_garbage_that_takes_the_capsule_while_it_is_being_taken(take_it, shape, 
             def __del__(self, capsule=capsule, taken=taken):
                 gc.disable()
                 try:
-                    taken.append(take_it(capsule))
+                    taken.append(consume(capsule))
                 except InvalidValueError:
                     taken.append(None)
 
@@ -346,7 +347,7 @@ def test_garbage_that_takes_the_capsule_while_it_is_being_taken(take_it, shape, 
         gc.set_threshold(allowance)
         gc.enable()
         try:
-            mine = take_it(capsule)
+            mine = consume(capsule)
         except InvalidValueError:
             mine = None
         finally:
@@ -364,10 +365,12 @@ def test_garbage_that_takes_the_capsule_while_it_is_being_taken(take_it, shape, 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 3)], ids=str)
 @pytest.mark.parametrize(
-    "take_it", [importing.try_consume_capsule, importing.consume_capsule, from_dlpack]
+    "consume", [importing.try_consume_capsule, importing.consume_capsule, from_dlpack]
 )
-def test_garbage_that_takes_and_frees_what_is_being_taken(take_it, shape, own_garbage):
-    """What a producer has freed holds anything, and is read no more."""
+def test_finalizer_consumes_and_frees_the_tensor_being_consumed(
+    consume, shape, manual_collection
+):
+    """Memory that the producer has freed may hold anything and must not be read."""
     for allowance in range(1, 30):
         tensor = Tensor(np.zeros(shape))
         capsule = tensor.capsule()
@@ -379,7 +382,7 @@ def test_garbage_that_takes_and_frees_what_is_being_taken(take_it, shape, own_ga
             def __del__(self, capsule=capsule, tensor=tensor):
                 gc.disable()
                 try:
-                    take_it(capsule)
+                    consume(capsule)
                 except InvalidValueError:
                     return
                 tensor.shape[0] = -7
@@ -391,7 +394,7 @@ def test_garbage_that_takes_and_frees_what_is_being_taken(take_it, shape, own_ga
         gc.set_threshold(allowance)
         gc.enable()
         try:
-            assert take_it(capsule).shape == shape
+            assert consume(capsule).shape == shape
         except InvalidValueError as error:
             said = str(error)
         else:
@@ -403,8 +406,8 @@ def test_garbage_that_takes_and_frees_what_is_being_taken(take_it, shape, own_ga
         assert tensor.deleted == 1
 
 
-def test_pointer_of_a_consumed_capsule_is_not_read_again():
-    """The producer may free it at once: what it holds then is nonsense."""
+def test_pointer_of_a_consumed_capsule_is_not_read():
+    """The producer may free the tensor at once, and its memory may be reused."""
     tensor = Tensor(np.arange(3.0))
     capsule = tensor.capsule()
     del_me = from_dlpack(capsule)
@@ -448,7 +451,7 @@ def wait(child, seconds=20):
 """
 
 
-def test_child_of_os_fork_gives_references_back(run_python):
+def test_child_of_os_fork_releases_references(run_python):
     run_python(
         CHILDREN
         + """
@@ -482,7 +485,7 @@ assert sys.getrefcount(a) == before
 
 
 def test_child_of_os_fork_while_threads_wait_in_deleters(run_python):
-    """They are not there in the child, which is not kept waiting for them at its end."""
+    """Those threads do not exist in the child, whose exit must not wait for them."""
     run_python(
         CHILDREN
         + """
@@ -510,8 +513,8 @@ for _ in range(3):
 
 
 @pytest.mark.parametrize("with_gil", [False, True], ids=["without GIL", "with GIL"])
-def test_child_of_libc_s_fork_is_not_held_up(with_gil, run_python):
-    """Python does not know of such a child, and may have no thread there to give the GIL."""
+def test_child_of_libc_fork_is_not_blocked(with_gil, run_python):
+    """Python does not know of this child; no thread in it may be able to release the GIL."""
     run_python(
         CHILDREN
         + """
@@ -543,8 +546,8 @@ assert sys.getrefcount(a) == before, "the parent's deleters do their work after 
     )
 
 
-def test_child_forked_by_a_native_thread_while_python_runs(run_python):
-    """The child has one thread, which is not Python's, and a GIL that nobody gives back."""
+def test_child_forked_by_a_native_thread_while_the_gil_is_held(run_python):
+    """The only thread of the child is not Python's, and nothing ever releases the GIL."""
     run_python(
         CHILDREN
         + """
@@ -562,12 +565,12 @@ assert sys.getrefcount(a) == before + 4
     )
 
 
-# The end of the interpreter ---------------------------------------------------------------
+# Finalization of the interpreter ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["array gone", "array kept"])
-def test_after_the_interpreter_has_ended(kept, run_python):
-    """The arrays stay: there is no Python any more for what their end would run."""
+def test_deleters_after_finalization(kept, run_python):
+    """The arrays leak, because no interpreter is left to run their finalizers."""
     out = run_python(
         """
 import ctypes, os, sys
@@ -600,8 +603,8 @@ for door in (DLPackBuffer, ZeroCopyArray):
     assert out == "deleters have run\n"
 
 
-def test_threads_that_wait_for_the_gil_at_the_end_get_it(run_python):
-    """The interpreter does not end before those are done that asked when it still ran."""
+def test_threads_waiting_for_the_gil_at_finalization_get_it(run_python):
+    """Finalization waits for the deleters that requested the GIL before it began."""
     out = run_python(
         """
 import atexit, sys, weakref
@@ -627,8 +630,8 @@ seen.append("end")
     assert out.endswith(" gone\n")
 
 
-def test_nobody_asks_for_the_gil_once_the_interpreter_ends(run_python):
-    """A thread that did could wait for ever, or be ended in the middle of a consumer."""
+def test_gil_is_not_requested_during_finalization(run_python):
+    """A thread that did could wait for ever, or be terminated inside of a consumer."""
     run_python(
         """
 import atexit
@@ -654,7 +657,7 @@ taken = [
     )
 
 
-def test_capsules_and_arrays_that_die_with_the_interpreter(run_python):
+def test_capsules_and_arrays_alive_until_finalization(run_python):
     run_python(
         """
 import atexit, sys
@@ -715,15 +718,15 @@ last = [start_deleter(take(door.__dlpack__())) for door in doors[: int(sys.argv[
 
 
 @pytest.mark.parametrize("last", [0, 1, 20, 100])
-def test_native_threads_call_deleters_while_the_interpreter_ends(last, run_python):
-    """Whoever asked for the GIL gets it, nobody asks for it later, and the end comes soon."""
+def test_native_threads_call_deleters_during_finalization(last, run_python):
+    """Earlier requests for the GIL are served, there are no later ones, and exit is quick."""
     begin = time.monotonic()
     run_python(ENDING, str(last))
     assert time.monotonic() - begin < 30
 
 
-def test_threads_that_end_with_the_interpreter_call_deleters(run_python):
-    """At the end of a thread its own values are freed, wherever Python then is."""
+def test_thread_local_destructors_call_deleters_during_finalization(run_python):
+    """A thread's own values are destroyed as it exits, at any stage of finalization."""
     run_python(
         """
 import ctypes, threading

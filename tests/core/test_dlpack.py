@@ -1,4 +1,4 @@
-"""DLPack with NumPy alone: capsules of both kinds, old producers, liars, deleters."""
+"""DLPack with NumPy alone: both kinds of capsules, old and malformed producers, deleters."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from numpack._dlpack import importing
 from numpack.io import from_dlpack, to_dlpack
 
 
-def described(buffer, **keywords):
+def describe_capsule(buffer, **keywords):
     return importing.describe(buffer.__dlpack__(**keywords))
 
 
 @pytest.mark.parametrize("max_version", [None, (0, 8), (1, 0), (1, 1), (2, 0)])
 @pytest.mark.parametrize("name", NATIVE)
-def test_round_trip_by_raw_capsule(name, max_version):
+def test_roundtrip_through_a_raw_capsule(name, max_version):
     a = values(name)
     b = from_dlpack(to_dlpack(a).__dlpack__(max_version=max_version), copy=False)
     assert b.dtype == a.dtype
@@ -42,7 +42,7 @@ def test_round_trip_by_raw_capsule(name, max_version):
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_numpy_itself_takes_the_buffer_any_number_of_times(name):
+def test_buffer_can_be_imported_by_numpy_repeatedly(name):
     a = values(name)
     buffer = to_dlpack(a)
     for _ in range(3):
@@ -62,9 +62,9 @@ def test_numpy_itself_takes_the_buffer_any_number_of_times(name):
     ],
     ids=["c", "transposed", "length 1", "empty", "empty middle", "0-d", "sliced"],
 )
-def test_strides_leave_as_the_protocol_wants_them(a):
-    """Never NULL for ndim > 0, never negative, and right for every element."""
-    about = described(to_dlpack(a, order="K", copy=False))
+def test_exported_strides_are_valid(a):
+    """Strides are not NULL for ndim > 0, are not negative, and address every element."""
+    about = describe_capsule(to_dlpack(a, order="K", copy=False))
     assert about.shape == a.shape
     if a.ndim:
         assert all(stride >= 0 for stride in about.strides)
@@ -73,7 +73,7 @@ def test_strides_leave_as_the_protocol_wants_them(a):
         assert [about.strides[i] * a.itemsize for i in used] == [a.strides[i] for i in used]
 
 
-def test_order_c_brings_to_form_once_and_k_keeps_strides():
+def test_order_c_copies_once_and_order_k_keeps_strides():
     a = np.arange(12.0).reshape(3, 4).T
     with pytest.warns(CopyWarning, match="not C-contiguous"):
         buffer = to_dlpack(a)
@@ -88,17 +88,17 @@ def test_order_c_brings_to_form_once_and_k_keeps_strides():
         to_dlpack(a, order="F")
 
 
-def test_negative_strides_never_leave():
+def test_negative_strides_are_not_exported():
     a = np.arange(4.0)[::-1]
     with pytest.raises(ZeroCopyError, match="negative strides"):
         to_dlpack(a, order="K", copy=False)
     with pytest.warns(CopyWarning, match="negative strides"):
         buffer = to_dlpack(a, order="K")
-    assert described(buffer).strides == (1,)
+    assert describe_capsule(buffer).strides == (1,)
     assert np.from_dlpack(buffer).tolist() == [3, 2, 1, 0]
 
 
-def test_copy_of_the_consumer_is_its_own_and_flagged():
+def test_requested_copy_is_independent_and_flagged():
     a = np.zeros(3)
     buffer = to_dlpack(a)
     capsule = buffer.__dlpack__(max_version=(1, 0), copy=True)
@@ -106,20 +106,20 @@ def test_copy_of_the_consumer_is_its_own_and_flagged():
     b = from_dlpack(capsule, copy=True)
     b[0] = 7
     assert a[0] == 0
-    assert not described(buffer, max_version=(1, 0), copy=False).copied
+    assert not describe_capsule(buffer, max_version=(1, 0), copy=False).copied
 
 
-def test_copy_made_by_the_producer_is_not_silent():
+def test_copy_by_the_producer_warns_or_is_refused():
     a = np.zeros(3)
     tensor = Tensor(a)
     tensor.managed.flags = importing.IS_COPIED
     with pytest.warns(CopyWarning, match="its producer made a copy"):
         from_dlpack(tensor.capsule())
     with pytest.raises(ZeroCopyError, match="its producer made a copy"):
-        from_dlpack(Tensor_copied(a).capsule(), copy=False)
+        from_dlpack(copied_tensor(a).capsule(), copy=False)
 
 
-def Tensor_copied(a):
+def copied_tensor(a):
     tensor = Tensor(a)
     tensor.managed.flags = importing.IS_COPIED
     return tensor
@@ -137,26 +137,26 @@ def test_stream_must_be_none():
         to_dlpack(np.zeros(3)).__dlpack__(stream=1)
 
 
-def test_read_only_is_told_or_refused():
+def test_read_only_array_sets_the_flag_or_is_refused():
     a = np.zeros(3)
     a.flags.writeable = False
     with pytest.raises(BufferError, match="a legacy DLPack capsule cannot say"):
         to_dlpack(a).__dlpack__()
-    assert described(to_dlpack(a), max_version=(1, 0)).readonly
+    assert describe_capsule(to_dlpack(a), max_version=(1, 0)).readonly
     b = from_dlpack(to_dlpack(a))
     assert address(b) == address(a)
     assert not b.flags.writeable
 
 
 @pytest.mark.parametrize("dtype", ["M8[s]", "m8[ns]", "S3", "U3", "V2", "O", "g", "i4,f8"])
-def test_dtype_without_a_name_is_refused(dtype):
+def test_dtype_unknown_to_dlpack_is_refused(dtype):
     for copy in (None, False, True):
         with pytest.raises(UnsupportedError, match="DLPack has no name for this dtype"):
             to_dlpack(np.zeros(2, dtype), copy=copy)
 
 
 @pytest.mark.parametrize("versioned", [False, True])
-def test_capsule_is_consumed_once(versioned):
+def test_capsule_can_be_consumed_once(versioned):
     tensor = Tensor(np.arange(3.0), versioned=versioned)
     capsule = tensor.capsule()
     a = from_dlpack(capsule)
@@ -173,7 +173,7 @@ def test_capsule_is_consumed_once(versioned):
     assert tensor.deleted == 1
 
 
-def test_capsule_consumed_by_numpy_is_refused_too():
+def test_capsule_consumed_by_numpy_is_refused():
     class Holder:
         def __init__(self, capsule):
             self.capsule = capsule
@@ -191,7 +191,7 @@ def test_capsule_consumed_by_numpy_is_refused_too():
     assert kept.size == 2
 
 
-def test_explain_does_not_consume():
+def test_explain_does_not_consume_the_capsule():
     capsule = to_dlpack(np.arange(6.0).reshape(2, 3)).__dlpack__()
     assert explain(capsule, "numpy").shares_memory
     assert explain(capsule, "dlpack").shares_memory
@@ -201,7 +201,7 @@ def test_explain_does_not_consume():
 @pytest.mark.parametrize(
     "keywords", [(), ("max_version",), ("max_version", "dl_device", "copy")]
 )
-def test_old_producer_is_asked_again_without_what_it_does_not_know(keywords):
+def test_old_producer_is_called_again_without_unsupported_keywords(keywords):
     tensor = Tensor(np.arange(3.0), versioned=bool(keywords))
     producer = Producer(tensor, keywords)
     assert from_dlpack(producer, copy=False).tolist() == [0, 1, 2]
@@ -209,7 +209,7 @@ def test_old_producer_is_asked_again_without_what_it_does_not_know(keywords):
     assert tensor.deleted == 1
 
 
-def test_type_error_of_the_producer_itself_is_shown():
+def test_type_error_of_the_producer_propagates():
     class Broken:
         def __dlpack__(self, **keywords):
             raise TypeError("a fault of my own")
@@ -218,7 +218,7 @@ def test_type_error_of_the_producer_itself_is_shown():
         from_dlpack(Broken())
 
 
-def test_producer_that_refuses():
+def test_buffer_error_of_the_producer_is_a_refusal():
     class Refusing:
         def __dlpack__(self, **keywords):
             raise BufferError("not today")
@@ -227,7 +227,7 @@ def test_producer_that_refuses():
         from_dlpack(Refusing())
 
 
-def test_read_only_and_byte_offset_and_null_strides():
+def test_read_only_flag_byte_offset_and_null_strides():
     memory = np.arange(6.0)
     tensor = Tensor(memory[:4].reshape(2, 2))
     tensor.managed.flags = importing.READ_ONLY
@@ -251,7 +251,7 @@ def falsify(tensor: Tensor, field: str, value: object) -> None:
         setattr(inner, field, value)
 
 
-LIES = {
+MALFORMED = {
     "unknown type code": ("code", 99, UnsupportedError),
     "odd width": ("bits", 24, UnsupportedError),
     "several lanes": ("lanes", 4, UnsupportedError),
@@ -268,25 +268,25 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_capsule_that_lies_is_refused_and_stays_with_its_owner(lie):
-    field, value, error = LIES[lie]
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_capsule_is_refused_and_not_consumed(case):
+    field, value, error = MALFORMED[case]
     tensor = Tensor(np.arange(4.0).reshape(2, 2))
     falsify(tensor, field, value)
     capsule = tensor.capsule()
-    for _ in range(2):  # refused, not consumed
+    for _ in range(2):  # a refusal does not consume the capsule
         with pytest.raises(error):
             from_dlpack(capsule)
     assert tensor.deleted == 0
 
 
-def test_null_deleter_is_not_called():
+def test_null_deleter_is_accepted():
     tensor = Tensor(np.arange(3.0))
     tensor.managed.deleter = None
     assert from_dlpack(tensor.capsule()).tolist() == [0, 1, 2]
 
 
-def test_empty_tensor_may_have_no_data():
+def test_empty_tensor_may_have_null_data():
     tensor = Tensor(np.empty((0, 3)))
     tensor.managed.tensor.data = None
     a = from_dlpack(tensor.capsule())
@@ -295,7 +295,7 @@ def test_empty_tensor_may_have_no_data():
 
 
 class OnDevice(Producer):
-    """Memory of another device, which its producer can move to the CPU."""
+    """A producer of memory on another device, which it can copy to the CPU."""
 
     def __init__(self, can_move: bool):
         there, here = Tensor(np.zeros(3)), Tensor(np.arange(3.0))
@@ -311,7 +311,7 @@ class OnDevice(Producer):
         return super().__dlpack__(**keywords)
 
 
-def test_other_device_is_a_copy_by_the_producer():
+def test_memory_on_another_device_is_copied_by_the_producer():
     assert explain(OnDevice(True), "numpy").nbytes == 24
     with pytest.warns(CopyWarning, match=r"on device \(2, 0\).*a copy takes 24 bytes"):
         assert from_dlpack(OnDevice(True)).tolist() == [0, 1, 2]
@@ -323,7 +323,7 @@ def test_other_device_is_a_copy_by_the_producer():
 
 
 @pytest.mark.parametrize("device", [None, "cpu", (1, 0)])
-def test_device_of_the_result(device):
+def test_cpu_device_is_accepted(device):
     assert from_dlpack(to_dlpack(np.zeros(3)), device=device, copy=False).size == 3
 
 
@@ -331,20 +331,20 @@ def test_device_of_the_result(device):
 @pytest.mark.parametrize(
     "source", [np.zeros(3), to_dlpack(np.zeros(3))], ids=["array", "buffer"]
 )
-def test_numpy_has_no_other_device(source, device):
+def test_other_target_device_is_refused(source, device):
     with pytest.raises(InvalidValueError, match="NumPy arrays live on the CPU"):
         from_dlpack(source, device=device)
 
 
 @pytest.mark.parametrize("wrong", [[1, 2], 3.0, None, "x"])
-def test_wrong_type_says_what_came(wrong):
+def test_error_names_the_wrong_type(wrong):
     with pytest.raises(WrongTypeError, match="got (list|float|NoneType|str); pass np.asarray"):
         from_dlpack(wrong)
     with pytest.raises(WrongTypeError, match="to_dlpack expects a numpy.ndarray, got "):
         to_dlpack(wrong)
 
 
-def test_capsule_of_another_kind_is_refused():
+def test_capsule_of_another_name_is_refused():
     new = ctypes.PyDLL(None).PyCapsule_New
     new.restype = ctypes.py_object
     new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
@@ -352,24 +352,24 @@ def test_capsule_of_another_kind_is_refused():
         from_dlpack(new(1, b"arrow_array", None))
 
 
-def test_buffer_tells_what_it_is():
+def test_repr_of_the_buffer():
     assert repr(to_dlpack(np.zeros((2, 3)))) == (
         "DLPackBuffer(float64 array of shape (2, 3), device='cpu')"
     )
 
 
-def test_share_goes_through_it():
+def test_share_to_dlpack_and_back_shares_memory():
     a = np.arange(3.0)
     assert address(share(share(a, "dlpack"), "numpy", copy=False)) == address(a)
 
 
-def test_stride_of_a_length_of_1_may_be_anything():
+def test_stride_of_a_length_1_axis_is_ignored():
     tensor = Tensor(np.arange(6.0).reshape(1, 6))
     tensor.strides[0] = 2**62
     assert from_dlpack(tensor.capsule(), copy=False).tolist() == [[0, 1, 2, 3, 4, 5]]
 
 
-def test_stride_that_leaves_any_memory_is_refused():
+def test_stride_beyond_the_address_space_is_refused():
     tensor = Tensor(np.arange(6.0).reshape(2, 3))
     tensor.strides[0] = 2**62
     with pytest.raises(InvalidValueError, match="which exceed the address space"):
@@ -377,8 +377,8 @@ def test_stride_that_leaves_any_memory_is_refused():
     assert tensor.deleted == 0
 
 
-def test_two_threads_that_take_one_capsule():
-    """One gets it, the other is refused, and the deleter runs once."""
+def test_two_threads_consume_one_capsule():
+    """One thread gets the array, the other is refused, and the deleter runs once."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

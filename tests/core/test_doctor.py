@@ -1,4 +1,4 @@
-"""`numpack doctor` where there is NumPy and nothing else, and its parts."""
+"""`numpack doctor` with NumPy alone, and the parts of its report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_alone_with_numpy_it_says_what_could_be_installed(run_python):
+def test_report_with_numpy_alone_lists_installable_frameworks(run_python):
     text = run_python(BARE, "doctor")
     assert f"numpack {numpack.__version__}, Python" in text
     assert f"NumPy {np.__version__}" in text
@@ -39,24 +39,24 @@ def test_alone_with_numpy_it_says_what_could_be_installed(run_python):
     assert "!!" not in words.replace("!! explain was wrong", "")
 
 
-def test_for_programs(run_python):
-    found = json.loads(run_python(BARE, "doctor", "--json", "--dtype", "int16"))
-    assert found["dtype"] == "int16"
-    assert found["environment"]["numpack"] == numpack.__version__
-    known = {each["name"]: each for each in found["frameworks"]}
+def test_json_report(run_python):
+    make_report = json.loads(run_python(BARE, "doctor", "--json", "--dtype", "int16"))
+    assert make_report["dtype"] == "int16"
+    assert make_report["environment"]["numpack"] == numpack.__version__
+    known = {each["name"]: each for each in make_report["frameworks"]}
     assert known["torch"]["install"] == "pip install 'numpack[torch]'"
     assert not known["torch"]["installed"]
     assert known["numpy"]["installed"]
-    probes = {(each["source"], each["target"]): each for each in found["probes"]}
-    way = probes["numpy", "dlpack"]
-    assert way["verdict"] == "shared"
-    assert way["confirmed"] is True
-    assert way["ns"] > 0
-    assert way["nbytes"] == 0
+    probes = {(each["source"], each["target"]): each for each in make_report["probes"]}
+    probe = probes["numpy", "dlpack"]
+    assert probe["verdict"] == "shared"
+    assert probe["confirmed"] is True
+    assert probe["ns"] > 0
+    assert probe["nbytes"] == 0
 
 
-def test_as_a_command():
-    """What pip installs is the same as ``python -m numpack``."""
+def test_console_script():
+    """The script that pip installs does the same as ``python -m numpack``."""
     module = [sys.executable, "-m", "numpack", "--version"]
     done = subprocess.run(module, capture_output=True, text=True, check=True)
     assert done.stdout == f"numpack {numpack.__version__}\n"
@@ -66,8 +66,8 @@ def test_as_a_command():
     assert script.load() is main
 
 
-def test_a_broken_installation_is_reported(run_python, tmp_path):
-    """It may raise anything when it is imported, and even ask the interpreter to end."""
+def test_broken_installation_is_reported(run_python, tmp_path):
+    """Importing it may raise anything, even SystemExit."""
     broken = {"torch": "raise RuntimeError('driver too old')", "xarray": "raise SystemExit(3)"}
     for name, body in broken.items():
         (tmp_path / f"{name}.py").write_text(body)
@@ -78,14 +78,14 @@ def test_a_broken_installation_is_reported(run_python, tmp_path):
     assert "numpy             = " in text
 
 
-def test_the_way_out_is_told(run_python):
+def test_refusal_is_reported_with_its_fix(run_python):
     text = run_python(BARE, "doctor", "--dtype", "datetime64[s]")
     assert "dlpack holds no datetime64[s]: DLPack has no name for this dtype; " in " ".join(
         text.split()
     )
 
 
-def test_an_unknown_dtype_is_a_wrong_call(capsys):
+def test_unknown_dtype_is_a_usage_error(capsys):
     with pytest.raises(InvalidValueError, match="no dtype is called 'float7'"):
         examine("float7")
     with pytest.raises(SystemExit) as stop:
@@ -94,10 +94,15 @@ def test_an_unknown_dtype_is_a_wrong_call(capsys):
     assert "no dtype is called 'float7'" in capsys.readouterr().err
 
 
-def test_where_nothing_goes_is_said_once(capsys):
-    closed = probed("refused", confirmed=None)._replace(target="scipy", reason="why", fix="way")
+def test_target_that_refuses_everything_is_reported_once(capsys):
+    closed = make_probe("refused", confirmed=None)._replace(
+        target="scipy", reason="why", fix="way"
+    )
     report._draw_plain(
-        report._without_refusing_targets(found(probed("shared", confirmed=True), closed)), 80
+        report._without_refusing_targets(
+            make_report(make_probe("shared", confirmed=True), closed)
+        ),
+        80,
     )
     text = capsys.readouterr().out
     assert "scipy holds no float32: why; way" in text
@@ -105,40 +110,40 @@ def test_where_nothing_goes_is_said_once(capsys):
     assert "[1]" not in text
 
 
-def probed(verdict: str, *, confirmed: bool | None) -> Probe:
+def make_probe(verdict: str, *, confirmed: bool | None) -> Probe:
     return Probe("numpy", "dlpack", verdict, confirmed, 0, "", "", 1500)
 
 
-def found(*probes: Probe) -> report.Report:
+def make_report(*probes: Probe) -> report.Report:
     return report.Report({"numpack": "0"}, "float32", (), {}, probes)
 
 
-def test_what_explain_got_wrong_is_told(capsys):
-    lie = found(probed("shared", confirmed=False))
-    assert lie.contradictions == lie.probes
-    report._draw_plain(lie, 80)
+def test_contradiction_of_explain_is_reported(capsys):
+    contradiction = make_report(make_probe("shared", confirmed=False))
+    assert contradiction.contradictions == contradiction.probes
+    report._draw_plain(contradiction, 80)
     text = capsys.readouterr().out
     assert "= 1.5 !!" in text
     assert "from numpy to dlpack: explain predicted shared, but the memory shows" in text
 
 
-def test_what_cannot_be_seen_is_marked(capsys):
-    unseen = found(probed("copied", confirmed=None))
-    assert unseen.contradictions == ()
-    report._draw_plain(unseen, 80)
+def test_unconfirmed_probe_is_marked(capsys):
+    unconfirmed = make_report(make_probe("copied", confirmed=None))
+    assert unconfirmed.contradictions == ()
+    report._draw_plain(unconfirmed, 80)
     assert "copy 1.5 ?" in capsys.readouterr().out
 
 
-def test_no_line_is_wider_than_the_terminal(capsys):
+def test_matrix_fits_the_terminal(capsys):
     targets = [f"framework{number}" for number in range(12)]
     probes = [Probe("numpy", to, "shared", True, 0, "", "", 10**7) for to in targets]
-    report._draw_plain(found(*probes), 60)
+    report._draw_plain(make_report(*probes), 60)
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 60
     assert all(to in text for to in targets)
 
 
-def test_nor_is_what_installs_a_framework(run_python, monkeypatch):
+def test_report_fits_the_terminal(run_python, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     text = run_python(BARE, "doctor")
     assert max(map(len, text.splitlines())) <= 60

@@ -1,4 +1,4 @@
-"""A fault at every system call: whatever dies or fails, the state is before or after."""
+"""A fault at every system call of every operation leaves the state before or after it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ KILLING = {NAMES[kind] for kind in KILLS}
 
 
 @pytest.fixture
-def strike(start_module, faults_library, thorough):
-    """Strike at each call of an operation; the calls, and what was found after each fault."""
+def inject_faults(start_module, faults_library, thorough):
+    """Inject a fault at each system call of an operation.
+
+    Return the calls and, for each fault, what was found after it.
+    """
 
     def run(name: str) -> tuple[list[str], list[dict]]:
         kinds = ",".join(map(str, ALL_KINDS if thorough else KINDS))
@@ -31,10 +34,10 @@ def strike(start_module, faults_library, thorough):
 
 
 def flaws(result: dict, *, mixes: bool) -> list[str]:
-    """What is wrong after one fault."""
+    """Return what is wrong after one fault."""
     found = [*result["wrong"], *([result["error"]] if "error" in result else [])]
-    struck, kills = bool(result["call"]), result["kind"] in KILLING
-    if result.get("code") != (-signal.SIGKILL if struck and kills else 0):
+    injected, kills = bool(result["call"]), result["kind"] in KILLING
+    if result.get("code") != (-signal.SIGKILL if injected and kills else 0):
         found.append("it ended otherwise")
     if result.get("state") not in (
         ("before", "after", "mixture") if mixes else ("before", "after")
@@ -42,7 +45,7 @@ def flaws(result: dict, *, mixes: bool) -> list[str]:
         found.append("it is neither as before nor as after")
     if kills or result.get("code"):
         return found
-    if result["fired"] != struck:
+    if result["fired"] != injected:
         found.append("the fault did not strike")
     if not result["raised"] and result["state"] != "after":
         found.append("no error reached the caller")
@@ -52,9 +55,9 @@ def flaws(result: dict, *, mixes: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_fault_at_any_call_leaves_the_state_before_or_after(name, strike, done):
+def test_fault_at_any_call_leaves_the_state_before_or_after(name, inject_faults, done):
     operation = OPERATIONS[name]
-    calls, results = strike(name)
+    calls, results = inject_faults(name)
     assert set(operation.calls.split()) <= set(calls), calls
     wrong = [
         {**result, "wrong": found}
@@ -63,7 +66,7 @@ def test_a_fault_at_any_call_leaves_the_state_before_or_after(name, strike, done
     ]
     assert not wrong, "\n".join(map(str, wrong))
     for kind in {result["kind"] for result in results}:
-        states = [  # but for calls that may fail, such as to reserve room
+        states = [  # without calls that may fail, such as preallocation
             each["state"]
             for each in results
             if each["kind"] == kind and (kind in KILLING or each["raised"] or not each["call"])

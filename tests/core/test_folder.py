@@ -1,4 +1,4 @@
-"""The store's folder: making it, recognising it, keeping it clean, and leaving others alone."""
+"""The store's folder: creating, recognising and cleaning it; foreign files are kept."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def store():
 
 @pytest.fixture
 def saved():
-    """A closed store of two arrays."""
+    """Create and close a store of two arrays."""
     with NumPack(FOLDER) as store:
         store.save({"x": ROWS, "y": -ROWS})
 
 
 def contents(path: Path = FOLDER) -> dict[str, bytes | None]:
-    """All files and folders below a path."""
+    """Return all files and folders below a path."""
     found = [path, *path.rglob("*")] if path.is_dir() else [path]
     return {str(each): each.read_bytes() if each.is_file() else None for each in found}
 
 
 def usable() -> bool:
-    """Whether the folder takes an array and gives it back."""
+    """Return whether the store accepts an array and reads it back."""
     with NumPack(FOLDER) as store:
         store.save({"probe": ROWS})
     with NumPack(FOLDER) as store:
@@ -59,10 +59,10 @@ def files_of(store: NumPack) -> dict[str, Path]:
     return {name: FOLDER / each["data_file"] for name, each in arrays.items()}
 
 
-# Making a store
+# Creating a store
 
 
-def test_a_new_store_is_a_header_a_log_a_lock_and_no_data(store):
+def test_new_store_has_header_log_lock_and_empty_data_folder(store):
     assert contents().keys() == {
         "s.npk",
         "s.npk/numpack.json",
@@ -73,7 +73,7 @@ def test_a_new_store_is_a_header_a_log_a_lock_and_no_data(store):
     assert json.loads(HEADER.read_text()) == {"format": "numpack", "version": 1}
 
 
-def test_the_header_is_written_once(store):
+def test_header_is_written_once(store):
     before = HEADER.stat()
     store.save({"x": ROWS})
     with NumPack(FOLDER, drop_if_exists=True) as other:
@@ -82,31 +82,31 @@ def test_the_header_is_written_once(store):
     assert HEADER.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_an_empty_folder_becomes_a_store():
+def test_empty_folder_becomes_a_store():
     FOLDER.mkdir()
     assert usable()
 
 
-def test_a_link_to_a_folder_is_that_folder(saved):
+def test_symlink_to_a_store_is_followed(saved):
     os.symlink("s.npk", "link.npk")
     with NumPack("link.npk") as linked, NumPack(FOLDER) as store:
         linked.append({"x": ROWS})
         assert store.get_shape("x") == (6, 2)
 
 
-def _made(*names: str) -> None:
+def _make_folder(*names: str) -> None:
     FOLDER.mkdir()
     for name in names:
         (FOLDER / name).mkdir() if name == "data" else (FOLDER / name).write_bytes(b"")
 
 
 UNFINISHED = {
-    "folder": lambda: _made(),
-    "lock": lambda: _made("lock"),
-    "data": lambda: _made("lock", "data"),
-    "log begun": lambda: _made("lock", "data", "commits.log.new"),
+    "folder": lambda: _make_folder(),
+    "lock": lambda: _make_folder("lock"),
+    "data": lambda: _make_folder("lock", "data"),
+    "log begun": lambda: _make_folder("lock", "data", "commits.log.new"),
     "log half written": lambda: (
-        _made("lock", "data"),
+        _make_folder("lock", "data"),
         Path("s.npk/commits.log.new").write_bytes(b'{"store":"01'),
     ),
     "log": lambda: (NumPack(FOLDER).open(), HEADER.unlink()),
@@ -124,7 +124,7 @@ UNFINISHED = {
 
 @pytest.mark.parametrize("step", UNFINISHED)
 @pytest.mark.parametrize("drop_if_exists", [False, True])
-def test_a_creation_that_was_interrupted_is_completed(step, drop_if_exists):
+def test_interrupted_creation_is_completed(step, drop_if_exists):
     UNFINISHED[step]()
     with NumPack(FOLDER, drop_if_exists=drop_if_exists) as store:
         assert store.get_member_list() == []
@@ -133,7 +133,7 @@ def test_a_creation_that_was_interrupted_is_completed(step, drop_if_exists):
     assert not Path("s.npk/numpack.json.new").exists()
 
 
-def test_threads_that_create_one_store_all_get_it():
+def test_threads_create_the_same_store_concurrently():
     for number in range(40):
         path = Path(f"{number}.npk")
         start, failures = threading.Barrier(8), []
@@ -157,12 +157,12 @@ def test_threads_that_create_one_store_all_get_it():
 
 
 @pytest.mark.parametrize("filled", [False, True])
-def test_a_store_that_another_creates_meanwhile_is_opened(monkeypatch, filled):
+def test_store_created_meanwhile_is_opened(monkeypatch, filled):
     check = folder._check_creatable
     calls = []
 
     def slow(path):
-        if not calls:  # between the look at the header and the look at the folder
+        if not calls:  # between the check of the header and that of the folder
             calls.append(path)
             with NumPack(path) as faster:
                 if filled:
@@ -175,10 +175,10 @@ def test_a_store_that_another_creates_meanwhile_is_opened(monkeypatch, filled):
     assert calls
 
 
-# What is no store
+# Paths that are not a store
 
 
-def _foreign(**files: str) -> None:
+def _make_foreign(**files: str) -> None:
     for name, text in files.items():
         path = FOLDER / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,35 +189,35 @@ FOREIGN = {
     "a file": (lambda: FOLDER.write_text("mine"), NotAStoreError, "is a file"),
     "an empty file": (lambda: FOLDER.write_text(""), NotAStoreError, "is a file"),
     "a folder with a file": (
-        lambda: _foreign(notes="mine"),
+        lambda: _make_foreign(notes="mine"),
         NotAStoreError,
         "neither a numpack store nor empty",
     ),
     "a folder with a folder": (
-        lambda: _foreign(sub__notes="mine"),
+        lambda: _make_foreign(sub__notes="mine"),
         NotAStoreError,
         "neither a numpack store nor empty",
     ),
     "a store's files and others": (
-        lambda: _foreign(lock="", data__x="1", notes="mine"),
+        lambda: _make_foreign(lock="", data__x="1", notes="mine"),
         NotAStoreError,
         "neither a numpack store nor empty",
     ),
-    "a hidden file": (lambda: _foreign(**{".git": "mine"}), NotAStoreError, "nor empty"),
+    "a hidden file": (lambda: _make_foreign(**{".git": "mine"}), NotAStoreError, "nor empty"),
     "a damaged folder of NumPack 0.x": (
-        lambda: _foreign(**{"metadata.npkm": "NPKB"}),
+        lambda: _make_foreign(**{"metadata.npkm": "NPKB"}),
         CorruptStoreError,
         "NumPack 0",
     ),
     "another format": (
-        lambda: _foreign(**{"numpack.json": '{"format": "zarr", "version": 1}'}),
+        lambda: _make_foreign(**{"numpack.json": '{"format": "zarr", "version": 1}'}),
         NotAStoreError,
         "'zarr'",
     ),
-    "data that is a file": (lambda: _foreign(data="mine"), StoreError, "s.npk"),
-    "someone's data": (lambda: _foreign(data__table="mine"), StoreError, "s.npk"),
+    "data that is a file": (lambda: _make_foreign(data="mine"), StoreError, "s.npk"),
+    "someone's data": (lambda: _make_foreign(data__table="mine"), StoreError, "s.npk"),
     "a newer format": (
-        lambda: _foreign(**{"numpack.json": '{"format": "numpack", "version": 2}'}),
+        lambda: _make_foreign(**{"numpack.json": '{"format": "numpack", "version": 2}'}),
         NewerFormatError,
         "version 2.*upgrade",
     ),
@@ -226,7 +226,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("drop_if_exists", [False, True])
 @pytest.mark.parametrize("case", FOREIGN)
-def test_what_is_no_store_is_refused_and_left_alone(case, drop_if_exists):
+def test_path_that_is_not_a_store_is_refused_and_unchanged(case, drop_if_exists):
     make, error, phrase = FOREIGN[case]
     make()
     before = contents()
@@ -237,21 +237,21 @@ def test_what_is_no_store_is_refused_and_left_alone(case, drop_if_exists):
 
 
 @pytest.mark.parametrize("drop_if_exists", [False, True])
-def test_a_path_through_a_file_is_refused(drop_if_exists):
+def test_path_below_a_file_is_refused(drop_if_exists):
     FOLDER.write_text("mine")
     with pytest.raises(NotAStoreError, match=r"s\.npk"):
         NumPack(FOLDER / "deeper", drop_if_exists=drop_if_exists).open()
     assert FOLDER.read_text() == "mine"
 
 
-def test_a_link_that_leads_nowhere_is_refused():
+def test_dangling_symlink_is_refused():
     os.symlink("nowhere", FOLDER)
     with pytest.raises(NotAStoreError, match=r"s\.npk"):
         NumPack(FOLDER).open()
     assert not Path("nowhere").exists()
 
 
-# A damaged header
+# Damaged headers
 
 HEADERS = [
     b"",
@@ -279,7 +279,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("drop_if_exists", [False, True])
 @pytest.mark.parametrize("header", HEADERS, ids=lambda header: repr(header[:45]))
-def test_a_damaged_header_is_told_and_nothing_is_lost(saved, header, drop_if_exists):
+def test_damaged_header_is_reported_and_nothing_is_lost(saved, header, drop_if_exists):
     whole = HEADER.read_bytes()
     HEADER.write_bytes(header)
     before = contents()
@@ -292,7 +292,7 @@ def test_a_damaged_header_is_told_and_nothing_is_lost(saved, header, drop_if_exi
         assert np.array_equal(store.load("x"), ROWS)
 
 
-def test_the_header_that_the_message_gives_repairs_the_store(saved):
+def test_header_from_the_error_message_repairs_the_store(saved):
     HEADER.write_bytes(b"\0" * 30)
     with pytest.raises(CorruptStoreError) as raised:
         NumPack(FOLDER).open()
@@ -303,7 +303,7 @@ def test_the_header_that_the_message_gives_repairs_the_store(saved):
 
 
 @pytest.mark.parametrize("version", [2, 3.0, 10**30])
-def test_a_newer_format_is_no_damage(saved, version):
+def test_newer_format_is_not_reported_as_damage(saved, version):
     HEADER.write_text(json.dumps({"format": "numpack", "version": version, "more": []}))
     before = contents()
     with pytest.raises(NewerFormatError, match="upgrade numpack"):
@@ -311,7 +311,7 @@ def test_a_newer_format_is_no_damage(saved, version):
     assert contents() == before
 
 
-def test_unknown_keys_of_the_header_are_ignored(saved):
+def test_unknown_header_keys_are_ignored(saved):
     HEADER.write_text('{"made by": "hand", "version": 1, "format": "numpack"}')
     with NumPack(FOLDER) as store:
         assert np.array_equal(store.load("x"), ROWS)
@@ -322,7 +322,7 @@ def test_unknown_keys_of_the_header_are_ignored(saved):
 
 @pytest.mark.parametrize("drop_if_exists", [False, True])
 @pytest.mark.parametrize("also", [[], ["commits.log"], ["data"], ["lock"]])
-def test_a_store_without_its_header_is_never_shown_as_an_empty_one(saved, also, drop_if_exists):
+def test_store_without_header_is_damage(saved, also, drop_if_exists):
     HEADER.unlink()
     for name in also:
         path = FOLDER / name
@@ -333,25 +333,25 @@ def test_a_store_without_its_header_is_never_shown_as_an_empty_one(saved, also, 
     assert contents() == before
 
 
-def test_a_store_does_without_its_lock_file(saved):
+def test_missing_lock_file_is_created(saved):
     (FOLDER / "lock").unlink()
     assert usable()
 
 
-def test_an_empty_store_does_without_its_data_folder():
+def test_missing_data_folder_of_an_empty_store_is_created():
     with NumPack(FOLDER):
-        DATA.rmdir()  # as tools do that copy no empty folders
+        DATA.rmdir()  # as tools do that do not copy empty folders
     assert usable()
 
 
-def test_drop_if_exists_does_without_the_data_folder(saved):
+def test_drop_if_exists_with_missing_data_folder(saved):
     shutil.rmtree(DATA)
     with NumPack(FOLDER, drop_if_exists=True) as store:
         assert store.get_member_list() == []
     assert usable()
 
 
-def test_lost_data_are_told_array_by_array(saved):
+def test_missing_data_folder_is_damage_of_each_array(saved):
     shutil.rmtree(DATA)
     with NumPack(FOLDER) as store:
         assert store.get_member_list() == ["x", "y"]
@@ -369,7 +369,7 @@ READS = {
 
 
 @pytest.mark.parametrize("call", READS)
-def test_a_missing_data_file_is_damage(store, call):
+def test_missing_data_file_is_damage(store, call):
     store.save({"x": ROWS, "y": -ROWS})
     files_of(store)["x"].unlink()
     with pytest.raises(CorruptStoreError, match=r"data/\d{8}-[0-9a-f]{8}\.bin.* is missing"):
@@ -380,7 +380,7 @@ def test_a_missing_data_file_is_damage(store, call):
 
 @pytest.mark.parametrize("size", [0, 1, 47])
 @pytest.mark.parametrize("call", READS)
-def test_a_data_file_that_was_cut_is_damage(store, call, size):
+def test_truncated_data_file_is_damage(store, call, size):
     store.save({"x": ROWS, "y": -ROWS})
     os.truncate(files_of(store)["x"], size)
     log = LOG.read_bytes()
@@ -391,7 +391,7 @@ def test_a_data_file_that_was_cut_is_damage(store, call, size):
     assert np.array_equal(store.load("y"), -ROWS)
 
 
-def test_what_stands_behind_the_rows_is_no_part_of_them(store):
+def test_bytes_after_the_rows_are_ignored(store):
     store.save({"x": ROWS})
     with files_of(store)["x"].open("ab") as file:
         file.write(b"left by a writer that died" * 100)
@@ -402,7 +402,7 @@ def test_what_stands_behind_the_rows_is_no_part_of_them(store):
     assert np.array_equal(store.load("x"), np.concatenate([ROWS, -ROWS]))
 
 
-def test_a_damaged_array_can_be_replaced_and_dropped(store):
+def test_damaged_array_can_be_saved_again_or_dropped(store):
     store.save({"x": ROWS, "y": ROWS})
     for file in files_of(store).values():
         file.unlink()
@@ -411,10 +411,10 @@ def test_a_damaged_array_can_be_replaced_and_dropped(store):
     assert np.array_equal(store.load("x"), ROWS)
 
 
-# Dropping what exists
+# drop_if_exists
 
 
-def test_drop_if_exists_removes_data_files_and_nothing_else(saved):
+def test_drop_if_exists_removes_only_data_files(saved):
     (FOLDER / "notes.txt").write_text("mine")
     (DATA / "notes.txt").write_text("mine too")
     (DATA / "00000001.bin").write_text("no name of ours")
@@ -425,35 +425,35 @@ def test_drop_if_exists_removes_data_files_and_nothing_else(saved):
     assert (DATA / "notes.txt").read_text() == "mine too"
 
 
-def test_drop_if_exists_creates_what_does_not_exist():
+def test_drop_if_exists_creates_a_missing_store():
     with NumPack(FOLDER, drop_if_exists=True) as store:
         assert store.get_member_list() == []
     assert usable()
 
 
-def test_drop_if_exists_does_nothing_before_the_store_is_opened(saved):
+def test_drop_if_exists_does_nothing_before_open(saved):
     before = contents()
     NumPack(FOLDER, drop_if_exists=True)
     assert contents() == before
 
 
-def test_drop_if_exists_gives_a_damaged_log_up(saved):
+def test_drop_if_exists_discards_a_damaged_log(saved):
     LOG.write_bytes(b"damage\n")
     with NumPack(FOLDER, drop_if_exists=True) as store:
         assert store.get_member_list() == []
     assert usable()
 
 
-# Sweeping
+# Removing orphans
 
 
-def test_the_first_write_of_a_handle_sweeps_what_dead_writers_left(saved):
+def test_first_write_of_a_handle_removes_orphans(saved):
     with NumPack(FOLDER) as store:
         live = set(files_of(store).values())
         token = json.loads(LOG.read_bytes().splitlines()[1])["store"]
         orphan = DATA / f"00000099-{token}.bin"
         orphan.write_bytes(b"orphan")
-        another = f"00000099-{int(token, 16) ^ 1:08x}.bin"  # of another store, say
+        another = f"00000099-{int(token, 16) ^ 1:08x}.bin"  # as of another store
         names = ("notes.txt", "1-2.bin", f"00000001-{token}.bin.bak", another)
         others = {DATA / name for name in names}
         for other in others:
@@ -465,7 +465,7 @@ def test_the_first_write_of_a_handle_sweeps_what_dead_writers_left(saved):
         assert np.array_equal(store.load("y"), -ROWS)
 
 
-def test_sweeping_spares_the_arrays_that_another_handle_just_saved(saved):
+def test_removing_orphans_keeps_arrays_just_saved_by_another_handle(saved):
     with NumPack(FOLDER) as idle, NumPack(FOLDER) as busy:
         assert idle.get_member_list() == ["x", "y"]
         busy.save({"z": ROWS})
@@ -477,7 +477,7 @@ def test_sweeping_spares_the_arrays_that_another_handle_just_saved(saved):
 @pytest.mark.parametrize(
     "call", [lambda s: s.save({}), lambda s: s.drop("absent"), lambda s: s.append({"x": ROWS})]
 )
-def test_sweeping_removes_nothing_while_the_log_is_damaged(saved, call):
+def test_orphans_are_kept_while_the_log_is_damaged(saved, call):
     with NumPack(FOLDER) as store:
         before = contents(DATA)
         whole = LOG.read_bytes()
@@ -487,10 +487,10 @@ def test_sweeping_removes_nothing_while_the_log_is_damaged(saved, call):
         assert contents(DATA) == before
 
 
-# Stores that move
+# Moving and copying stores
 
 
-def test_a_store_can_be_moved_and_copied(saved):
+def test_store_can_be_moved_and_copied(saved):
     shutil.copytree(FOLDER, "copy.npk")
     FOLDER.rename("moved.npk")
     for path in ("copy.npk", "moved.npk"):
@@ -512,8 +512,8 @@ def test_a_store_can_be_moved_and_copied(saved):
     ],
     ids=["save", "append", "drop", "drop rows", "replace"],
 )
-def test_a_handle_stays_with_its_store_when_that_is_moved(saved, call, replaced):
-    def readable(path):
+def test_handle_follows_its_store_when_it_is_moved(saved, call, replaced):
+    def read_all(path):
         with NumPack(path) as store:
             assert store.verify().ok
             return {name: store.load(name).tolist() for name in store}
@@ -527,7 +527,7 @@ def test_a_handle_stays_with_its_store_when_that_is_moved(saved, call, replaced)
             with NumPack(FOLDER) as other:
                 other.save({"x": ROWS[:1], "y": ROWS})
         call(store)
-        assert {name: store.load(name).tolist() for name in store} == readable("expected.npk")
-    assert readable("moved.npk") == readable("expected.npk")
+        assert {name: store.load(name).tolist() for name in store} == read_all("expected.npk")
+    assert read_all("moved.npk") == read_all("expected.npk")
     if replaced:
-        assert readable(FOLDER) == {"x": ROWS[:1].tolist(), "y": ROWS.tolist()}
+        assert read_all(FOLDER) == {"x": ROWS[:1].tolist(), "y": ROWS.tolist()}

@@ -1,4 +1,4 @@
-"""Producers that raise, and those that compute: what `share` and `explain` make of them."""
+"""`share` and `explain` with producers that raise, and with producers that compute."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from numpack.io import from_dlpack
 
 
 class PanicError(BaseException):
-    """As the panics of Rust libraries are: no `Exception`."""
+    """A BaseException that is not an Exception, like the panics of Rust libraries."""
 
 
 class MuteError(Exception):
@@ -39,7 +39,7 @@ ERRORS = [
 
 
 def raising(protocol: str, error: BaseException):
-    """An object that raises when a protocol is used, by a method or when it is looked up."""
+    """Return an object that raises when a protocol's method is called or attribute read."""
 
     def fail(self, *_, **__):
         raise error
@@ -54,10 +54,10 @@ PROTOCOLS = ["__dlpack__", "__array_interface__", "__array_struct__"]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_a_producer_raises_is_refused(protocol):
+def test_error_of_a_producer_is_a_refusal(protocol):
     for error in ERRORS:
         x = raising(protocol, error)
-        with contextlib.suppress(NumpackError):  # an interface that is not valid: both say so
+        with contextlib.suppress(NumpackError):  # both calls refuse an invalid interface
             assert not explain(x, "numpy").supported, error
         for copy in (None, False, True):
             with pytest.raises(NumpackError) as caught:
@@ -65,7 +65,7 @@ def test_what_a_producer_raises_is_refused(protocol):
             assert error in (caught.value.__cause__, caught.value.__context__)
 
 
-def test_the_text_of_the_producer_is_told():
+def test_error_message_of_a_producer_is_reported():
     x = raising("__dlpack__", PanicError("called `Option::unwrap()` on a None"))
     text = r"PanicError: called `Option::unwrap\(\)` on a None"
     with pytest.raises(UnsupportedError, match=text):
@@ -77,7 +77,7 @@ def test_the_text_of_the_producer_is_told():
         from_dlpack(x)
 
 
-def test_what_ends_a_program_is_let_through():
+def test_keyboard_interrupt_and_system_exit_propagate():
     for error in (KeyboardInterrupt(), SystemExit(3)):
         x = raising("__dlpack__", error)
         for call in (explain, share):
@@ -87,13 +87,13 @@ def test_what_ends_a_program_is_let_through():
             from_dlpack(x)
 
 
-def test_warnings_that_are_errors_are_let_through():
+def test_warning_as_error_propagates():
     x = raising("__dlpack__", DeprecationWarning("old"))
     with pytest.raises(DeprecationWarning):
         share(x, "numpy")
 
 
-def test_lack_of_memory_stays_a_memory_error():
+def test_memory_error_of_a_producer_is_a_memory_error():
     x = raising("__dlpack__", MemoryError("no 8 GiB"))
     for call in (explain, share):
         with pytest.raises(NoMemoryError, match="no 8 GiB") as caught:
@@ -101,7 +101,7 @@ def test_lack_of_memory_stays_a_memory_error():
         assert isinstance(caught.value, MemoryError)
 
 
-def test_an_object_that_answers_nothing_is_refused():
+def test_object_whose_attributes_all_raise_is_refused():
     class Hostile:
         def __getattribute__(self, name):
             raise RuntimeError("leave me alone")
@@ -113,7 +113,7 @@ def test_an_object_that_answers_nothing_is_refused():
             continue
 
 
-def test_a_length_that_raises_is_no_concern():
+def test_len_and_repr_that_raise_are_ignored():
     class Odd:
         __array_interface__ = np.zeros(3).__array_interface__
 
@@ -141,7 +141,7 @@ class ComputedData:
 
 
 class ComputedAddress:
-    """The last result alone is kept alive, so an earlier one must not be read any more."""
+    """Keeps only its last result alive, so earlier ones must not be read any more."""
 
     @property
     def __array_interface__(self):
@@ -168,7 +168,7 @@ COMPUTED = [ComputedData, ComputedAddress, ComputedStruct, ComputedCapsule]
 
 
 @pytest.mark.parametrize("kind", COMPUTED)
-def test_a_copy_of_the_producer_is_told(kind):
+def test_copy_by_a_producer_warns_or_is_refused(kind):
     x = kind()
     route = explain(x, "numpy")
     assert route.supported
@@ -183,7 +183,7 @@ def test_a_copy_of_the_producer_is_told(kind):
     assert own.flags.writeable
 
 
-def test_from_dlpack_tells_of_a_copy_of_the_producer():
+def test_from_dlpack_warns_of_a_copy_by_the_producer():
     for _ in range(2):
         with pytest.raises(ZeroCopyError):
             from_dlpack(ComputedCapsule(), copy=False)
@@ -191,7 +191,7 @@ def test_from_dlpack_tells_of_a_copy_of_the_producer():
             np.testing.assert_array_equal(from_dlpack(ComputedCapsule()), VALUES)
 
 
-def test_computed_booleans_are_true_or_false():
+def test_computed_booleans_are_normalized_to_0_and_1():
     class Bytes:
         @property
         def __array_interface__(self):
@@ -201,8 +201,8 @@ def test_computed_booleans_are_true_or_false():
     assert own.view("u1").tolist() == [0, 1, 1]
 
 
-def test_what_is_the_same_memory_each_time_is_shared():
-    values = np.arange(12.0)[::-2]  # of negative strides, from a property
+def test_producer_of_the_same_memory_each_time_is_shared():
+    values = np.arange(12.0)[::-2]  # negative strides, through a property
 
     class Same:
         @property
@@ -227,7 +227,7 @@ def test_what_is_the_same_memory_each_time_is_shared():
     assert np.shares_memory(from_dlpack(Capsule(), copy=False), values)
 
 
-def test_a_producer_that_exports_once_is_taken():
+def test_producer_that_exports_only_once_is_imported():
     class Once:
         left = 1
 
@@ -247,7 +247,7 @@ def test_a_producer_that_exports_once_is_taken():
 # Lists of arrays --------------------------------------------------------------------------
 
 
-def test_a_list_of_arrays_is_one_array_of_them():
+def test_list_of_arrays_is_stacked():
     for x in ([VALUES, VALUES + 1], (VALUES[::-1], VALUES), [np.zeros(()), np.ones(())]):
         want = np.stack(x)
         route = explain(x, "numpy")
@@ -261,23 +261,23 @@ def test_a_list_of_arrays_is_one_array_of_them():
         np.testing.assert_array_equal(share(x, "numpy", copy=True), want)
 
 
-def test_masks_in_a_list_stay():
+def test_masks_in_a_list_are_kept():
     hidden = np.ma.array([1, 2], mask=[True, False])
     stacked = share([hidden, np.array([3, 4])], "numpy", copy=True)
     assert stacked.tolist() == [[None, 2], [3, 4]]
 
 
-def test_a_list_of_different_arrays_is_refused():
+def test_list_of_different_arrays_is_refused():
     for x in ([np.zeros(2), np.zeros(3)], [np.zeros(2), np.zeros(2, "f4")]):
         assert not explain(x, "numpy").supported
         with pytest.raises(UnsupportedError, match="one by one"):
             share(x, "numpy", copy=True)
 
 
-# What is no array -------------------------------------------------------------------------
+# Objects that are not arrays --------------------------------------------------------------
 
 
-def test_numpy_is_named_only_where_it_makes_an_array_of_values():
+def test_asarray_is_suggested_only_where_it_helps():
     for x in ([1, 2], (1.5,), [[1], [2]], 3, 2.5, True, 1j, np.float32(1), range(3), ["a"]):
         with pytest.raises(numpack.WrongTypeError, match=r"pass np\.asarray\(x\)"):
             share(x, "numpy")

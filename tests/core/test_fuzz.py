@@ -1,4 +1,4 @@
-"""A short run of the fuzzer, the same each time; and that it finds what it looks for."""
+"""A short, deterministic run of the fuzzer, and tests that it finds injected faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fuzz.seeds import OLD, STORE, TENSORS
 """
 
 
-def test_nothing_is_found_in_some_hundred_inputs(run_python):
+def test_short_run_finds_nothing(run_python):
     run_python(
         RUN
         + """
@@ -81,12 +81,12 @@ with Fuzzer(0, kinds=(STORE,)) as fuzzer:
 """
 
 
-def test_faults_that_are_put_into_the_package_are_found(run_python):
-    """In a valid input alone: each kind of what the fuzzer looks for."""
+def test_injected_faults_are_found(run_python):
+    """Each kind of finding occurs in an otherwise valid input."""
     run_python(RUN + FAULTS)
 
 
-def test_the_same_seed_tries_the_same(run_python):
+def test_same_seed_makes_the_same_inputs(run_python):
     script = (
         RUN
         + """

@@ -1,4 +1,4 @@
-"""Rows picked natively: as NumPy picks them, of warm files and of cold ones, never others."""
+"""The gather kernel compared with NumPy: cached and uncached files, bounds and threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDTHS = [1, 2, 3, 4, 7, 8, 12, 16, 20, 24, 32, 40, 48, 63, 64, 65, 128, 512, 40
 
 
 def gather(source: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Pick rows into memory that has guards on both sides, which must stay as they are."""
+    """Gather rows into memory between guard bytes, and check that these do not change."""
     width = source.dtype.itemsize * int(np.prod(source.shape[1:]))
     raw = np.full(rows.size * width + 128, 0xA5, np.uint8)
     inner = raw[64 : raw.size - 64]
@@ -41,7 +41,7 @@ def random_rows(count: int, total: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(-count, count, total)
 
 
-def on_disk(array: np.ndarray, name: str = "rows.bin") -> Path:
+def write_file(array: np.ndarray, name: str = "rows.bin") -> Path:
     with Path(name).open("wb") as file:
         array.tofile(file)
         file.flush()
@@ -50,7 +50,7 @@ def on_disk(array: np.ndarray, name: str = "rows.bin") -> Path:
 
 
 def evict(path: Path) -> None:
-    """Drop a file from the page cache, where the system and the file system let one."""
+    """Drop a file from the page cache, if the operating system and file system support it."""
     with path.open("rb") as file:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -63,12 +63,12 @@ def resident_pages(array: np.ndarray) -> int:
     return sum(page & 1 for page in pages)
 
 
-# What is picked
+# Results
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("total", [0, 1, 2, 31, 32, 33, 600])
-def test_rows_are_those_numpy_picks(width, total):
+def test_rows_agree_with_numpy(width, total):
     source = matrix(97, width)
     rows = random_rows(97, total)
     np.testing.assert_array_equal(gather(source, rows), source[rows])
@@ -80,7 +80,7 @@ def test_rows_are_those_numpy_picks(width, total):
     st.lists(st.floats(-1, 1, exclude_max=True), max_size=1200),
 )
 @example(1, 1, [-1.0])
-def test_any_width_and_any_rows(count, width, places):
+def test_drawn_widths_and_rows_agree_with_numpy(count, width, places):
     source = matrix(count, width)
     rows = np.array([int(np.floor(place * count)) for place in places], np.int64)
     np.testing.assert_array_equal(gather(source, rows), source[rows])
@@ -100,26 +100,26 @@ def test_dtypes_and_shapes(dtype, shape):
     assert out.tobytes() == source[rows].tobytes()
 
 
-def test_buffers_that_are_no_arrays():
+def test_buffers_other_than_arrays():
     out = bytearray(6)
     assert take_rows(b"aabbcc", 2, 3, memoryview(np.array([2, 0, -2])), out) == -1
     assert out == b"ccaabb"
 
 
-def test_duplicates_and_extremes():
+def test_duplicate_first_and_last_rows():
     source = matrix(5, 40)
     rows = np.array([4, 4, 4, -5, 0, -1, 4, -5])
     np.testing.assert_array_equal(gather(source, rows), source[rows])
 
 
-def test_large_batches_are_shared_among_threads_without_seams():
+def test_large_batch_is_split_among_threads():
     source = matrix(1000, 512)
     rows = random_rows(1000, 40_001)
     np.testing.assert_array_equal(gather(source, rows), source[rows])
 
 
 @pytest.mark.parametrize("total", [0, 3])
-def test_rows_without_bytes(total):
+def test_rows_of_zero_bytes(total):
     assert take_rows(b"", 0, 2, np.arange(total) - 2, bytearray()) == -1
     assert take_rows(b"", 0, 2, np.array([1, -2, 2]), bytearray()) == 2
 
@@ -128,13 +128,13 @@ def test_no_rows_of_an_empty_source():
     assert take_rows(b"", 8, 0, np.empty(0, np.int64), bytearray()) == -1
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize("width", [0, 4, 20, 4096])
 @pytest.mark.parametrize("bad", [7, -8, INT64.max, INT64.min, INT64.max - 6, INT64.min + 7])
 @pytest.mark.parametrize("at", [0, 1, 31, 32, 99])
-def test_first_row_out_of_range_is_told(width, bad, at):
+def test_first_row_out_of_range_is_reported(width, bad, at):
     rows = random_rows(7, 100)
     rows[at] = bad
     rows[at + 1 :: 5] = bad
@@ -144,19 +144,19 @@ def test_first_row_out_of_range_is_told(width, bad, at):
 @pytest.mark.parametrize(
     "at", [[0], [39_999], [10, 39_000], [19_999, 20_000], [25_000, 35_000]]
 )
-def test_first_row_out_of_range_of_all_threads_is_told(at):
+def test_first_row_out_of_range_among_threads_is_reported(at):
     rows = random_rows(9, 40_000)
     rows[at] = 9
     assert take_rows(matrix(9, 512), 512, 9, rows, np.empty(40_000 * 512, np.uint8)) == at[0]
 
 
 @pytest.mark.parametrize("row", [0, -1])
-def test_empty_source_has_no_row(row):
+def test_any_row_of_an_empty_source_is_out_of_range(row):
     assert take_rows(b"", 8, 0, np.array([row]), bytearray(8)) == 0
 
 
-def test_out_of_range_of_a_cold_file():
-    path = on_disk(matrix(64, 4096))
+def test_out_of_range_row_of_an_uncached_file():
+    path = write_file(matrix(64, 4096))
     evict(path)
     rows = np.array([3, INT64.max, INT64.min, 64, -65])
     out = bytearray(5 * 4096)
@@ -167,24 +167,24 @@ def test_out_of_range_of_a_cold_file():
     ("width", "count", "nbytes"),
     [(8, 4, 16), (8, 3, 16), (16, 2, 16), (-8, 3, 16), (8, -3, 16), (2**62, 4, 16)],
 )
-def test_sizes_that_do_not_fit_the_source(width, count, nbytes):
+def test_sizes_beyond_the_source_are_refused(width, count, nbytes):
     with pytest.raises(ValueError, match="the source has 23 bytes"):
         take_rows(bytes(23), width, count, np.array([0, 1]), bytearray(nbytes))
 
 
 @pytest.mark.parametrize("nbytes", [0, 15, 17, 24])
-def test_sizes_that_do_not_fit_the_output(nbytes):
+def test_output_of_wrong_size_is_refused(nbytes):
     with pytest.raises(ValueError, match="the output has"):
         take_rows(bytes(24), 8, 3, np.array([0, 1]), bytearray(nbytes))
 
 
 @pytest.mark.parametrize("dtype", ["<i4", "<u8", "<f8", ">i8", "?"])
-def test_row_numbers_of_another_dtype(dtype):
+def test_row_numbers_of_another_dtype_are_refused(dtype):
     with pytest.raises(ValueError, match="must be native int64"):
         take_rows(bytes(24), 8, 3, np.zeros(2, dtype), bytearray(16))
 
 
-def test_buffers_that_cannot_be_used():
+def test_unsuitable_buffers_are_refused():
     with pytest.raises(ValueError, match="contiguous"):
         take_rows(bytes(24), 8, 3, np.zeros(4, np.int64)[::2], bytearray(16))
     with pytest.raises((BufferError, TypeError)):
@@ -193,31 +193,31 @@ def test_buffers_that_cannot_be_used():
         take_rows([1, 2, 3], 8, 3, np.zeros(2, np.int64), bytearray(16))
 
 
-def test_refusals_let_go_of_the_buffers():
+def test_refusal_releases_the_buffers():
     out = bytearray(1)
     with pytest.raises(ValueError):
         take_rows(bytes(24), 8, 3, np.zeros(2, np.int64), out)
-    out.extend(bytes(15))  # a BufferError if somebody still held it
+    out.extend(bytes(15))  # a BufferError if the buffer were still exported
     assert take_rows(bytes(24), 8, 3, np.zeros(2, np.int64), out) == -1
     out.clear()
 
 
-# Files that are not in memory
+# Uncached files
 
 
 @pytest.mark.parametrize("width", [1, 40, 512, 4096, 10_000, 300_000])
-def test_cold_file(width):
+def test_uncached_file(width):
     source = matrix(6_000_000 // width, width)
-    path = on_disk(source)
+    path = write_file(source)
     evict(path)
     mapped = map_file(path, source.nbytes).reshape(source.shape)
     rows = random_rows(len(source), min(3000, len(source) * 2))
     np.testing.assert_array_equal(gather(mapped, rows), source[rows])
 
 
-def test_file_that_is_cold_in_part():
+def test_partly_cached_file():
     source = matrix(16_000, 512)
-    path = on_disk(source)
+    path = write_file(source)
     evict(path)
     mapped = map_file(path, source.nbytes).reshape(source.shape)
     mapped[:4000].sum()
@@ -225,9 +225,9 @@ def test_file_that_is_cold_in_part():
     np.testing.assert_array_equal(gather(mapped, rows), source[rows])
 
 
-def test_of_a_cold_file_only_what_is_needed_is_read():
+def test_only_the_needed_pages_of_an_uncached_file_are_read():
     source = matrix(4096, 4096)
-    path = on_disk(source)
+    path = write_file(source)
     evict(path)
     mapped = map_file(path, source.nbytes).reshape(source.shape)
     before = resident_pages(mapped)
@@ -236,12 +236,12 @@ def test_of_a_cold_file_only_what_is_needed_is_read():
     assert resident_pages(mapped) <= before + rows.size * 2
 
 
-# Threads and children
+# Threads and forks
 
 
-def test_many_threads_at_once():
+def test_concurrent_calls():
     source = matrix(3000, 1000)
-    mapped = map_file(on_disk(source), source.nbytes).reshape(source.shape)
+    mapped = map_file(write_file(source), source.nbytes).reshape(source.shape)
 
     def equal(seed: int) -> bool:
         rows = random_rows(3000, 5000, seed)
@@ -251,8 +251,8 @@ def test_many_threads_at_once():
         assert all(pool.map(equal, range(24)))
 
 
-def test_other_threads_run_meanwhile():
-    """They run without being forced in, so the call has let them."""
+def test_gil_is_released():
+    """Other threads run although none is preempted, so the call has released the GIL."""
     source, rows = matrix(4096, 64), random_rows(4096, 500_000)
     out = np.zeros(rows.size * 64, np.uint8)
 

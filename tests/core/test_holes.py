@@ -1,4 +1,4 @@
-"""Data files with holes, as ``cp --sparse`` makes them: a write may find the disk full."""
+"""Sparse data files, as ``cp --sparse`` makes them: a write in place may need new blocks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from numpack.store.format import data_files, open_files
 
 pytestmark = pytest.mark.system
 
-SHAPE = 3000, 64  # of zeros: 1.5 MB, more than a block
+SHAPE = 3000, 64  # zeros: 1.5 MB, more than a block
 ROWS = np.ones((3, 64))
 MANY = np.random.default_rng(1).permutation(SHAPE[0])[:500]
 
 
 @pytest.fixture
 def sparse():
-    """A store whose rows of zeros are one hole."""
+    """Create a store in which the zeros of an array are one hole."""
     with NumPack("s.npk") as store:
         store.save({"x": np.zeros(SHAPE), "y": ROWS})
     (path,) = (each for each in Path("s.npk/data").glob("*.bin") if each.stat().st_size > 9999)
@@ -38,7 +38,7 @@ def sparse():
 
 @pytest.fixture
 def full(monkeypatch):
-    """A disk that is full: blocks are not to be had."""
+    """Patch the allocation of blocks so that it fails with ENOSPC."""
 
     def refuse(descriptor, offset, length):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -46,13 +46,13 @@ def full(monkeypatch):
     monkeypatch.setattr(open_files, "allocate", refuse)
 
 
-def held(path: Path, start: int, end: int) -> bool:
-    """Tell whether a part of a file has blocks, written or not."""
+def is_allocated(path: Path, start: int, end: int) -> bool:
+    """Return whether a part of a file has blocks, written or not."""
     return path.stat().st_blocks * 512 >= end - start
 
 
 @pytest.mark.parametrize("rows", [[0], [5, 2999], slice(None), slice(100, 2000), MANY])
-def test_rows_that_are_replaced_in_holes(sparse, rows):
+def test_replace_rows_in_holes(sparse, rows):
     expected = np.zeros(SHAPE)
     new = np.ones_like(expected[rows])
     expected[rows] = new
@@ -65,7 +65,7 @@ def test_rows_that_are_replaced_in_holes(sparse, rows):
         assert store.verify().ok
 
 
-def test_no_hole_is_written_through_a_mapping(sparse, monkeypatch):
+def test_holes_are_not_written_through_a_mapping(sparse, monkeypatch):
     def refuse(*args):
         raise AssertionError
 
@@ -75,7 +75,7 @@ def test_no_hole_is_written_through_a_mapping(sparse, monkeypatch):
         assert store.load("x")[2000].all()
 
 
-def test_blocks_are_had_before_anything_is_committed(sparse, full):
+def test_blocks_are_allocated_before_the_commit(sparse, full):
     before = contents()
     with NumPack("s.npk") as store:
         with pytest.raises(OSError, match="No space") as info:
@@ -94,17 +94,17 @@ def test_blocks_are_had_before_anything_is_committed(sparse, full):
     assert before["numpack.json"] == contents()["numpack.json"]
 
 
-def test_a_writable_array_has_all_its_blocks(sparse):
-    assert not held(sparse, 0, sparse.stat().st_size)
+def test_all_blocks_of_a_writable_array_are_allocated(sparse):
+    assert not is_allocated(sparse, 0, sparse.stat().st_size)
     with NumPack("s.npk") as store:
         with store.writable_batch_mode() as batch:
             batch.load("x")[:] = 1
-            assert held(sparse, 0, sparse.stat().st_size)
+            assert is_allocated(sparse, 0, sparse.stat().st_size)
         assert store.load("x").all()
         assert store.verify().ok
 
 
-def test_where_blocks_are_copied_there_has_to_be_room_for_all(monkeypatch):
+def test_copy_on_write_file_system_needs_room_for_all_blocks(monkeypatch):
     with NumPack("s.npk") as store:
         store.save({"x": np.zeros(SHAPE), "small": ROWS})
         monkeypatch.setattr(open_files, "is_written_in_place", lambda _: False)
@@ -127,7 +127,7 @@ def test_where_blocks_are_copied_there_has_to_be_room_for_all(monkeypatch):
         assert (store.load("small") == 3).all()
 
 
-def test_what_cannot_be_read_safely_from_a_mapping_is_read(sparse, monkeypatch):
+def test_file_that_cannot_be_mapped_safely_is_read(sparse, monkeypatch):
     monkeypatch.setattr(data_files, "reading_may_allocate", lambda *_: True)
     with NumPack("s.npk", mode="r") as store:
         lazy = store.load("x", lazy=True)
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_safely_from_a_mapping_is_read(sparse, monkeypatch):
         assert not np.asarray(lazy).flags.writeable
 
 
-def test_blocks_of_a_part_of_a_file(tmp_path):
+def test_allocate_and_first_hole_of_a_part_of_a_file(tmp_path):
     path = tmp_path / "file"
     path.touch()
     with open(path, "r+b") as file:

@@ -1,4 +1,4 @@
-"""Stores whose files claim what cannot be true are refused, and nothing else is touched."""
+"""Malformed stores are refused, in bounded time and memory, without touching other files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from numpack.store.format.catalog import Catalog
 DATA = f"data/{ID}.bin"
 STORE = Path("s.npk")
 SECRET = b"precious" * 8
-GONE = {"dropped": 1, "dropped_crc32": zlib.crc32(bytes(8))}
+ONE_DROPPED = {"dropped": 1, "dropped_crc32": zlib.crc32(bytes(8))}
 
 
-def walk(run_python, script: str) -> list[str]:
-    """Run a script that makes stores and calls, bounded in time and memory; raw errors."""
+def run_bounded(run_python, script: str) -> list[str]:
+    """Run a script with limits on time and memory; return the raw errors that it collected."""
     head = (
         "import json, os\nimport numpy as np\n"
         "from support import hostile\nfrom support.hostile import *\n"
@@ -44,10 +44,10 @@ def write(*lines, **files: bytes) -> None:
     hostile.write(STORE, *lines, files=files.get("files"))
 
 
-# What the lines of a log claim
+# Claims in the log
 
 
-def test_no_claim_of_a_log_ends_in_an_error_of_somebody_else(run_python):
+def test_malformed_logs_raise_only_errors_of_the_package(run_python):
     out = run_python(
         "import sys; sys.argv[1:] = ['150']; from support.hostile import main; main()"
     )
@@ -61,15 +61,15 @@ SHAPES = ([-1], [2**63], [0, 2**63], [2**40, 2**40], [1.0], [True], [None], "4",
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_array_of_impossible_shape_is_refused_and_others_are_read(shape):
+def test_array_of_impossible_shape_is_refused_and_others_are_read(shape):
     other = entry(id=hostile.OTHER_ID)
     files = {DATA: bytes(16), f"data/{hostile.OTHER_ID}.bin": bytes(16)}
     write(snapshot({"x": entry(shape=shape), "y": other}), files=files)
     with NumPack(STORE) as store:
         assert list(store) == ["x", "y"]
-        spared = ("list", "verify", "save", "save another", "drop", "reset")
+        unaffected = ("list", "verify", "save", "save another", "drop", "reset")
         for name, call in (CALLS | CHANGES).items():
-            if name not in spared:
+            if name not in unaffected:
                 with pytest.raises(CorruptStoreError, match="drop the array"):
                     call(store)
         assert not store.verify()
@@ -81,7 +81,7 @@ def test_an_array_of_impossible_shape_is_refused_and_others_are_read(shape):
         assert store.verify()
 
 
-def test_what_the_writer_writes_is_what_the_reader_takes():
+def test_written_dtypes_are_read_back():
     dtypes = [*np.typecodes["All"].replace("O", "").replace("g", "").replace("G", "")]
     dtypes += ["S0", "U0", "V0", "S7", "U3", "M8[25s]", "m8[7ns]", "M8[Y]", "m8", ">f4", ">U2"]
     dtypes += [np.dtype([]), [(("t", "a"), "f4"), ("b", "M8[D]", (2, 0))], "i4,(2,3)f8,S3"]
@@ -95,7 +95,7 @@ def test_what_the_writer_writes_is_what_the_reader_takes():
         assert schema.decode_dtype(code) == stored
 
 
-def test_the_checks_of_many_arrays_are_those_of_one():
+def test_snapshot_checks_agree_with_checks_of_single_entries():
     state = Catalog(TOKEN, 1, 9, {})
     bad = [*hostile.BAD, *hostile.IDS, *hostile.DTYPES, [4, 4], 5, 2**32 - 1, "<f8"]
     for key in ("id", "dtype", "shape", "tail", "modified_us"):
@@ -119,7 +119,7 @@ def _outcome(call) -> str:
         return str(error)
 
 
-def test_a_member_that_occurs_twice_is_reported():
+def test_duplicate_json_member_is_reported():
     body = line(snapshot({"x": entry()})).replace(b'"next_id":9', b'"next_id":8,"next_id":9')
     write(hostile.checked(body[: body.rindex(b',"crc32"')]), files={DATA: bytes(16)})
     with NumPack(STORE, mode="r") as store:
@@ -127,11 +127,11 @@ def test_a_member_that_occurs_twice_is_reported():
         assert "twice" in str(store.verify())
 
 
-# What is no regular file
+# Files that are not regular
 
 
-def plant(kind: str, name: str) -> None:
-    """Put something else in the place of a file of the store."""
+def put_special_file(kind: str, name: str) -> None:
+    """Replace a file of the store by a special file."""
     path = STORE / name
     path.unlink(missing_ok=True)
     match kind:
@@ -158,26 +158,27 @@ FILES = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_but_a_regular_file_is_opened_written_or_removed(kind):
+def test_special_files_are_not_opened_written_or_removed(kind):
     content = bytes(BLOCK + 64)
     sums = zlib.crc32(bytes(BLOCK)).to_bytes(4, "little")
     files = {DATA: content, f"data/{ID}.sum": sums, f"data/{ID}.del": bytes(8)}
     for name in FILES:
-        more = GONE if name.endswith(".del") else {}
+        more = ONE_DROPPED if name.endswith(".del") else {}
         for mode in ("a", "r", "r+", "w"):
             members = {"journal": 1} if name == "journal" else {}
             write(snapshot({"x": entry(content, **more)}, **members), files=files)
             Path("victim").write_bytes(SECRET)
-            plant(kind, name)
+            put_special_file(kind, name)
             before = os.lstat(STORE / name)
             assert raw_errors(STORE, mode) == [], (name, mode)
             assert Path("victim").read_bytes() == SECRET, (name, mode)
             assert not Path("nothing").exists(), (name, mode)
-            if not (name == "commits.log" and mode == "w"):  # whose name goes to a new log
+            # Mode "w" renames a new log over whatever has its name.
+            if not (name == "commits.log" and mode == "w"):
                 assert os.lstat(STORE / name).st_ino == before.st_ino, (name, mode)
 
 
-def test_a_folder_of_data_that_is_a_link_is_not_followed():
+def test_data_folder_that_is_a_symlink_is_not_followed():
     with NumPack("mine.npk") as store:
         store.save({"x": np.arange(4)})
     there = sorted(os.listdir("mine.npk/data"))
@@ -193,7 +194,7 @@ def test_a_folder_of_data_that_is_a_link_is_not_followed():
         assert store.load("x").tolist() == [0, 1, 2, 3]
 
 
-def test_a_folder_that_is_swapped_for_a_link_while_it_is_open_is_not_followed():
+def test_data_folder_replaced_by_a_symlink_while_open_is_not_followed():
     with NumPack(STORE) as store, NumPack("mine.npk") as mine:
         mine.save({"x": np.arange(4)})
         store.save({"x": np.arange(3)})
@@ -207,7 +208,7 @@ def test_a_folder_that_is_swapped_for_a_link_while_it_is_open_is_not_followed():
         assert mine.load("x").tolist() == [0, 1, 2, 3]
 
 
-def test_a_folder_of_data_that_was_replaced_is_found():
+def test_data_folder_replaced_while_open_is_reopened():
     with NumPack(STORE) as store:
         store.save({"x": np.arange(3)})
         name = Path(store.get_metadata()["arrays"]["x"]["data_file"])
@@ -222,7 +223,7 @@ def test_a_folder_of_data_that_was_replaced_is_found():
             assert reader.load("x").tolist() == [0, 1, 2]
 
 
-def test_a_link_or_a_folder_is_never_an_orphan_and_another_store_s_file_neither():
+def test_symlinks_folders_and_files_of_other_stores_are_not_orphans():
     with NumPack(STORE) as store:
         store.save({"x": np.arange(3)})
         token = json.loads((STORE / "commits.log").read_bytes().splitlines()[1])["store"]
@@ -250,8 +251,8 @@ def sparse(name: str, size: int) -> None:
     os.truncate(STORE / name, size)
 
 
-def test_a_claim_that_is_larger_than_its_file_is_told_at_once(run_python):
-    wrong = walk(
+def test_claim_larger_than_the_file_is_refused_quickly(run_python):
+    wrong = run_bounded(
         run_python,
         """
 for count in (17, 2**30, 2**40, 2**62, 2**63 - 1):
@@ -271,8 +272,8 @@ for count in (17, 2**30, 2**40, 2**62, 2**63 - 1):
     assert wrong == []
 
 
-def test_files_of_a_terabyte_without_content_are_refused_at_once(run_python):
-    wrong = walk(
+def test_sparse_files_of_a_terabyte_are_refused_quickly(run_python):
+    wrong = run_bounded(
         run_python,
         """
 def sparse(name, size):
@@ -301,7 +302,7 @@ for name, record in {
     assert wrong == []
 
 
-def test_a_log_without_end_is_refused_and_verify_reads_no_hole():
+def test_sparse_log_is_not_read_and_endless_line_is_refused():
     write(snapshot({"x": entry()}), files={DATA: bytes(16)})
     log = (STORE / "commits.log").read_bytes()
     sparse("commits.log", 1 << 40)
@@ -318,7 +319,7 @@ def test_a_log_without_end_is_refused_and_verify_reads_no_hole():
         NumPack(STORE, mode="r").open()
 
 
-def test_a_snapshot_that_was_torn_hides_none_before_it():
+def test_torn_snapshot_does_not_hide_earlier_commits():
     arrays = {f"{n}": entry(id=f"{n + 1:08d}-{TOKEN}") for n in range(400)}
     files = {f"data/{each['id']}.bin": bytes(16) for each in arrays.values()}
     write(snapshot(arrays, next_id=500), files=files)
@@ -333,8 +334,8 @@ def test_a_snapshot_that_was_torn_hides_none_before_it():
         assert store.verify()
 
 
-def test_what_does_not_fit_in_memory_has_an_error_of_its_own(run_python):
-    wrong = walk(
+def test_array_beyond_memory_raises_store_memory_error(run_python):
+    wrong = run_bounded(
         run_python,
         """
 import numpack
@@ -354,7 +355,7 @@ for call in (lambda s: s.load("x"), lambda s: s.load("x", lazy=True)):
 
 
 @pytest.mark.parametrize("numbers", [[-1], [16], [2**62], [0, 0], [3, 3], [3, 1, 3]])
-def test_dropped_rows_are_rows_of_the_array_each_of_them_once(numbers):
+def test_deleted_row_list_out_of_range_or_with_duplicates_is_refused(numbers):
     listed = np.array(numbers, "<i8").tobytes()
     dropped = {"dropped": len(numbers), "dropped_crc32": zlib.crc32(listed)}
     files = {DATA: bytes(16), f"data/{ID}.del": listed}
@@ -402,7 +403,7 @@ COUNTS = {f"{key} {bad}": {key: bad} for key in ("rows", "sums") for bad in host
 
 @pytest.mark.parametrize("case", JOURNALS)
 @pytest.mark.parametrize("in_place", [True, False])
-def test_a_journal_whose_numbers_are_wrong_changes_nothing(monkeypatch, case, in_place):
+def test_journal_with_wrong_numbers_changes_nothing(monkeypatch, case, in_place):
     monkeypatch.setattr(
         "numpack.store.format.open_files.is_written_in_place", lambda _: in_place
     )
@@ -412,19 +413,19 @@ def test_a_journal_whose_numbers_are_wrong_changes_nothing(monkeypatch, case, in
         content = (STORE / DATA).read_bytes()
         assert raw_errors(STORE, mode, CALLS) == []
         with pytest.raises(CorruptStoreError, match="journal"):
-            list(opened(mode))
+            list(open_store(mode))
         after = {path: path.stat().st_size for path in STORE.rglob("*") if path.is_file()}
         assert after == before
         assert (STORE / DATA).read_bytes() == content
 
 
-def opened(mode: str) -> NumPack:
+def open_store(mode: str) -> NumPack:
     store = NumPack(STORE, mode=mode)
     store.open()
     return store
 
 
-def test_a_journal_claims_no_more_than_its_file_holds():
+def test_journal_counts_beyond_its_file_are_refused():
     for case in COUNTS.values():
         journal()
         head = {"id": ID, "width": 4, "rows": 1, "first": 0, "sums": 0, **case}
@@ -434,10 +435,10 @@ def test_a_journal_claims_no_more_than_its_file_holds():
         (STORE / "commits.log").write_bytes(hostile.header_line(1) + line(state))
         assert raw_errors(STORE, "a") == []
         with pytest.raises(CorruptStoreError, match="journal"):
-            list(opened("r"))
+            list(open_store("r"))
 
 
-def test_a_journal_that_is_right_is_put_in_place():
+def test_valid_journal_is_applied():
     journal(rows=(3, 1), fresh=b"abcdefgh")
     with NumPack(STORE, mode="r") as store:
         assert bytes(store.load("x")[[1, 3]]) == b"efghabcd"
@@ -447,13 +448,13 @@ def test_a_journal_that_is_right_is_put_in_place():
     assert issubclass(session.journal.Change, tuple)
 
 
-# Errors that are no damage
+# Errors other than damage
 
 
 @pytest.mark.parametrize("number", [13, 1, 24, 23, 5])
-def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
+def test_error_of_a_system_call_is_not_reported_as_damage(monkeypatch, number):
     write(snapshot({"x": entry()}), files={DATA: bytes(16)})
-    store = opened("r")
+    store = open_store("r")
     path = os.path.abspath(STORE)
 
     def refuse(*_):
@@ -464,7 +465,7 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
     monkeypatch.setattr("numpack.store.fs.directory.OpenFile", refuse)
     monkeypatch.setattr("numpack.store.format.log_reader.open_head_and_tail", refuse)
     calls.append(lambda: NumPack(STORE, mode="r").open())
-    if number == errno.EIO:  # `verify` reports the array, and goes on to the next
+    if number == errno.EIO:  # `verify` reports the array and continues with the next
         calls.remove(store.verify)
         assert re.search(f"{path}.*{os.strerror(number)}", str(store.verify()))
     for call in calls:
@@ -478,7 +479,7 @@ def test_what_the_system_refuses_is_not_reported_as_damage(monkeypatch, number):
     assert issubclass(StorePermissionError, PermissionError)
 
 
-def test_a_log_that_is_folded_keeps_its_permissions(monkeypatch):
+def test_compacted_log_keeps_its_permissions(monkeypatch):
     monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 1000)
     with NumPack(STORE) as store:
         store.save({"x": np.arange(3)})
@@ -498,7 +499,7 @@ def test_a_log_that_is_folded_keeps_its_permissions(monkeypatch):
         assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
 
 
-def test_only_values_need_ml_dtypes(run_python):
+def test_ml_dtypes_is_needed_only_for_values(run_python):
     write(
         snapshot({"w": entry(dtype="bfloat16", shape=[8]), "x": entry(id=hostile.OTHER_ID)}),
         files={DATA: bytes(16), f"data/{hostile.OTHER_ID}.bin": bytes(16)},

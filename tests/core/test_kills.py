@@ -1,4 +1,4 @@
-"""Killed at random, and many at once: nothing that was committed is lost or seen in part."""
+"""Random kills and concurrent processes: no commit is lost or seen in part."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpack.store.format import log
 pytestmark = pytest.mark.system
 
 
-def test_killed_at_any_moment_a_history_ends_before_or_after_a_change(
+def test_kill_at_a_random_moment_leaves_the_state_before_or_after_a_change(
     start_module, thorough, done
 ):
     kills, seed = (1500, random.randrange(1000)) if thorough else (60, 1)
@@ -33,45 +33,43 @@ def test_killed_at_any_moment_a_history_ends_before_or_after_a_change(
     done["changes between them"] += changes
 
 
-def test_writers_and_readers_at_once_lose_nothing_and_see_whole_commits(
-    start_module, thorough, done
-):
+def test_concurrent_writers_and_readers_with_kills(start_module, thorough, done):
     seconds = 60 if thorough else 4
     concurrent_processes.build()
     readers = [
         start_module("support.concurrent_processes", "read", str(me), str(seconds))
         for me in (10, 11)
     ]
-    told, until, me = {}, time.monotonic() + seconds, 0
+    numbers_committed, until, me = {}, time.monotonic() + seconds, 0
     lasting = start_module("support.concurrent_processes", "write", "99", str(seconds))
-    while time.monotonic() < until:  # writers that are killed, one after the other
+    while time.monotonic() < until:  # start and kill one writer after the other
         writer = start_module("support.concurrent_processes", "write", str(me), "60")
         time.sleep(0.5 + random.random() * 0.3)
         writer.kill()
-        told[me] = [int(line) for line in writer.communicate()[0].splitlines()]
+        numbers_committed[me] = [int(line) for line in writer.communicate()[0].splitlines()]
         me += 1
-    told[99] = [int(line) for line in lasting.communicate()[0].splitlines()]
-    looks = [int(reader.communicate()[0]) for reader in readers]
+    numbers_committed[99] = [int(line) for line in lasting.communicate()[0].splitlines()]
+    reads = [int(reader.communicate()[0]) for reader in readers]
     assert [each.returncode for each in (lasting, *readers)] == [0, 0, 0]
-    assert min(looks) > 10
+    assert min(reads) > 10
     with NumPack("s.npk") as store:
         x, y = store.load("x", verify=True), store.load("y", verify=True)
         assert store.verify().ok
     assert np.array_equal(x, y)
-    for each, numbers in told.items():
+    for each, numbers in numbers_committed.items():
         found = x[x[:, 0] == each, 1].tolist()
         assert found == list(range(len(found)))
         assert len(numbers) <= len(found) <= len(numbers) + 1, "a commit was lost"
     done["kills of writers among others"] += me
-    done["looks of readers beside writers"] += sum(looks)
+    done["looks of readers beside writers"] += sum(reads)
 
 
 def bytes_read() -> int:
-    """What this process has read so far, from whatever code."""
+    """Return the number of bytes that this process has read so far."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def test_a_long_history_leaves_a_short_log_and_an_opening_that_reads_little(thorough, done):
+def test_log_and_opening_stay_small_after_a_long_history(thorough, done):
     appends = 1_000_000 if thorough else 20_000
     with NumPack("s.npk") as store:
         store.save({"x": np.zeros(0, np.int64), "y": np.zeros(3)})
@@ -93,7 +91,7 @@ def test_a_long_history_leaves_a_short_log_and_an_opening_that_reads_little(thor
     done["appends in one history"] += appends
 
 
-def test_who_reads_an_old_folder_beside_its_upgrade_reads_on_or_is_told_of_it():
+def test_reader_of_an_old_folder_during_its_upgrade():
     source = Path(__file__).parents[1] / "data" / "numpack-0.7.0" / "deleted.npk"
     shutil.copytree(source, "old.npk")
     with NumPack("old.npk") as reader:

@@ -1,4 +1,4 @@
-"""Importing numpack imports no framework, and the arrows between its modules point down."""
+"""Layers import only lower layers, and importing numpack imports no framework."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(numpack.__file__).parent
 FRAMEWORKS = ("torch", "pyarrow", "ml_dtypes", "jax", "pandas", "polars", "tensorflow", "cupy")
 FRAMEWORKS += ("duckdb", "nanoarrow", "arro3", "xarray", "safetensors", "onnxruntime", "scipy")
 
-# Each layer may use those before it, and its own.
+# A layer may import itself and those listed before it.
 LAYERS = [
     {"errors"},
     {"_core"},
@@ -51,7 +51,7 @@ print(*sys.modules)
     assert not set(out.split()) & set(FRAMEWORKS)
 
 
-def test_missing_framework_says_what_to_install(run_python):
+def test_missing_framework_error_names_the_extra(run_python):
     run_python(
         """
 import sys
@@ -77,7 +77,7 @@ for call, extra in (
     )
 
 
-def test_missing_ml_dtypes_says_what_to_install(run_python):
+def test_missing_ml_dtypes_error_names_the_extra(run_python):
     run_python(
         """
 import sys
@@ -94,7 +94,7 @@ else:
     )
 
 
-def test_a_version_that_is_too_old_is_refused(tmp_path, run_python):
+def test_version_that_is_too_old_is_refused(tmp_path, run_python):
     (tmp_path / "polars.py").write_text("__version__ = '1.37.9'")
     (tmp_path / "duckdb.py").write_text("__version__ = '2.0.0.dev5'")
     run_python(
@@ -118,7 +118,7 @@ for name, why in (
     )
 
 
-def test_the_registry_and_the_extras_name_the_same_versions():
+def test_registry_and_extras_require_the_same_versions():
     extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     extras = extras["project"]["optional-dependencies"]
     for framework in FRAMEWORKS_KNOWN:
@@ -132,7 +132,7 @@ def test_the_registry_and_the_extras_name_the_same_versions():
 
 
 def test_every_adapter_is_typed():
-    """In the type of `target`, and in the file where mypy checks it against the protocol."""
+    """Each adapter is in the type of `target` and in the list that mypy checks."""
     from typing import get_args
 
     from numpack.adapters._options import Target
@@ -156,7 +156,7 @@ def layer_of(module: str) -> int:
 
 
 def imports_of(path: Path) -> list[str]:
-    """The modules of this package that a file imports at run time, from the package's root."""
+    """Return the modules of this package that a file imports at run time."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     package = parts[:-1]
     found = []
@@ -183,13 +183,13 @@ FILES = sorted(
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_arrows_point_down(path):
+def test_module_imports_only_lower_layers(path):
     own = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for imported in imports_of(path):
         assert layer_of(imported) <= layer_of(own), f"{own} imports {imported}"
 
 
-def test_store_reaches_frameworks_only_through_share():
+def test_store_uses_frameworks_only_through_io():
     for path in (ROOT / "store").rglob("*.py"):
         text = path.read_text()
         assert "adapters" not in text, path
@@ -199,25 +199,25 @@ def test_store_reaches_frameworks_only_through_share():
 
 
 @pytest.mark.parametrize("folder", ["reading", "lazy", "rows"])
-def test_reading_a_store_imports_nothing_that_changes_it(folder):
-    changing = ("store.commits", "store.writer", "store.batches", "store.handle")
+def test_reading_modules_import_no_writing_modules(folder):
+    writing = ("store.commits", "store.writer", "store.batches", "store.handle")
     for path in (ROOT / "store" / folder).glob("*.py"):
         for imported in imports_of(path):
-            assert not imported.startswith(changing), f"{path} imports {imported}"
+            assert not imported.startswith(writing), f"{path} imports {imported}"
 
 
-def test_no_module_of_the_registry_imports_a_framework():
+def test_registry_imports_no_framework():
     registry = (ROOT / "adapters" / "__init__.py").read_text()
     assert not any(f"import {name}" in registry for name in FRAMEWORKS)
 
 
-def test_version_is_that_of_the_distribution():
+def test_version_matches_the_distribution():
     from importlib.metadata import version
 
     assert numpack.__version__ == version("numpack")
 
 
-def test_public_names_are_all_there():
+def test_public_names_exist():
     for module in (numpack, numpack.io, numpack.io.zero_copy):
         for name in module.__all__:
             assert getattr(module, name) is not None
@@ -225,7 +225,7 @@ def test_public_names_are_all_there():
         assert getattr(numpack.io, name) is getattr(numpack.io.zero_copy, name)
 
 
-def test_the_top_level_names_few_exceptions_and_has_all():
+def test_top_level_lists_few_exceptions_and_provides_all():
     kinds = {
         name
         for name, kind in vars(numpack.errors).items()

@@ -1,4 +1,4 @@
-"""`LazyArray`: NumPy's behaviour over a mapping that nothing can change."""
+"""`LazyArray`: behaves as a NumPy array over an immutable mapping."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def lazy(store):
 
 
 def mapped(store: NumPack, array: np.ndarray) -> LazyArray:
-    """The array as the store maps it."""
+    """Save an array and return it mapped."""
     store.save({"mapped": array})
     return store.load("mapped", lazy=True)
 
 
-# It looks like an array
+# Attributes and indexing
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", ["f4", "S3", "M8[us]", "?"])
-def test_attributes_are_those_of_the_array(store, shape, dtype):
+def test_attributes_agree_with_numpy(store, shape, dtype):
     array = np.ones(shape, "i8").astype(dtype)
     lazy = mapped(store, array)
     assert type(lazy) is LazyArray
@@ -64,7 +64,7 @@ def test_attributes_are_those_of_the_array(store, shape, dtype):
     assert np.array_equal(lazy.T, array.T)
 
 
-def test_repr_tells_dtype_shape_and_size(store):
+def test_repr_shows_dtype_shape_and_size(store):
     assert repr(mapped(store, np.zeros((1000, 3), "f4"))) == (
         "LazyArray(float32, shape=(1000, 3), 12,000 bytes)"
     )
@@ -80,7 +80,7 @@ def test_length_and_iteration_are_over_rows(store, shape):
     assert all(np.array_equal(row, other) for row, other in zip(rows, array, strict=True))
 
 
-def test_a_0d_array_has_no_length_and_one_truth(store):
+def test_0d_array_has_no_length_and_a_truth_value(store):
     lazy = mapped(store, np.array(5))
     with pytest.raises(TypeError, match="0-d LazyArray"):
         len(lazy)
@@ -91,7 +91,7 @@ def test_a_0d_array_has_no_length_and_one_truth(store):
     assert not mapped(store, np.array([0]))
 
 
-def test_the_truth_of_several_elements_is_ambiguous(lazy):
+def test_truth_value_of_several_elements_is_ambiguous(lazy):
     with pytest.raises(ValueError, match="ambiguous"):
         bool(lazy)
 
@@ -118,14 +118,14 @@ KEYS = [
 
 
 @pytest.mark.parametrize("key", KEYS, ids=repr)
-def test_indexing_is_that_of_numpy(lazy, key):
+def test_indexing_agrees_with_numpy(lazy, key):
     expected, found = ROWS[key], lazy[key]
     assert type(found) is type(expected)
     assert found.shape == expected.shape
     assert np.array_equal(found, expected)
 
 
-def test_a_single_row_has_no_row_axis(store, lazy):
+def test_indexing_a_single_row_removes_its_axis(store, lazy):
     assert lazy[0].shape == (2,)
     assert store.getitem("x", 0).shape == (1, 2)
 
@@ -133,7 +133,7 @@ def test_a_single_row_has_no_row_axis(store, lazy):
 @pytest.mark.parametrize(
     ("key", "error"), [(6, IndexError), ("a", IndexError), (1.0, IndexError)]
 )
-def test_indexing_fails_as_in_numpy(lazy, key, error):
+def test_invalid_index_is_an_index_error(lazy, key, error):
     with pytest.raises(error):
         lazy[key]
 
@@ -147,13 +147,13 @@ def test_fields_of_a_struct_are_views(store):
 
 
 @pytest.mark.parametrize("shape", [(12,), (3, 4), (-1, 6), (2, -1, 3)])
-def test_reshape_gives_a_view(lazy, shape):
+def test_reshape_returns_a_view(lazy, shape):
     for found in (lazy.reshape(shape), lazy.reshape(*shape)):
         assert np.array_equal(found, ROWS.reshape(shape))
         assert np.shares_memory(found, np.asarray(lazy))
 
 
-# It computes like an array
+# Operators and functions
 
 BINARY = [
     operator.add,
@@ -178,7 +178,7 @@ BINARY = [
 
 
 @pytest.mark.parametrize("operation", BINARY)
-def test_operators_give_new_arrays_from_either_side(store, lazy, operation):
+def test_binary_operators_return_new_arrays(store, lazy, operation):
     other = np.array([[1, 3]])
     second = mapped(store, other)
     for left, right in [(lazy, other), (ROWS, second), (lazy, second), (lazy, 2), (3, lazy)]:
@@ -197,13 +197,13 @@ def test_operators_give_new_arrays_from_either_side(store, lazy, operation):
 @pytest.mark.parametrize(
     "operation", [operator.neg, operator.pos, operator.invert, operator.abs], ids=str
 )
-def test_unary_operators_give_new_arrays(lazy, operation):
+def test_unary_operators_return_new_arrays(lazy, operation):
     found = operation(lazy)
     assert type(found) is np.ndarray
     assert np.array_equal(found, operation(ROWS))
 
 
-def test_matrix_products_and_divmod(lazy):
+def test_matmul_and_divmod(lazy):
     assert np.array_equal(lazy @ ROWS.T, ROWS @ ROWS.T)
     assert np.array_equal(ROWS.T @ lazy, ROWS.T @ ROWS)
     for found, expected in zip(divmod(lazy, 5), divmod(ROWS, 5), strict=True):
@@ -228,7 +228,7 @@ IN_PLACE = [
 
 
 @pytest.mark.parametrize("operation", IN_PLACE)
-def test_in_place_operators_leave_the_store_alone(store, lazy, operation):
+def test_in_place_operators_do_not_change_the_store(store, lazy, operation):
     before = contents()
     found = operation(lazy, 3)
     assert type(found) is np.ndarray
@@ -238,7 +238,7 @@ def test_in_place_operators_leave_the_store_alone(store, lazy, operation):
     assert contents() == before
 
 
-def test_an_array_takes_a_lazy_one_in_place(lazy):
+def test_ndarray_in_place_operator_with_a_lazy_operand(lazy):
     array = ROWS.copy()
     kept = array
     array += lazy
@@ -265,13 +265,13 @@ NUMPY_FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", NUMPY_FUNCTIONS)
-def test_functions_of_numpy_take_it(lazy, name):
+def test_numpy_functions_accept_lazy_arrays(lazy, name):
     found, expected = NUMPY_FUNCTIONS[name](lazy), NUMPY_FUNCTIONS[name](ROWS)
     assert type(found) is type(expected)
     assert np.array_equal(found, expected)
 
 
-def test_out_is_written_if_it_is_an_array_and_refused_if_it_is_lazy(lazy):
+def test_out_must_not_be_a_lazy_array(lazy):
     out = np.zeros((6, 2), int)
     assert np.add(lazy, 1, out=out) is out
     assert np.array_equal(out, ROWS + 1)
@@ -282,7 +282,7 @@ def test_out_is_written_if_it_is_an_array_and_refused_if_it_is_lazy(lazy):
     assert np.array_equal(lazy, ROWS)
 
 
-def test_no_output_of_a_function_with_two_is_ignored(store):
+def test_lazy_out_of_a_ufunc_with_two_outputs_is_refused(store):
     lazy = mapped(store, np.array([1.5, -2.25]))
     whole = np.zeros(2)
     try:
@@ -292,12 +292,12 @@ def test_no_output_of_a_function_with_two_is_ignored(store):
     assert whole.tolist() == [1.0, -2.0]
 
 
-def test_it_has_no_hash_as_arrays_have_none(lazy):
+def test_lazy_array_is_unhashable(lazy):
     with pytest.raises(TypeError, match="unhashable"):
         hash(lazy)
 
 
-# It is read-only
+# Read-only
 
 
 def test_views_cannot_be_made_writable(lazy):
@@ -310,19 +310,19 @@ def test_views_cannot_be_made_writable(lazy):
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0)])
-def test_views_of_nothing_are_read_only_too(store, shape):
+def test_empty_views_are_read_only(store, shape):
     assert not np.asarray(mapped(store, np.zeros(shape))).flags.writeable
 
 
-def test_items_cannot_be_set(lazy):
+def test_item_assignment_is_refused(lazy):
     with pytest.raises(TypeError, match="item assignment"):
         lazy[0] = 1
 
 
-# It becomes an array
+# Conversion to ndarray
 
 
-def test_an_array_of_it_is_the_mapping_itself(lazy):
+def test_asarray_returns_the_mapping(lazy):
     array = np.asarray(lazy)
     assert address(np.asarray(lazy)) == address(array)
     assert address(np.asarray(lazy, ROWS.dtype)) == address(array)
@@ -332,21 +332,21 @@ def test_an_array_of_it_is_the_mapping_itself(lazy):
     assert file_position(address(array)) == (inode, 0)
 
 
-def test_a_copy_of_it_is_independent(lazy):
+def test_copy_is_independent(lazy):
     for fresh in (np.array(lazy), np.array(lazy, copy=True), np.array(lazy, ROWS.dtype)):
         assert fresh.flags.writeable
         fresh[...] = 0
     assert np.array_equal(lazy, ROWS)
 
 
-def test_another_dtype_takes_a_copy(lazy):
+def test_another_dtype_needs_a_copy(lazy):
     assert np.asarray(lazy, "f4").dtype == np.float32
     assert np.array_equal(np.asarray(lazy, "f4"), ROWS)
     with pytest.raises(ValueError, match="copy"):
         np.array(lazy, "f4", copy=False)
 
 
-# Nothing changes it
+# Immutability and lifetime
 
 CHANGES = {
     "save": lambda s: s.save({"x": -ROWS}),
@@ -375,7 +375,7 @@ REMOTE = {
 
 @pytest.mark.parametrize("handle", ["this", "another"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_it_stays_as_it_was_through(store, lazy, change, handle):
+def test_changes_of_the_store_do_not_change_a_lazy_array(store, lazy, change, handle):
     view = np.asarray(lazy)
     if handle == "this":
         CHANGES[change](store)
@@ -389,13 +389,13 @@ def test_it_stays_as_it_was_through(store, lazy, change, handle):
 
 
 @pytest.mark.parametrize("change", REMOTE)
-def test_it_stays_as_it_was_through_another_process(lazy, run_python, change):
+def test_changes_by_another_process_do_not_change_a_lazy_array(lazy, run_python, change):
     run_python(SCRIPT + REMOTE[change])
     assert lazy.shape == (6, 2)
     assert np.array_equal(lazy, ROWS)
 
 
-def test_it_outlives_its_store(store, lazy, tmp_path):
+def test_lazy_array_outlives_its_store(store, lazy, tmp_path):
     store.close()
     del store
     gc.collect()
@@ -404,7 +404,7 @@ def test_it_outlives_its_store(store, lazy, tmp_path):
     assert np.array_equal(lazy, ROWS)
 
 
-def test_views_outlive_it(store, lazy):
+def test_views_outlive_the_lazy_array(store, lazy):
     view = lazy[1:].T
     del lazy
     store.drop("x")
@@ -412,7 +412,7 @@ def test_views_outlive_it(store, lazy):
     assert np.array_equal(view, ROWS[1:].T)
 
 
-def test_every_version_of_an_array_stays(store):
+def test_each_version_of_an_array_stays_readable(store):
     held = []
     for number in range(20):
         store.save({"x": np.full(100, number)})
@@ -425,7 +425,7 @@ def test_every_version_of_an_array_stays(store):
         assert (held[2 * number + 1][100:] == -number).all()
 
 
-def test_a_mapping_ends_with_the_last_array_over_it(store, lazy):
+def test_mapping_ends_with_the_last_view(store, lazy):
     before = len(os.listdir("/dev/fd"))
     held = [store.load("x", lazy=True)[1:] for _ in range(10)]
     assert np.array_equal(held[-1], ROWS[1:])
@@ -434,7 +434,7 @@ def test_a_mapping_ends_with_the_last_array_over_it(store, lazy):
     assert len(os.listdir("/dev/fd")) == before
 
 
-# It travels
+# Pickles and copies
 
 MAP_AGAIN = """
 import pickle, sys
@@ -446,7 +446,7 @@ print(type(lazy).__name__, lazy.shape, lazy.dtype, array.sum(), array.flags.writ
 
 
 @pytest.mark.parametrize("dtype", ["i8", "f4", "M8[ns]"])
-def test_a_pickle_takes_a_few_bytes_and_maps_the_same_file(store, dtype):
+def test_pickle_is_small_and_maps_the_same_file(store, dtype):
     array = np.arange(100_000).astype(dtype)
     lazy = mapped(store, array)
     pickled = pickle.dumps(lazy)
@@ -459,14 +459,14 @@ def test_a_pickle_takes_a_few_bytes_and_maps_the_same_file(store, dtype):
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("shape", SHAPES)
-def test_any_shape_is_pickled_by_every_protocol(store, shape, protocol):
+def test_pickle_any_shape_with_every_protocol(store, shape, protocol):
     array = np.zeros(shape, [("a", "i4"), ("b", "S2")])
     again = pickle.loads(pickle.dumps(mapped(store, array), protocol))
     assert (again.shape, again.dtype) == (array.shape, array.dtype)
     assert np.array_equal(again, array)
 
 
-def test_another_process_maps_it_again(store, lazy, run_python):
+def test_unpickle_in_another_process(store, lazy, run_python):
     pickled = pickle.dumps(lazy).hex()
     expected = f"LazyArray (6, 2) int64 {ROWS.sum()} False\n"
     assert run_python(MAP_AGAIN, pickled) == expected
@@ -475,22 +475,22 @@ def test_another_process_maps_it_again(store, lazy, run_python):
     assert run_python(MAP_AGAIN, pickled) == expected
 
 
-def test_another_process_maps_it_again_from_another_folder(lazy, run_python):
+def test_unpickle_in_another_working_directory(lazy, run_python):
     Path("elsewhere").mkdir()
     script = "import os; os.chdir('elsewhere')" + MAP_AGAIN
     assert run_python(script, pickle.dumps(lazy).hex()).startswith("LazyArray (6, 2)")
 
 
 @pytest.mark.parametrize("change", ["save", "drop", "drop_if_exists"])
-def test_a_pickle_whose_file_is_gone_never_shows_other_rows(store, lazy, change):
+def test_pickle_of_a_removed_file_shows_the_original_rows(store, lazy, change):
     pickled = pickle.dumps(lazy)
     CHANGES[change](store)
     store.save({"x": -ROWS, "y": -ROWS})
-    assert np.array_equal(pickle.loads(pickled), ROWS)  # this process has it mapped
+    assert np.array_equal(pickle.loads(pickled), ROWS)  # this process still has the file mapped
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_a_copy_in_the_same_process_needs_no_file(store, lazy, duplicate):
+def test_copy_in_the_same_process_needs_no_file(store, lazy, duplicate):
     store.drop("x")
     assert np.array_equal(duplicate(lazy), ROWS)
 
@@ -498,7 +498,7 @@ def test_a_copy_in_the_same_process_needs_no_file(store, lazy, duplicate):
 # DLPack
 
 
-def test_dlpack_shares_the_pages_of_the_file(lazy):
+def test_dlpack_export_shares_the_pages_of_the_file(lazy):
     assert lazy.__dlpack_device__() == (1, 0)
     exported = np.from_dlpack(lazy)
     assert np.array_equal(exported, ROWS)
@@ -506,7 +506,7 @@ def test_dlpack_shares_the_pages_of_the_file(lazy):
 
 
 @pytest.mark.parametrize("change", ["nothing", "append", "save", "drop", "close"])
-def test_writes_of_a_dlpack_consumer_stay_private(store, lazy, change):
+def test_writes_by_a_dlpack_consumer_are_private(store, lazy, change):
     CHANGES.get(change, lambda s: None)(store)
     before = contents()
     exported, second = np.from_dlpack(lazy), np.from_dlpack(lazy)
@@ -518,7 +518,7 @@ def test_writes_of_a_dlpack_consumer_stay_private(store, lazy, change):
     assert contents() == before
 
 
-def test_a_dlpack_export_outlives_everything_else(store, lazy):
+def test_dlpack_export_outlives_lazy_array_and_store(store, lazy):
     exported = np.from_dlpack(lazy)
     store.drop("x")
     store.close()
@@ -528,7 +528,7 @@ def test_a_dlpack_export_outlives_everything_else(store, lazy):
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3, 4)])
-def test_any_shape_is_exported(store, shape):
+def test_dlpack_export_of_any_shape(store, shape):
     array = np.ones(shape, "f4")
     exported = np.from_dlpack(mapped(store, array))
     assert exported.shape == shape
@@ -536,7 +536,7 @@ def test_any_shape_is_exported(store, shape):
 
 
 class OldConsumer:
-    """Asks for a capsule as consumers do that know DLPack 0 alone."""
+    """Requests a capsule as a consumer that knows only DLPack 0 does."""
 
     def __init__(self, lazy: LazyArray) -> None:
         self.lazy = lazy
@@ -549,16 +549,16 @@ class OldConsumer:
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3, 4)])
-def test_consumers_of_the_legacy_protocol_get_any_shape(store, shape):
+def test_legacy_dlpack_export_of_any_shape(store, shape):
     array = np.ones(shape, "f4")
     exported = np.from_dlpack(OldConsumer(mapped(store, array)))
     assert exported.shape == shape
     assert np.array_equal(exported, array)
 
 
-# Where rows were dropped
+# Arrays with dropped rows
 
-HOLES = {
+DROPPED = {
     "none": [],
     "first": [0],
     "last": [-1],
@@ -572,18 +572,20 @@ SHARED = ("none", "first", "last", "both ends", "all")
 DEEP = np.arange(1, 145).reshape(12, 4, 3)
 
 
-def holed(store: NumPack, array: np.ndarray, hole: str) -> tuple[LazyArray, np.ndarray]:
-    """An array of which rows were dropped, as the store maps it and as NumPy has it."""
+def with_dropped_rows(
+    store: NumPack, array: np.ndarray, hole: str
+) -> tuple[LazyArray, np.ndarray]:
+    """Return an array with dropped rows, as the store maps it and as NumPy computes it."""
     store.save({"holed": array})
-    store.drop("holed", HOLES[hole])
-    return store.load("holed", lazy=True), np.delete(array, HOLES[hole], 0)
+    store.drop("holed", DROPPED[hole])
+    return store.load("holed", lazy=True), np.delete(array, DROPPED[hole], 0)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "S3", "M8[us]", "?", "c16"])
 @pytest.mark.parametrize("shape", [(6,), (6, 2), (6, 2, 3), (6, 0)])
-@pytest.mark.parametrize("hole", HOLES)
-def test_attributes_are_those_of_what_is_left(store, hole, shape, dtype):
-    lazy, left = holed(store, np.ones(shape, "i8").astype(dtype), hole)
+@pytest.mark.parametrize("hole", DROPPED)
+def test_attributes_with_dropped_rows_agree_with_numpy(store, hole, shape, dtype):
+    lazy, left = with_dropped_rows(store, np.ones(shape, "i8").astype(dtype), hole)
     for name in ("shape", "dtype", "ndim", "size", "itemsize", "nbytes"):
         assert getattr(lazy, name) == getattr(left, name)
     assert np.array_equal(lazy.T, left.T)
@@ -596,7 +598,7 @@ def test_attributes_are_those_of_what_is_left(store, hole, shape, dtype):
 
 
 def deep_keys(count: int) -> list[object]:
-    """Every form of index, for an array of shape (count, 4, 3)."""
+    """Return every form of index for an array of shape (count, 4, 3)."""
     rng = np.random.default_rng(count)
     return [
         0,
@@ -659,9 +661,9 @@ def deep_keys(count: int) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("hole", [hole for hole in HOLES if hole != "all"])
-def test_every_form_of_index_is_that_of_numpy(store, hole):
-    lazy, left = holed(store, DEEP, hole)
+@pytest.mark.parametrize("hole", [hole for hole in DROPPED if hole != "all"])
+def test_indexing_with_dropped_rows_agrees_with_numpy(store, hole):
+    lazy, left = with_dropped_rows(store, DEEP, hole)
     for key in deep_keys(len(left)):
         expected, found = left[key], lazy[key]
         assert type(found) is type(expected), key
@@ -676,20 +678,20 @@ def test_every_form_of_index_is_that_of_numpy(store, hole):
     ids=repr,
 )
 @pytest.mark.parametrize("hole", ["none", "several"])
-def test_indexes_fail_as_in_numpy(store, hole, key):
-    lazy, left = holed(store, DEEP, hole)
+def test_invalid_index_fails_as_in_numpy(store, hole, key):
+    lazy, left = with_dropped_rows(store, DEEP, hole)
     with pytest.raises(IndexError):
         left[key]
     with pytest.raises(IndexError):
         lazy[key]
 
 
-@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("hole", DROPPED)
 @pytest.mark.parametrize("key", [slice(None), slice(1, -1), slice(None, None, -1), [0, 0], ...])
-def test_vectors_of_structs_are_indexed(store, hole, key):
+def test_indexing_structs_with_dropped_rows(store, hole, key):
     struct = np.zeros(6, [("a", "i4"), ("b", "f8", (2,))])
     struct["a"] = np.arange(6)
-    lazy, left = holed(store, struct, hole)
+    lazy, left = with_dropped_rows(store, struct, hole)
     assert np.array_equal(lazy["a"], left["a"])
     assert np.array_equal(lazy[["b", "a"]], left[["b", "a"]])
     if len(left):
@@ -698,10 +700,10 @@ def test_vectors_of_structs_are_indexed(store, hole, key):
         assert lazy[0, ...].shape == ()
 
 
-@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("hole", DROPPED)
 @pytest.mark.parametrize("operation", [*BINARY, operator.matmul])
-def test_operators_work_on_what_is_left(store, hole, operation):
-    lazy, left = holed(store, np.arange(1, 37).reshape(6, 6), hole)
+def test_operators_with_dropped_rows_agree_with_numpy(store, hole, operation):
+    lazy, left = with_dropped_rows(store, np.arange(1, 37).reshape(6, 6), hole)
     other = np.arange(1, 7)
     for found, expected in [
         (operation(lazy, other), operation(left, other)),
@@ -716,8 +718,8 @@ def test_operators_work_on_what_is_left(store, hole, operation):
 
 @pytest.mark.parametrize("hole", ["none", "several"])
 @pytest.mark.parametrize("operation", [*IN_PLACE, operator.itruediv, operator.imatmul])
-def test_in_place_operators_leave_what_is_left_alone(store, hole, operation):
-    lazy, left = holed(store, np.arange(1.0, 37).reshape(6, 6).astype("i8"), hole)
+def test_in_place_operators_with_dropped_rows_do_not_change_the_store(store, hole, operation):
+    lazy, left = with_dropped_rows(store, np.arange(1.0, 37).reshape(6, 6).astype("i8"), hole)
     before = contents()
     other = np.eye(6) if operation is operator.imatmul else 3
     if operation in (operator.itruediv, operator.imatmul):
@@ -730,7 +732,7 @@ def test_in_place_operators_leave_what_is_left_alone(store, hole, operation):
     assert contents() == before
 
 
-def test_structs_are_compared_as_numpy_compares_them(store):
+def test_comparison_of_structs(store):
     struct = np.zeros(3, [("a", "i4"), ("b", "f8")])
     struct["a"] = [1, 2, 3]
     lazy = mapped(store, struct)
@@ -739,24 +741,24 @@ def test_structs_are_compared_as_numpy_compares_them(store):
 
 
 @pytest.mark.parametrize("hole", ["none", "several"])
-def test_masks_of_ufuncs_may_be_lazy(store, hole):
-    mask, left = holed(store, np.arange(6) % 2 == 0, hole)
+def test_where_of_a_ufunc_can_be_lazy(store, hole):
+    mask, left = with_dropped_rows(store, np.arange(6) % 2 == 0, hole)
     ones = np.ones(len(left))
     assert np.sum(ones, where=mask) == left.sum()
     assert np.add(ones, 1, where=mask, out=np.zeros(len(left))).tolist() == (2 * left).tolist()
 
 
 @pytest.mark.parametrize("hole", ["none", "several"])
-def test_in_finds_elements_as_in_numpy(store, hole):
-    lazy, left = holed(store, ROWS, hole)
+def test_in_agrees_with_numpy(store, hole):
+    lazy, left = with_dropped_rows(store, ROWS, hole)
     assert left[-1, 0] in lazy
     assert 99 not in lazy
     assert left[0] in lazy
 
 
-@pytest.mark.parametrize("hole", HOLES)
-def test_an_array_of_what_is_left_is_shared_if_it_lies_together(store, hole):
-    lazy, left = holed(store, ROWS, hole)
+@pytest.mark.parametrize("hole", DROPPED)
+def test_asarray_shares_memory_if_live_rows_are_contiguous(store, hole):
+    lazy, left = with_dropped_rows(store, ROWS, hole)
     if hole in SHARED:
         assert lazy.obstacle() is None
         assert np.array(lazy, copy=False).shape == left.shape
@@ -777,9 +779,9 @@ def test_an_array_of_what_is_left_is_shared_if_it_lies_together(store, hole):
 
 
 @pytest.mark.parametrize("target", ["numpy", "dlpack"])
-@pytest.mark.parametrize("hole", HOLES)
-def test_a_copy_is_never_made_in_silence(store, hole, target):
-    lazy, left = holed(store, ROWS, hole)
+@pytest.mark.parametrize("hole", DROPPED)
+def test_copy_in_share_warns_and_is_explained(store, hole, target):
+    lazy, left = with_dropped_rows(store, ROWS, hole)
     route = explain(lazy, target)
     assert route.supported
     assert route.shares_memory == (hole in SHARED)
@@ -801,14 +803,14 @@ def test_a_copy_is_never_made_in_silence(store, hole, target):
 
 
 @pytest.mark.parametrize("function", [to_dlpack, ZeroCopyArray])
-def test_other_ways_out_warn_of_the_copy_too(store, function):
-    lazy, left = holed(store, ROWS, "several")
+def test_copy_in_other_exports_warns(store, function):
+    lazy, left = with_dropped_rows(store, ROWS, "several")
     with pytest.warns(CopyWarning, match="rows were deleted"):
         assert np.array_equal(np.from_dlpack(function(lazy)), left)
 
 
-def test_a_dlpack_consumer_is_told_of_the_copy(store):
-    lazy, left = holed(store, ROWS, "several")
+def test_copy_in_dlpack_export_warns_or_is_flagged(store):
+    lazy, left = with_dropped_rows(store, ROWS, "several")
     with pytest.raises(BufferError, match="rows were deleted"):
         lazy.__dlpack__(max_version=(1, 0), copy=False)
     with pytest.warns(CopyWarning, match="rows were deleted"):
@@ -818,17 +820,17 @@ def test_a_dlpack_consumer_is_told_of_the_copy(store):
         assert np.array_equal(from_dlpack(capsule), left)
 
 
-def test_what_is_left_is_saved_without_a_word(store):
-    lazy, left = holed(store, ROWS, "several")
+def test_saving_a_lazy_array_with_dropped_rows_does_not_warn(store):
+    lazy, left = with_dropped_rows(store, ROWS, "several")
     store.save({"x": lazy})
     store.append({"x": lazy})
     store.replace({"x": lazy}, [0, 1, 2])
     assert np.array_equal(store.load("x"), np.concatenate([left, left]))
 
 
-@pytest.mark.parametrize("hole", HOLES)
-def test_a_pickle_knows_which_rows_are_left(store, run_python, hole):
-    lazy, left = holed(store, ROWS, hole)
+@pytest.mark.parametrize("hole", DROPPED)
+def test_pickle_keeps_the_dropped_rows(store, run_python, hole):
+    lazy, left = with_dropped_rows(store, ROWS, hole)
     pickled = pickle.dumps(lazy)
     store.append({"holed": ROWS})
     store.drop("holed", 0)
@@ -842,9 +844,9 @@ def test_a_pickle_knows_which_rows_are_left(store, run_python, hole):
     assert run_python(script, pickled.hex()) == f"{left.sum()}\n"
 
 
-@pytest.mark.parametrize("hole", HOLES)
-def test_what_is_left_stays_whatever_comes(store, hole):
-    lazy, left = holed(store, ROWS, hole)
+@pytest.mark.parametrize("hole", DROPPED)
+def test_later_changes_do_not_change_live_rows(store, hole):
+    lazy, left = with_dropped_rows(store, ROWS, hole)
     store.append({"holed": ROWS})
     store.drop("holed", 0)
     store.update("holed")
@@ -854,7 +856,7 @@ def test_what_is_left_stays_whatever_comes(store, hole):
     assert np.array_equal(lazy, left)
 
 
-def test_a_single_element_is_a_number(store):
+def test_conversion_of_a_single_element_to_a_number(store):
     store.save({"zero": np.array(2.5), "one": np.array([7]), "many": np.arange(3)})
     assert float(store.load("zero", lazy=True)) == 2.5
     assert int(store.load("one", lazy=True)[0]) == 7

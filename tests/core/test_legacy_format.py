@@ -1,4 +1,4 @@
-"""Folders of NumPack 0.x: those it wrote, those written here from the layout, and damage."""
+"""Reading folders of NumPack 0.x: fixtures it wrote, generated folders, and damaged ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = np.arange(12, dtype="<f8").reshape(6, 2)
 
 
 def rows_of(array: reader.Numpack0Array, folder: Path = FOLDER) -> np.ndarray:
-    """Its rows, by NumPy alone."""
+    """Return the live rows of an array, read with NumPy alone."""
     stored = np.fromfile(folder / array.file, array.dtype, int(np.prod(array.shape)))
     rows = stored.reshape(array.shape)
     return np.delete(rows, array.dropped, axis=0) if array.shape else rows
@@ -39,16 +39,16 @@ def equal(found: np.ndarray, expected: np.ndarray) -> bool:
     )
 
 
-def lie(**fields) -> None:
-    """Write a folder of one array about which the metadata lies."""
+def write_malformed(**fields) -> None:
+    """Write a folder of one array whose metadata has the given fields."""
     write({"x": ROWS})
     write_metadata(Old(**fields))
 
 
-# What NumPack 0.7 wrote
+# Fixtures that NumPack 0.7 wrote
 
 
-def test_the_fixtures_are_all_here():
+def test_fixtures_are_complete():
     assert FOLDERS == [
         "appended",
         "deleted",
@@ -61,7 +61,7 @@ def test_the_fixtures_are_all_here():
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_what_numpack_0_7_wrote_reads_as_it_read_it(name):
+def test_fixture_reads_as_numpack_0_7_read_it(name):
     folder = FIXTURES / f"{name}.npk"
     arrays = reader.read(folder)
     with np.load(FIXTURES / f"{name}.expected.npz") as expected:
@@ -70,7 +70,7 @@ def test_what_numpack_0_7_wrote_reads_as_it_read_it(name):
             assert equal(rows_of(array, folder), expected[key]), key
 
 
-def test_shapes_are_those_of_the_files_and_times_are_microseconds():
+def test_shapes_count_stored_rows_and_times_are_microseconds():
     old = reader.read(FIXTURES / "deleted.npk")
     assert list(old) == ["x", "y"]
     assert old["x"].shape == (200, 4)
@@ -80,17 +80,17 @@ def test_shapes_are_those_of_the_files_and_times_are_microseconds():
     assert 1.7e15 < old["x"].modified < 2.0e15
 
 
-def test_rows_that_an_append_of_0_7_brought_back_are_there_as_0_7_reads_them():
+def test_rows_restored_by_an_append_are_live_as_in_numpack_0_7():
     (old,) = reader.read(FIXTURES / "deleted_then_appended.npk").values()
     assert old.shape == (24, 3)
-    assert old.dropped.tolist() == []  # though the bitmap still counts 3 deleted rows
+    assert old.dropped.tolist() == []  # although the bitmap still counts 3 deleted rows
 
 
-# Folders written from the layout
+# Generated folders
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_each_dtype_has_its_code(code):
+def test_dtype_codes(code):
     rows = np.arange(15).reshape(5, 3).astype(code)
     write({"x": rows}, {"x": [1, 4]})
     old = reader.read(FOLDER)["x"]
@@ -115,20 +115,20 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:20]))
-def test_a_name_is_any_that_a_file_can_have(name):
+def test_names_of_arrays(name):
     write({name: ROWS, "other": -ROWS})
     arrays = reader.read(FOLDER)
     assert list(arrays) == [name, "other"]
     assert equal(rows_of(arrays[name]), ROWS)
 
 
-def test_a_name_too_long_for_a_bitmap_has_none():
-    name = "x" * 245  # data_….npkd has 255 bytes
+def test_name_too_long_for_a_bitmap_file():
+    name = "x" * 245  # so that data_….npkd has 255 bytes
     write({name: ROWS})
     assert reader.read(FOLDER)[name].dropped.tolist() == []
 
 
-def test_a_bitmap_goes_with_the_data_file_whatever_the_name_says():
+def test_bitmap_is_found_by_the_data_file_and_not_by_the_name():
     write({"x": ROWS}, {"x": [2]})
     write_metadata(Old("../a/\0b", file="data_x.npkd"))
     (old,) = reader.read(FOLDER).values()
@@ -139,7 +139,7 @@ def test_a_bitmap_goes_with_the_data_file_whatever_the_name_says():
 @pytest.mark.parametrize(
     "shape", [(0,), (0, 5), (3, 0), (0, 0), (1,), (2, 2, 3, 2), (1,) * 64, ()]
 )
-def test_shapes_are_kept(shape):
+def test_shapes_are_read(shape):
     rows = np.arange(np.prod(shape), dtype="<f4").reshape(shape)
     write({"x": rows})
     old = reader.read(FOLDER)["x"]
@@ -147,14 +147,14 @@ def test_shapes_are_kept(shape):
     assert equal(rows_of(old), rows)
 
 
-def test_a_folder_of_no_arrays_has_none():
+def test_folder_without_arrays():
     write({})
     assert reader.read(FOLDER) == {}
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 128, 1000, 600_000])
 @pytest.mark.parametrize("part", ["none", "some", "all"])
-def test_the_clear_bits_are_the_deleted_rows(rows, part):
+def test_clear_bits_are_deleted_rows(rows, part):
     rng = np.random.default_rng(rows)
     some = np.flatnonzero(rng.random(rows) < 0.3).tolist()
     dropped = {"none": [], "some": some, "all": list(range(rows))}[part]
@@ -165,32 +165,32 @@ def test_the_clear_bits_are_the_deleted_rows(rows, part):
 
 
 @pytest.mark.parametrize("deleted", [0, 7, 2**64 - 1])
-def test_the_bits_are_the_truth_and_the_count_is_not(deleted):
+def test_count_of_deleted_rows_is_ignored(deleted):
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(bitmap(6, [0, 3], deleted))
     assert reader.read(FOLDER)["x"].dropped.tolist() == [0, 3]
 
 
-def test_bits_behind_the_last_row_mean_nothing():
+def test_bits_after_the_last_row_are_ignored():
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQQ", 6, 1, (1 << 64) - 1 - 4))
     assert reader.read(FOLDER)["x"].dropped.tolist() == [2]
 
 
-def test_what_tells_nothing_refuses_nothing():
+def test_unused_fields_are_ignored():
     write({"x": ROWS})
     write_metadata(Old(rest=(-3, 5, 2**64 - 1)), total=2**64 - 1)
     assert equal(rows_of(reader.read(FOLDER)["x"]), ROWS)
 
 
-def test_what_stands_behind_the_rows_is_no_part_of_them():
+def test_bytes_after_the_rows_are_ignored():
     write({"x": ROWS})
     with (FOLDER / "data_x.npkd").open("ab") as file:
         file.write(b"of an append that never ended")
     assert equal(rows_of(reader.read(FOLDER)["x"]), ROWS)
 
 
-def test_reading_changes_and_keeps_nothing():
+def test_reading_changes_no_file_and_keeps_none_open():
     write({"x": ROWS}, {"x": [1]})
     before, times = contents("old.npk"), {p: p.stat().st_mtime_ns for p in FOLDER.iterdir()}
     FOLDER.chmod(0o500)
@@ -200,7 +200,7 @@ def test_reading_changes_and_keeps_nothing():
     FOLDER.chmod(0o700)
     assert contents("old.npk") == before
     assert {p: p.stat().st_mtime_ns for p in FOLDER.iterdir()} == times
-    os.truncate(FOLDER / "data_x.npkd", 0)  # nothing is mapped that this could break
+    os.truncate(FOLDER / "data_x.npkd", 0)  # safe, because nothing is mapped
     assert arrays["x"].dropped.tolist() == [1]
 
 
@@ -223,15 +223,21 @@ REFUSED = {
         "name of an array has 4,294,967,295 bytes",
     ),
     "an endless file name": (
-        lambda: lie(file=b"x" * 70_000),
+        lambda: write_malformed(file=b"x" * 70_000),
         "data file of 'x' has 70,000 bytes",
     ),
     "a name that is no UTF-8": (
-        lambda: lie(name=b"\xff", file="data_x.npkd"),
+        lambda: write_malformed(name=b"\xff", file="data_x.npkd"),
         "not valid UTF-8",
     ),
-    "a surrogate": (lambda: lie(name=b"\xed\xa0\x80", file="data_x.npkd"), "not valid UTF-8"),
-    "a file that is no UTF-8": (lambda: lie(file=b"data_\xc3.npkd"), "not valid UTF-8"),
+    "a surrogate": (
+        lambda: write_malformed(name=b"\xed\xa0\x80", file="data_x.npkd"),
+        "not valid UTF-8",
+    ),
+    "a file that is no UTF-8": (
+        lambda: write_malformed(file=b"data_\xc3.npkd"),
+        "not valid UTF-8",
+    ),
     "a name twice": (
         lambda: write_metadata(Old(), Old(file="data_y.npkd")),
         "the array 'x' or its data file 'data_y.npkd' twice",
@@ -240,25 +246,37 @@ REFUSED = {
         lambda: write_metadata(Old(), Old("y", file="data_x.npkd")),
         "the array 'y' or its data file 'data_x.npkd' twice",
     ),
-    "an unknown dtype": (lambda: lie(code=14), "code 14, not one up to 13"),
-    "more dimensions than NumPy has": (lambda: lie(ndim=65), "65 dimensions"),
-    "dimensions beyond the end": (lambda: lie(ndim=2**32 - 1), "4,294,967,295 dimensions"),
-    "an endless array": (lambda: lie(shape=(HUGE, HUGE)), "which exceeds the address space"),
-    "2**63 bytes": (lambda: lie(shape=(2**60,), size=2**63), "exceeds the address space"),
+    "an unknown dtype": (lambda: write_malformed(code=14), "code 14, not one up to 13"),
+    "more dimensions than NumPy has": (lambda: write_malformed(ndim=65), "65 dimensions"),
+    "dimensions beyond the end": (
+        lambda: write_malformed(ndim=2**32 - 1),
+        "4,294,967,295 dimensions",
+    ),
+    "an endless array": (
+        lambda: write_malformed(shape=(HUGE, HUGE)),
+        "which exceeds the address space",
+    ),
+    "2**63 bytes": (
+        lambda: write_malformed(shape=(2**60,), size=2**63),
+        "exceeds the address space",
+    ),
     "a product that overflows to the size": (
-        lambda: lie(shape=(2**61 + 12,), size=96),
+        lambda: write_malformed(shape=(2**61 + 12,), size=96),
         "exceeds the address space",
     ),
     "an empty array of endless rows": (
-        lambda: lie(shape=(0, HUGE), size=0),
+        lambda: write_malformed(shape=(0, HUGE), size=0),
         "exceeds the address space",
     ),
-    "a size too small": (lambda: lie(size=95), "need 96 bytes, but its size is 95"),
-    "a size too large": (lambda: lie(size=97), "need 96 bytes, but its size is 97"),
-    "a size of other dtype": (lambda: lie(code=10), "need 48 bytes, but its size is 96"),
+    "a size too small": (lambda: write_malformed(size=95), "need 96 bytes, but its size is 95"),
+    "a size too large": (lambda: write_malformed(size=97), "need 96 bytes, but its size is 97"),
+    "a size of other dtype": (
+        lambda: write_malformed(code=10),
+        "need 48 bytes, but its size is 96",
+    ),
 }
 
-ELSEWHERE = [
+INVALID_DATA_FILES = [
     "",
     ".",
     "..",
@@ -281,8 +299,8 @@ ELSEWHERE = [
 ]
 
 
-def refuses(match: str, error: type[Exception] = CorruptStoreError) -> str:
-    """Check that the folder is refused and left alone; give the message."""
+def check_refused(match: str, error: type[Exception] = CorruptStoreError) -> str:
+    """Check that the folder is refused and unchanged; return the error message."""
     before = contents("old.npk")
     with pytest.raises(error, match=match) as raised:
         reader.read(FOLDER)
@@ -294,58 +312,60 @@ def refuses(match: str, error: type[Exception] = CorruptStoreError) -> str:
 def test_damaged_metadata_is_refused(case):
     make, phrase = REFUSED[case]
     make()
-    message = refuses(phrase)
+    message = check_refused(phrase)
     assert "metadata.npkm" in message
     assert "restore it from a backup" in message
 
 
-@pytest.mark.parametrize("file", ELSEWHERE, ids=repr)
-def test_a_data_file_elsewhere_is_refused(file):
-    lie(file=file)
+@pytest.mark.parametrize("file", INVALID_DATA_FILES, ids=repr)
+def test_invalid_data_file_name_is_refused(file):
+    write_malformed(file=file)
     for escape in ("data_x.npkd", "data_sub/x.npkd", "data_sub\\x.npkd"):
         for folder in (Path(), FOLDER):
             (folder / escape).parent.mkdir(exist_ok=True)
             (folder / escape).write_bytes(ROWS.tobytes())
-    message = refuses("the data file of 'x' is")
+    message = check_refused("the data file of 'x' is")
     assert repr(file) in message
 
 
-def test_a_newer_version_is_no_damage():
+def test_newer_version_is_not_reported_as_damage():
     write_metadata(version=2, after=b"who knows")
-    assert "metadata.npkm" in refuses("version 2.*upgrade numpack", NewerFormatError)
+    assert "metadata.npkm" in check_refused("version 2.*upgrade numpack", NewerFormatError)
 
 
-@pytest.mark.parametrize("lies", [{"compression": 1}, {"compression": 9}, {"flag": 1}], ids=str)
-def test_a_compressed_array_is_refused(lies):
-    lie(rest=(3, 96, 50), **lies)
-    message = refuses("'x'.*is compressed", UnsupportedError)
+@pytest.mark.parametrize(
+    "overrides", [{"compression": 1}, {"compression": 9}, {"flag": 1}], ids=str
+)
+def test_compressed_array_is_refused(overrides):
+    write_malformed(rest=(3, 96, 50), **overrides)
+    message = check_refused("'x'.*is compressed", UnsupportedError)
     assert "load it with NumPack 0.x and save it again without compression" in message
 
 
 @pytest.mark.parametrize("shape", [(6, 2), (0, 2)])
-def test_a_missing_data_file_is_damage(shape):
+def test_missing_data_file_is_damage(shape):
     write({"x": np.zeros(shape)})
     (FOLDER / "data_x.npkd").unlink()
-    refuses(r"data_x\.npkd.*is missing")
+    check_refused(r"data_x\.npkd.*is missing")
 
 
-def test_a_data_file_of_a_name_that_no_file_has_is_missing():
-    lie(file=f"data_{'x' * 5000}.npkd")
-    refuses("is missing")
+def test_overlong_data_file_name_is_reported_as_missing():
+    write_malformed(file=f"data_{'x' * 5000}.npkd")
+    check_refused("is missing")
 
 
 @pytest.mark.parametrize("size", [0, 95])
-def test_a_data_file_that_was_cut_is_damage(size):
+def test_truncated_data_file_is_damage(size):
     write({"x": ROWS})
     os.truncate(FOLDER / "data_x.npkd", size)
-    refuses(rf"data_x\.npkd.*should have 96 bytes and has {size};")
+    check_refused(rf"data_x\.npkd.*should have 96 bytes and has {size};")
 
 
 @pytest.mark.parametrize("missing", ["old.npk", "old.npk/metadata.npkm"])
 def test_missing_metadata_is_damage(missing):
     write({})
     Path("old.npk").rename("gone.npk") if missing == "old.npk" else META.unlink()
-    refuses(r"metadata\.npkm.*is missing")
+    check_refused(r"metadata\.npkm.*is missing")
 
 
 BITMAPS = {
@@ -361,40 +381,40 @@ BITMAPS = {
 
 
 @pytest.mark.parametrize("case", BITMAPS)
-def test_a_damaged_bitmap_is_refused(case):
+def test_damaged_bitmap_is_refused(case):
     data, phrase = BITMAPS[case]
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(data)
-    assert "deleted_x.npkb" in refuses(phrase)
+    assert "deleted_x.npkb" in check_refused(phrase)
 
 
-def test_a_bitmap_of_other_rows_can_be_given_up():
+def test_removing_a_bitmap_of_another_length_restores_all_rows():
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(bitmap(5, [1]))
-    refuses("or remove it to restore all rows, including deleted ones")
+    check_refused("or remove it to restore all rows, including deleted ones")
     (FOLDER / "deleted_x.npkb").unlink()
     assert equal(rows_of(reader.read(FOLDER)["x"]), ROWS)
 
 
-def test_a_0d_array_has_no_rows_to_delete():
+def test_bitmap_of_a_0d_array_is_refused():
     write({"x": np.float64(1).reshape(())})
     (FOLDER / "deleted_x.npkb").write_bytes(bitmap(1, [0]))
-    refuses("for 1 rows, and its array has 0")
+    check_refused("for 1 rows, and its array has 0")
 
 
 @pytest.mark.parametrize("file", ["metadata.npkm", "data_x.npkd", "deleted_x.npkb"])
 @pytest.mark.parametrize("target", ["outside", "old.npk/inside", "/dev/zero", "nowhere"])
-def test_a_link_is_refused_wherever_it_leads(file, target):
+def test_symlink_is_refused(file, target):
     write({"x": ROWS}, {"x": [1]})
     path = FOLDER / file
     if target in ("outside", "old.npk/inside"):
         path.rename(target)
     path.unlink(missing_ok=True)
     path.symlink_to(Path(target).absolute())
-    refuses(f"{file}.*is a link.*put the file itself there")
+    check_refused(f"{file}.*is a link.*put the file itself there")
 
 
-def test_a_folder_that_is_reached_by_a_link_is_read():
+def test_symlink_to_the_folder_is_followed():
     write({"x": ROWS}, {"x": [1]})
     Path("link.npk").symlink_to(FOLDER)
     assert reader.read(Path("link.npk"))["x"].dropped.tolist() == [1]
@@ -402,19 +422,19 @@ def test_a_folder_that_is_reached_by_a_link_is_read():
 
 @pytest.mark.parametrize("file", ["metadata.npkm", "data_x.npkd", "deleted_x.npkb"])
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_what_is_no_file_is_refused_without_waiting_for_it(file, make):
+def test_folder_or_fifo_in_place_of_a_file_is_refused(file, make):
     write({"x": ROWS}, {"x": [1]})
     (FOLDER / file).unlink()
     make(FOLDER / file)
-    refuses(f"{file}.*is a folder, pipe or device")
+    check_refused(f"{file}.*is a folder, pipe or device")
 
 
 @pytest.mark.parametrize("file", ["metadata.npkm", "deleted_x.npkb"])
-def test_a_file_that_may_not_be_read_is_told(file, monkeypatch):
+def test_unreadable_file_is_reported(file, monkeypatch):
     write({"x": ROWS}, {"x": [1]})
     opened = os.open
 
-    def refuse(path, *args, **kwargs):  # root may read everything
+    def refuse(path, *args, **kwargs):  # patched, because root may read every file
         if path == file:
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *args, **kwargs)
@@ -425,7 +445,7 @@ def test_a_file_that_may_not_be_read_is_told(file, monkeypatch):
 
 
 @pytest.mark.parametrize("call", ["stat", "open"])
-def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch, call):
+def test_inaccessible_folder_is_reported(monkeypatch, call):
     write({"x": ROWS})
 
     def refuse(path, *args, **kwargs):
@@ -436,11 +456,11 @@ def test_a_folder_that_may_not_be_looked_into_is_told(monkeypatch, call):
         reader.read(FOLDER)
 
 
-# Damage of every kind
+# Arbitrary damage
 
 
-def survives() -> None:
-    """Check that arrays come that can be built, or an error of this package."""
+def check_arrays_or_error() -> None:
+    """Check that reading returns valid arrays or raises an error of this package."""
     try:
         arrays = reader.read(FOLDER)
     except NumpackError:
@@ -449,8 +469,8 @@ def survives() -> None:
         rows_of(array)
 
 
-def sound(name: str) -> dict[str, bytes]:
-    """Copy a fixture; give its metadata and bitmaps."""
+def copy_fixture(name: str) -> dict[str, bytes]:
+    """Copy a fixture; return its metadata and bitmaps."""
     found = contents(str(FIXTURES / f"{name}.npk"))
     FOLDER.mkdir()
     for file, data in found.items():
@@ -459,28 +479,28 @@ def sound(name: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["deleted", "deleted_then_appended", "names", "shapes"])
-def test_any_bit_may_flip(name):
-    for file, data in sound(name).items():
+def test_any_flipped_bit(name):
+    for file, data in copy_fixture(name).items():
         for bit in range(8 * len(data)):
             flipped = bytearray(data)
             flipped[bit // 8] ^= 1 << bit % 8
             (FOLDER / file).write_bytes(flipped)
-            survives()
+            check_arrays_or_error()
         (FOLDER / file).write_bytes(data)
 
 
 @pytest.mark.parametrize("name", ["deleted", "deleted_then_appended", "names", "shapes"])
 def test_any_truncation_is_damage(name):
-    for file, data in sound(name).items():
+    for file, data in copy_fixture(name).items():
         for length in range(len(data)):
             (FOLDER / file).write_bytes(data[:length])
-            refuses(f"{file}.* damaged")
+            check_refused(f"{file}.* damaged")
         (FOLDER / file).write_bytes(data)
     reader.read(FOLDER)
 
 
 @given(st.data())
-def test_any_damage_gives_arrays_or_an_error(data):
+def test_drawn_damage(data):
     write({"x": ROWS, "y": np.arange(130)}, {"x": [1], "y": list(range(70))})
     for file in ("metadata.npkm", "deleted_x.npkb", "deleted_y.npkb"):
         damaged = bytearray((FOLDER / file).read_bytes())
@@ -490,20 +510,20 @@ def test_any_damage_gives_arrays_or_an_error(data):
         at, more = data.draw(st.tuples(where, st.binary(max_size=9)))
         damaged[at:at] = more
         (FOLDER / file).write_bytes(damaged)
-    survives()
+    check_arrays_or_error()
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_no_metadata(data):
+def test_drawn_bytes_as_metadata(data):
     write({"x": ROWS})
     META.write_bytes(data)
-    survives()
+    check_arrays_or_error()
     META.write_bytes(struct.pack("<4sI", b"NPKB", 1) + data)
-    survives()
+    check_arrays_or_error()
 
 
 LARGE = {
-    "metadata": (META, lambda: lie(), 1 << 36),
+    "metadata": (META, lambda: write_malformed(), 1 << 36),
     "bitmap": (
         FOLDER / "deleted_x.npkb",
         lambda: write({"x": ROWS}, {"x": [1]}),
@@ -519,11 +539,11 @@ LARGE = {
 
 
 @pytest.mark.parametrize("case", LARGE)
-def test_no_memory_is_taken_because_a_file_claims_it(case):
+def test_claimed_sizes_are_not_allocated(case):
     path, make, size = LARGE[case]
     make()
     path.touch()
-    os.truncate(path, size)  # takes no space: it is a hole
+    os.truncate(path, size)  # as a hole, which takes no disk space
     tracemalloc.start()
     try:
         with pytest.raises(CorruptStoreError):

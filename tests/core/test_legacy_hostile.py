@@ -1,4 +1,4 @@
-"""Folders of NumPack 0.x that somebody made to harm, and files of 0.x beside a store."""
+"""Malicious folders of NumPack 0.x, and files of NumPack 0.x beside a store."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def old_files(folder: str = OLD) -> dict[str, bytes]:
     }
 
 
-# What a folder claims
+# Malformed folders
 
 
-def test_no_link_fifo_socket_or_folder_is_followed_or_waited_for():
-    """Whatever stands in the place of a file, and however the folder is opened."""
+def test_special_files_are_refused_without_blocking():
+    """A special file in place of each file is refused by every way of opening the folder."""
     outside = Path("outside")
     for file in FILES:
         for kind in ("link", "dangling", "device", "loop", "fifo", "folder", "socket"):
@@ -69,8 +69,8 @@ def test_no_link_fifo_socket_or_folder_is_followed_or_waited_for():
             )
 
 
-def test_a_file_that_becomes_a_link_or_fifo_after_it_was_looked_at(monkeypatch):
-    """Between looking and opening, whoever may write to the folder may exchange the file."""
+def test_file_replaced_by_a_special_file_between_stat_and_open(monkeypatch):
+    """Anyone who may write to the folder can replace the file between the two calls."""
     stat = os.stat
 
     for file in ("metadata.npkm", "deleted_x.npkb"):
@@ -78,14 +78,14 @@ def test_a_file_that_becomes_a_link_or_fifo_after_it_was_looked_at(monkeypatch):
             shutil.rmtree(FOLDER, ignore_errors=True)
             write({"x": ROWS}, {"x": [1]})
 
-            def exchanging(path, *args, file=file, make=make, **kwargs):
+            def replace_after_stat(path, *args, file=file, make=make, **kwargs):
                 found = stat(path, *args, **kwargs)
                 if path == file:
                     (FOLDER / file).unlink()
                     make(FOLDER / file)
                 return found
 
-            monkeypatch.setattr(os, "stat", exchanging)
+            monkeypatch.setattr(os, "stat", replace_after_stat)
             with pytest.raises(StoreError, match=f"{file}.*cannot be read"):
                 reader.read(FOLDER)
             monkeypatch.setattr(os, "stat", stat)
@@ -114,8 +114,8 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_more_than_the_files_hold_is_refused_at_once(claim, run_python):
-    """In little memory and time, which follow the files and not what they claim."""
+def test_claim_larger_than_the_files_is_refused_quickly(claim, run_python):
+    """Memory and time are bounded by the sizes of the files, not by what they claim."""
     write({"x": ROWS})
     CLAIMS[claim]()
     run_python(
@@ -138,7 +138,7 @@ for options in ({}, {"mode": "r"}, {"upgrade": True}):
     )
 
 
-def test_a_bitmap_of_many_deleted_rows_is_read_all_the_same():
+def test_bitmap_of_many_deleted_rows():
     rows = 64 * 40_000
     write({"x": np.zeros(rows, "u1")})
     (FOLDER / "deleted_x.npkb").write_bytes(struct.pack("<QQ", rows, rows) + bytes(rows // 8))
@@ -147,8 +147,8 @@ def test_a_bitmap_of_many_deleted_rows_is_read_all_the_same():
         assert store.get_shape("x") == (0,)
 
 
-def test_an_upgrade_writes_nothing_through_links():
-    """Folders, files and links that stand where the upgrade writes."""
+def test_upgrade_does_not_write_through_symlinks():
+    """Folders, files and symlinks exist already at the paths that the upgrade writes."""
     Path("outside").mkdir()
     Path("victim").write_bytes(b"mine")
     for name, make in (
@@ -176,7 +176,7 @@ def test_an_upgrade_writes_nothing_through_links():
         assert Path("victim").read_bytes() == b"mine"
 
 
-def test_an_array_without_a_name_is_read_and_its_upgrade_changes_nothing():
+def test_upgrade_refuses_an_array_with_an_empty_name():
     write({"x": ROWS, "": ROWS})
     before = contents(OLD)
     with NumPack(OLD) as store:
@@ -188,7 +188,7 @@ def test_an_array_without_a_name_is_read_and_its_upgrade_changes_nothing():
     assert after == before
 
 
-def test_a_time_beyond_all_clocks_survives_an_upgrade():
+def test_upgrade_with_the_largest_modification_time():
     write({"x": ROWS})
     write_metadata(Old(modified=2**64 - 1))
     with NumPack(OLD, upgrade=True) as store:
@@ -197,13 +197,13 @@ def test_a_time_beyond_all_clocks_survives_an_upgrade():
         assert store.load("x").shape == (12, 2)
 
 
-def test_rows_are_copied_where_there_are_no_hard_links_and_no_link_is_followed(monkeypatch):
+def test_copy_without_hard_links_does_not_follow_symlinks(monkeypatch):
     def refuse(*arguments, **keywords):
         raise PermissionError(1, "Operation not permitted")
 
     read = reader.read
 
-    def exchanged(*arguments):
+    def read_and_replace(*arguments):
         found = read(*arguments)
         (FOLDER / "data_x.npkd").unlink()
         (FOLDER / "data_x.npkd").symlink_to(Path("outside").absolute())
@@ -212,7 +212,7 @@ def test_rows_are_copied_where_there_are_no_hard_links_and_no_link_is_followed(m
     Path("outside").write_bytes(bytes(ROWS.nbytes))
     write({"x": ROWS})
     assert NumPack(OLD) is not None
-    monkeypatch.setattr(reader, "read", exchanged)
+    monkeypatch.setattr(reader, "read", read_and_replace)
     monkeypatch.setattr(os, "link", refuse)
     with pytest.raises((NumpackError, OSError)):
         NumPack(OLD, upgrade=True).open()
@@ -222,8 +222,8 @@ def test_rows_are_copied_where_there_are_no_hard_links_and_no_link_is_followed(m
 # Files of NumPack 0.x beside a store
 
 
-def beside() -> dict[str, bytes]:
-    """Make a store, in whose folder NumPack 0.x has saved rows since."""
+def make_store_with_old_files() -> dict[str, bytes]:
+    """Create a store, then let NumPack 0.x save arrays to the same folder."""
     with NumPack("old.npk") as store:
         store.save({"new": ROWS})
     write({"x": ROWS, "y": ROWS[:, 0].copy()}, {"x": [1]})
@@ -240,8 +240,8 @@ WRITES = {
 
 
 @pytest.mark.parametrize("options", [{}, {"upgrade": True}, {"mode": "w"}, {"mode": "r+"}])
-def test_files_that_this_store_did_not_replace_are_left_alone(options):
-    before = beside()
+def test_files_not_replaced_by_an_upgrade_are_kept(options):
+    before = make_store_with_old_files()
     for change in WRITES.values():
         with NumPack(OLD, **options) as store:
             if "new" not in store:
@@ -250,7 +250,7 @@ def test_files_that_this_store_did_not_replace_are_left_alone(options):
     assert old_files() == before
 
 
-def test_files_that_came_after_an_upgrade_are_left_alone():
+def test_files_written_after_an_upgrade_are_kept():
     write({"x": ROWS})
     with NumPack(OLD, upgrade=True) as store:
         assert list(store) == ["x"]
@@ -262,8 +262,8 @@ def test_files_that_came_after_an_upgrade_are_left_alone():
     assert old_files() == before
 
 
-def interrupted(monkeypatch) -> None:
-    """Upgrade a folder, up to the moment when it would remove what it has replaced."""
+def interrupt_upgrade(monkeypatch) -> None:
+    """Upgrade a folder, but stop before the replaced files are removed."""
     write({"x": ROWS, "y": ROWS}, {"x": [1]})
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "remove_numpack0_files", lambda source: None)
@@ -271,9 +271,9 @@ def interrupted(monkeypatch) -> None:
     assert len(old_files()) == 4
 
 
-def test_what_changed_since_an_interrupted_upgrade_is_left_alone(monkeypatch):
-    """NumPack 0.x saved into the folder before the next writer came."""
-    interrupted(monkeypatch)
+def test_files_changed_after_an_interrupted_upgrade_are_kept(monkeypatch):
+    """NumPack 0.x saves to the folder before the next writer opens it."""
+    interrupt_upgrade(monkeypatch)
     META.write_bytes(META.read_bytes() + b"0.x was here")
     (FOLDER / "data_y.npkd").unlink()
     (FOLDER / "data_y.npkd").write_bytes(ROWS.tobytes())
@@ -284,8 +284,8 @@ def test_what_changed_since_an_interrupted_upgrade_is_left_alone(monkeypatch):
     assert not (FOLDER / "obsolete.json").exists()
 
 
-def test_an_interrupted_upgrade_is_cleaned_up_by_the_next_writer(monkeypatch):
-    interrupted(monkeypatch)
+def test_next_writer_completes_an_interrupted_upgrade(monkeypatch):
+    interrupt_upgrade(monkeypatch)
     with NumPack(OLD, mode="r") as store:
         assert np.array_equal(store.load("y"), ROWS)
     assert len(old_files()) == 4
@@ -296,9 +296,9 @@ def test_an_interrupted_upgrade_is_cleaned_up_by_the_next_writer(monkeypatch):
     assert not (FOLDER / "obsolete.json").exists()
 
 
-def test_a_copy_of_an_interrupted_upgrade_loses_nothing(monkeypatch):
-    """The record names inodes, which a copy has not: its files stay, and harm nobody."""
-    interrupted(monkeypatch)
+def test_copy_of_an_interrupted_upgrade_keeps_its_files(monkeypatch):
+    """The record names inodes, which differ in a copy, so that no file is removed there."""
+    interrupt_upgrade(monkeypatch)
     shutil.copytree(OLD, "copy.npk")
     with NumPack("copy.npk") as store:
         store.append({"y": ROWS})
@@ -317,8 +317,8 @@ RECORDS = {
 }
 
 
-def test_a_record_that_no_upgrade_wrote_removes_nothing():
-    before = beside()
+def test_malformed_record_removes_nothing():
+    before = make_store_with_old_files()
     victim = FOLDER.parent / "data_victim.npkd"
     victim.write_bytes(b"mine")
     Path(OLD, "notes.txt").write_text("mine")
@@ -348,8 +348,8 @@ def _identity(name: str) -> list[int]:
     return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
-def test_a_record_that_is_no_file_is_left_and_not_waited_for():
-    before = beside()
+def test_special_file_in_place_of_the_record_is_ignored():
+    before = make_store_with_old_files()
     for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")):
         make(FOLDER / "obsolete.json")
         with NumPack(OLD) as store:
@@ -365,7 +365,7 @@ def test_a_record_that_is_no_file_is_left_and_not_waited_for():
     assert old_files() == before
 
 
-def test_a_bitmap_is_held_against_its_array():
+def test_bitmap_must_match_its_array():
     write({"x": ROWS})
     for content in (bitmap(5), bitmap(6) + bytes(8), bitmap(6)[:-1]):
         (FOLDER / "deleted_x.npkb").write_bytes(content)

@@ -1,4 +1,4 @@
-"""Locks: who waits for whom, for how long, and who never does."""
+"""Locks: which calls wait, for how long, and which never wait."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tell(done, total):
     sys.stdin.read()
 store.save({"z": np.ones(10)}, progress=tell)
 """
-HALF = """
+KILLED_IN_REPLACE = """
 import os, signal
 import numpy as np
 from numpack import NumPack
@@ -63,7 +63,7 @@ def store():
 
 @pytest.fixture
 def holder(store):
-    """A process that holds the lock until its input ends."""
+    """Start a process that holds the lock until its standard input is closed."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -77,14 +77,14 @@ def holder(store):
 
 
 @pytest.fixture
-def half(store):
-    """A store whose writer was killed in the middle of a replace."""
-    code = subprocess.run([sys.executable, "-c", HALF], check=False).returncode
+def killed_in_replace(store):
+    """Kill a writer in the middle of a replace."""
+    code = subprocess.run([sys.executable, "-c", KILLED_IN_REPLACE], check=False).returncode
     assert code == -signal.SIGKILL
 
 
-def finished(call, seconds=20):
-    """Make a call on a thread; what it gave or raised, which must not take for ever."""
+def run_with_timeout(call, seconds=20):
+    """Make a call on a thread and return its result or exception; fail if it does not end."""
     results = []
 
     def run():
@@ -100,7 +100,7 @@ def finished(call, seconds=20):
     return results[0]
 
 
-def looked_at(mode):
+def read_all(mode):
     with NumPack("s.npk", mode=mode) as reader:
         found = reader.load("x").tolist()
         assert reader.getitem("x", [0, 1, 2]).tolist() == found
@@ -109,20 +109,20 @@ def looked_at(mode):
         return found
 
 
-# A replace that was not finished
+# Interrupted replacements
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "a"])
 @pytest.mark.parametrize("beside", ["nobody", "a reader", "a reader of this process"])
-def test_a_reader_goes_on_where_a_writer_was_killed(half, mode, beside):
+def test_reader_after_a_writer_was_killed_in_a_replace(killed_in_replace, mode, beside):
     folder = Folder(os.path.abspath("s.npk"))
     if beside == "nobody":
-        assert finished(lambda: looked_at(mode)) == REPLACED
+        assert run_with_timeout(lambda: read_all(mode)) == REPLACED
         return
     if beside == "a reader of this process":
-        with SharedLock(folder):  # as `verify` holds it while it looks again
-            assert finished(lambda: looked_at(mode)) == REPLACED
-            assert looked_at(mode) == REPLACED
+        with SharedLock(folder):  # as `verify` holds it during its second pass
+            assert run_with_timeout(lambda: read_all(mode)) == REPLACED
+            assert read_all(mode) == REPLACED
     else:
         code = "import fcntl, sys; f = open('s.npk/lock'); fcntl.flock(f, fcntl.LOCK_SH)\n"
         other = subprocess.Popen(
@@ -132,7 +132,7 @@ def test_a_reader_goes_on_where_a_writer_was_killed(half, mode, beside):
         )
         other.stdout.readline()
         try:
-            assert finished(lambda: looked_at(mode)) == REPLACED
+            assert run_with_timeout(lambda: read_all(mode)) == REPLACED
         finally:
             other.kill()
             other.communicate()
@@ -141,8 +141,11 @@ def test_a_reader_goes_on_where_a_writer_was_killed(half, mode, beside):
         assert writer.load("x").tolist() == [*REPLACED, [0, 1]]
 
 
-def test_two_readers_look_again_at_once_where_a_writer_was_killed(half, monkeypatch):
-    monkeypatch.setattr(session, "_OPTIMISTIC_READS", 0)  # writers are kept out from the start
+def test_concurrent_readers_after_a_writer_was_killed_in_a_replace(
+    killed_in_replace, monkeypatch
+):
+    # Readers exclude writers from the start.
+    monkeypatch.setattr(session, "_OPTIMISTIC_READS", 0)
     readers = [NumPack("s.npk", mode=mode) for mode in ("r", "a", "r+")]
     results = []
 
@@ -158,7 +161,7 @@ def test_two_readers_look_again_at_once_where_a_writer_was_killed(half, monkeypa
     assert results == [REPLACED] * 3
 
 
-def test_what_was_put_over_rows_is_forgotten_when_they_are_replaced_again(half):
+def test_pending_replacement_is_discarded_after_the_next_replace(killed_in_replace):
     with NumPack("s.npk", mode="r") as reader:
         assert reader.load("x").tolist() == REPLACED
         with NumPack("s.npk") as writer:
@@ -167,24 +170,26 @@ def test_what_was_put_over_rows_is_forgotten_when_they_are_replaced_again(half):
             assert reader.verify().ok
 
 
-def test_readers_wait_for_no_writer_that_stopped_in_a_replace(store):
-    code = HALF.replace("os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), 19)")
+def test_readers_do_not_wait_for_a_writer_stopped_in_a_replace(store):
+    code = KILLED_IN_REPLACE.replace(
+        "os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), 19)"
+    )
     writer = subprocess.Popen([sys.executable, "-c", code])
     try:
         os.waitid(os.P_PID, writer.pid, os.WSTOPPED)
         for mode in ("r", "a"):
-            assert finished(lambda mode=mode: looked_at(mode)) == REPLACED
+            assert run_with_timeout(lambda mode=mode: read_all(mode)) == REPLACED
     finally:
         writer.kill()
         writer.wait()
-    assert looked_at("a") == REPLACED
+    assert read_all("a") == REPLACED
 
 
-# One thread, several handles
+# Several handles on one thread
 
 
-class Odd:
-    """An array whose own method uses the store."""
+class Reentrant:
+    """An array whose conversion uses the store."""
 
     def __init__(self, use):
         self.use = use
@@ -205,8 +210,8 @@ WRITES = {
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_callback_that_writes_by_another_handle_is_refused_at_once(store, write):
-    def tell(done, total):
+def test_write_by_another_handle_in_a_callback_is_refused_at_once(store, write):
+    def report(done, total):
         with (
             NumPack("s.npk") as other,
             pytest.raises(StoreError, match=r"this thread is writing .* do so after the call"),
@@ -214,50 +219,50 @@ def test_a_callback_that_writes_by_another_handle_is_refused_at_once(store, writ
             WRITES[write](other)
         with pytest.raises(StoreError, match="this thread is writing"):
             NumPack("s.npk", mode="w").open()
-        told.append(done)
+        calls.append(done)
 
-    told = []
-    assert finished(lambda: store.save({"new": ROWS}, progress=tell)) is None
-    assert told
+    calls = []
+    assert run_with_timeout(lambda: store.save({"new": ROWS}, progress=report)) is None
+    assert calls
     with NumPack("s.npk") as other:
         WRITES[write](other)
 
 
-def test_a_callback_reads_by_another_handle(store):
-    def tell(done, total):
-        found.append(looked_at("a"))
-        found.append(looked_at("r"))
+def test_read_by_another_handle_in_a_callback(store):
+    def report(done, total):
+        found.append(read_all("a"))
+        found.append(read_all("r"))
 
     found = []
-    assert finished(lambda: store.save({"new": ROWS}, progress=tell)) is None
+    assert run_with_timeout(lambda: store.save({"new": ROWS}, progress=report)) is None
     assert found == [ROWS.tolist()] * len(found) != []
 
 
-def test_a_reader_that_keeps_writers_out_cannot_write_meanwhile(store, monkeypatch):
+def test_write_while_reading_with_writers_excluded_is_refused(store, monkeypatch):
     monkeypatch.setattr(session, "_OPTIMISTIC_READS", 0)
 
-    def tell(done, total):
+    def report(done, total):
         with pytest.raises(StoreError, match="reading from it with writers excluded"):
             store.append({"x": ROWS})
-        told.append(done)
+        calls.append(done)
 
-    told = []
-    found = finished(lambda: store.load("x", progress=tell))
+    calls = []
+    found = run_with_timeout(lambda: store.load("x", progress=report))
     assert found.tolist() == ROWS.tolist()
-    assert told
+    assert calls
     store.append({"x": ROWS})
 
 
-def test_an_array_that_writes_to_the_store_when_it_is_converted(store):
+def test_array_whose_conversion_writes_to_the_store(store):
     def use():
         with NumPack("s.npk") as other:
             other.save({"other": ROWS})
 
-    assert finished(lambda: store.save({"new": Odd(use)})) is None
+    assert run_with_timeout(lambda: store.save({"new": Reentrant(use)})) is None
     assert store.get_member_list() == ["x", "other", "new"]
 
 
-def test_a_signal_handler_with_a_handle_of_its_own(store):
+def test_signal_handler_that_writes_by_its_own_handle_is_refused(store):
     errors = []
 
     def handle(number, frame):
@@ -269,8 +274,8 @@ def test_a_signal_handler_with_a_handle_of_its_own(store):
 
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        tell = lambda done, total: os.kill(os.getpid(), signal.SIGUSR1)
-        store.save({"new": ROWS}, progress=tell)
+        report = lambda done, total: os.kill(os.getpid(), signal.SIGUSR1)
+        store.save({"new": ROWS}, progress=report)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert len(errors) == 1
@@ -278,12 +283,12 @@ def test_a_signal_handler_with_a_handle_of_its_own(store):
     assert store.verify().ok
 
 
-# Waiting
+# Timeouts
 
 
 @pytest.mark.parametrize("seconds", [0, 0.05, np.float32(0.05)])
 @pytest.mark.parametrize("write", WRITES)
-def test_a_lock_that_is_not_to_be_had_in_time_names_its_holder(holder, seconds, write):
+def test_lock_timeout_error_names_the_holder(holder, seconds, write):
     start = time.monotonic()
     with (
         NumPack("s.npk", lock_timeout=seconds) as other,
@@ -293,7 +298,7 @@ def test_a_lock_that_is_not_to_be_had_in_time_names_its_holder(holder, seconds, 
     assert time.monotonic() - start < 10
 
 
-def test_every_wait_for_a_lock_keeps_to_its_time(holder):
+def test_all_calls_that_lock_observe_the_timeout(holder):
     options = {"lock_timeout": 0.02}
     for mode in ("w", "a"):
         with (
@@ -318,19 +323,19 @@ def test_every_wait_for_a_lock_keeps_to_its_time(holder):
         other.append({"x": ROWS})
 
 
-def test_a_thread_that_waits_for_another_of_its_handle_keeps_to_the_time():
+def test_wait_for_another_thread_of_the_same_handle_observes_the_timeout():
     with NumPack("s.npk", lock_timeout=0.02) as store:
 
-        def tell(done, total):
-            errors.append(finished(lambda: store.save({"b": ROWS})))
+        def report(done, total):
+            errors.append(run_with_timeout(lambda: store.save({"b": ROWS})))
 
         errors = []
-        store.save({"a": ROWS}, progress=tell)
+        store.save({"a": ROWS}, progress=report)
         assert isinstance(errors[0], LockTimeoutError)
         assert "another thread of this process" in str(errors[0])
 
 
-def test_a_lock_that_is_let_go_in_time_is_had(holder):
+def test_lock_released_before_the_timeout_is_acquired(holder):
     threading.Timer(0.2, holder.stdin.close).start()
     with NumPack("s.npk", lock_timeout=60) as other:
         other.append({"x": ROWS})
@@ -338,7 +343,7 @@ def test_a_lock_that_is_let_go_in_time_is_had(holder):
 
 
 @pytest.mark.parametrize("seconds", [None, 30.0])
-def test_a_wait_ends_when_a_signal_handler_raises(holder, seconds):
+def test_exception_from_a_signal_handler_ends_the_wait(holder, seconds):
     def handle(number, frame):
         raise KeyError("enough")
 
@@ -358,18 +363,18 @@ def test_a_wait_ends_when_a_signal_handler_raises(holder, seconds):
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), -np.inf])
-def test_times_that_make_no_sense_are_refused(wrong):
+def test_negative_or_nan_timeout_is_refused(wrong):
     with pytest.raises(InvalidValueError, match="lock_timeout must not be negative"):
         NumPack("s.npk", lock_timeout=wrong)
 
 
 @pytest.mark.parametrize("wrong", ["1", True, [1], 1j])
-def test_times_that_are_no_numbers_are_refused(wrong):
+def test_timeout_that_is_not_a_number_is_refused(wrong):
     with pytest.raises(WrongTypeError, match="lock_timeout in seconds"):
         NumPack("s.npk", lock_timeout=wrong)
 
 
-def test_infinitely_long_is_for_ever():
+def test_infinite_timeout():
     assert NumPack("s.npk", lock_timeout=float("inf"))._handle._lock_timeout is None
     NumPack("s.npk", lock_timeout=1e300)
 
@@ -377,7 +382,7 @@ def test_infinitely_long_is_for_ever():
 # Other stores, threads and processes
 
 
-def test_waiting_for_one_store_holds_up_no_other(holder):
+def test_waiting_for_one_store_does_not_block_others(holder):
     waiting = [
         threading.Thread(target=lambda: NumPack("s.npk", mode="w", lock_timeout=60).open()),
         threading.Thread(target=lambda: NumPack("s.npk", drop_if_exists=True).open()),
@@ -388,25 +393,25 @@ def test_waiting_for_one_store_holds_up_no_other(holder):
         thread.daemon = True
         thread.start()
     time.sleep(0.2)
-    assert finished(other.close) is None
-    assert finished(lambda: NumPack("third.npk").open()) is None
+    assert run_with_timeout(other.close) is None
+    assert run_with_timeout(lambda: NumPack("third.npk").open()) is None
     holder.communicate("")
     for thread in waiting:
         thread.join(20)
         assert not thread.is_alive()
 
 
-def test_a_handle_is_closed_while_a_thread_waits_with_it(holder):
+def test_close_while_a_thread_waits_for_the_lock(holder):
     other = NumPack("s.npk")
     other.open()
     errors = []
     waits = threading.Thread(
-        target=lambda: errors.append(finished(lambda: other.append({"x": ROWS}), 60))
+        target=lambda: errors.append(run_with_timeout(lambda: other.append({"x": ROWS}), 60))
     )
     waits.start()
     while not other._handle.session.lock.is_waiting():
         time.sleep(0.01)
-    assert finished(other.close) is None
+    assert run_with_timeout(other.close) is None
     assert other.is_closed
     holder.communicate("")
     waits.join(60)
@@ -415,12 +420,12 @@ def test_a_handle_is_closed_while_a_thread_waits_with_it(holder):
         assert again.get_shape("x") == (6, 2)
 
 
-def test_a_handle_that_waits_to_open_can_be_closed(holder):
+def test_close_while_a_thread_waits_to_open(holder):
     other = NumPack("s.npk", mode="w")
     thread = threading.Thread(target=other.open, daemon=True)
     thread.start()
     time.sleep(0.2)
-    assert finished(other.close) is None
+    assert run_with_timeout(other.close) is None
     holder.communicate("")
     thread.join(20)
     assert not thread.is_alive()
@@ -459,7 +464,7 @@ def hold():
 
 HOW
 """
-HOW = {
+HELD_LOCKS = {
     "a reader's": """
 threading.Thread(target=hold).start(); ready.wait()
 pid = child()
@@ -496,8 +501,8 @@ leave.set()
 }
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_a_child_keeps_no_lock_that_it_was_forked_under(run_python, how):
+@pytest.mark.parametrize("how", HELD_LOCKS)
+def test_forked_child_does_not_keep_locks(run_python, how):
     ends = """
 for _ in range(400):
     try:
@@ -510,10 +515,10 @@ time.sleep(0.3)
 assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the child waited for a lock"
 os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
 """
-    run_python(FORK.replace("HOW", HOW[how]) + ends)
+    run_python(FORK.replace("HOW", HELD_LOCKS[how]) + ends)
 
 
-# No locks
+# File systems without locks
 
 
 @pytest.fixture(scope="session")
@@ -531,7 +536,7 @@ def no_flock(tmp_path_factory):
 @pytest.mark.parametrize(
     "error", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, 524]
 )
-def test_a_file_system_without_locks_is_named_and_read(store, no_flock, error):
+def test_file_system_without_locks_allows_reading_only(store, no_flock, error):
     script = """
 import numpy as np
 from numpack import LockError, LockTimeoutError, NumPack
@@ -566,28 +571,30 @@ for call in (
     assert issubclass(LockError, StoreError)
 
 
-# Files that take the place of others
+# Replaced files
 
 
-def restored(path):
-    """Put a copy of a file in its place."""
+def replace_by_copy(path):
+    """Replace a file by a copy of itself."""
     shutil.copy2(path, f"{path}.copy")
     os.replace(f"{path}.copy", path)
 
 
 REPLACED_FILES = {
-    "lock": lambda: restored("s.npk/lock"),
+    "lock": lambda: replace_by_copy("s.npk/lock"),
     "lock renamed": lambda: (os.rename("s.npk/lock", "old"), shutil.copy("old", "s.npk/lock")),
-    "log": lambda: restored("s.npk/commits.log"),
+    "log": lambda: replace_by_copy("s.npk/commits.log"),
     "log renamed": lambda: (
         os.rename("s.npk/commits.log", "old"),
         shutil.copy("old", "s.npk/commits.log"),
     ),
-    "data": lambda: [restored(each) for each in Path("s.npk/data").iterdir()],
-    "journal": lambda: restored("s.npk/journal"),
-    "all": lambda: [restored(each) for each in Path("s.npk").rglob("*") if each.is_file()],
+    "data": lambda: [replace_by_copy(each) for each in Path("s.npk/data").iterdir()],
+    "journal": lambda: replace_by_copy("s.npk/journal"),
+    "all": lambda: [
+        replace_by_copy(each) for each in Path("s.npk").rglob("*") if each.is_file()
+    ],
 }
-THEN = {
+CHANGES_AFTER = {
     "append": lambda s: s.append({"x": ROWS[:1]}),
     "append two": lambda s: s.append({"x": ROWS[:1], "y": ROWS}),
     "replace": lambda s: s.replace({"x": ROWS[:1] + 9, "y": ROWS[:1] - 9}, [1]),
@@ -598,15 +605,15 @@ THEN = {
 }
 
 
-@pytest.mark.parametrize("then", THEN)
+@pytest.mark.parametrize("then", CHANGES_AFTER)
 @pytest.mark.parametrize("what", REPLACED_FILES)
-def test_an_open_handle_writes_to_the_files_that_have_the_names(what, then):
+def test_open_handle_writes_to_replaced_files(what, then):
     with NumPack("s.npk") as store:
         store.save({"x": ROWS, "y": ROWS})
-        for call in THEN.values():
+        for call in CHANGES_AFTER.values():
             call(store)
         REPLACED_FILES[what]()
-        THEN[then](store)
+        CHANGES_AFTER[then](store)
         found = {name: store.load(name).tolist() for name in store}
         with NumPack("s.npk", mode="r") as other:
             assert {name: other.load(name).tolist() for name in other} == found
@@ -616,14 +623,14 @@ def test_an_open_handle_writes_to_the_files_that_have_the_names(what, then):
         if what.startswith("lock"):
             with NumPack("s.npk", lock_timeout=0) as third:
 
-                def tell(done, total):
-                    error = finished(lambda: third.save({"a": ROWS}))
+                def report(done, total):
+                    error = run_with_timeout(lambda: third.save({"a": ROWS}))
                     assert isinstance(error, LockTimeoutError), error
 
-                store.save({"z": ROWS}, progress=tell)
+                store.save({"z": ROWS}, progress=report)
 
 
-def test_an_older_state_that_is_restored_beneath_an_open_handle():
+def test_open_handle_follows_a_restored_backup():
     with NumPack("s.npk") as store:
         store.save({"x": ROWS})
         store.replace({"x": ROWS[:1] + 5}, [0])
@@ -645,7 +652,7 @@ def test_an_older_state_that_is_restored_beneath_an_open_handle():
         assert store.verify().ok
 
 
-def test_a_commit_of_a_store_that_was_emptied_is_not_one_of_the_same_number(monkeypatch):
+def test_commits_before_and_after_emptying_are_distinguished(monkeypatch):
     with NumPack("s.npk") as first:
         first.save({"x": ROWS})
         first.replace({"x": ROWS[:1] + 5}, [0])

@@ -31,7 +31,7 @@ def store():
 
 @pytest.fixture
 def history():
-    """A closed store of a few commits of every kind."""
+    """Create and close a store with a few commits of every kind."""
     with NumPack("s.npk") as store:
         store.save({"x": ROWS, "y": np.zeros(3, "u1")})
         store.append({"x": ROWS})
@@ -40,7 +40,7 @@ def history():
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """What a new handle sees; every array is read."""
+    """Read every array with a new handle; return the shapes."""
     with NumPack("s.npk") as store:
         return {name: store.load(name).shape for name in store}
 
@@ -50,13 +50,13 @@ def data_files() -> set[str]:
 
 
 def line(content: dict) -> bytes:
-    """A line of the log, written by hand from the format."""
+    """Encode a line of the log as the format specifies."""
     body = json.dumps(content, separators=(",", ":")).encode()[:-1]
     return body + b',"crc32":"%08x"}\n' % zlib.crc32(body)
 
 
-def test_the_native_commits_know_the_fields_by_their_places():
-    """See `kernels/append.pyx`."""
+def test_native_code_relies_on_the_order_of_fields():
+    """`kernels/append.pyx` reads these tuples by position."""
     assert Entry._fields[:4] == ("id", "code", "stored", "modified")
     assert Entry._fields[4:7] == ("tail", "dropped", "dropped_crc")
     assert Catalog._fields == ("token", "commit", "next_id", "arrays", "journal")
@@ -64,7 +64,7 @@ def test_the_native_commits_know_the_fields_by_their_places():
     assert LogCursor._fields[3:] == ("snapshot", "snapshot_length", "catalog")
 
 
-def test_long_names_are_not_kept(store):
+def test_long_names_are_not_cached(store):
     for number in range(20):
         name = f"{number}" * 300
         store.save({name: ROWS})
@@ -75,7 +75,7 @@ def test_long_names_are_not_kept(store):
 # The format
 
 
-def test_each_line_is_json_that_ends_with_the_checksum_of_what_stands_before(history):
+def test_each_line_is_json_that_ends_with_its_checksum(history):
     lines = LOG.read_bytes().splitlines(keepends=True)
     assert len(lines) > 5
     for each in lines:
@@ -87,9 +87,9 @@ def test_each_line_is_json_that_ends_with_the_checksum_of_what_stands_before(his
     assert len(lines[0]) == 64
 
 
-def test_the_lines_tell_the_history(history):
-    mark, first, *lines = map(json.loads, LOG.read_bytes().splitlines())
-    assert (mark["numpack"], mark["commits"]) == (1, 4)
+def test_lines_record_the_commits(history):
+    header_line, first, *lines = map(json.loads, LOG.read_bytes().splitlines())
+    assert (header_line["numpack"], header_line["commits"]) == (1, 4)
     token = first["store"]
     assert re.fullmatch("[0-9a-f]{8}", token)
     assert first.keys() == {"store", "commit", "next_id", "arrays", "crc32"}
@@ -117,7 +117,7 @@ def test_the_lines_tell_the_history(history):
     assert commits[3]["put"]["z"]["id"] == f"00000003-{token}"
 
 
-def test_a_snapshot_says_what_the_commits_before_it_do(history):
+def test_snapshot_holds_the_state_of_the_commits_before_it(history):
     *_, last = map(json.loads, LOG.read_bytes().splitlines())
     assert last.keys() == {"store", "commit", "next_id", "arrays", "crc32"}
     assert (last["commit"], last["next_id"]) == (4, 4)
@@ -146,14 +146,14 @@ def test_a_snapshot_says_what_the_commits_before_it_do(history):
         ),
     ],
 )
-def test_dtypes_are_named_little_endian(store, dtype, code):
+def test_dtypes_are_encoded_as_little_endian(store, dtype, code):
     store.save({"x": np.zeros(1, dtype)})
     put = json.loads(LOG.read_bytes().splitlines()[2])["put"]
     assert put["x"]["dtype"] == code
 
 
-def mark(commits: int) -> bytes:
-    """The first line of a log, of 64 bytes."""
+def header_line(commits: int) -> bytes:
+    """Return the header line of a log, which has 64 bytes."""
     body = b'{"numpack":1,"commits":%-20d' % commits
     return body + b',"crc32":"%08x"}\n' % zlib.crc32(body)
 
@@ -163,12 +163,12 @@ SNAPSHOT = {"store": "0123abcd", "commit": 4, "next_id": 9}
 
 
 @pytest.fixture
-def by_hand(store):
-    """A store with a log that was written by hand: its lines."""
+def hand_written(store):
+    """Create a store with a hand-written log; return its lines."""
     store.close()
     Path("s.npk/data/00000007-0123abcd.bin").write_bytes(3 * ROWS.tobytes())
     arrays = {"x": {**RECORD, "tail": zlib.crc32(ROWS.tobytes()), "modified_us": 5}}
-    lines = [mark(4), line({**SNAPSHOT, "arrays": arrays})]
+    lines = [header_line(4), line({**SNAPSHOT, "arrays": arrays})]
     for number, rows in enumerate((6, 9), 5):
         tail = zlib.crc32(rows // 3 * ROWS.tobytes())
         change = {"x": {"rows": rows, "tail": tail}}
@@ -177,7 +177,7 @@ def by_hand(store):
     return lines
 
 
-def test_a_log_written_by_hand_is_a_store(by_hand):
+def test_hand_written_log_can_be_opened(hand_written):
     with NumPack("s.npk") as other:
         assert np.array_equal(other.load("x", verify=True), np.concatenate(3 * [ROWS]))
         assert other.verify().ok
@@ -186,12 +186,12 @@ def test_a_log_written_by_hand_is_a_store(by_hand):
     assert data_files() == {"00000007-0123abcd.bin", "00000009-0123abcd.bin"}
 
 
-# A torn last line
+# Torn last lines
 
 
-def test_a_torn_last_line_never_happened_and_is_cut_by_the_next_writer(by_hand):
-    whole = b"".join(by_hand)
-    start = len(whole) - len(by_hand[-1])
+def test_torn_last_line_is_ignored_and_truncated_by_the_next_writer(hand_written):
+    whole = b"".join(hand_written)
+    start = len(whole) - len(hand_written[-1])
     for end in range(start, len(whole)):
         LOG.write_bytes(whole[:end])
         assert shapes() == {"x": (6, 2)}
@@ -205,15 +205,15 @@ def test_a_torn_last_line_never_happened_and_is_cut_by_the_next_writer(by_hand):
 
 
 @pytest.mark.parametrize("cut", ["by a line", "inside a line"])
-def test_a_log_that_was_cut_after_it_was_closed_is_damage(history, cut):
+def test_log_truncated_after_close_is_damage(history, cut):
     lines = LOG.read_bytes().splitlines(keepends=True)
     last = max(number for number, each in enumerate(lines) if b'"time_us"' in each)
     kept = b"".join(lines[:last]) + (lines[last][:20] if cut == "inside a line" else b"")
     LOG.write_bytes(kept)
-    refused("commits up to 4 were made, and it ends with 3")
+    check_refused("commits up to 4 were made, and it ends with 3")
 
 
-def test_an_open_handle_reads_past_a_torn_line_that_another_cut(history):
+def test_open_handle_reads_on_after_another_truncated_a_torn_line(history):
     with NumPack("s.npk") as reader, NumPack("s.npk") as writer:
         assert reader.get_member_list() == ["x", "z"]
         with LOG.open("ab") as log:
@@ -226,8 +226,8 @@ def test_an_open_handle_reads_past_a_torn_line_that_another_cut(history):
 # Damage
 
 
-def refused(phrase: str) -> None:
-    """Opening names the damage and leaves every byte alone."""
+def check_refused(phrase: str) -> None:
+    """Check that opening reports the damage and changes no byte."""
     before = contents()
     with pytest.raises(CorruptStoreError, match=phrase) as raised:
         NumPack("s.npk").open()
@@ -237,7 +237,7 @@ def refused(phrase: str) -> None:
     assert contents() == before
 
 
-def test_a_flipped_bit_is_damage_or_harmless_and_found_by_verify(history):
+def test_flipped_bit_is_reported_by_open_or_verify(history):
     whole, right = LOG.read_bytes(), shapes()
     before, harmless = contents(), 0
     for position in range(len(whole) - 1):
@@ -247,22 +247,22 @@ def test_a_flipped_bit_is_damage_or_harmless_and_found_by_verify(history):
         try:
             assert shapes() == right
         except CorruptStoreError:
-            refused("is damaged")
+            check_refused("is damaged")
         else:
             harmless += 1
             with NumPack("s.npk", mode="r") as store:
                 assert not store.verify().ok
         assert LOG.read_bytes() == flipped
-    last = whole.rindex(b"\n", 0, -1)  # in front of the last snapshot nothing is needed
+    last = whole.rindex(b"\n", 0, -1)  # only the last snapshot and what follows it is needed
     assert harmless <= last + 1
     LOG.write_bytes(whole)
     assert contents() == before
 
 
-def test_damage_is_told_with_what_is_still_readable(by_hand):
-    by_hand[3] = by_hand[3].replace(b"rows", b"rosw")
-    LOG.write_bytes(b"".join(by_hand))
-    refused(r"byte \d+ cannot be read \(its checksum is wrong\); up to commit 5 .*'x'")
+def test_damage_report_names_the_readable_commits(hand_written):
+    hand_written[3] = hand_written[3].replace(b"rows", b"rosw")
+    LOG.write_bytes(b"".join(hand_written))
+    check_refused(r"byte \d+ cannot be read \(its checksum is wrong\); up to commit 5 .*'x'")
 
 
 COMMIT = {"commit": 7, "time_us": 1}
@@ -288,40 +288,40 @@ COMMIT = {"commit": 7, "time_us": 1}
         (lambda lines: [*lines, line({**COMMIT, "commit": "7"})], "cannot be read"),
         (lambda lines: [lines[0], line({"store": "00", "commit": 0})], "cannot be read"),
         (lambda lines: [*lines, line([5])], "cannot be read"),
-        (lambda lines: [mark(7), *lines[1:]], "commits up to 7 were made"),
+        (lambda lines: [header_line(7), *lines[1:]], "commits up to 7 were made"),
     ],
 )
-def test_lines_that_are_lost_repeated_or_wrong_are_damage(by_hand, damage, phrase):
-    LOG.write_bytes(b"".join(damage(by_hand)))
-    refused(phrase)
+def test_missing_repeated_or_wrong_lines_are_damage(hand_written, damage, phrase):
+    LOG.write_bytes(b"".join(damage(hand_written)))
+    check_refused(phrase)
 
 
 @pytest.mark.parametrize(
     "harmless",
     [
-        lambda lines: [*lines, b"\n"],  # by who died when he was about to fold the log
-        lambda lines: [b"?" * 63 + b"\n", *lines[1:]],  # while the mark is being written
-        lambda lines: [mark(5), *lines[1:]],
+        lambda lines: [*lines, b"\n"],  # a writer died before it compacted the log
+        lambda lines: [b"?" * 63 + b"\n", *lines[1:]],  # the header line is being written
+        lambda lines: [header_line(5), *lines[1:]],
         lambda lines: [lines[0], lines[1], lines[1], *lines[2:]],
     ],
 )
-def test_lines_that_may_be_there_are_read_over(by_hand, harmless):
-    LOG.write_bytes(b"".join(harmless(by_hand)))
+def test_harmless_lines_are_ignored(hand_written, harmless):
+    LOG.write_bytes(b"".join(harmless(hand_written)))
     assert shapes() == {"x": (9, 2)}
     with NumPack("s.npk") as store:
         store.append({"x": ROWS})
     assert shapes() == {"x": (12, 2)}
 
 
-def test_a_missing_log_is_damage_and_no_empty_store(history):
+def test_missing_log_is_damage(history):
     LOG.unlink()
-    refused("it is missing")
+    check_refused("it is missing")
 
 
-def test_a_log_that_is_a_folder_is_damage(history):
+def test_folder_in_place_of_the_log_is_damage(history):
     LOG.unlink()
     LOG.mkdir()
-    refused("damaged")
+    check_refused("damaged")
 
 
 @pytest.mark.parametrize("cut", ["to nothing", "by a line", "inside a line"])
@@ -336,7 +336,7 @@ def test_a_log_that_is_a_folder_is_damage(history):
     ],
     ids=["list", "load", "save", "append", "drop"],
 )
-def test_an_open_handle_notices_that_the_log_was_cut(history, cut, call):
+def test_open_handle_detects_a_truncated_log(history, cut, call):
     with NumPack("s.npk") as store:
         store.save({"w": ROWS})
         whole = LOG.read_bytes()
@@ -348,7 +348,7 @@ def test_an_open_handle_notices_that_the_log_was_cut(history, cut, call):
         assert contents() == before
 
 
-def test_a_handle_works_again_once_the_log_is_restored(history):
+def test_handle_recovers_when_the_log_is_restored(history):
     whole = LOG.read_bytes()
     with NumPack("s.npk") as store:
         LOG.write_bytes(whole[: len(whole) // 2])
@@ -360,10 +360,10 @@ def test_a_handle_works_again_once_the_log_is_restored(history):
     assert shapes() == {"x": (9, 2), "z": (3, 2)}
 
 
-# Folding
+# Compaction
 
 
-def test_thousands_of_commits_are_folded_and_lose_nothing(monkeypatch):
+def test_compaction_of_thousands_of_commits(monkeypatch):
     monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 100_000)
     with NumPack("s.npk") as writer, NumPack("s.npk") as reader:
         writer.save({"x": np.zeros(0, "i8"), "y": ROWS})
@@ -382,7 +382,7 @@ def test_thousands_of_commits_are_folded_and_lose_nothing(monkeypatch):
         assert again.get_member_list() == ["x", "y"]
 
 
-def test_opening_reads_in_proportion_to_the_arrays_and_not_to_the_history():
+def test_opening_does_not_read_the_whole_history():
     def read() -> int:
         return int(Path("/proc/self/io").read_text().split()[1])
 
@@ -396,11 +396,11 @@ def test_opening_reads_in_proportion_to_the_arrays_and_not_to_the_history():
         assert read() - before < 30 * 1024
 
 
-def test_snapshots_and_folding_cost_a_constant_share_of_the_writing(monkeypatch):
-    folds, write_new = [], log.write_new
+def test_snapshots_and_compaction_write_a_bounded_share(monkeypatch):
+    compactions, write_new = [], log.write_new
 
     def counting(*args, **options):
-        folds.append(args)
+        compactions.append(args)
         return write_new(*args, **options)
 
     with NumPack("s.npk") as store:
@@ -409,19 +409,19 @@ def test_snapshots_and_folding_cost_a_constant_share_of_the_writing(monkeypatch)
         start = LOG.stat().st_size
         for _ in range(4000):
             store.append({"array 0": np.zeros(1, "u1")})
-    assert not folds
+    assert not compactions
     assert LOG.stat().st_size - start < 4000 * 200
 
 
 @pytest.fixture
-def folding(monkeypatch):
-    """Every few commits, the log is folded."""
+def frequent_compaction(monkeypatch):
+    """Make the log be compacted every few commits."""
     monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 0)
     monkeypatch.setattr("numpack.store.format.log._COMPACT_FACTOR", 0)
     monkeypatch.setattr("numpack.store.format.log._SNAPSHOT_EVERY", 100)
 
 
-def test_a_fold_keeps_everything_that_the_log_said(folding, store):
+def test_compaction_keeps_the_state(frequent_compaction, store):
     struct = np.zeros(2, [("é", "<i4"), ("b", "u1", (2,))])
     store.save({"\ud800/\n": struct, "x": ROWS, "zero": np.array(1.5), "gone": ROWS})
     store.drop("gone")
@@ -441,7 +441,7 @@ def test_a_fold_keeps_everything_that_the_log_said(folding, store):
     assert after == before
 
 
-def test_handles_write_in_turn_across_folds(folding):
+def test_handles_write_in_turn_across_compactions(frequent_compaction):
     handles = [NumPack("s.npk") for _ in range(3)]
     for handle in handles:
         handle.open()
@@ -454,17 +454,17 @@ def test_handles_write_in_turn_across_folds(folding):
         handle.close()
 
 
-def test_a_handle_that_slept_through_many_folds_loses_nothing(folding):
-    with NumPack("s.npk") as sleeper, NumPack("s.npk") as writer:
+def test_idle_handle_catches_up_after_many_compactions(frequent_compaction):
+    with NumPack("s.npk") as idle, NumPack("s.npk") as writer:
         writer.save({"x": np.zeros(0, "i8")})
-        assert sleeper.get_shape("x") == (0,)
+        assert idle.get_shape("x") == (0,)
         for number in range(100):
             writer.append({"x": np.array([number])})
-        sleeper.append({"x": np.array([100])})
+        idle.append({"x": np.array([100])})
         assert np.array_equal(writer.load("x"), np.arange(101))
 
 
-def test_a_fold_is_followed_though_the_old_log_has_a_second_name(folding):
+def test_compaction_is_noticed_although_the_old_log_is_still_linked(frequent_compaction):
     with NumPack("s.npk") as first, NumPack("s.npk") as second:
         first.save({"x": np.zeros(0, "i8")})
         assert second.get_shape("x") == (0,)
@@ -478,17 +478,17 @@ def test_a_fold_is_followed_though_the_old_log_has_a_second_name(folding):
         assert np.array_equal(first.load("x"), np.arange(count + 2))
 
 
-def test_what_is_left_of_a_fold_that_died_does_no_harm(history):
-    beside = Path("s.npk/commits.log.new")
-    beside.write_bytes(LOG.read_bytes()[:50])
+def test_leftover_of_an_interrupted_compaction_is_ignored(history):
+    leftover = Path("s.npk/commits.log.new")
+    leftover.write_bytes(LOG.read_bytes()[:50])
     assert shapes() == {"x": (6, 2), "z": (3, 2)}
     with NumPack("s.npk") as store:
         store.append({"x": ROWS})
     assert shapes() == {"x": (9, 2), "z": (3, 2)}
 
 
-def test_a_commit_stands_though_the_fold_after_it_found_the_disk_full(
-    folding, store, monkeypatch
+def test_commit_succeeds_although_compaction_finds_the_disk_full(
+    frequent_compaction, store, monkeypatch
 ):
     def full(*args, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -509,7 +509,7 @@ def test_a_commit_stands_though_the_fold_after_it_found_the_disk_full(
 # File names
 
 
-def test_a_store_never_uses_a_file_name_twice(folding, store):
+def test_file_names_are_never_reused(frequent_compaction, store):
     seen: list[str] = []
     for _ in range(20):
         store.save({"x": ROWS, "y": ROWS})
@@ -521,21 +521,21 @@ def test_a_store_never_uses_a_file_name_twice(folding, store):
     assert len(set(seen)) == 20
 
 
-@pytest.mark.parametrize("way", ["drop_if_exists", "folder removed", "everything dropped"])
-def test_a_store_made_anew_in_the_same_folder_never_reuses_a_file_name(way):
+@pytest.mark.parametrize("how", ["drop_if_exists", "folder removed", "everything dropped"])
+def test_file_names_are_not_reused_by_a_new_store_in_the_same_folder(how):
     with NumPack("s.npk") as store:
         store.save({"x": ROWS, "y": ROWS})
     before = data_files()
-    if way == "folder removed":
+    if how == "folder removed":
         shutil.rmtree("s.npk")
-    with NumPack("s.npk", drop_if_exists=way == "drop_if_exists") as store:
+    with NumPack("s.npk", drop_if_exists=how == "drop_if_exists") as store:
         store.drop(["x", "y"])
         store.save({"x": ROWS, "y": ROWS})
     assert len(data_files()) == 2
     assert not data_files() & before
 
 
-def test_an_open_handle_follows_a_store_that_was_emptied_and_filled_again(store):
+def test_open_handle_follows_a_store_emptied_and_filled_again(store):
     store.save({"x": ROWS, "y": ROWS})
     with NumPack("s.npk", drop_if_exists=True) as other:
         assert store.get_member_list() == []
@@ -556,7 +556,7 @@ def test_an_open_handle_follows_a_store_that_was_emptied_and_filled_again(store)
     ],
     ids=["list", "load", "save", "append", "drop"],
 )
-def test_a_store_whose_folder_was_removed_says_so_and_creates_nothing(store, call):
+def test_removed_folder_is_reported_and_not_created(store, call):
     store.save({"x": ROWS})
     shutil.rmtree("s.npk")
     with pytest.raises(StoreError, match="removed"):

@@ -1,7 +1,8 @@
-"""Capsules that hold nonsense and producers that lie: refused and left alone, or read right.
+"""Malformed capsules and malformed producers: refused without effect, or read correctly.
 
-Each malformed capsule goes in by every door. A refusal is one of the package's own errors;
-it consumes nothing, calls no deleter, and the capsule, put right, can still be taken.
+Each malformed capsule is passed to every importer. A refusal is one of the package's own
+errors; it neither consumes the capsule nor calls the deleter, and the capsule, once repaired,
+can still be consumed.
 """
 
 from __future__ import annotations
@@ -34,23 +35,26 @@ from numpack._core.dtypes import DTYPES
 from numpack._dlpack import importing
 from numpack.io import from_dlpack, to_dlpack
 
-DOORS = {
+IMPORTERS = {
     "from_dlpack": lambda x: from_dlpack(x),
     "copy=False": lambda x: from_dlpack(x, copy=False),
     "copy=True": lambda x: from_dlpack(x, copy=True),
     "wrapper": lambda x: ZeroCopyArray.from_dlpack(x, order="K").array,
     "share": lambda x: share(x, "numpy"),
     "share to dlpack": lambda x: share(x, "dlpack", order="K").array,
-    "adopt": importing.consume_capsule,
-    "borrow": importing.view_capsule,
+    "consume": importing.consume_capsule,
+    "view": importing.view_capsule,
 }
-LOOKS = {"explain": lambda x: explain(x, "numpy"), "to dlpack": lambda x: explain(x, "dlpack")}
+EXPLAINERS = {
+    "explain": lambda x: explain(x, "numpy"),
+    "to dlpack": lambda x: explain(x, "dlpack"),
+}
 
 I64 = 2**63 - 1
 
 
 def falsify(tensor: Tensor, **fields) -> None:
-    """Set fields of a tensor: of its data type, its shape and strides, or of the whole."""
+    """Set fields of a tensor: of its dtype, its shape and strides, its header, or itself."""
     inner = tensor.managed.tensor
     for field, value in fields.items():
         if field in ("code", "bits", "lanes"):
@@ -69,9 +73,9 @@ def matrix(*, versioned: bool = True) -> Tensor:
     return Tensor(np.arange(6.0).reshape(2, 3), versioned=versioned)
 
 
-# Refused ----------------------------------------------------------------------------------
+# Refusals ---------------------------------------------------------------------------------
 
-NONSENSE = {  # no array is like that
+MALFORMED = {  # no tensor may have these
     "ndim -1": {"ndim": -1},
     "ndim least": {"ndim": -(2**31)},
     "ndim 65": {"ndim": 65},
@@ -105,7 +109,7 @@ NONSENSE = {  # no array is like that
 }
 ANOTHER_MAJOR = {f"major {major}": {"major": major} for major in (0, 2, 3, 2**32 - 1)}
 
-UNKNOWN = {  # well made, and NumPy has nothing like that
+UNKNOWN_DTYPES = {  # valid, but unknown to NumPy
     "code 3, an opaque handle": {"code": 3},
     "code 18": {"code": 18},
     "code 99": {"code": 99},
@@ -137,7 +141,7 @@ UNKNOWN = {  # well made, and NumPy has nothing like that
     "packed float4": {"code": 17, "bits": 4},
     "packed float6": {"code": 15, "bits": 6},
 }
-PADDED = {  # and packed in another way than the flag says
+PADDED = {  # and packed differently from what the flag says
     "padded bool of 1 bit": {"code": 6, "bits": 1, "flags": importing.PADDED},
     "padded integer of 3 bits": {"code": 0, "bits": 3, "flags": importing.PADDED},
     "padded integer of 0 bits": {"code": 0, "bits": 0, "flags": importing.PADDED},
@@ -145,51 +149,53 @@ PADDED = {  # and packed in another way than the flag says
     "padded float4 of 6 bits": {"code": 17, "bits": 6, "flags": importing.PADDED},
     "padded float64 of 7 bits": {"code": 2, "bits": 7, "flags": importing.PADDED},
 }
-ELSEWHERE = {
+OTHER_DEVICES = {
     f"device {device}": {"device_type": device}
     for device in (0, 2, 4, 7, 8, 9, 10, 12, 14, 15, 16, 17, 18, -1, 2**31 - 1, -(2**31))
 }
 
 
-def refused(lie: dict, expected: type[NumpackError], door: str, *, versioned: bool) -> None:
+def check_refused(
+    case: dict, expected: type[NumpackError], importer: str, *, versioned: bool
+) -> None:
     tensor = matrix(versioned=versioned)
-    falsify(tensor, **lie)
+    falsify(tensor, **case)
     capsule = tensor.capsule()
     name = name_of(capsule)
     for _ in range(2):
         with pytest.raises(expected):
-            DOORS[door](capsule)
+            IMPORTERS[importer](capsule)
         assert name_of(capsule) == name
     assert tensor.deleted == 0
-    truth = matrix(versioned=versioned)
+    valid = matrix(versioned=versioned)
     for field, _ in type(tensor.managed.tensor)._fields_:
         if field != "data":
-            setattr(tensor.managed.tensor, field, getattr(truth.managed.tensor, field))
+            setattr(tensor.managed.tensor, field, getattr(valid.managed.tensor, field))
     tensor.managed.tensor.data = address(tensor.array)
     if name == VERSIONED:
         tensor.managed.major, tensor.managed.flags = 1, 0
-    a = DOORS["from_dlpack"](capsule)
-    assert a.tolist() == truth.array.tolist()
+    a = IMPORTERS["from_dlpack"](capsule)
+    assert a.tolist() == valid.array.tolist()
     assert tensor.deleted == 0
     del a
     assert tensor.deleted == 1
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("lie", NONSENSE)
-def test_nonsense_is_refused(lie, door):
+@pytest.mark.parametrize("importer", IMPORTERS)
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_capsule_is_refused(case, importer):
     for versioned in (False, True):
-        refused(NONSENSE[lie], InvalidValueError, door, versioned=versioned)
+        check_refused(MALFORMED[case], InvalidValueError, importer, versioned=versioned)
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("lie", ANOTHER_MAJOR)
-def test_another_major_version_is_refused(lie, door):
-    refused(ANOTHER_MAJOR[lie], InvalidValueError, door, versioned=True)
+@pytest.mark.parametrize("importer", IMPORTERS)
+@pytest.mark.parametrize("case", ANOTHER_MAJOR)
+def test_another_major_version_is_refused(case, importer):
+    check_refused(ANOTHER_MAJOR[case], InvalidValueError, importer, versioned=True)
 
 
-def test_nothing_but_the_version_is_read_of_another_major_version():
-    """Everything after it may be anything."""
+def test_only_the_version_is_read_of_another_major_version():
+    """The layout after the version is unknown."""
     tensor = matrix()
     falsify(tensor, major=2, ndim=-5, shape=None, data=None, bits=0, device_type=99)
     with pytest.raises(InvalidValueError, match=r"is of DLPack 2\.0, and this version reads"):
@@ -197,57 +203,61 @@ def test_nothing_but_the_version_is_read_of_another_major_version():
 
 
 @pytest.mark.parametrize("minor", [0, 1, 3, 4, 99, 2**32 - 1])
-def test_minor_version_does_not_matter(minor):
+def test_any_minor_version_is_read(minor):
     tensor = matrix()
     falsify(tensor, minor=minor)
     assert from_dlpack(tensor.capsule()).sum() == 15
 
 
-def error_of(door: str) -> type[NumpackError]:
-    """What these two have no policy for is a wrong value."""
-    return InvalidValueError if door in ("adopt", "borrow") else UnsupportedError
+def error_of(importer: str) -> type[NumpackError]:
+    """Return the error expected of an importer: two raise InvalidValueError for everything."""
+    return InvalidValueError if importer in ("consume", "view") else UnsupportedError
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("lie", UNKNOWN)
-def test_unknown_dtype_is_refused(lie, door):
+@pytest.mark.parametrize("importer", IMPORTERS)
+@pytest.mark.parametrize("case", UNKNOWN_DTYPES)
+def test_unknown_dtype_is_refused(case, importer):
     for versioned in (False, True):
-        refused(UNKNOWN[lie], error_of(door), door, versioned=versioned)
+        check_refused(UNKNOWN_DTYPES[case], error_of(importer), importer, versioned=versioned)
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("lie", PADDED)
-def test_padded_dtype_that_is_unknown_is_refused(lie, door):
-    refused(PADDED[lie], error_of(door), door, versioned=True)
+@pytest.mark.parametrize("importer", IMPORTERS)
+@pytest.mark.parametrize("case", PADDED)
+def test_unknown_padded_dtype_is_refused(case, importer):
+    check_refused(PADDED[case], error_of(importer), importer, versioned=True)
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("lie", ELSEWHERE)
-def test_memory_elsewhere_is_refused(lie, door):
+@pytest.mark.parametrize("importer", IMPORTERS)
+@pytest.mark.parametrize("case", OTHER_DEVICES)
+def test_memory_on_other_devices_is_refused(case, importer):
     for versioned in (False, True):
-        refused(ELSEWHERE[lie], error_of(door), door, versioned=versioned)
+        check_refused(OTHER_DEVICES[case], error_of(importer), importer, versioned=versioned)
 
 
 @pytest.mark.parametrize("device", [1, 3, 11, 13])
 @pytest.mark.parametrize("device_id", [0, 5, -1])
-@pytest.mark.parametrize("door", DOORS)
-def test_memory_of_the_host_is_read(door, device, device_id):
+@pytest.mark.parametrize("importer", IMPORTERS)
+def test_host_memory_is_read(importer, device, device_id):
     tensor = matrix()
     falsify(tensor, device_type=device, device_id=device_id)
-    assert DOORS[door](tensor.capsule()).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert IMPORTERS[importer](tensor.capsule()).tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("lie", [*NONSENSE, *ANOTHER_MAJOR, *UNKNOWN, *PADDED, *ELSEWHERE])
-def test_explain_says_what_share_does(lie, look):
+@pytest.mark.parametrize("explainer", EXPLAINERS)
+@pytest.mark.parametrize(
+    "case", [*MALFORMED, *ANOTHER_MAJOR, *UNKNOWN_DTYPES, *PADDED, *OTHER_DEVICES]
+)
+def test_explain_agrees_with_share(case, explainer):
     tensor = matrix()
-    falsify(tensor, **(NONSENSE | ANOTHER_MAJOR | UNKNOWN | PADDED | ELSEWHERE)[lie])
+    falsify(
+        tensor, **(MALFORMED | ANOTHER_MAJOR | UNKNOWN_DTYPES | PADDED | OTHER_DEVICES)[case]
+    )
     capsule = tensor.capsule()
-    if lie in NONSENSE or lie in ANOTHER_MAJOR:
+    if case in MALFORMED or case in ANOTHER_MAJOR:
         with pytest.raises(InvalidValueError):
-            LOOKS[look](capsule)
+            EXPLAINERS[explainer](capsule)
     else:
-        route = LOOKS[look](capsule)
+        route = EXPLAINERS[explainer](capsule)
         assert not route.supported
         assert route.reason
         assert route.fix
@@ -255,21 +265,23 @@ def test_explain_says_what_share_does(lie, look):
     assert tensor.deleted == 0
 
 
-# Read right -------------------------------------------------------------------------------
+# Values -----------------------------------------------------------------------------------
 
 
-def test_one_dimension_less_than_there_are_extents():
+def test_ndim_less_than_the_number_of_extents():
     tensor = matrix()
     falsify(tensor, ndim=1)
     assert from_dlpack(tensor.capsule()).tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("versioned", [False, True])
-@pytest.mark.parametrize("door", ["from_dlpack", "copy=False", "wrapper", "share", "adopt"])
-def test_null_strides_are_c_order(door, versioned):
+@pytest.mark.parametrize(
+    "importer", ["from_dlpack", "copy=False", "wrapper", "share", "consume"]
+)
+def test_null_strides_mean_c_order(importer, versioned):
     tensor = matrix(versioned=versioned)
     falsify(tensor, strides=None)
-    a = DOORS[door](tensor.capsule())
+    a = IMPORTERS[importer](tensor.capsule())
     assert a.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert a.strides == (24, 8)
     assert address(a) == address(tensor.array)
@@ -277,7 +289,7 @@ def test_null_strides_are_c_order(door, versioned):
     assert tensor.deleted == 1
 
 
-def test_scalar_needs_neither_shape_nor_strides():
+def test_0d_tensor_needs_neither_shape_nor_strides():
     tensor = Tensor(np.array(5.0))
     falsify(tensor, shape=None, strides=None)
     assert from_dlpack(tensor.capsule()).tolist() == 5
@@ -287,17 +299,17 @@ def test_scalar_needs_neither_shape_nor_strides():
 @pytest.mark.parametrize("extents", [(0, 3), (2, 0), (0, 0), (0, 2**40), (2**40, 0)], ids=str)
 @pytest.mark.parametrize("data", ["none", "some"])
 @pytest.mark.parametrize("strides", [None, (0, 0), (2**62, -(2**63)), (I64, I64)], ids=str)
-def test_without_elements_data_and_strides_do_not_matter(extents, data, strides):
-    for door in ("from_dlpack", "copy=False", "copy=True", "share", "adopt", "wrapper"):
+def test_data_and_strides_of_an_empty_tensor_are_ignored(extents, data, strides):
+    for importer in ("from_dlpack", "copy=False", "copy=True", "share", "consume", "wrapper"):
         tensor = matrix()
         falsify(tensor, extents=extents)
         if data == "none":
             falsify(tensor, data=None, byte_offset=4096)
         falsify(tensor, **({"strides": None} if strides is None else {"steps": strides}))
-        a = DOORS[door](tensor.capsule())
+        a = IMPORTERS[importer](tensor.capsule())
         assert a.shape == extents
         assert a.dtype == float
-        assert tensor.deleted == 1  # nothing of it is needed any more
+        assert tensor.deleted == 1  # the tensor is not needed any more
 
 
 def test_sixty_four_dimensions():
@@ -308,11 +320,11 @@ def test_sixty_four_dimensions():
 
 
 @pytest.mark.parametrize("stride", [0, 2**62, I64, -(2**63), -1])
-@pytest.mark.parametrize("door", ["from_dlpack", "copy=False", "share", "adopt", "borrow"])
-def test_stride_of_an_axis_of_one_may_be_anything(door, stride):
+@pytest.mark.parametrize("importer", ["from_dlpack", "copy=False", "share", "consume", "view"])
+def test_stride_of_a_length_1_axis_is_ignored(importer, stride):
     tensor = Tensor(np.arange(6.0).reshape(1, 2, 1, 3, 1))
     falsify(tensor, steps=(stride, 3, stride, 1, stride))
-    assert DOORS[door](tensor.capsule()).ravel().tolist() == [0, 1, 2, 3, 4, 5]
+    assert IMPORTERS[importer](tensor.capsule()).ravel().tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -328,13 +340,15 @@ def test_stride_of_an_axis_of_one_may_be_anything(door, stride):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("door", ["from_dlpack", "copy=False", "copy=True", "share", "adopt"])
-def test_strides_and_offset_are_those_given(door, steps, offset, values):
+@pytest.mark.parametrize(
+    "importer", ["from_dlpack", "copy=False", "copy=True", "share", "consume"]
+)
+def test_strides_and_offset_are_applied(importer, steps, offset, values):
     tensor = matrix()
     falsify(tensor, steps=steps, byte_offset=offset)
-    a = DOORS[door](tensor.capsule())
+    a = IMPORTERS[importer](tensor.capsule())
     assert a.tolist() == values
-    if door != "copy=True":
+    if importer != "copy=True":
         assert a.strides == (8 * steps[0], 8 * steps[1])
         assert address(a) == address(tensor.array) + offset
     del a
@@ -343,8 +357,10 @@ def test_strides_and_offset_are_those_given(door, steps, offset, values):
 
 @pytest.mark.parametrize("shift", [1, 2, 4, 7])
 @pytest.mark.parametrize("by_offset", [False, True])
-@pytest.mark.parametrize("door", ["from_dlpack", "copy=False", "copy=True", "share", "adopt"])
-def test_misaligned_data_are_read_right(door, by_offset, shift):
+@pytest.mark.parametrize(
+    "importer", ["from_dlpack", "copy=False", "copy=True", "share", "consume"]
+)
+def test_misaligned_data(importer, by_offset, shift):
     memory = np.zeros(8 * 7, "u1")
     memory[shift : shift + 48] = np.arange(6.0).view("u1")
     tensor = matrix()
@@ -352,14 +368,14 @@ def test_misaligned_data_are_read_right(door, by_offset, shift):
         falsify(tensor, data=address(memory), byte_offset=shift)
     else:
         falsify(tensor, data=address(memory) + shift)
-    a = DOORS[door](tensor.capsule())
+    a = IMPORTERS[importer](tensor.capsule())
     assert a.tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert a.flags.aligned == (door == "copy=True")
+    assert a.flags.aligned == (importer == "copy=True")
     assert (a + 1).sum() == 21
 
 
 @pytest.mark.parametrize("offset", [2**62, 2**63, 2**64 - 8, 2**64 - 2**40])
-def test_offset_that_leaves_any_memory_is_refused(offset):
+def test_offset_beyond_the_address_space_is_refused(offset):
     tensor = matrix()
     falsify(tensor, byte_offset=offset)
     with pytest.raises(InvalidValueError):
@@ -368,11 +384,13 @@ def test_offset_that_leaves_any_memory_is_refused(offset):
 
 
 @pytest.mark.parametrize("flags", [importing.READ_ONLY, 1 | 2**63, 1 | 4, 1 | 8])
-@pytest.mark.parametrize("door", ["from_dlpack", "copy=False", "share", "adopt", "wrapper"])
-def test_read_only_stays_read_only_beside_flags_that_are_not_known(door, flags):
+@pytest.mark.parametrize(
+    "importer", ["from_dlpack", "copy=False", "share", "consume", "wrapper"]
+)
+def test_read_only_flag_with_unknown_flags(importer, flags):
     tensor = matrix()
     falsify(tensor, flags=flags)
-    a = DOORS[door](tensor.capsule())
+    a = IMPORTERS[importer](tensor.capsule())
     assert not a.flags.writeable
     with pytest.raises(ValueError, match="WRITEABLE"):
         a.flags.writeable = True
@@ -380,7 +398,7 @@ def test_read_only_stays_read_only_beside_flags_that_are_not_known(door, flags):
 
 
 @pytest.mark.parametrize("flags", [0, 4, 8, 2**32, 2**63])
-def test_flags_that_are_not_known_change_nothing(flags):
+def test_unknown_flags_are_ignored(flags):
     tensor = matrix()
     falsify(tensor, flags=flags)
     a = from_dlpack(tensor.capsule(), copy=False)
@@ -388,16 +406,16 @@ def test_flags_that_are_not_known_change_nothing(flags):
     assert a.dtype == float
 
 
-def test_deleter_that_is_null_is_not_called():
+def test_null_deleter_is_accepted():
     for versioned in (False, True):
-        for door in DOORS.values():
+        for importer in IMPORTERS.values():
             tensor = matrix(versioned=versioned)
             tensor.managed.deleter = None
-            assert door(tensor.capsule()).tolist() == [[0, 1, 2], [3, 4, 5]]
+            assert importer(tensor.capsule()).tolist() == [[0, 1, 2], [3, 4, 5]]
             assert tensor.deleted == 0
 
 
-# Capsules that are none of DLPack's -------------------------------------------------------
+# Capsules of other names and consumed capsules --------------------------------------------
 
 _new = ctypes.PyDLL(None).PyCapsule_New
 _new.restype = ctypes.py_object
@@ -422,23 +440,23 @@ _names = [
 ]
 
 
-@pytest.mark.parametrize("door", [*DOORS, *LOOKS])
+@pytest.mark.parametrize("importer", [*IMPORTERS, *EXPLAINERS])
 @pytest.mark.parametrize(
     "name", [None, *_names], ids=lambda name: repr(name and name.value[:20])
 )
-def test_capsule_of_another_name_is_refused(name, door):
+def test_capsule_of_another_name_is_refused(name, importer):
     tensor = matrix()
     pointer = ctypes.addressof(tensor.managed)
     capsule = _new(pointer, None if name is None else ctypes.addressof(name), None)
     with pytest.raises(InvalidValueError, match="expected a capsule named dltensor or"):
-        (DOORS | LOOKS)[door](capsule)
+        (IMPORTERS | EXPLAINERS)[importer](capsule)
     assert tensor.deleted == 0
     assert name_of(capsule) == (None if name is None else name.value)
 
 
 @pytest.mark.parametrize("name", [LEGACY, VERSIONED])
-def test_name_is_compared_by_its_letters(name):
-    """Each producer has a copy of its own."""
+def test_capsule_name_is_compared_by_value(name):
+    """Each producer may have its own copy of the name."""
     tensor = matrix(versioned=name == VERSIONED)
     copy = ctypes.create_string_buffer(name)
     capsule = _new(ctypes.addressof(tensor.managed), ctypes.addressof(copy), None)
@@ -448,45 +466,47 @@ def test_name_is_compared_by_its_letters(name):
 
 
 @pytest.mark.parametrize("name", [b"used_dltensor", b"used_dltensor_versioned"])
-@pytest.mark.parametrize("door", [*DOORS, *LOOKS])
-def test_used_capsule_is_refused(door, name):
+@pytest.mark.parametrize("importer", [*IMPORTERS, *EXPLAINERS])
+def test_used_capsule_is_refused(importer, name):
     tensor = matrix()
     held = ctypes.create_string_buffer(name)
     capsule = _new(ctypes.addressof(tensor.managed), ctypes.addressof(held), None)
     for _ in range(2):
         with pytest.raises(InvalidValueError, match="was consumed already"):
-            (DOORS | LOOKS)[door](capsule)
+            (IMPORTERS | EXPLAINERS)[importer](capsule)
     assert tensor.deleted == 0
 
 
-@pytest.mark.parametrize("first", ["from_dlpack", "copy=False", "copy=True", "share", "adopt"])
-@pytest.mark.parametrize("second", [*DOORS, *LOOKS])
+@pytest.mark.parametrize(
+    "first", ["from_dlpack", "copy=False", "copy=True", "share", "consume"]
+)
+@pytest.mark.parametrize("second", [*IMPORTERS, *EXPLAINERS])
 @pytest.mark.parametrize("versioned", [False, True])
-def test_consumed_capsule_is_refused_by_every_door(first, second, versioned):
+def test_consumed_capsule_is_refused_by_every_importer(first, second, versioned):
     tensor = matrix(versioned=versioned)
     capsule = tensor.capsule()
-    a = DOORS[first](capsule)
+    a = IMPORTERS[first](capsule)
     assert name_of(capsule) == (b"used_dltensor_versioned" if versioned else b"used_dltensor")
     with pytest.raises(InvalidValueError, match="was consumed already"):
-        (DOORS | LOOKS)[second](capsule)
+        (IMPORTERS | EXPLAINERS)[second](capsule)
     assert a.tolist() == [[0, 1, 2], [3, 4, 5]]
     del a, capsule
     assert tensor.deleted == 1
 
 
-@pytest.mark.parametrize("door", ["borrow", *LOOKS])
+@pytest.mark.parametrize("importer", ["view", *EXPLAINERS])
 @pytest.mark.parametrize("versioned", [False, True])
-def test_looking_takes_nothing(door, versioned):
+def test_view_and_explain_do_not_consume(importer, versioned):
     tensor = matrix(versioned=versioned)
     capsule = tensor.capsule()
-    (DOORS | LOOKS)[door](capsule)
+    (IMPORTERS | EXPLAINERS)[importer](capsule)
     assert name_of(capsule) == (VERSIONED if versioned else LEGACY)
     assert tensor.deleted == 0
     assert from_dlpack(capsule).sum() == 15
     assert tensor.deleted == 1
 
 
-def test_copy_gives_the_memory_back_at_once():
+def test_copy_releases_the_tensor_at_once():
     tensor = matrix()
     a = from_dlpack(tensor.capsule(), copy=True)
     assert tensor.deleted == 1
@@ -494,11 +514,11 @@ def test_copy_gives_the_memory_back_at_once():
     assert a.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-# Producers that lie -----------------------------------------------------------------------
+# Malformed producers ----------------------------------------------------------------------
 
 
-class Giving:
-    """A producer whose `__dlpack__` gives back what it is told, or raises it."""
+class ScriptedProducer:
+    """A producer whose `__dlpack__` returns or raises the given answers in turn."""
 
     def __init__(self, *answers, device=(1, 0)):
         self.answers, self.device, self.asked = list(answers), device, []
@@ -514,161 +534,169 @@ class Giving:
         return self.device
 
 
-BY_PROTOCOL = {name: DOORS[name] for name in DOORS if name not in ("adopt", "borrow")} | LOOKS
+BY_PROTOCOL = {
+    name: IMPORTERS[name] for name in IMPORTERS if name not in ("consume", "view")
+} | EXPLAINERS
 
 
-@pytest.mark.parametrize("door", BY_PROTOCOL)
+@pytest.mark.parametrize("importer", BY_PROTOCOL)
 @pytest.mark.parametrize(
-    "answer", [None, 0, "dltensor", b"dltensor", object(), (), np.zeros(3), Giving], ids=repr
+    "answer",
+    [None, 0, "dltensor", b"dltensor", object(), (), np.zeros(3), ScriptedProducer],
+    ids=repr,
 )
-def test_producer_that_gives_no_capsule(answer, door):
+def test_producer_that_returns_no_capsule(answer, importer):
     with pytest.raises(InvalidValueError, match="expected a capsule named dltensor or"):
-        BY_PROTOCOL[door](Giving(answer))
+        BY_PROTOCOL[importer](ScriptedProducer(answer))
 
 
-def refusal_of(door: str, x: object, kind: type[NumpackError]) -> str:
-    """Return the reason of a refusal: of the route in `explain`, which raises none of them."""
-    if door in LOOKS:
-        route = LOOKS[door](x)
+def refusal_of(importer: str, x: object, kind: type[NumpackError]) -> str:
+    """Return the reason of a refusal, which `explain` returns and the others raise."""
+    if importer in EXPLAINERS:
+        route = EXPLAINERS[importer](x)
         assert not route.supported
         assert route.fix
         return route.reason
     with pytest.raises(kind) as caught:
-        BY_PROTOCOL[door](x)
+        BY_PROTOCOL[importer](x)
     assert caught.value.__cause__ is x.answers[0]
     return str(caught.value)
 
 
-@pytest.mark.parametrize("door", BY_PROTOCOL)
-def test_producer_that_refuses(door):
-    producer = Giving(BufferError("not these"))
-    assert "the producer refuses, not these" in refusal_of(door, producer, ZeroCopyError)
+@pytest.mark.parametrize("importer", BY_PROTOCOL)
+def test_buffer_error_of_a_producer_is_a_refusal(importer):
+    producer = ScriptedProducer(BufferError("not these"))
+    assert "the producer refuses, not these" in refusal_of(importer, producer, ZeroCopyError)
     assert len(producer.asked) == 1
 
 
-@pytest.mark.parametrize("door", BY_PROTOCOL)
-def test_producer_that_takes_no_keyword_at_all_and_fails(door):
-    producer = Giving(TypeError("my own fault"))
-    assert "TypeError: my own fault" in refusal_of(door, producer, UnsupportedError)
+@pytest.mark.parametrize("importer", BY_PROTOCOL)
+def test_producer_that_accepts_no_keyword_and_fails(importer):
+    producer = ScriptedProducer(TypeError("my own fault"))
+    assert "TypeError: my own fault" in refusal_of(importer, producer, UnsupportedError)
     assert producer.asked[-1] == {}
 
 
-@pytest.mark.parametrize("door", BY_PROTOCOL)
+@pytest.mark.parametrize("importer", BY_PROTOCOL)
 @pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x")], ids=repr)
-def test_other_errors_of_a_producer_are_refusals(error, door):
-    producer = Giving(error)
-    assert f"{type(error).__name__}: x" in refusal_of(door, producer, UnsupportedError)
+def test_other_error_of_a_producer_is_a_refusal(error, importer):
+    producer = ScriptedProducer(error)
+    assert f"{type(error).__name__}: x" in refusal_of(importer, producer, UnsupportedError)
     assert len(producer.asked) == 1
 
 
-@pytest.mark.parametrize("door", BY_PROTOCOL)
+@pytest.mark.parametrize("importer", BY_PROTOCOL)
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()], ids=repr)
-def test_what_ends_a_program_is_let_through(error, door):
-    producer = Giving(error)
+def test_keyboard_interrupt_and_system_exit_propagate(error, importer):
+    producer = ScriptedProducer(error)
     with pytest.raises(type(error)) as caught:
-        BY_PROTOCOL[door](producer)
+        BY_PROTOCOL[importer](producer)
     assert caught.value is error
     assert len(producer.asked) == 1
 
 
-@pytest.mark.parametrize("door", BY_PROTOCOL)
+@pytest.mark.parametrize("importer", BY_PROTOCOL)
 @pytest.mark.parametrize("attribute", [None, 3, "x"])
-def test_producer_whose_method_cannot_be_called(attribute, door):
+def test_producer_whose_dlpack_is_not_callable(attribute, importer):
     kind = type("Odd", (), {"__dlpack__": attribute, "__dlpack_device__": lambda self: (1, 0)})
-    if door in LOOKS:
-        assert not LOOKS[door](kind()).supported
+    if importer in EXPLAINERS:
+        assert not EXPLAINERS[importer](kind()).supported
     else:
         with pytest.raises(UnsupportedError):
-            BY_PROTOCOL[door](kind())
+            BY_PROTOCOL[importer](kind())
 
 
-@pytest.mark.parametrize("door", ["from_dlpack", "copy=False", "copy=True", "share", "wrapper"])
-def test_same_capsule_twice(door):
+@pytest.mark.parametrize(
+    "importer", ["from_dlpack", "copy=False", "copy=True", "share", "wrapper"]
+)
+def test_producer_that_returns_the_same_capsule_twice(importer):
     tensor = matrix()
-    producer = Giving(tensor.capsule())
-    a = DOORS[door](producer)
+    producer = ScriptedProducer(tensor.capsule())
+    a = IMPORTERS[importer](producer)
     with pytest.raises(InvalidValueError, match="was consumed already"):
-        DOORS[door](producer)
+        IMPORTERS[importer](producer)
     assert a.tolist() == [[0, 1, 2], [3, 4, 5]]
     del a
     assert tensor.deleted == 1
 
 
-@pytest.mark.parametrize("lie", NONSENSE)
-def test_capsule_of_a_producer_that_holds_nonsense(lie):
+@pytest.mark.parametrize("case", MALFORMED)
+def test_producer_of_a_malformed_capsule(case):
     tensor = matrix()
-    falsify(tensor, **NONSENSE[lie])
-    producer = Giving(tensor.capsule())
-    for door in BY_PROTOCOL.values():
+    falsify(tensor, **MALFORMED[case])
+    producer = ScriptedProducer(tensor.capsule())
+    for importer in BY_PROTOCOL.values():
         with pytest.raises(InvalidValueError):
-            door(producer)
+            importer(producer)
     assert tensor.deleted == 0
 
 
-def test_newer_capsule_than_was_asked_for():
+def test_capsule_newer_than_requested_is_refused():
     tensor = matrix()
     falsify(tensor, major=2)
-    producer = Giving(tensor.capsule())
+    producer = ScriptedProducer(tensor.capsule())
     with pytest.raises(InvalidValueError, match=r"ask its producer for max_version=\(1, 3\)"):
         from_dlpack(producer)
     assert producer.asked == [{"max_version": (1, 3)}]
 
 
-def test_what_the_method_says_of_the_device_does_not_matter():
-    """The capsule is what is read."""
+def test_dlpack_device_is_ignored():
+    """Only the device in the capsule counts."""
     tensor = matrix()
-    assert from_dlpack(Giving(tensor.capsule(), device=(2, 0)), copy=False).sum() == 15
+    assert (
+        from_dlpack(ScriptedProducer(tensor.capsule(), device=(2, 0)), copy=False).sum() == 15
+    )
     assert tensor.deleted == 1
 
 
-def elsewhere() -> Tensor:
+def tensor_on_gpu() -> Tensor:
     tensor = matrix()
     falsify(tensor, device_type=2)
     return tensor
 
 
-def test_transfer_that_never_arrives():
-    there, still_there = elsewhere(), elsewhere()
-    producer = Giving(there.capsule(), still_there.capsule())
+def test_transfer_that_stays_on_the_device_is_refused():
+    on_gpu, still_on_gpu = tensor_on_gpu(), tensor_on_gpu()
+    producer = ScriptedProducer(on_gpu.capsule(), still_on_gpu.capsule())
     with pytest.raises(UnsupportedError, match="its producer cannot move it"):
         from_dlpack(producer, copy=True)
     assert producer.asked[1]["dl_device"] == (1, 0)
-    assert (there.deleted, still_there.deleted) == (0, 0)
+    assert (on_gpu.deleted, still_on_gpu.deleted) == (0, 0)
 
 
-@pytest.mark.parametrize("lie", [*NONSENSE, *UNKNOWN, *ANOTHER_MAJOR])
-def test_transfer_that_arrives_as_nonsense(lie):
-    there, here = elsewhere(), matrix()
-    falsify(here, **(NONSENSE | UNKNOWN | ANOTHER_MAJOR)[lie])
+@pytest.mark.parametrize("case", [*MALFORMED, *UNKNOWN_DTYPES, *ANOTHER_MAJOR])
+def test_transfer_to_a_malformed_capsule_is_refused(case):
+    on_gpu, on_cpu = tensor_on_gpu(), matrix()
+    falsify(on_cpu, **(MALFORMED | UNKNOWN_DTYPES | ANOTHER_MAJOR)[case])
     with pytest.raises(NumpackError):
-        from_dlpack(Giving(there.capsule(), here.capsule()), copy=True)
-    assert (there.deleted, here.deleted) == (0, 0)
+        from_dlpack(ScriptedProducer(on_gpu.capsule(), on_cpu.capsule()), copy=True)
+    assert (on_gpu.deleted, on_cpu.deleted) == (0, 0)
 
 
-def test_transfer_that_arrives_as_something_else_is_read_right():
-    there, here = elsewhere(), Tensor(np.arange(4, dtype="f8"))
-    falsify(here, bits=32, code=0, ndim=1, extents=(8,))
+def test_transfer_to_another_shape_and_dtype():
+    on_gpu, on_cpu = tensor_on_gpu(), Tensor(np.arange(4, dtype="f8"))
+    falsify(on_cpu, bits=32, code=0, ndim=1, extents=(8,))
     with pytest.warns(CopyWarning):
-        a = from_dlpack(Giving(there.capsule(), here.capsule()))
+        a = from_dlpack(ScriptedProducer(on_gpu.capsule(), on_cpu.capsule()))
     assert a.tobytes() == np.arange(4.0).tobytes()
     assert a.dtype == np.int32
     del a
-    assert here.deleted == 1
+    assert on_cpu.deleted == 1
 
 
-def test_transfer_of_a_capsule_that_was_consumed():
-    there, here = elsewhere(), matrix()
-    capsule = here.capsule()
+def test_transfer_to_a_consumed_capsule_is_refused():
+    on_gpu, on_cpu = tensor_on_gpu(), matrix()
+    capsule = on_cpu.capsule()
     a = from_dlpack(capsule)
     with pytest.raises(InvalidValueError, match="was consumed already"):
-        from_dlpack(Giving(there.capsule(), capsule), copy=True)
+        from_dlpack(ScriptedProducer(on_gpu.capsule(), capsule), copy=True)
     assert a.sum() == 15
     del a
-    assert here.deleted == 1
+    assert on_cpu.deleted == 1
 
 
 @pytest.mark.parametrize("keywords", [(), ("max_version",), ("max_version", "copy")])
-def test_old_producer_that_lies_is_asked_no_more_than_it_takes(keywords):
+def test_malformed_old_producer_is_called_as_often_as_needed(keywords):
     tensor = Tensor(np.arange(3.0), versioned=bool(keywords))
     falsify(tensor, ndim=-1)
     producer = Producer(tensor, keywords)
@@ -678,27 +706,27 @@ def test_old_producer_that_lies_is_asked_no_more_than_it_takes(keywords):
     assert tensor.deleted == 0
 
 
-@pytest.mark.parametrize("door", BY_PROTOCOL)
-def test_masked_array_is_not_taken_without_its_mask(door):
-    """NumPy's own `__dlpack__` forgets it."""
+@pytest.mark.parametrize("importer", BY_PROTOCOL)
+def test_masked_array_keeps_its_mask_or_is_refused(importer):
+    """NumPy's own `__dlpack__` drops the mask."""
     a = np.ma.array([1.0, 2.0], mask=[False, True])
     try:
-        result = BY_PROTOCOL[door](a)
+        result = BY_PROTOCOL[importer](a)
     except UnsupportedError:
         return
-    if door in LOOKS:
-        assert result.supported == (door == "explain")
+    if importer in EXPLAINERS:
+        assert result.supported == (importer == "explain")
     else:
         assert isinstance(result, np.ma.MaskedArray)
         assert result.mask.tolist() == [False, True]
 
 
-def test_refusals_leak_nothing():
-    """The blocks of memory are as many after thousands of lies as before."""
-    lies = [*NONSENSE.values(), *UNKNOWN.values(), *ELSEWHERE.values()]
-    tensors = [matrix() for _ in lies]
-    for tensor, lie in zip(tensors, lies, strict=True):
-        falsify(tensor, **lie)
+def test_refusals_do_not_leak():
+    """The number of allocated blocks is the same after thousands of refusals."""
+    malformed_tensors = [*MALFORMED.values(), *UNKNOWN_DTYPES.values(), *OTHER_DEVICES.values()]
+    tensors = [matrix() for _ in malformed_tensors]
+    for tensor, case in zip(tensors, malformed_tensors, strict=True):
+        falsify(tensor, **case)
     capsules = [tensor.capsule() for tensor in tensors]
 
     def growth() -> int:
@@ -714,10 +742,10 @@ def test_refusals_leak_nothing():
     assert min(growth() for _ in range(3)) < 100
 
 
-# Anything at all --------------------------------------------------------------------------
+# Drawn tensors ----------------------------------------------------------------------------
 
 MEMORY = (np.arange(4096) * 37 % 251).astype("u1")
-ORIGIN = 2048 - address(MEMORY) % 16  # where data point to: in the middle, on 16 bytes
+ORIGIN = 2048 - address(MEMORY) % 16  # where data point to: in the middle, 16-byte aligned
 NUMBERS = {(row.code, row.bits): np.dtype(row.numpy) for row in DTYPES if not row.extension}
 EXTENSIONS = {(row.code, row.bits) for row in DTYPES if row.extension}
 
@@ -728,8 +756,8 @@ far = st.sampled_from([-(2**63), -(2**61), -(2**60), -(2**32), 2**32, 2**60, 2**
 
 
 @st.composite
-def lies(draw):
-    """A tensor over the middle of `MEMORY`; most of its fields are true, most of the time."""
+def malformed_tensors(draw):
+    """Draw a tensor over the middle of `MEMORY`, a few of whose fields may be invalid."""
     rarely = st.integers(0, 9).map(lambda n: n == 0)
     axes = draw(st.integers(0, 4))
     tensor = Tensor(MEMORY[:1], versioned=draw(st.booleans()))
@@ -772,8 +800,8 @@ def lies(draw):
     return tensor
 
 
-def truth_of(tensor: Tensor):
-    """What the tensor says, in whole numbers: dtype, shape, strides in bytes, or why none."""
+def expected_of(tensor: Tensor):
+    """Return the expected dtype, shape and strides in bytes, or the reason of the refusal."""
     managed, inner = tensor.managed, tensor.managed.tensor
     flags = getattr(managed, "flags", 0)
     if getattr(managed, "major", 1) != 1:
@@ -814,9 +842,9 @@ def truth_of(tensor: Tensor):
 
 
 @settings(max_examples=400)
-@given(lies())
-def test_anything_at_all_is_refused_and_left_alone_or_read_right(tensor):
-    truth = truth_of(tensor)
+@given(malformed_tensors())
+def test_drawn_tensor_is_refused_without_effect_or_read(tensor):
+    valid = expected_of(tensor)
     inner = tensor.managed.tensor
     flags = getattr(tensor.managed, "flags", 0)
     has_deleter = bool(tensor.managed.deleter)
@@ -832,19 +860,19 @@ def test_anything_at_all_is_refused_and_left_alone_or_read_right(tensor):
         a = from_dlpack(capsule, copy=False)
     except NumpackError:
         assert not verdict
-        assert isinstance(truth, str) or flags & importing.IS_COPIED or needs_ml_dtypes(inner)
+        assert isinstance(valid, str) or flags & importing.IS_COPIED or needs_ml_dtypes(inner)
         assert name_of(capsule) == name
         assert tensor.deleted == 0
-        put_right(tensor)
+        repair(tensor)
         assert from_dlpack(capsule).tolist() == [MEMORY[ORIGIN]]
         assert tensor.deleted == has_deleter
         return
     assert verdict
-    assert truth != "version"
-    assert truth == "either" or not isinstance(truth, str)
+    assert valid != "version"
+    assert valid == "either" or not isinstance(valid, str)
     assert name_of(capsule) == b"used_" + name
-    if not isinstance(truth, str):
-        compare(a, tensor, *truth)
+    if not isinstance(valid, str):
+        compare(a, tensor, *valid)
     empty = a.size == 0
     assert tensor.deleted == (has_deleter and empty)
     del a
@@ -855,8 +883,8 @@ def needs_ml_dtypes(inner) -> bool:
     return (inner.dtype.code, inner.dtype.bits) in EXTENSIONS
 
 
-def put_right(tensor: Tensor) -> None:
-    """Make it the first byte of the memory, as it was before."""
+def repair(tensor: Tensor) -> None:
+    """Make a tensor describe the first byte of the memory again."""
     inner = tensor.managed.tensor
     tensor.shape[0] = tensor.strides[0] = 1
     inner.shape, inner.strides, inner.ndim = tensor.shape, tensor.strides, 1
@@ -867,7 +895,7 @@ def put_right(tensor: Tensor) -> None:
 
 
 def compare(a, tensor, dtype, shape, strides) -> None:
-    """Compare an array with what NumPy reads of the same memory, where that is ours."""
+    """Compare an array with what NumPy reads of the same memory, where it is in `MEMORY`."""
     inner, flags = tensor.managed.tensor, getattr(tensor.managed, "flags", 0)
     assert a.shape == shape
     assert a.dtype.itemsize == dtype.itemsize
@@ -888,24 +916,24 @@ def compare(a, tensor, dtype, shape, strides) -> None:
         assert a.tobytes() == expected.tobytes()
 
 
-def test_fuzz_reads_memory_often_enough():
-    """Most of what is tried is taken and compared, or the test above tests nothing."""
+def test_drawn_tensors_are_often_valid():
+    """Check that the test above reads enough tensors and refuses enough."""
     counts = {"read": 0, "refused": 0}
 
     @settings(max_examples=150, database=None)
-    @given(lies())
+    @given(malformed_tensors())
     def count(tensor):
-        counts["refused" if isinstance(truth_of(tensor), str) else "read"] += 1
+        counts["refused" if isinstance(expected_of(tensor), str) else "read"] += 1
 
     count()
     assert min(counts.values()) > 20
 
 
 @pytest.mark.parametrize("wrong", [None, 1, "x", b"x", [1.0], object()])
-def test_neither_capsule_nor_producer(wrong):
-    for door in (from_dlpack, ZeroCopyArray.from_dlpack):
+def test_neither_capsule_nor_producer_is_refused(wrong):
+    for importer in (from_dlpack, ZeroCopyArray.from_dlpack):
         with pytest.raises(WrongTypeError, match="a DLPack capsule or an object with __dlpack"):
-            door(wrong)
+            importer(wrong)
     for take in (
         importing.consume_capsule,
         importing.view_capsule,
@@ -916,16 +944,16 @@ def test_neither_capsule_nor_producer(wrong):
             take(wrong)
 
 
-def test_buffer_of_our_own_is_never_a_liar():
-    """What goes out of the package comes in by every door."""
+def test_own_exports_are_accepted_by_every_importer():
+    """What the package exports can be imported in every way."""
     a = np.arange(6.0).reshape(2, 3)
     for version in (None, (1, 0)):
-        for door in DOORS.values():
-            assert door(to_dlpack(a).__dlpack__(max_version=version)).tolist() == a.tolist()
+        for importer in IMPORTERS.values():
+            assert importer(to_dlpack(a).__dlpack__(max_version=version)).tolist() == a.tolist()
 
 
-def test_dtype_of_somebody_else_is_not_named():
-    """Those that are not NumPy's own may have any number, a negative one too."""
+def test_user_defined_dtype_is_refused():
+    """User-defined dtypes may have any type number, even a negative one."""
     scaled = np._core._multiarray_umath._get_sfloat_dtype()
     a = np.arange(3.0).view(scaled(2.0))
     assert a.dtype.num < 0

@@ -1,4 +1,4 @@
-"""What calls take of memory: what their result takes, and little more."""
+"""Peak memory of calls: the size of the result and a small constant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from numpack import NumPack
 
-ROWS = 4_000_000  # of one byte
+ROWS = 4_000_000  # one byte each
 MIB = 1 << 20
 
 MEASURE = """
@@ -28,7 +28,7 @@ for act in sys.argv[1:]:
     del result
 """
 
-# What is called, and how many bytes its result has.
+# The calls, and the number of bytes of their results.
 CALLS = {
     "npk.load('holes')": ROWS,
     "np.asarray(lazy)": ROWS,
@@ -61,7 +61,7 @@ CALLS = {
 }
 
 
-def test_calls_take_what_their_result_takes(run_python):
+def test_peak_memory_is_the_size_of_the_result(run_python):
     with NumPack("s.npk") as store:
         wide = np.zeros((500, 40_000), "u1")
         store.save({"whole": np.zeros(ROWS, "u1"), "holes": np.zeros(ROWS, "u1"), "wide": wide})
@@ -88,7 +88,7 @@ print(npk.get_shape("x"), npk.get_shape("y"), npk.get_shape("long"), bool(npk.ve
 """
 
 
-def test_arrays_larger_than_memory_are_cloned_and_updated(run_python):
+def test_clone_and_update_arrays_larger_than_memory(run_python):
     array = np.arange(40 << 18, dtype="f4").reshape(-1, 64)  # 40 MiB
     with NumPack("s.npk") as store:
         store.save({"x": np.concatenate([array] * 2)})
@@ -119,7 +119,7 @@ print("done")
 """
 
 
-def test_long_rows_are_converted_in_parts(run_python):
+def test_save_converts_long_rows_in_parts(run_python):
     assert run_python(SAVES) == "done\n"
 
 
@@ -149,13 +149,13 @@ KEYS = [
 
 
 @pytest.mark.parametrize("shape", [(100, 4), (100, 4, 3)])
-def test_indexing_past_dropped_rows_is_that_of_numpy(shape):
+def test_indexing_with_dropped_rows_agrees_with_numpy(shape):
     array = np.arange(np.prod(shape), dtype="i4").reshape(shape)
-    gone = [0, 3, 4, 50, 51, 52, 98, 99, 7, 11]
+    dropped_rows = [0, 3, 4, 50, 51, 52, 98, 99, 7, 11]
     with NumPack("s.npk") as store:
         store.save({"x": array})
-        store.drop("x", gone)
-        lazy, left = store.load("x", lazy=True), np.delete(array, gone, axis=0)
+        store.drop("x", dropped_rows)
+        lazy, left = store.load("x", lazy=True), np.delete(array, dropped_rows, axis=0)
         for key in KEYS:
             found, expected = lazy[key], left[key]
             assert found.shape == expected.shape, key
@@ -166,7 +166,7 @@ def test_indexing_past_dropped_rows_is_that_of_numpy(shape):
                 lazy[key]
 
 
-def test_any_rows_are_dropped_from_any_width():
+def test_drop_rows_of_any_width():
     rng = np.random.default_rng(5)
     with NumPack("s.npk") as store:
         for width in (1, 3, 8, 1000, 100_000):
@@ -174,9 +174,9 @@ def test_any_rows_are_dropped_from_any_width():
             array = rng.integers(0, 256, (count, width), "u1")
             store.save({"x": array})
             for dropped in (1, 5, count // 2):
-                gone = np.unique(rng.integers(0, len(array), dropped))
-                store.drop("x", gone)
-                array = np.delete(array, gone, axis=0)
+                dropped_rows = np.unique(rng.integers(0, len(array), dropped))
+                store.drop("x", dropped_rows)
+                array = np.delete(array, dropped_rows, axis=0)
                 assert np.array_equal(store.load("x"), array)
                 assert np.array_equal(store.getitem("x", slice(3, -2)), array[3:-2])
                 mask = rng.random(len(array)) < 0.3

@@ -1,4 +1,4 @@
-"""How a store is opened, what it promises there, and what it looks like as a mapping."""
+"""Opening a store: modes, options and durability; the mapping interface; progress."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def names(path: str = "s.npk", **options: object) -> list[str]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_each_mode_makes_a_store_or_refuses_where_there_is_none(mode):
+def test_each_mode_with_a_missing_store(mode):
     if mode in ("r", "r+"):
         with pytest.raises(
             NotAStoreError, match="no store at .*mode='a', the default, creates"
@@ -62,7 +62,7 @@ def test_each_mode_makes_a_store_or_refuses_where_there_is_none(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_each_mode_keeps_or_empties_or_refuses_what_is_there(filled, mode):
+def test_each_mode_with_an_existing_store(filled, mode):
     if mode == "x":
         with pytest.raises(NotAStoreError, match="there is a store at .* already"):
             NumPack("s.npk", mode=mode).open()
@@ -72,10 +72,10 @@ def test_each_mode_keeps_or_empties_or_refuses_what_is_there(filled, mode):
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_mode_x_refuses_what_another_creates_at_this_moment(monkeypatch, before):
+def test_mode_x_refuses_a_store_created_meanwhile(monkeypatch, before):
     check = folder._check_creatable
 
-    def late(path):
+    def create_meanwhile(path):
         monkeypatch.setattr(folder, "_check_creatable", check)
         if not before:
             check(path)
@@ -84,7 +84,7 @@ def test_mode_x_refuses_what_another_creates_at_this_moment(monkeypatch, before)
         if before:
             check(path)
 
-    monkeypatch.setattr(folder, "_check_creatable", late)
+    monkeypatch.setattr(folder, "_check_creatable", create_meanwhile)
     with pytest.raises(NotAStoreError):
         NumPack("s.npk", mode="x").open()
     with NumPack("s.npk") as store:
@@ -92,7 +92,7 @@ def test_mode_x_refuses_what_another_creates_at_this_moment(monkeypatch, before)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nothing_happens_before_the_store_is_opened(filled, mode):
+def test_nothing_happens_before_open(filled, mode):
     store = NumPack("s.npk", mode=mode)
     NumPack("other.npk", mode=mode)
     assert store.is_closed
@@ -101,7 +101,7 @@ def test_nothing_happens_before_the_store_is_opened(filled, mode):
 
 
 @pytest.mark.parametrize("mode", ["w", "x"])
-def test_opening_again_keeps_what_was_saved(mode):
+def test_reopening_in_mode_w_or_x_keeps_the_arrays(mode):
     store = NumPack("new.npk", mode=mode)
     for number in range(3):
         with store:
@@ -111,7 +111,7 @@ def test_opening_again_keeps_what_was_saved(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("path", ["file", "full"])
-def test_no_mode_touches_what_is_no_store(path, mode):
+def test_no_mode_changes_a_path_that_is_not_a_store(path, mode):
     Path("file").write_bytes(b"mine")
     Path("full").mkdir()
     Path("full/mine").write_bytes(b"mine")
@@ -123,7 +123,7 @@ def test_no_mode_touches_what_is_no_store(path, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_drop_if_exists_is_mode_w_and_contradicts_the_others(filled, mode):
+def test_drop_if_exists_with_each_mode(filled, mode):
     if mode in ("a", "w"):
         assert names(mode=mode, drop_if_exists=True) == []
     else:
@@ -133,7 +133,7 @@ def test_drop_if_exists_is_mode_w_and_contradicts_the_others(filled, mode):
 
 
 @pytest.mark.parametrize("mode", ["", "rw", "R", None, 0, "ab"])
-def test_other_modes_are_refused(mode):
+def test_invalid_mode_is_refused(mode):
     with pytest.raises(
         InvalidValueError, match="mode must be one of 'a', 'r', 'r\\+', 'w', 'x'"
     ):
@@ -141,25 +141,25 @@ def test_other_modes_are_refused(mode):
 
 
 @pytest.mark.parametrize("durability", ["", "full", None, True])
-def test_other_durabilities_are_refused(durability):
+def test_invalid_durability_is_refused(durability):
     with pytest.raises(InvalidValueError, match="durability must be 'process' or 'power'"):
         NumPack("s.npk", durability=durability)
 
 
 @pytest.mark.parametrize("path", [b"s.npk", None, 5])
-def test_what_is_no_path_is_refused(path):
+def test_path_of_wrong_type_is_refused(path):
     with pytest.raises(WrongTypeError, match="os.PathLike"):
         NumPack(path)
 
 
-def test_old_parameters_may_be_given_by_their_places(filled):
+def test_old_parameters_are_accepted_by_position(filled):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with NumPack("s.npk", True, True, True, True) as store:
             assert list(store) == []
 
 
-# Reader only
+# Read-only and closed stores
 
 MUTATIONS = {
     "save": lambda s: s.save({"y": ROWS}),
@@ -183,7 +183,7 @@ def write_in_place(store: NumPack) -> None:
 
 
 @pytest.mark.parametrize("call", MUTATIONS)
-def test_a_store_that_is_only_read_refuses_every_change(filled, call):
+def test_read_only_store_refuses_every_change(filled, call):
     with NumPack("s.npk", mode="r") as store:
         with pytest.raises(StoreError, match=r"opened with mode='r'; open it with mode='r\+'"):
             MUTATIONS[call](store)
@@ -192,7 +192,7 @@ def test_a_store_that_is_only_read_refuses_every_change(filled, call):
 
 
 @pytest.mark.parametrize("call", MUTATIONS)
-def test_a_closed_store_refuses_every_change(filled, call):
+def test_closed_store_refuses_every_change(filled, call):
     store = NumPack("s.npk")
     with pytest.raises(StoreClosedError, match="not opened or has been closed"):
         MUTATIONS[call](store)
@@ -214,7 +214,7 @@ READING = {
 
 
 @pytest.mark.parametrize("call", READING)
-def test_reading_creates_and_changes_nothing(filled, call):
+def test_reading_changes_no_file(filled, call):
     Path("s.npk/lock").unlink()
     before = contents()
     with NumPack("s.npk", mode="r") as store:
@@ -222,10 +222,10 @@ def test_reading_creates_and_changes_nothing(filled, call):
     assert contents() == before
 
 
-# In a with statement
+# Context manager and closing
 
 
-def test_a_strict_store_is_used_in_a_with_statement_alone(filled):
+def test_strict_store_requires_a_with_statement(filled):
     store = NumPack("s.npk", strict_context_mode=True)
     store.open()
     for call in [*READING.values(), *MUTATIONS.values(), len, iter, NumPack.get_io_stats]:
@@ -243,7 +243,7 @@ def test_a_strict_store_is_used_in_a_with_statement_alone(filled):
     store.close()
 
 
-def test_a_warning_outside_of_a_with_statement_names_the_callers_line(filled):
+def test_warning_without_a_with_statement_names_the_line_of_the_caller(filled):
     store = NumPack("s.npk", warn_no_context=True)
     with pytest.warns(UserWarning, match="strict context mode") as caught:
         store.open()
@@ -266,7 +266,7 @@ def test_a_warning_outside_of_a_with_statement_names_the_callers_line(filled):
         (True, False, False),
     ],
 )
-def test_garbage_is_collected_on_close_if_asked_for(monkeypatch, option, argument, collects):
+def test_close_collects_garbage_on_request(monkeypatch, option, argument, collects):
     calls = []
     store = NumPack("s.npk", force_gc_on_close=option)
     store.open()
@@ -295,13 +295,13 @@ class Pathlike:
         return self.path
 
 
-def test_any_path_like_object_is_a_path(filled):
+def test_path_like_objects_are_accepted(filled):
     assert names(Pathlike("s.npk")) == names(Path("s.npk")) == ["x", "number"]
     with pytest.raises(WrongTypeError, match="os.PathLike"):
         NumPack(Pathlike(b"s.npk"))
 
 
-def test_a_relative_path_is_that_of_the_moment_it_was_given(filled, tmp_path):
+def test_relative_path_is_resolved_at_construction(filled, tmp_path):
     store = NumPack(Path("s.npk"))
     Path("elsewhere").mkdir()
     os.chdir("elsewhere")
@@ -317,11 +317,11 @@ def test_a_relative_path_is_that_of_the_moment_it_was_given(filled, tmp_path):
 
 
 @pytest.fixture
-def flushed(monkeypatch):
-    """The names of the files that are flushed to the device."""
+def flushed_files(monkeypatch):
+    """Record the names of the files that are flushed to the device."""
     found: list[str] = []
 
-    def counting(flush):
+    def recording(flush):
         def call(descriptor):
             path = os.readlink(f"/proc/self/fd/{descriptor}")
             found.append(os.path.relpath(path, "s.npk"))
@@ -329,8 +329,8 @@ def flushed(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(os, "fsync", counting(os.fsync))
-    monkeypatch.setattr(os, "fdatasync", counting(os.fdatasync))
+    monkeypatch.setattr(os, "fsync", recording(os.fsync))
+    monkeypatch.setattr(os, "fdatasync", recording(os.fdatasync))
     return found
 
 
@@ -346,41 +346,45 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_changes_are_flushed_before_they_return_if_asked_for(filled, flushed, change):
+def test_changes_are_flushed_with_durability_power(filled, flushed_files, change):
     call, needed = CHANGES[change]
     with NumPack("s.npk", durability="power") as store:
         call(store)
-        assert needed <= set(flushed)
-        rows = [each for each in flushed if each.endswith((".bin", ".del"))]
-        for file in rows if change != "replace" else ():  # whose journal comes first instead
-            assert flushed.index(file) < len(flushed) - flushed[::-1].index("commits.log") - 1
+        assert needed <= set(flushed_files)
+        rows = [each for each in flushed_files if each.endswith((".bin", ".del"))]
+        # A replace flushes its journal before the log instead of the rows.
+        for file in rows if change != "replace" else ():
+            assert (
+                flushed_files.index(file)
+                < len(flushed_files) - flushed_files[::-1].index("commits.log") - 1
+            )
         if change in ("save", "append", "clone", "update"):
-            assert any(each.endswith(".bin") for each in flushed)
+            assert any(each.endswith(".bin") for each in flushed_files)
         if change.startswith("drop of"):
-            assert any(each.endswith(".del") for each in flushed)
+            assert any(each.endswith(".del") for each in flushed_files)
     assert names()
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_nothing_is_flushed_by_default(store, flushed, change):
+def test_nothing_is_flushed_by_default(store, flushed_files, change):
     CHANGES[change][0](store)
-    assert flushed == []
+    assert flushed_files == []
 
 
-def test_sync_flushes_everything(store, flushed):
+def test_sync_flushes_everything(store, flushed_files):
     store.save({"large": np.zeros(200_000)})
     store.drop("x", 0)
-    assert flushed == []
+    assert flushed_files == []
     store.sync()
     files = {path for path in contents() if path.startswith("data/")}
-    assert files | {"commits.log", "data"} <= set(flushed)
+    assert files | {"commits.log", "data"} <= set(flushed_files)
     assert len(files) == 5
 
 
-# As a mapping
+# The mapping interface
 
 
-def test_a_store_is_a_mapping_of_names_to_arrays(store):
+def test_store_is_a_mapping_of_names_to_arrays(store):
     from collections.abc import Mapping
 
     assert isinstance(store, Mapping)
@@ -400,7 +404,7 @@ def test_a_store_is_a_mapping_of_names_to_arrays(store):
         store["nope"]
 
 
-def test_items_are_set_and_deleted(store):
+def test_setitem_and_delitem(store):
     store["y"] = ROWS[:1]
     store["x"] = ROWS[:2]
     assert {name: array.shape for name, array in store.items()} == {
@@ -415,7 +419,7 @@ def test_items_are_set_and_deleted(store):
     assert isinstance(raised.value, KeyError)
 
 
-def test_stores_are_equal_to_themselves_alone(store):
+def test_stores_are_compared_by_identity(store):
     other = NumPack("s.npk")
     assert store == store
     assert store != other
@@ -423,7 +427,7 @@ def test_stores_are_equal_to_themselves_alone(store):
     assert len({store, other, store}) == 2
 
 
-def test_a_store_is_true_while_it_is_open():
+def test_store_is_true_while_it_is_open():
     store = NumPack("s.npk")
     assert not store
     store.open()
@@ -439,7 +443,7 @@ def test_a_store_is_true_while_it_is_open():
         assert strict
 
 
-def test_iteration_is_over_the_names_of_its_beginning(store):
+def test_iteration_is_over_the_names_at_its_start(store):
     for name in store:
         store.save({f"{name} again": store[name]})
         store.drop(name)
@@ -449,7 +453,7 @@ def test_iteration_is_over_the_names_of_its_beginning(store):
     assert np.array_equal(store["x again"], ROWS + 1)
 
 
-def test_an_array_is_handed_to_a_framework(store):
+def test_share_with_a_framework(store):
     buffer = store.share("x", "dlpack")
     assert np.array_equal(np.from_dlpack(buffer), ROWS)
     copied = store.share("x", "numpy", copy=True)
@@ -466,7 +470,7 @@ def test_an_array_is_handed_to_a_framework(store):
 
 @pytest.mark.parametrize("mode", ["a", "r"])
 @pytest.mark.parametrize("is_open", [False, True])
-def test_a_pickle_keeps_what_was_asked_for(filled, mode, is_open):
+def test_pickle_keeps_the_options(filled, mode, is_open):
     options = {"force_gc_on_close": True, "durability": "power", "mode": mode}
     store = NumPack("s.npk", **options)
     if is_open:
@@ -485,7 +489,7 @@ def test_a_pickle_keeps_what_was_asked_for(filled, mode, is_open):
 
 
 @pytest.mark.parametrize("mode", ["w", "x"])
-def test_a_pickle_never_empties_or_refuses_what_is_there(mode):
+def test_pickle_of_mode_w_or_x_opens_the_existing_store(mode):
     store = NumPack("new.npk", mode=mode)
     unopened = pickle.dumps(store)
     with store:
@@ -495,7 +499,7 @@ def test_a_pickle_never_empties_or_refuses_what_is_there(mode):
                 assert list(again) == ["x"]
 
 
-def test_a_pickled_strict_store_is_strict(filled):
+def test_pickle_keeps_strict_context_mode(filled):
     again = pickle.loads(pickle.dumps(NumPack("s.npk", strict_context_mode=True)))
     with pytest.raises(StoreClosedError, match="strict context mode"):
         again.load("x")
@@ -541,14 +545,14 @@ def large(store):
 
 
 @pytest.mark.parametrize("call", LONG)
-def test_progress_rises_to_the_end(large, call):
-    told: list[tuple[int, int]] = []
-    LONG[call](large, lambda done, total: told.append((done, total)))
-    total = told[0][1]
-    assert told[-1] == (total, total)
+def test_progress_increases_to_the_total(large, call):
+    calls_made: list[tuple[int, int]] = []
+    LONG[call](large, lambda done, total: calls_made.append((done, total)))
+    total = calls_made[0][1]
+    assert calls_made[-1] == (total, total)
     assert total > 0
-    assert all(each[1] == total for each in told)
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert all(each[1] == total for each in calls_made)
+    assert [done for done, _ in calls_made] == sorted({done for done, _ in calls_made})
 
 
 class Stopped(Exception):
@@ -557,7 +561,7 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("at", [0.0, 1.0])
 @pytest.mark.parametrize("call", LONG)
-def test_an_exception_in_the_callback_leaves_the_store_as_it_was(large, call, at):
+def test_exception_in_the_callback_leaves_the_store_unchanged(large, call, at):
     def stop(done: int, total: int) -> None:
         if done >= at * total:
             raise Stopped
@@ -571,10 +575,10 @@ def test_an_exception_in_the_callback_leaves_the_store_as_it_was(large, call, at
     assert large.verify().ok
 
 
-# Counts
+# I/O statistics
 
 
-def test_io_stats_are_real_counts():
+def test_io_stats_count_commits_bytes_and_mappings():
     with NumPack("s.npk") as store:
         assert store.get_io_stats() == {
             "commits": 0,

@@ -1,4 +1,4 @@
-"""Rows of the file that they are written to, and arrays that change while they are written."""
+"""Writing rows that overlap the file written to, and arrays that change during the write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from numpack import NumPack, share
 from numpack.store.kernels.checksums import BLOCK
 
-SHAPES = [(6, 2), (3000, 256), (6, 300_000)]  # of a part of a block, several, and long rows
+SHAPES = [(6, 2), (3000, 256), (6, 300_000)]  # part of a block, several blocks, and long rows
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ MOVES = {
     "reversed": (lambda x: x[::-1], slice(None)),
     "strided": (lambda x: x[:6:2], slice(0, 3)),
     "by number": (lambda x: x[:3], [3, 1, 2]),
-    "told twice": (lambda x: x[:3], [1, 2, 1]),
+    "duplicate rows": (lambda x: x[:3], [1, 2, 1]),
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", VIEWS)
-def test_rows_of_the_array_itself_are_read_before_any_is_written(store, kind, shape):
+def test_replace_by_rows_of_the_same_array(store, kind, shape):
     array = np.arange(np.prod(shape), dtype="f4").reshape(shape)
     for pick, rows in MOVES.values():
         store.save({"x": array})
@@ -60,7 +60,7 @@ def test_rows_of_the_array_itself_are_read_before_any_is_written(store, kind, sh
         assert store.verify()
 
 
-def test_two_arrays_are_exchanged_in_one_commit(store):
+def test_swap_two_arrays_in_one_commit(store):
     for shape in SHAPES:
         store.save({"a": np.zeros(shape, "f4"), "b": np.ones(shape, "f4")})
         given = {"a": store.load("b", lazy=True), "b": store.load("a", lazy=True)}
@@ -70,7 +70,7 @@ def test_two_arrays_are_exchanged_in_one_commit(store):
         assert store.verify()
 
 
-def test_rows_move_where_others_were_dropped(store):
+def test_replace_by_rows_of_the_same_file_with_dropped_rows(store):
     array = np.arange(4000 * 100, dtype="i8").reshape(4000, 100)
     store.save({"x": array})
     store.drop("x", [0, 7, 100])
@@ -81,14 +81,14 @@ def test_rows_move_where_others_were_dropped(store):
 
 
 def memmap_rows(store: NumPack, name: str) -> np.ndarray:
-    """The first rows of the data file, as many as are left but one."""
+    """Return the first rows of the data file, one fewer than there are live rows."""
     entry = store.get_metadata()["arrays"][name]
     path = f"s.npk/{entry['data_file']}"
     count, width = entry["shape"]
     return np.memmap(path, entry["dtype"], "r", shape=(count - 1, width))
 
 
-def test_rows_of_the_file_are_appended_and_saved(store):
+def test_append_and_save_rows_of_the_same_file(store):
     array = np.arange(300_000, dtype="f4").reshape(-1, 3)
     store.save({"x": array})
     for _ in range(3):
@@ -100,7 +100,7 @@ def test_rows_of_the_file_are_appended_and_saved(store):
         assert store.verify()
 
 
-def test_a_byte_order_and_a_layout_are_converted_on_the_way(store):
+def test_replace_converts_byte_order_and_layout(store):
     array = np.arange(2 * BLOCK, dtype="i4").reshape(-1, 64)
     for given in (array.astype(">i4"), np.asfortranarray(array), array[:, ::-1]):
         store.save({"x": np.zeros_like(array)})
@@ -113,26 +113,26 @@ def test_a_byte_order_and_a_layout_are_converted_on_the_way(store):
 
 
 @pytest.fixture
-def scribbled():
-    """Arrays that a thread changes as long as the test runs."""
+def changing_arrays():
+    """Return arrays that a thread changes as long as the test runs."""
     large, small, stop = np.zeros((64, 1 << 16), "u1"), np.zeros((4000, 10), "u1"), []
 
-    def scribble() -> None:
+    def keep_changing() -> None:
         number = 0
         while not stop:
             number += 1
             large[:] = number & 255
             small[:] = number & 255
 
-    thread = threading.Thread(target=scribble)
+    thread = threading.Thread(target=keep_changing)
     thread.start()
     yield large, small
     stop.append(True)
     thread.join()
 
 
-def test_checksums_are_of_the_bytes_that_were_written(store, scribbled):
-    large, small = scribbled
+def test_checksums_are_of_the_bytes_written_while_arrays_change(store, changing_arrays):
+    large, small = changing_arrays
     for _ in range(6):
         store.save({"large": large, "small": small, "rows": np.zeros_like(large)})
         store.append({"large": large, "small": small})
@@ -145,14 +145,14 @@ def test_checksums_are_of_the_bytes_that_were_written(store, scribbled):
         assert report, str(report)
 
 
-def test_checksums_hold_for_indexes_that_change_too(store):
+def test_checksums_are_right_while_indexes_change(store):
     rows, stop = np.zeros(1000, np.int64), []
 
-    def scribble() -> None:
+    def keep_changing() -> None:
         while not stop:
             rows[:] = np.random.default_rng().permutation(4000)[:1000]
 
-    thread = threading.Thread(target=scribble)
+    thread = threading.Thread(target=keep_changing)
     thread.start()
     try:
         store.save({"x": np.zeros((4000, 512), "u1")})

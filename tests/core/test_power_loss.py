@@ -1,4 +1,4 @@
-"""A loss of power at any moment, on a device that may lose all that was not flushed."""
+"""Power loss at any moment, on a device that may lose everything that was not flushed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def losses(recorder, tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_has_returned_survives_a_loss_of_power(name, losses, thorough, done):
+def test_returned_calls_survive_a_power_loss(name, losses, thorough, done):
     lost = losses(name)
     assert len(lost.states) > 1
     flaws = []

@@ -1,4 +1,4 @@
-"""What somebody writes to memory that a store handed out is nothing that the store reads."""
+"""Writes to memory that a store handed out are private and never read by the store."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def store():
 
 
 def overwrite(view: np.ndarray) -> None:
-    """Write to an array as a framework does, which NumPy knows nothing of."""
+    """Write to an array without NumPy's knowledge, as a framework may."""
     contiguous = view if view.flags.c_contiguous else view[:1]
     ctypes.memset(address(contiguous), 0xFF, contiguous.nbytes)
 
 
-HANDED_OUT = {
+EXPORTS = {
     "asarray": np.asarray,
     "row": lambda lazy: lazy[0],
     "rows": lambda lazy: lazy[1:3],
@@ -43,19 +43,19 @@ HANDED_OUT = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("how", HANDED_OUT)
-def test_a_write_past_numpy_changes_nothing_that_is_read_later(store, how, shape):
+@pytest.mark.parametrize("how", EXPORTS)
+def test_write_past_numpy_does_not_change_later_reads(store, how, shape):
     store.save({"x": np.full(shape, 7, "f4")})
     lazy = store.load("x", lazy=True)
     held = []
     for _ in range(3):
-        view = HANDED_OUT[how](lazy)
+        view = EXPORTS[how](lazy)
         assert (view == 7).all()
         overwrite(view)
         held.append(view)
         for other in (lazy, store.load("x", lazy=True)):
-            for again, hand_out in HANDED_OUT.items():
-                assert (hand_out(other) == 7).all(), again
+            for again, export in EXPORTS.items():
+                assert (export(other) == 7).all(), again
         assert (lazy + 0 == 7).all()
     assert (store.load("x") == 7).all()
     assert (store.getitem("x", [0, 2]) == 7).all()
@@ -69,8 +69,9 @@ def test_a_write_past_numpy_changes_nothing_that_is_read_later(store, how, shape
     assert (store.load("y") == 7).all()
 
 
-def test_pages_of_a_large_array_are_mapped_again(store):
-    store.save({"x": np.full((17, 1 << 20), 7, "f4")})  # more than is worth asking for
+def test_large_array_is_mapped_again_after_a_write(store):
+    # So many pages that they are not queried one by one.
+    store.save({"x": np.full((17, 1 << 20), 7, "f4")})
     lazy = store.load("x", lazy=True)
     for _ in range(2):
         overwrite(np.asarray(lazy)[:1])
@@ -78,7 +79,7 @@ def test_pages_of_a_large_array_are_mapped_again(store):
         assert (lazy[0] == 7).all()
 
 
-def test_a_replace_shows_in_what_is_handed_out_after_a_write(store):
+def test_replace_is_visible_in_exports_after_a_write(store):
     for shape in SHAPES:
         store.save({"x": np.full(shape, 7, "f4")})
         lazy = store.load("x", lazy=True)
@@ -86,11 +87,11 @@ def test_a_replace_shows_in_what_is_handed_out_after_a_write(store):
         with NumPack("s.npk") as other:
             other.replace({"x": np.full(shape, 9, "f4")}, slice(None))
         assert (np.asarray(lazy) == 9).all()
-        assert (lazy[1] == 9).all()  # of the page that was written to
+        assert (lazy[1] == 9).all()  # a row in the page that was written to
         assert (store.getitem("x", [0, 1]) == 9).all()
 
 
-def test_what_is_handed_out_shares_the_pages_of_the_file(store):
+def test_exports_share_the_pages_of_the_file(store):
     store.save({"x": np.arange(4096.0).reshape(64, 64)})
     lazy = store.load("x", lazy=True)
     array = np.asarray(lazy)
@@ -101,8 +102,8 @@ def test_what_is_handed_out_shares_the_pages_of_the_file(store):
     assert address(np.asarray(lazy)) != address(array)
 
 
-@pytest.mark.parametrize("others", [0, 40])  # whose descriptors take the place of this one's
-def test_a_file_without_a_name_is_handed_out_and_copied_at_the_worst(store, others):
+@pytest.mark.parametrize("others", [0, 40])  # so many files that descriptors are evicted
+def test_unlinked_file_is_exported_or_copied_after_a_write(store, others):
     rows = np.arange(12.0).reshape(6, 2)
     store.save({f"n{number}": rows for number in range(others)} | {"x": rows})
     lazy = store.load("x", lazy=True)
@@ -118,7 +119,7 @@ def test_a_file_without_a_name_is_handed_out_and_copied_at_the_worst(store, othe
     assert len(held) == others
 
 
-def test_lazy_arrays_take_no_descriptors_of_their_own(store):
+def test_lazy_arrays_hold_no_descriptors(store):
     store.save({f"x{number}": np.full((4, 2), number) for number in range(100)})
     before = len(os.listdir("/dev/fd"))
     lazies = {name: store.load(name, lazy=True) for name in store}
@@ -133,7 +134,7 @@ def test_lazy_arrays_take_no_descriptors_of_their_own(store):
         assert (np.asarray(lazies[f"x{number}"]) == number).all()
 
 
-def test_the_cache_keeps_as_many_as_it_says(store):
+def test_cache_keeps_the_documented_number_of_mappings(store):
     store.save({f"x{number:03}": np.zeros((4, 2)) for number in range(100)})
     names = list(store)
     for name in names[:64]:

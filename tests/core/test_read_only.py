@@ -1,4 +1,4 @@
-"""A store that may not be written: all of it is read, and nothing is created."""
+"""A store without write permission: everything can be read, and nothing is created."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-# Whoever may write everywhere becomes nobody first.
+# The script drops root's privileges, since root may write everywhere.
 READ = """
 import json, os, sys
 import numpy as np
@@ -82,8 +82,8 @@ REPLACED = {
 
 
 @pytest.fixture
-def shelf() -> Iterator[Path]:
-    """A folder that everybody can reach."""
+def public_folder() -> Iterator[Path]:
+    """Create a temporary folder that every user can read."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -93,16 +93,16 @@ def shelf() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def listed(folder: Path) -> dict[str, tuple]:
-    """All that is in a folder, with times and sizes."""
+def snapshot(folder: Path) -> dict[str, tuple]:
+    """Return all paths in a folder with their times, sizes and inodes."""
     return {
         str(each): (each.stat().st_mtime_ns, each.stat().st_size, each.stat().st_ino)
         for each in [folder, *folder.rglob("*")]
     }
 
 
-def forbid(folder: Path, lock: bool) -> None:
-    """Take away the right to write; some media have no lock either."""
+def remove_write_permission(folder: Path, lock: bool) -> None:
+    """Remove the write permissions, and the lock file if `lock` is false, as on some media."""
     if not lock:
         (folder / "lock").unlink()
     for each in [*folder.rglob("*"), folder]:
@@ -110,33 +110,35 @@ def forbid(folder: Path, lock: bool) -> None:
 
 
 @pytest.mark.parametrize("lock", [True, False])
-@pytest.mark.parametrize("half", ["whole", "replace"])
+@pytest.mark.parametrize("state", ["whole", "replace"])
 @pytest.mark.parametrize("mode", ["r", "a", "r+"])
-def test_a_store_that_may_not_be_written_is_read(shelf, run_python, mode, half, lock):
-    folder = shelf / "s.npk"
-    run_python(BUILD, str(folder), half)
-    forbid(folder, lock)
-    before = listed(folder)
-    told = json.loads(run_python(READ, str(folder), mode))
-    assert listed(folder) == before
-    expected = WHOLE if half == "whole" else REPLACED
-    for way in ("loaded", "verified", "lazy", "streamed"):
-        assert told[way] == expected, way
-    assert told["rows"] == {name: [rows[0], rows[-1]] for name, rows in expected.items()}
-    assert told["ok"], told["report"]
-    assert told["refused"] == 11
+def test_store_without_write_permission_can_be_read(
+    public_folder, run_python, mode, state, lock
+):
+    folder = public_folder / "s.npk"
+    run_python(BUILD, str(folder), state)
+    remove_write_permission(folder, lock)
+    before = snapshot(folder)
+    result = json.loads(run_python(READ, str(folder), mode))
+    assert snapshot(folder) == before
+    expected = WHOLE if state == "whole" else REPLACED
+    for key in ("loaded", "verified", "lazy", "streamed"):
+        assert result[key] == expected, key
+    assert result["rows"] == {name: [rows[0], rows[-1]] for name, rows in expected.items()}
+    assert result["ok"], result["report"]
+    assert result["refused"] == 11
 
 
-def test_a_folder_of_numpack_0_x_that_may_not_be_written_is_read(shelf, run_python):
+def test_numpack_0_x_folder_without_write_permission_can_be_read(public_folder, run_python):
     source = Path(__file__).parents[1] / "data" / "numpack-0.7.0" / "deleted.npk"
-    folder = shelf / "old.npk"
+    folder = public_folder / "old.npk"
     shutil.copytree(source, folder)
     for each in [*folder.iterdir(), folder]:
         each.chmod(0o555 if each.is_dir() else 0o444)
-    before = listed(folder)
+    before = snapshot(folder)
     script = READ.replace(", verify=True", "")
-    told = json.loads(run_python(script, str(folder), "a"))
-    assert listed(folder) == before
-    assert told["loaded"] == told["lazy"] == told["streamed"]
-    assert told["refused"] == 11
-    assert os.listdir(shelf) == ["old.npk"]
+    result = json.loads(run_python(script, str(folder), "a"))
+    assert snapshot(folder) == before
+    assert result["loaded"] == result["lazy"] == result["streamed"]
+    assert result["refused"] == 11
+    assert os.listdir(public_folder) == ["old.npk"]

@@ -1,4 +1,4 @@
-"""Pickles: small, of the same rows or refused with the reason; tokens change with values."""
+"""Pickles and tokens of lazy arrays and stores: small, and never of other rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpack import ConflictError, LazyArray, MovedError, NotFoundError, NumPack
 from numpack.errors import StoreNotFoundError
 
 ROWS = np.arange(24.0).reshape(8, 3)
-LARGE = np.arange(400_000.0)  # of several blocks
+LARGE = np.arange(400_000.0)  # several blocks
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def store():
         yield opened
 
 
-def again(lazy: LazyArray) -> LazyArray:
+def roundtrip(lazy: LazyArray) -> LazyArray:
     return pickle.loads(pickle.dumps(lazy))
 
 
@@ -46,22 +46,22 @@ def in_another_process(data: bytes) -> str:
     return done.stdout.strip()
 
 
-# Size, and the rows
+# Sizes and rows of pickles
 
 
-def test_a_pickle_is_small_whatever_was_dropped_and_whichever_rows_it_is_of(store):
+def test_pickle_is_small_for_any_rows(store):
     store.save({"n" * 100_000: ROWS, "wide": np.zeros((2, 2, 2, 2), "c16")})
     store.drop("large", np.arange(0, 400_000, 2))
     for name in store:
         lazy = store.load(name, lazy=True)
         for part in (lazy, lazy.rows(1, 2), lazy.rows(1), lazy.rows(5, 3)):
             assert len(pickle.dumps(part)) <= 1024
-            assert np.array_equal(again(part), part)
-            assert again(part).shape == part.shape
-            assert again(again(part)).dtype == part.dtype
+            assert np.array_equal(roundtrip(part), part)
+            assert roundtrip(part).shape == part.shape
+            assert roundtrip(roundtrip(part)).dtype == part.dtype
 
 
-def test_ranges_of_rows_are_those_of_slices(store):
+def test_rows_agree_with_slices(store):
     dropped = np.delete(np.arange(24.0).reshape(8, 3), [0, 2, 3, 6], 0)
     store.append({"x": ROWS})
     store.drop("x", [0, 2, 3, 6])
@@ -73,30 +73,30 @@ def test_ranges_of_rows_are_those_of_slices(store):
             assert np.array_equal(part, whole[start:stop])
     part = lazy.rows(1, 11).rows(2, -1)
     assert np.array_equal(part, whole[1:11][2:-1])
-    assert np.array_equal(again(part), part)
-    assert np.array_equal(again(part).rows(1, 3), part[1:3])
+    assert np.array_equal(roundtrip(part), part)
+    assert np.array_equal(roundtrip(part).rows(1, 3), part[1:3])
 
 
-def test_rows_that_were_appended_or_dropped_since_are_not_in_it(store):
+def test_pickle_keeps_the_rows_of_its_time(store):
     store.drop("x", [1])
     lazy = store.load("x", lazy=True)
     before, data = np.array(lazy), pickle.dumps(lazy)
     store.drop("x", [0, 2])
     store.append({"x": ROWS})
     assert np.array_equal(pickle.loads(data), before)
-    assert np.array_equal(again(lazy), before)
+    assert np.array_equal(roundtrip(lazy), before)
 
 
-def test_a_replace_shows_in_it_as_in_the_original(store):
+def test_replace_is_visible_in_an_unpickled_array(store):
     lazy = store.load("x", lazy=True)
     data = pickle.dumps(lazy)
     store.replace({"x": -ROWS[:1]}, 0)
-    for found in (pickle.loads(data), again(lazy), lazy):
+    for found in (pickle.loads(data), roundtrip(lazy), lazy):
         assert np.array_equal(found[0], -ROWS[0])
 
 
 @pytest.mark.parametrize("change", ["save", "drop", "update", "reset", "removed"])
-def test_a_file_that_is_unlinked_is_found_while_its_process_has_it(store, change):
+def test_pickle_of_a_removed_file_works_while_its_process_maps_it(store, change):
     store.drop("x", [1])
     lazy, large = store.load("x", lazy=True), store.load("large", lazy=True)
     expected, data = np.array(lazy), [pickle.dumps(each) for each in (lazy, large)]
@@ -109,7 +109,7 @@ def test_a_file_that_is_unlinked_is_found_while_its_process_has_it(store, change
     }[change]()
     assert np.array_equal(pickle.loads(data[0]), expected)
     assert in_another_process(data[1]) == str(LARGE.sum())
-    assert np.array_equal(again(lazy), expected)
+    assert np.array_equal(roundtrip(lazy), expected)
     del lazy, large
     store.close()
     gc.collect()
@@ -121,27 +121,27 @@ def test_a_file_that_is_unlinked_is_found_while_its_process_has_it(store, change
     assert not os.path.exists("s.npk") or change != "removed"
 
 
-def test_an_array_that_was_unlinked_before_is_pickled_as_it_is(store):
+def test_pickle_of_a_dropped_array(store):
     lazy = store.load("x", lazy=True)
     store.drop("x")
-    assert np.array_equal(again(lazy), ROWS)
-    assert np.array_equal(again(lazy.rows(2, 4)), ROWS[2:4])
+    assert np.array_equal(roundtrip(lazy), ROWS)
+    assert np.array_equal(roundtrip(lazy.rows(2, 4)), ROWS[2:4])
 
 
-def test_closing_and_pickling_leak_no_descriptors(store):
+def test_pickling_leaks_no_descriptors(store):
     data = pickle.dumps(store.load("x", lazy=True))
-    again(store.load("x", lazy=True))
+    roundtrip(store.load("x", lazy=True))
     gc.collect()
     before = len(os.listdir("/dev/fd"))
     for _ in range(50):
-        lazy = again(pickle.loads(data))
+        lazy = roundtrip(pickle.loads(data))
         lazy.__dask_tokenize__()
     del lazy
     gc.collect()
     assert len(os.listdir("/dev/fd")) <= before
 
 
-# Other stores, and copies of the same one
+# Other stores and copies
 
 
 def reason_of(data: bytes) -> str:
@@ -158,7 +158,7 @@ def pickled(name: str = "x") -> bytes:
         return pickle.dumps(opened.load(name, lazy=True))
 
 
-def test_what_is_there_instead_is_told_apart():
+def test_moved_error_names_the_reason():
     with NumPack("s.npk") as opened:
         opened.save({"x": ROWS})
     shutil.copytree("s.npk", "copy.npk")
@@ -181,7 +181,7 @@ def test_what_is_there_instead_is_told_apart():
 
 
 @pytest.mark.parametrize("values", [ROWS, LARGE])
-def test_copies_that_diverged_never_give_each_other_s_rows(values):
+def test_pickle_is_refused_by_a_diverged_copy(values):
     with NumPack("s.npk") as opened:
         opened.save({"x": ROWS})
     shutil.copytree("s.npk", "backup.npk")
@@ -192,14 +192,14 @@ def test_copies_that_diverged_never_give_each_other_s_rows(values):
     shutil.copytree("backup.npk", "s.npk")
     assert reason_of(data) == "another copy"
     with NumPack("s.npk") as opened:
-        opened.save({"c": -values})  # of the same id, perhaps at the same inode
+        opened.save({"c": -values})  # the same id, and perhaps the same inode
     assert reason_of(data) == "another copy"
     with NumPack("s.npk") as opened:
         opened.append({"c": values})
     assert reason_of(data) == "another copy"
 
 
-def test_a_lack_of_permission_is_told_as_such(monkeypatch):
+def test_missing_permission_is_reported(monkeypatch):
     with NumPack("s.npk") as opened:
         opened.save({"x": ROWS})
     data = pickled()
@@ -212,7 +212,7 @@ def test_a_lack_of_permission_is_told_as_such(monkeypatch):
     assert reason_of(data) == "permission"
 
 
-def test_an_open_store_that_was_moved_is_pickled_with_its_present_path(store):
+def test_pickle_of_a_moved_store_has_its_current_path(store):
     os.rename("s.npk", "moved.npk")
     data = pickle.dumps(store.load("x", lazy=True))
     assert np.array_equal(pickle.loads(data), ROWS)
@@ -222,7 +222,7 @@ def test_an_open_store_that_was_moved_is_pickled_with_its_present_path(store):
     assert not os.path.exists("s.npk")
 
 
-def test_stores_of_numpack_0_x():
+def test_pickles_and_tokens_of_numpack_0_x_folders():
     numpack0_store.write({"x": ROWS, "y": LARGE}, {"x": [1, 4]})
     os.rename(numpack0_store.FOLDER, "s.npk")
     with NumPack("s.npk") as opened:
@@ -240,7 +240,7 @@ def test_stores_of_numpack_0_x():
 # Tokens
 
 
-def test_a_token_is_equal_for_equal_values_alone(store):
+def test_token_changes_with_the_values(store):
     lazy = store.load("large", lazy=True)
     seen = []
 
@@ -248,7 +248,7 @@ def test_a_token_is_equal_for_equal_values_alone(store):
         tokens = [
             lazy.__dask_tokenize__(),
             store.load("large", lazy=True).__dask_tokenize__(),
-            again(store.load("large", lazy=True)).__dask_tokenize__(),
+            roundtrip(store.load("large", lazy=True)).__dask_tokenize__(),
         ]
         assert tokens[1] == tokens[2]
         is_new = tokens[1] not in seen
@@ -278,7 +278,7 @@ def test_a_token_is_equal_for_equal_values_alone(store):
     assert len(tokens) == 4
 
 
-def test_a_token_outlives_the_store_and_the_file(store):
+def test_token_does_not_depend_on_the_open_store(store):
     lazy = store.load("large", lazy=True)
     token = lazy.__dask_tokenize__()
     store.close()
@@ -288,7 +288,7 @@ def test_a_token_outlives_the_store_and_the_file(store):
     assert lazy.__dask_tokenize__() == token
 
 
-def test_an_array_that_is_written_in_place_never_has_a_token_twice(store):
+def test_token_is_unique_while_an_array_is_written_in_place(store):
     lazy = store.load("x", lazy=True)
     before = lazy.__dask_tokenize__()
     with store.writable_batch_mode() as batch:
@@ -297,16 +297,16 @@ def test_an_array_that_is_written_in_place_never_has_a_token_twice(store):
         tokens |= {store.load("x", lazy=True).__dask_tokenize__() for _ in range(3)}
         assert len(tokens | {before}) == 7
         assert pickle.dumps(lazy) != pickle.dumps(lazy)
-        assert np.array_equal(again(lazy), ROWS)
+        assert np.array_equal(roundtrip(lazy), ROWS)
         view[0] = -1
-        assert np.array_equal(again(lazy)[0], [-1, -1, -1])
+        assert np.array_equal(roundtrip(lazy)[0], [-1, -1, -1])
     assert lazy.__dask_tokenize__() not in {*tokens, before}
 
 
 # Copies
 
 
-def test_a_deep_copy_is_of_its_own_memory(store):
+def test_deepcopy_owns_its_memory(store):
     lazy = store.load("x", lazy=True)
     deep, shallow = copy.deepcopy({"x": [lazy, lazy.rows(1, 3)]})["x"], copy.copy(lazy)
     store.replace({"x": -ROWS}, slice(None))
@@ -315,11 +315,11 @@ def test_a_deep_copy_is_of_its_own_memory(store):
     assert np.array_equal(shallow, -ROWS)
     assert isinstance(deep[0], LazyArray)
     assert not np.asarray(deep[0]).flags.writeable
-    assert np.array_equal(again(deep[0]), ROWS)
+    assert np.array_equal(roundtrip(deep[0]), ROWS)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i8", "S3", "M8[s]", "c16", "?"])
-def test_the_bytes_are_those_of_the_elements(store, dtype):
+def test_bytes_of_a_lazy_array(store, dtype):
     rows = np.arange(6).reshape(3, 2).astype("i8").astype(dtype)
     store.save({"x": rows})
     assert bytes(store.load("x", lazy=True)) == rows.tobytes()
@@ -328,11 +328,11 @@ def test_the_bytes_are_those_of_the_elements(store, dtype):
     assert bytes(store.load("x", lazy=True).rows(1)) == rows[2:].tobytes()
 
 
-# Stores
+# Pickled stores
 
 
 class Features(NumPack):
-    """A subclass with attributes and a constructor of its own."""
+    """A subclass with its own attributes and constructor."""
 
     def __init__(self, path: str, label: str) -> None:
         super().__init__(path)
@@ -340,7 +340,7 @@ class Features(NumPack):
 
 
 @pytest.mark.parametrize("mode", ["a", "r", "r+", "w", "x"])
-def test_a_pickled_store_is_the_same_one_or_none(mode):
+def test_pickled_store_opens_the_same_store_or_raises(mode):
     if mode in ("r", "r+"):
         with NumPack("s.npk") as opened:
             opened.save({"x": ROWS})
@@ -366,7 +366,7 @@ def test_a_pickled_store_is_the_same_one_or_none(mode):
     store.close()
 
 
-def test_a_pickled_store_does_not_go_back_to_an_older_copy():
+def test_pickled_store_refuses_an_older_copy():
     with NumPack("s.npk") as store:
         store.save({"x": ROWS})
         shutil.copytree("s.npk", "copy.npk")
@@ -377,7 +377,7 @@ def test_a_pickled_store_does_not_go_back_to_an_older_copy():
     assert reason_of(data) == "another copy"
 
 
-def test_a_closed_store_is_not_made_either():
+def test_pickle_of_a_closed_store_does_not_create_it():
     closed = pickle.loads(pickle.dumps(NumPack("s.npk")))
     assert closed.is_closed
     with pytest.raises(StoreNotFoundError):
@@ -385,7 +385,7 @@ def test_a_closed_store_is_not_made_either():
     assert not os.path.exists("s.npk")
 
 
-def test_a_subclass_stays_one(store):
+def test_pickle_keeps_the_subclass(store):
     features = Features("s.npk", "train")
     features.open()
     for other in (pickle.loads(pickle.dumps(features)), copy.copy(features)):
@@ -398,7 +398,7 @@ def test_a_subclass_stays_one(store):
     features.close()
 
 
-def test_what_a_batch_has_is_there_for_who_unpickles_the_store(store):
+def test_pickling_writes_pending_changes_of_a_batch(store):
     with store.batch_mode():
         store.save({"new": ROWS})
         store.load("x")[0] = -1
@@ -408,7 +408,7 @@ def test_what_a_batch_has_is_there_for_who_unpickles_the_store(store):
     assert store["x"][0].tolist() == [-1, -1, -1]
 
 
-def test_errors_are_pickled_whole(store):
+def test_errors_can_be_pickled(store):
     store.save({f"name {number}": np.array(number) for number in range(100)})
     with pytest.raises(NotFoundError) as raised:
         store.load("nam 17")

@@ -1,4 +1,4 @@
-"""Room on the disk and descriptors: given back at once, and made where there are no more."""
+"""Disk space and descriptors are released at once, and freed when they run out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpack import NumPack
 ROWS = np.ones((1 << 18, 1), "f4")  # 1 MiB
 
 
-def held() -> int:
-    """Bytes of files of the store that have no name and are open."""
+def held_bytes() -> int:
+    """Return the size of the store's unlinked files that are open or mapped."""
     total = 0
     for descriptor in os.listdir("/proc/self/fd"):
         try:
@@ -23,10 +23,10 @@ def held() -> int:
                 total += os.stat(f"/proc/self/fd/{descriptor}").st_size
         except OSError:
             continue
-    return total + mapped()
+    return total + mapped_bytes()
 
 
-def mapped() -> int:
+def mapped_bytes() -> int:
     with open("/proc/self/maps") as table:
         lines = [line for line in table if "s.npk" in line and "(deleted)" in line]
     bounds = [line.split()[0].split("-") for line in lines]
@@ -58,35 +58,35 @@ REMOVALS = {
 
 
 @pytest.mark.parametrize("removal", REMOVALS)
-def test_no_file_without_a_name_is_kept(removal):
+def test_unlinked_files_are_closed(removal):
     with NumPack("s.npk") as store, NumPack("s.npk") as other:
         for use in USES.values():
             store.save({"x": ROWS})
             use(store)
             REMOVALS[removal](store)
-            assert held() == 0
+            assert held_bytes() == 0
             store.save({"x": ROWS})
             use(store)
             REMOVALS[removal](other)
             store.has_array("x")  # the next call of a handle that had files open
             other.has_array("x")
-            assert held() == 0
+            assert held_bytes() == 0
 
 
-def test_a_large_file_is_given_back_a_little_later():
+def test_large_unlinked_file_is_closed_soon():
     with NumPack("s.npk") as store:
         for _ in range(3):
             store.save({"x": np.ones((3 << 20, 1), "f4")})
             store.append({"x": ROWS[:1]})
         store.drop("x")
         for _ in range(200):
-            if not held():
+            if not held_bytes():
                 break
             time.sleep(0.01)
-        assert held() == 0
+        assert held_bytes() == 0
 
 
-FEW = """
+FEW_DESCRIPTORS = """
 import os, resource, numpy as np
 from numpack import NumPack
 for number in range(12):
@@ -119,11 +119,11 @@ print("done")
 """
 
 
-def test_files_are_closed_where_no_more_can_be_opened(run_python):
-    assert run_python(FEW) == "done\n"
+def test_cached_files_are_closed_at_the_descriptor_limit(run_python):
+    assert run_python(FEW_DESCRIPTORS) == "done\n"
 
 
-MANY = """
+MAPPING_FAILS = """
 import numpy as np
 from numpack import NumPack
 from numpack.store.fs import resources
@@ -145,8 +145,8 @@ print("done")
 """
 
 
-def test_mappings_that_are_kept_give_way_to_others(run_python):
-    assert run_python(MANY) == "done\n"
+def test_cached_mappings_are_released_if_mapping_fails(run_python):
+    assert run_python(MAPPING_FAILS) == "done\n"
 
 
 INTERRUPTED = """
@@ -179,5 +179,5 @@ print("done")
 """
 
 
-def test_an_exception_of_a_signal_handler_leaves_no_descriptor_open(run_python):
+def test_exception_from_a_signal_handler_leaks_no_descriptor(run_python):
     assert run_python(INTERRUPTED) == "done\n"

@@ -1,4 +1,4 @@
-"""The store's interface: what comes back, what is refused, and what is left alone."""
+"""The interface of the store: values read back, refusals, and unchanged files."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def store():
 
 
 def raw(dtype: np.dtype, count: int) -> np.ndarray:
-    """Elements of a dtype over bytes that all differ."""
+    """Return elements of a dtype over bytes that all differ."""
     memory = np.arange(1, 1 + max(1, count * dtype.itemsize), dtype=np.uint8)
     return np.ndarray((count,), dtype, buffer=memory)
 
 
-# What comes back
+# Values read back
 
 
 @pytest.mark.parametrize(("name", "layout"), STORED)
-def test_another_handle_reads_what_was_saved(store, tmp_path, name, layout):
+def test_save_and_load_every_dtype_and_layout(store, tmp_path, name, layout):
     array = make(name, layout, tmp_path)
     store.save({"x": array})
     with NumPack("s.npk") as other:
@@ -79,7 +79,7 @@ def test_another_handle_reads_what_was_saved(store, tmp_path, name, layout):
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_rows_of_every_dtype_are_appended(store, name):
+def test_append_every_dtype(store, name):
     array = values(name)
     store.save({"x": array[:1]})
     store.append({"x": array[1:].astype(array.dtype.newbyteorder(">"))})
@@ -88,7 +88,7 @@ def test_rows_of_every_dtype_are_appended(store, name):
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_unusual_dtypes_come_back_as_they_were(store, name):
+def test_save_and_load_unusual_dtypes(store, name):
     array = raw(UNUSUAL[name], 3)
     store.save({"x": array})
     with NumPack("s.npk") as other:
@@ -98,7 +98,7 @@ def test_unusual_dtypes_come_back_as_they_were(store, name):
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_rows_of_unusual_dtypes_are_appended(store, name):
+def test_append_unusual_dtypes(store, name):
     array = raw(UNUSUAL[name], 3)
     store.save({"x": array[:1]})
     store.append({"x": array[1:]})
@@ -107,9 +107,9 @@ def test_rows_of_unusual_dtypes_are_appended(store, name):
         assert other.get_shape("x") == (3,)
 
 
-def test_no_memory_of_the_process_leaks_into_the_padding_of_a_struct(store):
+def test_padding_of_structs_is_zero(store):
     swapped = np.dtype({"names": ["a"], "formats": [">i2"], "itemsize": 64})
-    np.full(4096, 0xAB, np.uint8)  # memory that the next allocation may be given
+    np.full(4096, 0xAB, np.uint8)  # freed memory that the next allocation may reuse
     store.save({"x": np.zeros(64, swapped)})
     file = store.get_metadata()["arrays"]["x"]["data_file"]
     assert (Path("s.npk") / file).read_bytes() == bytes(64 * 64)
@@ -124,7 +124,7 @@ def test_numpy_scalars_are_stored_as_0d_arrays(store, value):
 
 @pytest.mark.parametrize("dtype", ["<f8", ">f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_arrays_larger_than_a_block_of_conversion_keep_their_values(store, dtype, order):
+def test_arrays_larger_than_a_conversion_block(store, dtype, order):
     array = np.asarray(np.arange(3_000_000).reshape(3, 500, 2000), dtype, order=order)
     store.save({"x": array})
     store.append({"x": array[::-1]})
@@ -132,7 +132,7 @@ def test_arrays_larger_than_a_block_of_conversion_keep_their_values(store, dtype
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">f8", "S3", "<U2"])
-def test_the_data_file_holds_the_rows_in_c_order_little_endian(store, dtype):
+def test_data_file_is_in_c_order_and_little_endian(store, dtype):
     array = np.asfortranarray(np.arange(12).reshape(3, 4).astype(dtype))
     store.save({"x": array})
     file = store.get_metadata()["arrays"]["x"]["data_file"]
@@ -142,7 +142,7 @@ def test_the_data_file_holds_the_rows_in_c_order_little_endian(store, dtype):
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (1, 7), (1000, 3), (5, 0), ()])
 @pytest.mark.parametrize("dtype", ["u1", "S5", "f8"])
-def test_loaded_memory_is_aligned_writable_and_the_callers_own(store, shape, dtype):
+def test_loaded_array_is_aligned_writable_and_independent(store, shape, dtype):
     store.save({"x": np.ones(shape, dtype)})
     loaded = store.load("x")
     assert loaded.ctypes.data % 64 == 0 or loaded.size == 0
@@ -160,7 +160,7 @@ def test_saved_arrays_are_copied(store):
     assert np.array_equal(store.load("x"), ROWS)
 
 
-def test_saving_a_name_again_replaces_dtype_shape_and_rows(store):
+def test_saving_again_replaces_dtype_shape_and_rows(store):
     store.save({"x": ROWS, "y": ROWS})
     store.save({"x": np.array(["a", "é"])})
     with NumPack("s.npk") as other:
@@ -177,7 +177,7 @@ def test_replaced_and_dropped_data_files_are_removed(store):
     assert {name for name in contents() if name.startswith("data")} == live
 
 
-def test_a_lazy_array_is_saved_under_another_name_and_under_its_own(store):
+def test_save_a_lazy_array_under_its_own_and_another_name(store):
     store.save({"x": ROWS})
     lazy = store.load("x", lazy=True)
     store.save({"x": lazy, "y": lazy})
@@ -186,7 +186,7 @@ def test_a_lazy_array_is_saved_under_another_name_and_under_its_own(store):
     assert np.array_equal(store.load("y"), ROWS)
 
 
-def test_saving_nothing_is_no_commit(store):
+def test_calls_that_change_nothing_make_no_commit(store):
     before = contents()
     store.save({})
     store.append({})
@@ -231,7 +231,7 @@ NAMES = [
 ]
 
 
-def test_names_are_data(store):
+def test_any_string_is_a_name(store):
     for number, name in enumerate(NAMES):
         store.save({name: np.array([number])})
         store.append({name: np.array([-number])})
@@ -245,7 +245,7 @@ def test_names_are_data(store):
         assert other.get_member_list() == NAMES[1::2]
 
 
-def test_no_name_reaches_a_file_name(store):
+def test_file_names_do_not_contain_names(store):
     for name in NAMES:
         store.save({name: ROWS})
     assert [path.name for path in Path().iterdir()] == ["s.npk"]
@@ -255,7 +255,7 @@ def test_no_name_reaches_a_file_name(store):
     assert all(re.fullmatch(r"data/\d{8}-[0-9a-f]{8}\.bin", each) for each in others)
 
 
-def test_two_surrogates_and_the_character_they_would_encode_are_two_names(store):
+def test_surrogate_pair_and_its_character_are_different_names(store):
     pair, character = "\ud83c\udf89", "\U0001f389"
     assert pair != character
     store.save({pair: np.array([1]), character: np.array([2])})
@@ -264,14 +264,14 @@ def test_two_surrogates_and_the_character_they_would_encode_are_two_names(store)
 
 
 @given(st.lists(st.text(st.characters(), min_size=1, max_size=4), unique=True, max_size=5))
-def test_any_names_come_back_in_their_order(tmp_path_factory, names):
+def test_names_keep_their_order(tmp_path_factory, names):
     path = tmp_path_factory.mktemp("names") / "s"
     with NumPack(path) as store, NumPack(path) as other:
         store.save(dict.fromkeys(names, ROWS))
         assert other.get_member_list() == names
 
 
-# What is refused
+# Refusals
 
 REFUSED = {
     "save of pairs": (
@@ -439,7 +439,7 @@ def filled(store):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_input_is_a_named_error_and_changes_nothing(filled, case):
+def test_bad_input_is_refused_and_changes_nothing(filled, case):
     call, error, builtin, phrase = REFUSED[case]
     before = contents()
     with pytest.raises(error, match=phrase) as raised:
@@ -476,7 +476,7 @@ UNSTORABLE = {
 
 @pytest.mark.parametrize("method", ["save", "append"])
 @pytest.mark.parametrize("case", UNSTORABLE)
-def test_what_the_format_cannot_hold_is_refused_with_a_way_out(filled, case, method):
+def test_unsupported_values_are_refused_with_a_fix(filled, case, method):
     array, phrase = UNSTORABLE[case]
     before = contents()
     with pytest.raises(UnsupportedError, match=phrase) as raised:
@@ -488,7 +488,7 @@ def test_what_the_format_cannot_hold_is_refused_with_a_way_out(filled, case, met
 
 
 @pytest.mark.parametrize(("name", "layout"), MASKED)
-def test_a_mask_is_never_lost(store, tmp_path, name, layout):
+def test_masked_array_is_refused(store, tmp_path, name, layout):
     before = contents()
     with pytest.raises(UnsupportedError, match="mask"):
         store.save({"x": make(name, layout, tmp_path)})
@@ -513,7 +513,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_store_that_was_never_opened_refuses(call):
+def test_store_never_opened_refuses_calls(call):
     with pytest.raises(StoreClosedError, match="not opened or has been closed") as raised:
         CALLS[call](NumPack("never"))
     assert isinstance(raised.value, RuntimeError)
@@ -521,7 +521,7 @@ def test_a_store_that_was_never_opened_refuses(call):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_closed_store_refuses(filled, call):
+def test_closed_store_refuses_calls(filled, call):
     filled.close()
     before = contents()
     with pytest.raises(StoreClosedError, match="not opened or has been closed"):
@@ -532,7 +532,7 @@ def test_a_closed_store_refuses(filled, call):
 # Opening and closing
 
 
-def test_opening_and_closing_twice_does_nothing():
+def test_open_and_close_are_idempotent():
     store = NumPack("s.npk")
     assert (store.is_opened, store.is_closed) == (False, True)
     store.close()
@@ -556,14 +556,14 @@ def fail_inside(store: NumPack) -> None:
         raise ZeroDivisionError
 
 
-def test_with_opens_and_closes_also_after_an_exception():
+def test_with_statement_closes_after_an_exception():
     store = NumPack("s.npk")
     with pytest.raises(ZeroDivisionError):
         fail_inside(store)
     assert store.is_closed
 
 
-def test_a_commit_needs_no_close():
+def test_commit_is_visible_before_close():
     first = NumPack("s.npk")
     first.open()
     first.save({"x": ROWS})
@@ -573,7 +573,7 @@ def test_a_commit_needs_no_close():
 
 
 @pytest.mark.parametrize("path", [Path("p.npk"), "deep/er/p.npk", "é \n.npk", Path("empty")])
-def test_any_path_is_a_store(path):
+def test_paths_of_many_forms(path):
     Path("empty").mkdir()
     with NumPack(path) as store:
         store.save({"x": ROWS})
@@ -581,25 +581,25 @@ def test_any_path_is_a_store(path):
         assert np.array_equal(store.load("x"), ROWS)
 
 
-def test_drop_if_exists_drops_once(store):
+def test_drop_if_exists_applies_to_the_first_open_only(store):
     store.save({"x": ROWS})
-    anew = NumPack("s.npk", drop_if_exists=True)
+    recreated = NumPack("s.npk", drop_if_exists=True)
     assert store.get_member_list() == ["x"]
-    anew.open()
-    assert anew.get_member_list() == store.get_member_list() == []
-    anew.save({"y": ROWS})
-    anew.close()
-    anew.open()
-    assert anew.get_member_list() == ["y"]
-    anew.close()
+    recreated.open()
+    assert recreated.get_member_list() == store.get_member_list() == []
+    recreated.save({"y": ROWS})
+    recreated.close()
+    recreated.open()
+    assert recreated.get_member_list() == ["y"]
+    recreated.close()
 
 
-def test_a_path_that_is_no_store_is_named_in_the_refusal_of_bytes():
+def test_bytes_path_is_refused():
     with pytest.raises(WrongTypeError, match="bytes"):
         NumPack(b"s.npk")
 
 
-def test_a_handle_that_is_never_closed_gives_its_descriptor_back():
+def test_handle_never_closed_releases_its_descriptor():
     with NumPack("s.npk"):
         pass
     before = len(os.listdir("/dev/fd"))
@@ -608,7 +608,7 @@ def test_a_handle_that_is_never_closed_gives_its_descriptor_back():
     assert len(os.listdir("/dev/fd")) == before
 
 
-def test_a_change_of_the_working_directory_does_not_move_the_store(tmp_path):
+def test_relative_path_survives_a_change_of_the_working_directory(tmp_path):
     Path("elsewhere").mkdir()
     with NumPack("s.npk") as store:
         store.save({"x": ROWS})
@@ -622,7 +622,7 @@ def test_a_change_of_the_working_directory_does_not_move_the_store(tmp_path):
     assert not list(Path().iterdir())
 
 
-def test_a_store_is_never_mixed_with_one_of_the_same_relative_path(tmp_path):
+def test_store_of_the_same_relative_path_elsewhere_is_unchanged(tmp_path):
     Path("elsewhere").mkdir()
     with NumPack("elsewhere/s.npk") as neighbour:
         neighbour.save({"mine": ROWS})
@@ -635,16 +635,16 @@ def test_a_store_is_never_mixed_with_one_of_the_same_relative_path(tmp_path):
         assert np.array_equal(other.load("x"), ROWS)
 
 
-def test_repr_tells_path_and_number_of_arrays(filled):
+def test_repr_shows_path_and_number_of_arrays(filled):
     assert repr(filled) == "NumPack('s.npk', 2 arrays)"
     filled.close()
     assert repr(filled) == "NumPack('s.npk', closed)"
 
 
-# What is in the store
+# Names and metadata
 
 
-def test_members_are_listed_in_the_order_in_which_they_came(store):
+def test_member_list_is_in_order_of_insertion(store):
     assert store.get_member_list() == list(store) == []
     store.save({"b": ROWS, "a": ROWS})
     store.save({"c": ROWS})
@@ -656,18 +656,18 @@ def test_members_are_listed_in_the_order_in_which_they_came(store):
     assert store.get_member_list() == ["a", "c", "b"]
 
 
-def test_the_list_of_members_is_the_callers_own(filled):
+def test_member_list_is_a_copy(filled):
     filled.get_member_list().clear()
     assert filled.get_member_list() == ["x", "number"]
 
 
-def test_members_may_be_dropped_while_they_are_iterated_over(filled):
+def test_members_can_be_dropped_during_iteration(filled):
     for name in filled:
         filled.drop(name)
     assert filled.get_member_list() == []
 
 
-def test_has_array_knows_names_alone(filled):
+def test_has_array(filled):
     assert filled.has_array("x")
     assert not filled.has_array("X")
     assert not filled.has_array("")
@@ -699,7 +699,7 @@ def test_metadata_describe_every_array(filled):
     assert [(Path("s.npk") / file).stat().st_size for file in files] == [96, 8]
 
 
-def test_the_time_of_change_is_that_of_the_commit_in_microseconds(store):
+def test_modify_time_is_the_time_of_the_commit_in_microseconds(store):
     def commit(method: str, names: str) -> range:
         start = time.time_ns() // 1000
         getattr(store, method)(dict.fromkeys(names, ROWS))
@@ -720,10 +720,10 @@ def test_the_time_of_change_is_that_of_the_commit_in_microseconds(store):
     assert store.get_modify_time("x") is None
 
 
-# Appending
+# append
 
 
-def test_append_adds_rows_to_all_arrays_in_one_commit(store):
+def test_append_to_several_arrays_is_one_commit(store):
     store.save({"x": ROWS, "y": np.zeros(0, "S2"), "z": np.zeros((2, 0))})
     lines = contents()["commits.log"].count(b"\n")
     store.append({"x": ROWS[:2], "y": np.array([b"ab", b"c"]), "z": np.zeros((3, 0))})
@@ -734,7 +734,7 @@ def test_append_adds_rows_to_all_arrays_in_one_commit(store):
         assert other.get_shape("z") == (5, 0)
 
 
-def test_append_rewrites_nothing_that_exists(store):
+def test_append_does_not_rewrite_the_file(store):
     store.save({"x": ROWS})
     file = Path("s.npk") / store.get_metadata()["arrays"]["x"]["data_file"]
     inode = file.stat().st_ino
@@ -752,13 +752,13 @@ def test_append_of_no_rows_changes_no_rows(filled):
 @pytest.mark.parametrize(
     "layout", [np.asfortranarray, lambda a: a[::-1][::-1], lambda a: a.astype(">f8")]
 )
-def test_append_takes_rows_in_any_layout(filled, layout):
+def test_append_accepts_any_layout(filled, layout):
     filled.append({"x": layout(ROWS)})
     assert np.array_equal(filled.load("x"), np.concatenate([ROWS, ROWS]))
 
 
 @pytest.mark.parametrize("dtype", ["i8", ">i4", "u4", "f4", "M8[s]", "S4", "V4", "?"])
-def test_append_never_converts_one_dtype_into_another(store, dtype):
+def test_append_refuses_another_dtype(store, dtype):
     store.save({"x": np.zeros(2, "i4")})
     rows = np.zeros(2, dtype)
     if rows.dtype.newbyteorder("=") == np.dtype("i4"):
@@ -774,7 +774,7 @@ def test_append_never_converts_one_dtype_into_another(store, dtype):
     ("held", "given_"),
     [("M8[s]", "M8[ms]"), ("S3", "S4"), ("U3", "S3"), ([("a", "i4")], [("b", "i4")])],
 )
-def test_append_never_changes_unit_width_or_field_names(store, held, given_):
+def test_append_refuses_another_unit_width_or_field_name(store, held, given_):
     store.save({"x": np.zeros(2, held)})
     before = contents()
     with pytest.raises(InvalidValueError, match="astype"):
@@ -782,11 +782,11 @@ def test_append_never_changes_unit_width_or_field_names(store, held, given_):
     assert contents() == before
 
 
-# Dropping
+# drop
 
 
 @pytest.mark.parametrize("names", ["x", ["x"], ("x", "x"), ["absent", "x"]])
-def test_drop_removes_names_and_ignores_absent_ones(filled, names):
+def test_drop_ignores_missing_names(filled, names):
     filled.drop(names)
     with NumPack("s.npk") as other:
         assert other.get_member_list() == ["number"]
@@ -799,7 +799,7 @@ def test_drop_of_several_names_is_one_commit(filled):
     assert filled.get_member_list() == []
 
 
-# Rows
+# getitem
 
 INDEXES = {
     "first": 0,
@@ -833,7 +833,7 @@ INDEXES = {
 
 @pytest.mark.parametrize("case", INDEXES)
 @pytest.mark.parametrize("shape", [(6,), (6, 2), (6, 0), (6, 2, 3)])
-def test_getitem_gives_the_rows_that_numpy_gives(store, shape, case):
+def test_getitem_agrees_with_numpy(store, shape, case):
     array = np.arange(np.prod(shape)).reshape(shape)
     store.save({"x": array})
     index = INDEXES[case]
@@ -854,20 +854,20 @@ def test_getitem_gives_the_rows_that_numpy_gives(store, shape, case):
     "index",
     [6, -7, [0, 6], (-7,), np.array([6]), np.array([2**63], "u8"), np.array([100], "i1")],
 )
-def test_rows_out_of_range_are_an_index_error(filled, index):
+def test_row_out_of_range_is_an_index_error(filled, index):
     with pytest.raises(IndexRangeError, match="out of range: there are 6 rows") as raised:
         filled.getitem("x", index)
     assert isinstance(raised.value, IndexError)
 
 
 @pytest.mark.parametrize("index", [2**70, -(2**70), [0, 2**70]])
-def test_rows_beyond_64_bits_are_out_of_range_too(filled, index):
+def test_row_beyond_64_bits_is_an_index_error(filled, index):
     with pytest.raises(IndexRangeError, match="out of range"):
         filled.getitem("x", index)
 
 
 @pytest.mark.parametrize("index", [[True], np.ones(5, bool), np.ones(7, bool)])
-def test_a_mask_of_another_length_is_an_index_error(filled, index):
+def test_mask_of_wrong_length_is_an_index_error(filled, index):
     with pytest.raises(IndexRangeError, match="does not fit 6 rows"):
         filled.getitem("x", index)
 
@@ -894,7 +894,7 @@ def test_a_mask_of_another_length_is_an_index_error(filled, index):
     ],
     ids=repr,
 )
-def test_other_indexes_are_refused_in_the_words_that_users_know(filled, index):
+def test_invalid_index_is_refused(filled, index):
     phrase = "The indexes must be int or list or numpy.ndarray or slice"
     with pytest.raises(InvalidIndexError, match=phrase) as raised:
         filled.getitem("x", index)
@@ -907,7 +907,7 @@ def test_other_indexes_are_refused_in_the_words_that_users_know(filled, index):
     | st.lists(st.integers(-20, 19))
     | st.lists(st.booleans(), min_size=20, max_size=20)
 )
-def test_any_rows_are_those_that_numpy_gives(tmp_path_factory, index):
+def test_getitem_of_drawn_rows_agrees_with_numpy(tmp_path_factory, index):
     path = tmp_path_factory.getbasetemp() / "twenty"
     array = np.arange(40).reshape(20, 2)
     with NumPack(path) as store:
@@ -917,11 +917,11 @@ def test_any_rows_are_those_that_numpy_gives(tmp_path_factory, index):
         assert np.array_equal(store.getitem("x", index), expected)
 
 
-# Streams
+# stream_load
 
 
 @pytest.mark.parametrize("size", [None, 1, 2, 4, 6, 7, 10**30, np.int64(4), np.uint8(4)])
-def test_a_stream_gives_all_rows_in_batches(filled, size):
+def test_stream_yields_all_rows_in_batches(filled, size):
     batches = list(filled.stream_load("x", size))
     rows = 1 if size is None else min(int(size), 6)
     assert [len(batch) for batch in batches] == [
@@ -932,14 +932,14 @@ def test_a_stream_gives_all_rows_in_batches(filled, size):
 
 
 @pytest.mark.parametrize("size", [np.int8(100), np.uint8(100), np.int16(300)])
-def test_a_stream_longer_than_its_batch_size_can_count_loses_no_row(store, size):
+def test_stream_with_a_huge_batch_size(store, size):
     array = np.arange(40_000)
     store.save({"x": array})
     assert np.array_equal(np.concatenate(list(store.stream_load("x", size))), array)
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (4, 0)])
-def test_a_stream_of_nothing(store, shape):
+def test_stream_of_an_empty_array(store, shape):
     store.save({"x": np.zeros(shape)})
     assert [batch.shape for batch in store.stream_load("x", 3)] == [
         (min(3, shape[0] - start), *shape[1:]) for start in range(0, shape[0], 3)
@@ -957,7 +957,7 @@ def test_a_stream_of_nothing(store, shape):
     ],
     ids=["append", "save", "drop", "drop_if_exists", "close"],
 )
-def test_a_stream_shows_the_moment_of_the_call(filled, change):
+def test_stream_shows_the_state_at_the_call(filled, change):
     begun, fresh = filled.stream_load("x", 2), filled.stream_load("x", 2)
     batches = [next(begun)]
     change(filled)
@@ -966,7 +966,7 @@ def test_a_stream_shows_the_moment_of_the_call(filled, change):
     assert np.array_equal(np.concatenate(list(fresh)), ROWS)
 
 
-def test_batches_are_independent_of_each_other_and_of_the_store(filled):
+def test_batches_are_independent(filled):
     first, second, *_ = filled.stream_load("x", 2)
     first[:] = -1
     assert np.array_equal(second, ROWS[2:4])
@@ -976,7 +976,7 @@ def test_batches_are_independent_of_each_other_and_of_the_store(filled):
 # Several handles
 
 
-def test_handles_see_each_others_commits_on_their_next_call(store):
+def test_handles_see_commits_of_other_handles(store):
     with NumPack("s.npk") as other:
         store.save({"x": ROWS})
         assert np.array_equal(other.load("x"), ROWS)
@@ -988,7 +988,7 @@ def test_handles_see_each_others_commits_on_their_next_call(store):
         assert other.get_member_list() == store.get_member_list() == ["y"]
 
 
-def test_a_pickled_store_is_opened_by_the_other_process(filled, run_python):
+def test_pickled_store_is_opened_by_another_process(filled, run_python):
     script = """
 import os, pickle, sys
 os.mkdir("there"); os.chdir("there")
@@ -1001,7 +1001,7 @@ print(store.is_opened, store.load("x").sum() if store.is_opened else None)
     assert run_python(script, pickle.dumps(filled).hex()) == "False None\n"
 
 
-def test_a_pickled_store_is_never_dropped():
+def test_pickled_store_is_not_dropped():
     with NumPack("s.npk", drop_if_exists=True) as store:
         store.save({"x": ROWS})
         with pickle.loads(pickle.dumps(store)) as again:

@@ -1,4 +1,4 @@
-"""The store beside a dictionary: whatever is done to both, they agree."""
+"""The store compared with a dictionary in a stateful test."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ HANDLES = st.integers(0, 1)
 
 
 def rows(count: int, row_shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
-    """Rows that tell one seed from another."""
+    """Return rows whose values depend on the seed."""
     shape = (count, *row_shape)
     numbers = (np.arange(np.prod(shape, dtype=int)) * 7 + seed) % 256
     return numbers.reshape(shape).astype("i8").astype(dtype)
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether dtype (in native order), shape and bytes agree."""
+    """Return whether dtype (in native order), shape and bytes agree."""
     native = expected.astype(expected.dtype.newbyteorder("="))
     return (
         found.dtype == native.dtype
@@ -47,11 +47,11 @@ def same(found: np.ndarray, expected: np.ndarray) -> bool:
 
 
 class StoreBesideDictionary(RuleBasedStateMachine):
-    """Two handles on one store, a dictionary, and lazy arrays that are held to the end."""
+    """Two handles of one store, a dictionary, and lazy arrays that are kept to the end."""
 
-    @initialize(fold=st.sampled_from([0, 300, 65536]))
-    def create(self, fold):
-        self.fold_bytes, log._COMPACT_BYTES = log._COMPACT_BYTES, fold
+    @initialize(compact_bytes=st.sampled_from([0, 300, 65536]))
+    def create(self, compact_bytes):
+        self.saved_compact_bytes, log._COMPACT_BYTES = log._COMPACT_BYTES, compact_bytes
         self.folder = Path(tempfile.mkdtemp())
         self.handles = [NumPack(self.folder / "s.npk") for _ in range(2)]
         for handle in self.handles:
@@ -61,13 +61,13 @@ class StoreBesideDictionary(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "folder"):
-            log._COMPACT_BYTES = self.fold_bytes
+            log._COMPACT_BYTES = self.saved_compact_bytes
             for handle in self.handles:
                 handle.close()
             shutil.rmtree(self.folder)
-            self.check_what_is_held()
+            self.check_held_arrays()
 
-    def check_what_is_held(self):
+    def check_held_arrays(self):
         for _, lazy, values in self.held:
             assert same(np.asarray(lazy), values)
 
@@ -96,8 +96,8 @@ class StoreBesideDictionary(RuleBasedStateMachine):
     @precondition(lambda self: any(array.ndim for array in self.model.values()))
     @rule(handle=HANDLES, data=st.data(), count=COUNTS, seed=SEEDS)
     def append(self, handle, data, count, seed):
-        able = sorted(name for name, array in self.model.items() if array.ndim)
-        names = data.draw(st.lists(st.sampled_from(able), min_size=1, unique=True))
+        with_rows = sorted(name for name, array in self.model.items() if array.ndim)
+        names = data.draw(st.lists(st.sampled_from(with_rows), min_size=1, unique=True))
         new = {
             name: rows(count, self.model[name].shape[1:], self.model[name].dtype.str, seed)
             for name in names
@@ -114,7 +114,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model)
     @rule(handle=HANDLES, data=st.data())
-    def append_of_other_rows_fails_whole(self, handle, data):
+    def append_of_wrong_rows_changes_nothing(self, handle, data):
         names = sorted(self.model)
         wrong = data.draw(st.sampled_from(names))
         new = {name: self.model[name][:1] if self.model[name].ndim else 1 for name in names}
@@ -138,8 +138,8 @@ class StoreBesideDictionary(RuleBasedStateMachine):
     @precondition(lambda self: any(len(array.shape) for array in self.model.values()))
     @rule(handle=HANDLES, data=st.data(), seed=SEEDS)
     def replace(self, handle, data, seed):
-        able = sorted(name for name, array in self.model.items() if array.ndim)
-        name = data.draw(st.sampled_from(able))
+        with_rows = sorted(name for name, array in self.model.items() if array.ndim)
+        name = data.draw(st.sampled_from(with_rows))
         array = self.model[name].copy()
         index = data.draw(self.rows_of(array))
         new = rows(len(index), array.shape[1:], array.dtype.str, seed)
@@ -151,8 +151,8 @@ class StoreBesideDictionary(RuleBasedStateMachine):
     @precondition(lambda self: any(len(array.shape) for array in self.model.values()))
     @rule(handle=HANDLES, data=st.data())
     def drop_rows(self, handle, data):
-        able = sorted(name for name, array in self.model.items() if array.ndim)
-        name = data.draw(st.sampled_from(able))
+        with_rows = sorted(name for name, array in self.model.items() if array.ndim)
+        name = data.draw(st.sampled_from(with_rows))
         index = data.draw(self.rows_of(self.model[name]))
         self.handles[handle].drop(name, index)
         self.model[name] = np.delete(self.model[name], index, axis=0)
@@ -201,8 +201,8 @@ class StoreBesideDictionary(RuleBasedStateMachine):
     @precondition(lambda self: any(array.ndim for array in self.model.values()))
     @rule(handle=HANDLES, data=st.data(), index=st.slices(5) | st.integers(-1, 0))
     def getitem(self, handle, data, index):
-        able = sorted(name for name, array in self.model.items() if len(array.shape))
-        name = data.draw(st.sampled_from(able))
+        with_rows = sorted(name for name, array in self.model.items() if len(array.shape))
+        name = data.draw(st.sampled_from(with_rows))
         array = self.model[name]
         if isinstance(index, int):
             index = [index] if len(array) else []
@@ -215,7 +215,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
         self.handles[handle].open()
 
     @rule(handle=HANDLES)
-    def replace_by_a_new_handle(self, handle):
+    def replace_handle(self, handle):
         self.handles[handle].close()
         self.handles[handle] = NumPack(self.folder / "s.npk")
         self.handles[handle].open()
@@ -228,7 +228,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
         self.model.clear()
 
     @rule()
-    def leave_a_torn_line_and_an_orphan(self):
+    def write_torn_line_and_orphan(self):
         with (self.folder / "s.npk/commits.log").open("ab") as file:
             file.write(b'{"commit":')
         (self.folder / "s.npk/data/99999999-00000000.bin").write_bytes(b"orphan")
@@ -249,7 +249,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
     @invariant()
     def held_arrays_never_change(self):
         if hasattr(self, "held"):
-            self.check_what_is_held()
+            self.check_held_arrays()
 
 
 StoreBesideDictionary.TestCase.settings = settings(

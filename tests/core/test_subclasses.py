@@ -1,4 +1,4 @@
-"""Subclasses of ndarray: kept alive themselves, looked at without their code, masks refused."""
+"""ndarray subclasses: kept alive, inspected without running their code, masks refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROUTES = {
 
 @pytest.mark.parametrize("kind", [Owned, np.ndarray], ids=["subclass", "plain"])
 @pytest.mark.parametrize("route", ROUTES)
-def test_result_keeps_the_very_array_alive(route, kind):
+def test_result_keeps_the_original_array_alive(route, kind):
     gone: list[str] = []
     array = owned(gone, kind=kind)
     result = ROUTES[route](array)
@@ -42,7 +42,7 @@ def test_result_keeps_the_very_array_alive(route, kind):
     assert gone
 
 
-def test_what_is_given_lives_as_long_as_the_array_of_it():
+def test_result_keeps_its_producer_alive():
     class Interface:
         def __init__(self, array):
             self.__array_interface__ = array.__array_interface__
@@ -73,7 +73,7 @@ def test_what_is_given_lives_as_long_as_the_array_of_it():
         assert gone
 
 
-def test_base_view_is_the_memory_as_it_lies():
+def test_base_view_has_the_memory_and_strides_of_the_array():
     whole = np.arange(24.0).reshape(2, 3, 4).copy()
     for array in (whole, whole[:, ::-1], whole[:1], whole[..., 2], whole.T, whole[0, 0, 0:1]):
         view = base_view(of_class(array, Hooked))
@@ -91,14 +91,14 @@ def test_base_view_is_the_memory_as_it_lies():
     assert base_view(whole) is whole
 
 
-def test_stride_of_an_axis_of_length_one_is_that_of_memory():
+def test_exported_stride_of_a_length_1_axis():
     odd = np.lib.stride_tricks.as_strided(np.arange(3.0), (1, 3), (1000, 8))
     for make in (ZeroCopyArray, DLPackBuffer):
         assert [np.from_dlpack(make(odd, order="K")).strides for _ in range(3)] == [(24, 8)] * 3
 
 
 @pytest.mark.parametrize("dtype", ["f4", "?", "M8[D]", "U2", "S2", "i8", "O"])
-def test_no_code_of_a_subclass_runs(dtype):
+def test_code_of_a_subclass_does_not_run(dtype):
     array = of_class(np.zeros(2, dtype), Hooked)
     for target in ("numpy", "buffer", "dlpack", "array_interface"):
         route = explain(array, target)
@@ -113,7 +113,7 @@ def test_no_code_of_a_subclass_runs(dtype):
 MASK = [False, True, False]
 
 
-def test_masks_of_any_subclass_are_refused():
+def test_masked_subclass_is_refused():
     array = Masked([1.0, -999.0, 3.0], MASK)
     for target in ("buffer", "dlpack", "array_interface"):
         assert not explain(array, target).supported
@@ -131,7 +131,7 @@ def test_masks_of_any_subclass_are_refused():
         share(of_class(np.zeros(3), Unreadable), "buffer")
 
 
-def test_what_masks_nothing_hides_nothing():
+def test_hides_values_only_with_a_true_mask():
     plain = np.zeros(3)
     record = np.rec.array([(1, 2.0)], dtype=[("mask", "i4"), ("b", "f8")])
     method = type("Method", (np.ndarray,), {"mask": lambda self: [True]})
@@ -142,7 +142,7 @@ def test_what_masks_nothing_hides_nothing():
     assert np.asarray(share(Masked([1.0, 2.0], False), "buffer")).tolist() == [1, 2]
 
 
-def test_producer_that_asks_itself_ends():
+def test_producer_that_calls_itself_is_refused():
     class Circular:
         def __dlpack_device__(self):
             return (1, 0)
@@ -154,7 +154,7 @@ def test_producer_that_asks_itself_ends():
         share(Circular(), "numpy")
 
 
-def test_store_refuses_a_mask_of_any_subclass(tmp_path):
+def test_store_refuses_a_masked_subclass(tmp_path):
     array = Masked([1.0, 2.0], [True, False])
     with (
         numpack.NumPack(tmp_path / "s.npk") as store,
@@ -175,7 +175,7 @@ def test_copy_keeps_the_dtype():
             assert not np.shares_memory(own, array)
 
 
-def test_rows_behind_pointers_are_followed():
+def test_buffer_with_suboffsets_is_copied():
     view, _memory = rows_behind_pointers(b"i")
     assert view.suboffsets == (0, -1)
     assert explain(view, "numpy").nbytes == 24

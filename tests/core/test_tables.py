@@ -1,7 +1,7 @@
-"""The tables of C functions by which DLPack goes without a Python call: ours and others'.
+"""The DLPack C exchange API: the one that this package publishes, and those of others.
 
-Ours are called here as a foreign framework does. Those of others are made by hand, and some
-of them lie or fail.
+The published API is called as a foreign framework would call it. Those of others are
+hand-made, and some of them are malformed or fail.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def cls(request):
     return CLASSES[request.param]
 
 
-def described(managed):
-    """What a managed tensor says: shape and strides in elements, data type, flags."""
+def describe(managed):
+    """Return shape, strides in elements, dtype and flags of a managed tensor."""
     tensor = managed.tensor
     dtype = tensor.dtype
     return (
@@ -68,40 +68,40 @@ def described(managed):
     )
 
 
-# Ours: what is published ------------------------------------------------------------------
+# Published API ----------------------------------------------------------------------------
 
 
-def test_table_is_published_on_the_type(cls):
+def test_api_is_published_on_the_type(cls):
     assert name_of(getattr(cls, ATTRIBUTE)) == NAME
     assert ATTRIBUTE in cls.__dict__
     table = table_of(cls)
     assert table.major == 1
     assert table.minor >= 3
     assert not table.prev_api
-    assert not table.borrow  # nothing is lent that could dangle
+    assert not table.borrow  # no unowned tensor, which could dangle
     assert table.allocator
     assert table.from_py_object
     assert table.to_py_object
 
 
-def test_each_class_has_a_table_of_its_own():
+def test_each_class_publishes_its_own_api():
     assert table_of(DLPackBuffer).to_py_object != table_of(ZeroCopyArray).to_py_object
 
 
-def test_there_are_no_streams(cls):
+def test_current_work_stream_is_null(cls):
     out = VOID(1)
     call = STREAM(table_of(cls).current_work_stream)
     assert call(1, 0, ctypes.byref(out)) == 0
     assert not out
 
 
-# Ours: from an object ---------------------------------------------------------------------
+# Published API: exporting an object -------------------------------------------------------
 
 CODES = {"b": 6, "i": 0, "u": 1, "f": 2, "c": 5}
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_from_object_shares(cls, name):
+def test_from_object_shares_memory(cls, name):
     a = values(name)
     before = sys.getrefcount(a)
     managed = from_py_object(cls, cls(a))
@@ -110,7 +110,7 @@ def test_from_object_shares(cls, name):
     assert managed.tensor.byte_offset == 0
     assert (managed.tensor.device_type, managed.tensor.device_id) == (1, 0)
     dtype = (CODES[a.dtype.kind], 8 * a.itemsize, 1)
-    assert described(managed) == (a.shape, (6, 1), dtype, 0)
+    assert describe(managed) == (a.shape, (6, 1), dtype, 0)
     assert sys.getrefcount(a) == before + 1
     join(start_deleter(managed))
     assert sys.getrefcount(a) == before
@@ -131,7 +131,7 @@ def test_from_object_shares(cls, name):
 )
 def test_from_object_keeps_strides(cls, a):
     managed = from_py_object(cls, cls(a, order="K"))
-    shape, strides, _, flags = described(managed)
+    shape, strides, _, flags = describe(managed)
     assert shape == a.shape
     assert all(stride >= 0 for stride in strides)
     assert bool(managed.tensor.strides) or not a.ndim
@@ -143,7 +143,7 @@ def test_from_object_keeps_strides(cls, a):
     delete(managed)
 
 
-def test_from_object_that_is_read_only_says_so(cls):
+def test_from_object_sets_the_read_only_flag(cls):
     a = np.arange(3.0)
     a.flags.writeable = False
     before = sys.getrefcount(a)
@@ -155,23 +155,23 @@ def test_from_object_that_is_read_only_says_so(cls):
     assert sys.getrefcount(a) == before
 
 
-def test_from_object_over_a_mapped_file_cannot_reach_the_file(cls, tmp_path):
+def test_from_object_over_a_mapped_file_is_copy_on_write(cls, tmp_path):
     np.arange(5.0).tofile(tmp_path / "x")
     a = np.memmap(tmp_path / "x", "f8", "r")
     managed = from_py_object(cls, cls(a))
     data = (ctypes.c_double * 5).from_address(managed.tensor.data)
     assert list(data) == [0, 1, 2, 3, 4]
-    data[0] = 7  # by a consumer that looks at no flag
+    data[0] = 7  # as a consumer that ignores the flags may
     assert a[0] == 0
     assert np.fromfile(tmp_path / "x")[0] == 0
     delete(managed)
 
 
-def test_from_object_brings_negative_strides_to_form(cls):
+def test_from_object_copies_negative_strides(cls):
     a = np.arange(4.0)[::-1]
     with pytest.warns(CopyWarning):
         managed = from_py_object(cls, cls(a, order="K"))
-    assert described(managed)[1] == (1,)
+    assert describe(managed)[1] == (1,)
     assert list((ctypes.c_double * 4).from_address(managed.tensor.data)) == [3, 2, 1, 0]
     delete(managed)
 
@@ -202,7 +202,7 @@ def table_of_call(cls):
     ],
     ids=["masked", "datetime", "string", "object", "struct", "longdouble"],
 )
-def test_from_object_that_dlpack_cannot_name_is_refused(a):
+def test_from_object_of_an_unsupported_dtype_is_refused(a):
     held = ZeroCopyArray(a)
     before = sys.getrefcount(a)
     for _ in range(3):
@@ -212,13 +212,13 @@ def test_from_object_that_dlpack_cannot_name_is_refused(a):
     assert sys.getrefcount(a) == before
 
 
-def test_from_object_that_was_never_initialised_is_refused(cls):
+def test_from_object_of_an_uninitialized_object_is_refused(cls):
     with pytest.raises(Exception, match="NoneType"):
         from_py_object(cls, cls.__new__(cls))
 
 
-def test_from_object_that_gives_a_legacy_capsule_of_its_own():
-    """A subclass may export as it likes; a legacy tensor is never taken for another."""
+def test_from_object_of_a_subclass_that_exports_legacy_capsules():
+    """A legacy tensor must not be mistaken for a versioned one."""
 
     class Legacy(ZeroCopyArray):
         def __dlpack__(self, **keywords):
@@ -226,10 +226,10 @@ def test_from_object_that_gives_a_legacy_capsule_of_its_own():
 
     frozen = np.zeros(4)
     frozen.flags.writeable = False
-    door = Legacy(frozen)
-    assert name_of(door.__dlpack__()) == LEGACY
+    exporter = Legacy(frozen)
+    assert name_of(exporter.__dlpack__()) == LEGACY
     try:
-        managed = from_py_object(Legacy, door)
+        managed = from_py_object(Legacy, exporter)
     except NumpackError:
         return
     assert managed.major == 1
@@ -237,49 +237,49 @@ def test_from_object_that_gives_a_legacy_capsule_of_its_own():
     delete(managed)
 
 
-def test_from_object_of_a_subclass_that_exports_something_else():
+def test_from_object_of_a_subclass_that_exports_another_array():
     class Doubled(ZeroCopyArray):
         def __dlpack__(self, **keywords):
             return ZeroCopyArray(2 * self.array).__dlpack__(**keywords)
 
-    door = Doubled(np.arange(3.0))
-    assert np.from_dlpack(door).tolist() == [0, 2, 4]
-    managed = from_py_object(Doubled, door)
+    exporter = Doubled(np.arange(3.0))
+    assert np.from_dlpack(exporter).tolist() == [0, 2, 4]
+    managed = from_py_object(Doubled, exporter)
     assert list((ctypes.c_double * 3).from_address(managed.tensor.data)) == [0, 2, 4]
     delete(managed)
 
 
-# Ours: to an object -----------------------------------------------------------------------
+# Published API: importing into an object --------------------------------------------------
 
 
-def test_to_object_shares_and_owns(cls):
+def test_to_object_shares_and_owns_the_tensor(cls):
     tensor = Tensor(np.arange(6.0).reshape(2, 3))
-    door = to_py_object(cls, tensor)
-    assert type(door) is cls
-    assert address(door.array) == address(tensor.array)
-    assert door.array.tolist() == [[0, 1, 2], [3, 4, 5]]
-    door.array[0, 0] = 7
+    exporter = to_py_object(cls, tensor)
+    assert type(exporter) is cls
+    assert address(exporter.array) == address(tensor.array)
+    assert exporter.array.tolist() == [[0, 1, 2], [3, 4, 5]]
+    exporter.array[0, 0] = 7
     assert tensor.array[0, 0] == 7
-    kept = door.array
-    del door
+    kept = exporter.array
+    del exporter
     assert tensor.deleted == 0
     del kept
     assert tensor.deleted == 1
 
 
 @pytest.mark.parametrize("flags", [READ_ONLY, READ_ONLY | IS_COPIED], ids=str)
-def test_to_object_keeps_what_is_read_only(cls, flags):
+def test_to_object_keeps_the_read_only_flag(cls, flags):
     tensor = Tensor(np.arange(3.0))
     tensor.managed.flags = flags
-    door = to_py_object(cls, tensor)
-    assert not door.array.flags.writeable
-    assert address(door.array) == address(tensor.array)
-    del door
+    exporter = to_py_object(cls, tensor)
+    assert not exporter.array.flags.writeable
+    assert address(exporter.array) == address(tensor.array)
+    del exporter
     assert tensor.deleted == 1
 
 
-def test_to_object_takes_a_copy_as_its_own(cls):
-    """Whose copy it is does not matter to who gets it: there is nobody to warn."""
+def test_to_object_accepts_a_copied_tensor(cls):
+    """The caller made the copy, so it is not warned."""
     tensor = Tensor(np.arange(3.0))
     tensor.managed.flags = IS_COPIED
     assert to_py_object(cls, tensor).array.tolist() == [0, 1, 2]
@@ -292,16 +292,16 @@ def test_to_object_takes_a_copy_as_its_own(cls):
     ids=["transposed", "sliced", "column"],
 )
 def test_to_object_keeps_strides(cls, a):
-    """What a consumer is given, it shares, whatever its strides."""
+    """The tensor is shared whatever its strides are."""
     tensor = Tensor(a)
-    door = to_py_object(cls, tensor)
-    assert address(door.array) == address(a)
-    assert door.array.strides == a.strides
-    del door
+    exporter = to_py_object(cls, tensor)
+    assert address(exporter.array) == address(a)
+    assert exporter.array.strides == a.strides
+    del exporter
     assert tensor.deleted == 1
 
 
-def test_to_object_and_from_it_again_is_the_same_memory(cls):
+def test_to_object_and_from_object_share_memory(cls):
     tensor = Tensor(np.arange(3.0))
     managed = from_py_object(cls, to_py_object(cls, tensor))
     assert managed.tensor.data == address(tensor.array)
@@ -316,7 +316,7 @@ def test_to_object_without_a_deleter(cls):
     assert to_py_object(cls, tensor).array.tolist() == [0, 1, 2]
 
 
-def falsified(**fields) -> Tensor:
+def make_malformed(**fields) -> Tensor:
     tensor = Tensor(np.arange(6.0).reshape(2, 3))
     for field, value in fields.items():
         if field in ("code", "bits", "lanes"):
@@ -332,7 +332,7 @@ def falsified(**fields) -> Tensor:
     return tensor
 
 
-LIES = {
+MALFORMED = {
     "a newer major version": {"major": 2},
     "an older major version": {"major": 0},
     "on a GPU": {"device_type": 2},
@@ -353,9 +353,9 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_to_object_that_numpy_cannot_hold_is_refused_and_freed(cls, lie):
-    tensor = falsified(**LIES[lie])
+@pytest.mark.parametrize("case", MALFORMED)
+def test_to_object_of_a_malformed_tensor_is_refused_and_freed(cls, case):
+    tensor = make_malformed(**MALFORMED[case])
     out = VOID()
     with pytest.raises(BufferError, match="cannot read"):
         to_py_object(cls, tensor)
@@ -363,7 +363,7 @@ def test_to_object_that_numpy_cannot_hold_is_refused_and_freed(cls, lie):
     assert tensor.deleted == 1
 
 
-# Ours: memory -----------------------------------------------------------------------------
+# Published API: allocating ----------------------------------------------------------------
 
 
 def prototype(shape, *, code=2, bits=64, lanes=1, device=1, device_id=0, **fields):
@@ -389,7 +389,7 @@ size_of.restype, size_of.argtypes = ctypes.c_size_t, [VOID]
 @pytest.mark.parametrize(
     "shape", [(), (1,), (5,), (2, 3, 4), (0,), (3, 0, 2), (1,) * 64, (1000, 1000)], ids=str
 )
-def test_allocated_memory_is_aligned_and_in_c_order(cls, shape):
+def test_allocated_tensor_is_aligned_and_in_c_order(cls, shape):
     made = allocate(cls, prototype(shape))
     assert (made.major, made.minor) == (1, 3)
     tensor = made.tensor
@@ -398,34 +398,34 @@ def test_allocated_memory_is_aligned_and_in_c_order(cls, shape):
     assert tensor.ndim == len(shape)
     assert tensor.byte_offset == 0
     assert (tensor.device_type, tensor.device_id) == (1, 0)
-    assert described(made) == (shape, c_order(shape), (2, 64, 1), 0)
+    assert describe(made) == (shape, c_order(shape), (2, 64, 1), 0)
     size = 8 * int(np.prod(shape))
     ctypes.memset(tensor.data, 255, size)
     join(start_deleter(made))
 
 
-def test_allocated_tensor_is_read_by_our_own_class(cls):
+def test_allocated_tensor_is_imported_by_its_class(cls):
     made = allocate(cls, prototype((2, 3), bits=32))
-    door = to_py_object(cls, made)
-    door.array[...] = 1
-    assert door.array.dtype == np.float32
-    assert door.array.sum() == 6
-    assert address(door.array) == made.tensor.data
+    exporter = to_py_object(cls, made)
+    exporter.array[...] = 1
+    assert exporter.array.dtype == np.float32
+    assert exporter.array.sum() == 6
+    assert address(exporter.array) == made.tensor.data
 
 
-def test_shape_of_the_prototype_is_not_kept(cls):
+def test_shape_of_the_prototype_is_copied(cls):
     wanted = prototype((2, 3))
     made = allocate(cls, wanted)
     wanted.shape[0] = 99
-    assert described(made)[0] == (2, 3)
+    assert describe(made)[0] == (2, 3)
     delete(made)
 
 
-def test_strides_and_data_of_the_prototype_do_not_matter(cls):
+def test_strides_and_data_of_the_prototype_are_ignored(cls):
     wanted = prototype((2, 3), data=12345, byte_offset=99)
     wanted.strides = (ctypes.c_int64 * 2)(2**62, -(2**62))
     made = allocate(cls, wanted)
-    assert described(made)[1] == (3, 1)
+    assert describe(made)[1] == (3, 1)
     assert made.tensor.data not in (12345, 12345 + 99)
     assert made.tensor.byte_offset == 0
     delete(made)
@@ -445,8 +445,8 @@ def test_strides_and_data_of_the_prototype_do_not_matter(cls):
         (16, 65535, 131_070_000),
     ],
 )
-def test_allocated_memory_holds_every_element(cls, bits, lanes, nbytes):
-    """Each takes whole bytes: `bits` × `lanes`, rounded up."""
+def test_allocated_memory_is_large_enough(cls, bits, lanes, nbytes):
+    """Each element takes `bits` × `lanes`, rounded up to whole bytes."""
     made = allocate(cls, prototype((10, 100), code=0, bits=bits, lanes=lanes))
     if not isinstance(made, list):
         assert size_of(made.tensor.data) >= nbytes
@@ -455,9 +455,9 @@ def test_allocated_memory_holds_every_element(cls, bits, lanes, nbytes):
         assert made[0][0] == b"BufferError"
 
 
-def test_less_than_a_byte_is_allocated_padded(cls):
+def test_sub_byte_dtype_is_allocated_padded(cls):
     made = allocate(cls, prototype((3,), code=0, bits=4))
-    assert described(made)[2:] == ((0, 4, 1), PADDED)
+    assert describe(made)[2:] == ((0, 4, 1), PADDED)
     delete(made)
 
 
@@ -490,18 +490,18 @@ def test_less_than_a_byte_is_allocated_padded(cls):
         "huge ndim",
     ],
 )
-def test_what_cannot_be_allocated_is_reported(cls, wanted):
+def test_invalid_prototype_is_a_buffer_error(cls, wanted):
     errors = allocate(cls, wanted)
     assert [kind for kind, _ in errors] == [b"BufferError"]
     assert b"numpack" in errors[0][1]
 
 
 @pytest.mark.parametrize("shape", [(2**58,), (2**20, 2**20, 2**17)], ids=str)
-def test_what_no_memory_is_there_for_is_reported(cls, shape):
+def test_allocation_failure_is_a_memory_error(cls, shape):
     assert [kind for kind, _ in allocate(cls, prototype(shape))] == [b"MemoryError"]
 
 
-def test_deleter_frees_what_was_allocated(cls):
+def test_deleter_frees_the_allocated_memory(cls):
     from support.memory import resident_bytes
 
     before = resident_bytes()
@@ -509,11 +509,12 @@ def test_deleter_frees_what_was_allocated(cls):
         made = allocate(cls, prototype((2**20,), bits=8))
         ctypes.memset(made.tensor.data, 1, 2**20)
         delete(made)
-    assert resident_bytes() - before < 400 * 2**20  # of 800; some tools keep 256 for a while
+    # Of 800 MiB; some tools keep 256 MiB for a while.
+    assert resident_bytes() - before < 400 * 2**20
 
 
-def test_allocator_works_without_the_gil_and_without_python(cls):
-    """It reports by `SetError` alone, so that it may be called on whatever thread."""
+def test_allocator_works_without_the_gil(cls):
+    """It reports errors by `SetError` only, so that any thread may call it."""
     call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(DLTensor), OUT, VOID, VOID)
     out = VOID()
     wanted = prototype((4,))
@@ -530,16 +531,16 @@ def from_address(out):
     return Versioned.from_address(out.value)
 
 
-# Theirs: an honest table ------------------------------------------------------------------
+# Foreign API: valid -----------------------------------------------------------------------
 
 
-def connected(kind):
+def register(kind):
     fast_path.register_fast_path(None, (kind,))
     return kind
 
 
-def twice(kind):
-    """Let the first object of a type open its door, as a user's call does."""
+def import_once(kind):
+    """Import one object, after which its type has a fast path, and reset the counters."""
     tensor = Tensor(np.zeros(1))
     assert from_dlpack(kind(tensor, tensor)).tolist() == [0]
     assert kind.asked == 1
@@ -547,14 +548,14 @@ def twice(kind):
     return kind
 
 
-@pytest.fixture(params=["connect", "from_dlpack"])
-def opened(request):
-    """Ways to open the door of a type."""
-    return connected if request.param == "connect" else twice
+@pytest.fixture(params=["register", "from_dlpack"])
+def register_type(request):
+    """Return one of the ways in which a type gets a fast path."""
+    return register if request.param == "register" else import_once
 
 
-def test_honest_table_is_all_that_is_asked(opened):
-    kind = opened(framework())
+def test_only_the_exchange_api_is_called(register_type):
+    kind = register_type(framework())
     tensor = Tensor(np.arange(6.0).reshape(2, 3).T)
     a = from_dlpack(kind(tensor))
     assert (kind.calls, kind.asked) == (1, 0)
@@ -569,22 +570,22 @@ def test_honest_table_is_all_that_is_asked(opened):
     assert tensor.deleted == 1
 
 
-WAYS = {
+IMPORTERS = {
     "from_dlpack": lambda x: from_dlpack(x),
     "from_dlpack copy=None": lambda x: from_dlpack(x, copy=None),
     "from_dlpack copy=False": lambda x: from_dlpack(x, copy=False),
     "share": lambda x: share(x, "numpy"),
     "share copy=None": lambda x: share(x, "numpy", copy=None),
     "share copy=False": lambda x: share(x, "numpy", copy=False),
-    "take": lambda x: fast_path.try_import(x),
+    "try_import": lambda x: fast_path.try_import(x),
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_in_that_shares_uses_the_table(way):
-    kind = connected(framework())
+@pytest.mark.parametrize("importer", IMPORTERS)
+def test_every_importer_that_shares_uses_the_exchange_api(importer):
+    kind = register(framework())
     tensor = Tensor(np.arange(3.0))
-    a = WAYS[way](kind(tensor, tensor))
+    a = IMPORTERS[importer](kind(tensor, tensor))
     assert a.tolist() == [0, 1, 2]
     assert (kind.calls, kind.asked) == (1, 0)
     del a
@@ -592,7 +593,7 @@ def test_every_way_in_that_shares_uses_the_table(way):
 
 
 def test_copy_is_independent_and_frees_the_tensor():
-    kind = connected(framework())
+    kind = register(framework())
     tensor = Tensor(np.arange(3.0))
     a = from_dlpack(kind(tensor, tensor), copy=True)
     a[0] = 7
@@ -600,21 +601,21 @@ def test_copy_is_independent_and_frees_the_tensor():
     assert tensor.deleted == 1
 
 
-def test_explain_asks_the_protocol_alone():
-    kind = connected(framework())
+def test_explain_uses_the_python_protocol():
+    kind = register(framework())
     tensor = Tensor(np.arange(3.0))
     assert explain(kind(tensor, tensor), "numpy").shares_memory
     assert (kind.calls, kind.asked) == (0, 1)
-    assert tensor.deleted == 0  # the raw capsule made by hand deletes nothing
+    assert tensor.deleted == 0  # the hand-made capsule has no destructor
 
 
-def test_subclass_is_asked_by_the_protocol(opened):
-    """Its ``__dlpack__`` may do something else, of which the table knows nothing."""
-    kind = opened(framework())
+def test_subclass_is_imported_by_the_python_protocol(register_type):
+    """Its ``__dlpack__`` may be overridden, which the exchange API does not know."""
+    kind = register_type(framework())
 
     class Sub(kind):
         def __dlpack__(self, **keywords):
-            return Tensor_kept(np.array([5.0])).capsule()
+            return kept_tensor(np.array([5.0])).capsule()
 
     steady(Sub)
     for _ in range(2):
@@ -622,11 +623,11 @@ def test_subclass_is_asked_by_the_protocol(opened):
     assert kind.calls == 0
 
 
-def test_type_that_only_inherits_a_table_is_asked_by_the_protocol():
+def test_type_that_inherits_an_exchange_api_uses_the_python_protocol():
     kind = framework()
     tensor = Tensor(np.arange(3.0))
     sub = steady(type("Sub", (kind,), {}))
-    assert from_dlpack(connected(sub)(None, tensor)).tolist() == [0, 1, 2]
+    assert from_dlpack(register(sub)(None, tensor)).tolist() == [0, 1, 2]
     assert sub.asked == 1
     assert kind.calls == 0
 
@@ -634,13 +635,13 @@ def test_type_that_only_inherits_a_table_is_asked_by_the_protocol():
 _tensors = []
 
 
-def Tensor_kept(a):
+def kept_tensor(a):
     _tensors.append(Tensor(a))
     return _tensors[-1]
 
 
-def test_read_only_flag_is_honoured(opened):
-    kind = opened(framework())
+def test_read_only_flag_is_applied(register_type):
+    kind = register_type(framework())
     tensor = Tensor(np.arange(3.0))
     tensor.managed.flags = READ_ONLY
     a = from_dlpack(kind(tensor))
@@ -651,15 +652,15 @@ def test_read_only_flag_is_honoured(opened):
     assert tensor.deleted == 1
 
 
-def test_door_may_make_everything_read_only():
+def test_fast_path_can_make_all_arrays_read_only():
     kind = framework()
     fast_path.register_fast_path(None, (kind,), readonly=True)
     assert not from_dlpack(kind(Tensor(np.arange(3.0)))).flags.writeable
 
 
 @pytest.mark.parametrize("module", ["jax", "jaxlib._jax"])
-def test_arrays_of_a_framework_that_never_change_stay_read_only(module):
-    """Their capsules do not say so; neither would their table."""
+def test_arrays_of_jax_are_read_only(module):
+    """JAX arrays are immutable, but neither their capsules nor an exchange API says so."""
     kind = framework()
     kind.__module__ = module
     for _ in range(3):
@@ -667,8 +668,8 @@ def test_arrays_of_a_framework_that_never_change_stay_read_only(module):
         assert not from_dlpack(kind(tensor, tensor)).flags.writeable
 
 
-def test_null_deleter_is_not_called(opened):
-    kind = opened(framework())
+def test_null_deleter_is_accepted(register_type):
+    kind = register_type(framework())
     tensor = Tensor(np.arange(3.0))
     tensor.managed.deleter = None
     a = from_dlpack(kind(tensor))
@@ -677,8 +678,8 @@ def test_null_deleter_is_not_called(opened):
     assert tensor.deleted == 0
 
 
-def test_empty_tensor_is_freed_at_once(opened):
-    kind = opened(framework())
+def test_empty_tensor_is_freed_at_once(register_type):
+    kind = register_type(framework())
     tensor = Tensor(np.empty((2, 0)))
     tensor.managed.tensor.data = None
     assert from_dlpack(kind(tensor)).shape == (2, 0)
@@ -686,10 +687,10 @@ def test_empty_tensor_is_freed_at_once(opened):
     assert kind.asked == 0
 
 
-def test_arrays_and_deleters_on_other_threads(opened):
+def test_arrays_and_deleters_on_other_threads(register_type):
     import threading
 
-    kind = opened(framework())
+    kind = register_type(framework())
     tensors = [Tensor(np.arange(3.0)) for _ in range(20)]
     held = []
     threads = [
@@ -707,29 +708,29 @@ def test_arrays_and_deleters_on_other_threads(opened):
     assert [tensor.deleted for tensor in tensors] == [1] * 20
 
 
-def test_many_types_have_a_door_each():
-    kinds = [connected(framework()) for _ in range(200)]
+def test_many_types_have_a_fast_path():
+    kinds = [register(framework()) for _ in range(200)]
     for number, kind in enumerate(kinds):
         assert from_dlpack(kind(Tensor(np.array([float(number)])))).tolist() == [number]
         assert (kind.calls, kind.asked) == (1, 0)
 
 
-def test_door_that_is_open_stays_as_it_is():
+def test_fast_path_is_registered_once():
     kind = framework()
     fast_path.register_fast_path(None, (kind,), readonly=True)
     fast_path.register_fast_path(None, (kind,))
     assert not from_dlpack(kind(Tensor(np.arange(3.0)))).flags.writeable
 
 
-# Theirs: which table is used --------------------------------------------------------------
+# Foreign API: versions and names ----------------------------------------------------------
 
 
-def test_older_version_behind_a_newer_one_is_used():
+def test_previous_version_of_a_newer_api_is_used():
     kind = framework()
     old = table_of(kind)
     publish(kind, Table(major=2, minor=0, prev_api=ctypes.addressof(old), from_py_object=1))
     tensor = Tensor(np.arange(3.0))
-    assert from_dlpack(connected(kind)(tensor)).tolist() == [0, 1, 2]
+    assert from_dlpack(register(kind)(tensor)).tolist() == [0, 1, 2]
     assert (kind.calls, kind.asked) == (1, 0)
 
 
@@ -751,7 +752,7 @@ def unusable_table(how):
 @pytest.mark.parametrize(
     "how", ["another major version", "another name", "no name", "no capsule", "a property"]
 )
-def test_table_that_is_not_known_is_not_used(how):
+def test_unknown_exchange_api_is_not_used(how):
     kind = unusable_table(how)
     for _ in range(3):
         tensor = Tensor(np.arange(3.0))
@@ -763,8 +764,8 @@ def test_table_that_is_not_known_is_not_used(how):
     assert kind.asked == 3
 
 
-def test_type_whose_objects_alone_have_the_protocol():
-    """What a user asked for was done; that there is no quicker way is no reason to fail."""
+def test_dlpack_method_on_the_object_only():
+    """The import succeeds although no fast path can be registered for the type."""
     kind = framework()
     bare = type("Bare", (), {ATTRIBUTE: getattr(kind, ATTRIBUTE)})
     tensor = Tensor(np.arange(3.0))
@@ -776,14 +777,14 @@ def test_type_whose_objects_alone_have_the_protocol():
     assert tensor.deleted == 1
 
 
-# Theirs: tables that fail or lie ----------------------------------------------------------
+# Foreign API: failing or malformed --------------------------------------------------------
 
 
 def failing(error=None, status=None):
-    """A type whose table's function is ``PyObject_AsFileDescriptor``.
+    """Return a type whose exchange API exports with ``PyObject_AsFileDescriptor``.
 
-    That calls the object's ``fileno``: what it raises is set and -1 is given back; the
-    number that it returns is given back too, with no exception set.
+    That function calls the object's ``fileno``: if it raises, -1 is returned with the
+    exception set; if it returns a number, that is returned without an exception.
     """
     kind = framework(native("PyObject_AsFileDescriptor"))
 
@@ -794,13 +795,13 @@ def failing(error=None, status=None):
         return status
 
     kind.fileno = fileno
-    return connected(kind)
+    return register(kind)
 
 
 @pytest.mark.parametrize(
     "error", [RuntimeError("x"), TypeError("x"), BufferError("x"), MemoryError("x")], ids=repr
 )
-def test_failure_falls_back_to_the_protocol(error):
+def test_failure_falls_back_to_the_python_protocol(error):
     kind = failing(error)
     tensor = Tensor(np.arange(3.0))
     for convert in (from_dlpack, lambda x: share(x, "numpy")):
@@ -809,7 +810,7 @@ def test_failure_falls_back_to_the_protocol(error):
     assert tensor.deleted == 2
 
 
-def test_failure_of_both_is_explained_by_the_protocol():
+def test_failure_of_both_raises_the_error_of_the_python_protocol():
     def refuse():
         raise BufferError("these are not the values that you look for")
 
@@ -820,21 +821,21 @@ def test_failure_of_both_is_explained_by_the_protocol():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_what_ends_a_program_is_passed_on(error):
+def test_base_exceptions_propagate(error):
     kind = failing(error())
     with pytest.raises(error):
         from_dlpack(kind(None, Tensor(np.arange(3.0))))
     assert kind.asked == 0
 
 
-def test_failure_without_an_exception_falls_back_too():
+def test_failure_without_an_exception_falls_back():
     kind = failing(status=7)
     tensor = Tensor(np.arange(3.0))
     assert from_dlpack(kind(None, tensor)).tolist() == [0, 1, 2]
     assert kind.calls == 1
 
 
-def test_success_without_a_tensor_does_not_kill_the_process(run_python):
+def test_success_without_a_tensor_does_not_crash(run_python):
     run_python(
         """
 import numpy as np
@@ -849,19 +850,19 @@ assert from_dlpack(kind(None, Tensor(np.arange(3.0)))).tolist() == [0, 1, 2]
     )
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_lie_of_a_table_is_freed_once_and_the_protocol_asked(lie, opened):
-    kind = opened(framework())
-    lying, honest = falsified(**LIES[lie]), Tensor(np.arange(3.0))
-    a = from_dlpack(kind(lying, honest))
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_tensor_is_freed_once_and_falls_back(case, register_type):
+    kind = register_type(framework())
+    malformed, valid = make_malformed(**MALFORMED[case]), Tensor(np.arange(3.0))
+    a = from_dlpack(kind(malformed, valid))
     assert (kind.calls, kind.asked) == (1, 1)
-    assert lying.deleted == 1
+    assert malformed.deleted == 1
     assert a.tolist() == [0, 1, 2]
     del a
-    assert honest.deleted == 1
+    assert valid.deleted == 1
 
 
-EXPLAINED = {
+EXPECTED_ERRORS = {
     "an unknown type code": (UnsupportedError, "no dtype"),
     "two lanes": (UnsupportedError, "no dtype"),
     "a newer major version": (InvalidValueError, "is of DLPack 2"),
@@ -871,21 +872,21 @@ EXPLAINED = {
 }
 
 
-@pytest.mark.parametrize("lie", EXPLAINED)
-def test_lie_of_both_is_explained(lie, opened):
-    kind = opened(framework())
-    error, message = EXPLAINED[lie]
+@pytest.mark.parametrize("case", EXPECTED_ERRORS)
+def test_malformed_tensor_of_both_is_refused(case, register_type):
+    kind = register_type(framework())
+    error, message = EXPECTED_ERRORS[case]
     for convert in (from_dlpack, lambda x: share(x, "numpy")):
-        tensor, again = falsified(**LIES[lie]), falsified(**LIES[lie])
+        tensor, again = make_malformed(**MALFORMED[case]), make_malformed(**MALFORMED[case])
         with pytest.raises(error, match=message):
             convert(kind(tensor, again))
         assert tensor.deleted == 1
-        assert again.deleted == 0  # its capsule was left alone
+        assert again.deleted == 0  # its capsule is not consumed
 
 
-def test_lie_of_both_about_the_device_is_a_copy_that_the_producer_cannot_make(opened):
-    kind = opened(framework())
-    tensor, again = falsified(device_type=2), falsified(device_type=2)
+def test_tensor_on_another_device_from_both_is_refused(register_type):
+    kind = register_type(framework())
+    tensor, again = make_malformed(device_type=2), make_malformed(device_type=2)
     with (
         pytest.warns(CopyWarning, match=r"on device \(2, 0\)"),
         pytest.raises(UnsupportedError, match="its producer cannot move it"),
@@ -895,8 +896,8 @@ def test_lie_of_both_about_the_device_is_a_copy_that_the_producer_cannot_make(op
     assert again.deleted == 0
 
 
-def test_copy_made_by_a_table_is_not_silent(opened):
-    kind = opened(framework())
+def test_copy_by_the_exchange_api_warns_or_is_refused(register_type):
+    kind = register_type(framework())
     tensor, again = Tensor(np.arange(3.0)), Tensor(np.arange(3.0))
     tensor.managed.flags = again.managed.flags = IS_COPIED
     with pytest.warns(CopyWarning, match="its producer made a copy"):
@@ -909,11 +910,11 @@ def test_copy_made_by_a_table_is_not_silent(opened):
     assert again.deleted == 1
 
 
-# Theirs: guards ---------------------------------------------------------------------------
+# Foreign API: guards ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("answer", [True, None, 0, 1, "no"])
-def test_guard_lets_pass_what_it_says_false_for_alone(answer):
+def test_guard_allows_the_fast_path_only_if_it_returns_false(answer):
     kind = framework()
     fast_path.register_fast_path(None, (kind,), guard=lambda obj: answer)
     tensor = Tensor(np.arange(3.0))
@@ -922,7 +923,7 @@ def test_guard_lets_pass_what_it_says_false_for_alone(answer):
     assert (kind.calls, kind.asked) == (0, 1)
 
 
-def test_guard_that_fails_is_no_failure_of_the_call():
+def test_guard_that_raises_disables_the_fast_path():
     kind = framework()
     fast_path.register_fast_path(None, (kind,), guard=lambda obj: 1 / 0)
     tensor = Tensor(np.arange(3.0))
@@ -930,7 +931,7 @@ def test_guard_that_fails_is_no_failure_of_the_call():
     assert kind.calls == 0
 
 
-def test_dtype_guard_is_asked_for_complex_numbers_and_bytes_alone():
+def test_dtype_guard_is_called_for_complex_and_int8_only():
     asked = []
     kind = framework()
     fast_path.register_fast_path(None, (kind,), dtype_guard=lambda obj: asked.append(1) is None)
@@ -949,11 +950,11 @@ def test_dtype_guard_is_asked_for_complex_numbers_and_bytes_alone():
     assert asked == [1, 1]
 
 
-# Theirs: objects made by a table ----------------------------------------------------------
+# Foreign API: exporting -------------------------------------------------------------------
 
 
-class Given:
-    """What a consumer by hand does with a managed tensor that it is given."""
+class RecordingConsumer:
+    """A hand-made consumer that records the managed tensors that it receives."""
 
     def __init__(self, name, behave):
         self.managed: list[int] = []
@@ -975,51 +976,51 @@ class Given:
         return 0
 
 
-def test_object_made_by_a_table_holds_the_array_until_it_deletes():
-    given = Given("keeps", lambda self, tensor, out: self.succeed(out))
+def test_exported_array_is_alive_until_the_deleter_runs():
+    recorder = RecordingConsumer("keeps", lambda self, tensor, out: self.succeed(out))
     a = np.arange(3.0)
-    result = given.result
+    result = recorder.result
     before, held = sys.getrefcount(a), sys.getrefcount(result)
     made = fast_path.try_export(a, "keeps")
     assert made is result
     del made
     assert sys.getrefcount(result) == held
     assert sys.getrefcount(a) == before + 1
-    assert given.managed[0].tensor.data == address(a)
-    delete(given.managed[0])
+    assert recorder.managed[0].tensor.data == address(a)
+    delete(recorder.managed[0])
     assert sys.getrefcount(a) == before
 
 
-def test_object_that_took_a_copy_and_deleted_at_once():
+def test_consumer_that_copies_and_deletes_at_once():
     def behave(self, tensor, out):
         delete(tensor)
         return self.succeed(out)
 
-    given = Given("copies", behave)
+    recorder = RecordingConsumer("copies", behave)
     a = np.arange(3.0)
     before = sys.getrefcount(a)
-    assert fast_path.try_export(a, "copies") is given.result
+    assert fast_path.try_export(a, "copies") is recorder.result
     assert sys.getrefcount(a) == before
 
 
-@pytest.mark.parametrize("says_why", [True, False])
+@pytest.mark.parametrize("sets_error", [True, False])
 @pytest.mark.parametrize("deletes", [False, True])
-def test_consumer_that_fails_leaves_no_reference(deletes, says_why):
-    """On failure the tensor is the consumer's all the same, but some forget it."""
+def test_failing_consumer_leaks_no_reference(deletes, sets_error):
+    """A consumer owns the tensor even if it fails, but some do not delete it then."""
 
     def behave(self, tensor, out):
         if deletes:
             delete(tensor)
-        return failed(says_why)
+        return failed(sets_error)
 
-    name = f"fails {deletes} {says_why}"
-    given = Given(name, behave)
+    name = f"fails {deletes} {sets_error}"
+    recorder = RecordingConsumer(name, behave)
     a = np.arange(3.0)
     before = sys.getrefcount(a)
     for _ in range(3):
         assert fast_path.try_export(a, name) is None
         assert sys.getrefcount(a) == before
-    assert len(given.managed) == 3
+    assert len(recorder.managed) == 3
 
 
 @pytest.mark.parametrize(
@@ -1047,13 +1048,13 @@ def test_consumer_that_fails_leaves_no_reference(deletes, says_why):
         "None",
     ],
 )
-def test_what_a_consumer_cannot_take_as_it_lies_is_not_given(a):
-    given = Given("takes all", lambda self, tensor, out: self.succeed(out))
+def test_array_that_needs_a_copy_is_not_exported(a):
+    recorder = RecordingConsumer("takes all", lambda self, tensor, out: self.succeed(out))
     assert fast_path.try_export(a, "takes all") is None
-    assert not given.managed
+    assert not recorder.managed
 
 
-def test_consumer_that_succeeds_without_an_object_does_not_kill_the_process(run_python):
+def test_consumer_that_succeeds_without_an_object_does_not_crash(run_python):
     run_python(
         """
 import sys
@@ -1071,10 +1072,10 @@ assert made is None
     )
 
 
-def test_consumer_whose_error_keeps_the_tensor_frees_it_once(run_python):
-    """Its traceback holds what was made of the tensor, until the error is forgotten.
+def test_consumer_whose_exception_keeps_the_tensor_frees_it_once(run_python):
+    """The traceback refers to what was made of the tensor, until the exception is freed.
 
-    This package's own table is such a consumer, where a warning is an error.
+    This package's own exchange API is such a consumer if warnings are errors.
     """
     run_python(
         """
@@ -1109,7 +1110,7 @@ for _ in range(5):
     )
 
 
-def test_give_and_take_know_their_framework():
+def test_fast_path_is_per_framework():
     kind = framework()
     fast_path.register_fast_path("one", (kind,))
     tensor = Tensor(np.arange(3.0))

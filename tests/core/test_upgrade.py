@@ -1,4 +1,4 @@
-"""Folders of NumPack 0.7 as stores: read in place, refused to writers, and upgraded."""
+"""NumPack 0.7 folders as stores: read in place, refused to writers, and upgraded."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ OLD = str(FOLDER)
 
 
 @pytest.fixture(params=FOLDERS)
-def old(request):
-    """A folder that NumPack 0.7 wrote, and what it read back."""
+def fixture_arrays(request):
+    """Copy a folder that NumPack 0.7 wrote; return the arrays that it read back."""
     shutil.copytree(FIXTURES / f"{request.param}.npk", OLD)
     with np.load(FIXTURES / f"{request.param}.expected.npz") as expected:
         return dict(expected)
 
 
 @pytest.fixture
-def written():
+def generated_arrays():
     write({"x": ROWS, "y": ROWS[:, 0].copy(), "empty": ROWS[:0]}, {"x": [1, 3]})
     return {"x": np.delete(ROWS, [1, 3], 0), "y": ROWS[:, 0], "empty": ROWS[:0]}
 
@@ -46,8 +46,8 @@ def same(found: np.ndarray, expected: np.ndarray) -> bool:
     )
 
 
-def holds(expected: dict[str, np.ndarray], **options: object) -> None:
-    """Make sure that a store holds these arrays, whichever way they are read."""
+def check_store(expected: dict[str, np.ndarray], **options: object) -> None:
+    """Check that a store holds these arrays, in whichever way they are read."""
     with NumPack(OLD, **options) as store:
         assert sorted(store) == sorted(expected)
         for name, array in expected.items():
@@ -62,26 +62,26 @@ def holds(expected: dict[str, np.ndarray], **options: object) -> None:
 
 
 def inodes() -> dict[int, int]:
-    """The files of rows, by their inodes, with their sizes."""
+    """Return the sizes of the data files by their inodes."""
     files = [*Path(OLD).glob("data_*.npkd"), *Path(OLD).glob("data/*.bin")]
     return {file.stat().st_ino: file.stat().st_size for file in files}
 
 
-# Reader in place
+# Reading in place
 
 
 @pytest.mark.parametrize("mode", ["a", "r", "r+"])
-def test_what_0_7_wrote_is_read_as_0_7_reads_it_and_left_alone(old, mode):
+def test_fixture_is_read_as_by_numpack_0_7_and_unchanged(fixture_arrays, mode):
     before = contents(OLD)
-    holds(old, mode=mode)
+    check_store(fixture_arrays, mode=mode)
     assert contents(OLD) == before
 
 
-def test_metadata_are_those_of_the_old_folder(old):
+def test_metadata_of_an_old_folder(fixture_arrays):
     with NumPack(OLD) as store:
         metadata = store.get_metadata()
-        assert metadata["total_arrays"] == len(old)
-        for name, array in old.items():
+        assert metadata["total_arrays"] == len(fixture_arrays)
+        for name, array in fixture_arrays.items():
             found = metadata["arrays"][name]
             assert (found["shape"], found["dtype"]) == (array.shape, str(array.dtype))
             assert found["size_bytes"] == array.nbytes
@@ -89,24 +89,24 @@ def test_metadata_are_those_of_the_old_folder(old):
             assert 1.7e15 < found["last_modified"] == store.get_modify_time(name) < 2e15
 
 
-def test_lazy_arrays_map_the_very_files(written):
+def test_lazy_arrays_map_the_old_files(generated_arrays):
     with NumPack(OLD) as store:
         lazy = store.load("y", lazy=True)
         file = Path(OLD) / store.get_metadata()["arrays"]["y"]["data_file"]
         assert file_position(address(np.asarray(lazy))) == (file.stat().st_ino, 0)
         assert store.load("x", lazy=True).obstacle() is not None
         again = pickle.loads(pickle.dumps(store.load("x", lazy=True)))
-        assert np.array_equal(again, written["x"])
-        assert np.array_equal(np.from_dlpack(store.share("y", "dlpack")), written["y"])
+        assert np.array_equal(again, generated_arrays["x"])
+        assert np.array_equal(np.from_dlpack(store.share("y", "dlpack")), generated_arrays["y"])
 
 
-def test_an_old_store_is_read_in_batches(written):
+def test_old_folder_in_batch_mode(generated_arrays):
     with NumPack(OLD) as store, store.batch_mode():
         assert store.load("x") is store.load("x")
         assert np.array_equal(store.getitem("x", 0), ROWS[:1])
 
 
-def test_an_old_store_has_no_checksums_and_says_so(written):
+def test_old_folder_has_no_checksums(generated_arrays):
     with NumPack(OLD) as store:
         report = store.verify()
         assert report.ok
@@ -135,7 +135,7 @@ WRITES = {
 
 @pytest.mark.parametrize("upgrade", [False, True])
 @pytest.mark.parametrize("call", WRITES)
-def test_writing_is_refused_with_the_way_to_upgrade(written, call, upgrade):
+def test_writing_to_an_old_folder_is_refused(generated_arrays, call, upgrade):
     before = contents(OLD)
     mode = "r" if upgrade else "a"
     refused = pytest.raises(StoreError, match=r"NumPack 0\.x .*upgrade=True")
@@ -145,7 +145,7 @@ def test_writing_is_refused_with_the_way_to_upgrade(written, call, upgrade):
 
 
 @pytest.mark.parametrize("options", [{"mode": "x"}, {"mode": "x", "upgrade": True}])
-def test_mode_x_refuses_an_old_store(written, options):
+def test_mode_x_refuses_an_old_folder(generated_arrays, options):
     before = contents(OLD)
     with pytest.raises(NotAStoreError, match="a store at .* already"):
         NumPack(OLD, **options).open()
@@ -156,15 +156,15 @@ def test_mode_x_refuses_an_old_store(written, options):
 
 
 @pytest.mark.parametrize("mode", ["a", "r+"])
-def test_an_upgrade_keeps_every_array_and_rewrites_no_rows(old, mode):
+def test_upgrade_keeps_arrays_without_rewriting_rows(fixture_arrays, mode):
     before = inodes()
-    holds(old, mode=mode, upgrade=True)
+    check_store(fixture_arrays, mode=mode, upgrade=True)
     assert inodes() == before
     assert not {name for name in contents(OLD) if name.endswith((".npkd", ".npkb", ".npkm"))}
     after = contents(OLD)
-    holds(old)
-    holds(old, mode="r")
-    holds(old, upgrade=True)
+    check_store(fixture_arrays)
+    check_store(fixture_arrays, mode="r")
+    check_store(fixture_arrays, upgrade=True)
     assert contents(OLD).keys() == after.keys()
     with NumPack(OLD) as store:
         report = store.verify()
@@ -172,17 +172,17 @@ def test_an_upgrade_keeps_every_array_and_rewrites_no_rows(old, mode):
         assert report.unchecked == []
 
 
-def test_times_and_order_survive_an_upgrade(old):
+def test_upgrade_keeps_times_and_order(fixture_arrays):
     with NumPack(OLD) as store:
         before = [(name, store.get_modify_time(name)) for name in store]
     with NumPack(OLD, upgrade=True) as store:
         assert [(name, store.get_modify_time(name)) for name in store] == before
 
 
-def test_an_upgraded_store_is_written_like_any(old):
+def test_upgraded_store_can_be_changed(fixture_arrays):
     with NumPack(OLD, upgrade=True) as store:
         expected = {}
-        for name, array in old.items():
+        for name, array in fixture_arrays.items():
             if array.ndim and array.dtype.kind != "b":
                 rows = np.ones((2, *array.shape[1:]), array.dtype)
                 store.append({name: rows})
@@ -192,17 +192,17 @@ def test_an_upgraded_store_is_written_like_any(old):
                 expected[name] = np.concatenate([array, rows])
                 expected[name][-1:] = rows[:1] + rows[:1]
         store.save({"new": ROWS})
-    expected = {**old, **expected, "new": ROWS}
-    holds(expected)
+    expected = {**fixture_arrays, **expected, "new": ROWS}
+    check_store(expected)
     with NumPack(OLD) as store:
         assert store.verify().ok
         for name in expected:
             store.update(name)
         assert store.verify().ok
-    holds(expected)
+    check_store(expected)
 
 
-def test_large_arrays_get_right_checksums():
+def test_upgrade_computes_checksums_of_large_arrays():
     array = np.random.default_rng(1).random(400_001)
     write({"x": array}, {"x": [7]})
     with NumPack(OLD, upgrade=True) as store:
@@ -212,17 +212,17 @@ def test_large_arrays_get_right_checksums():
         assert store.verify().ok
 
 
-def test_lazy_arrays_of_the_old_folder_outlive_the_upgrade(written):
+def test_lazy_arrays_of_the_old_folder_survive_the_upgrade(generated_arrays):
     with NumPack(OLD) as before:
         lazy = before.load("x", lazy=True)
         with NumPack(OLD, upgrade=True) as store:
             store.append({"x": ROWS})
             store.drop("x", 0)
-        assert np.array_equal(lazy, written["x"])
+        assert np.array_equal(lazy, generated_arrays["x"])
 
 
 @pytest.mark.parametrize("options", [{"mode": "w"}, {"drop_if_exists": True}])
-def test_an_old_store_is_emptied_if_asked_for(written, options):
+def test_mode_w_and_drop_if_exists_empty_an_old_folder(generated_arrays, options):
     with NumPack(OLD, **options) as store:
         assert list(store) == []
         store.save({"x": ROWS})
@@ -232,22 +232,22 @@ def test_an_old_store_is_emptied_if_asked_for(written, options):
         "lock",
         *(f"data/{file}" for file in os.listdir(f"{OLD}/data")),
     }
-    holds({"x": ROWS})
+    check_store({"x": ROWS})
 
 
-def test_what_an_old_folder_holds_besides_is_left_alone(written):
+def test_other_files_of_an_old_folder_are_kept(generated_arrays):
     Path(OLD, "notes.txt").write_text("mine")
-    holds(written, upgrade=True)
+    check_store(generated_arrays, upgrade=True)
     assert Path(OLD, "notes.txt").read_text() == "mine"
 
 
-def test_a_new_store_may_be_opened_with_upgrade():
+def test_upgrade_of_a_current_store_does_nothing():
     with NumPack(OLD, upgrade=True) as store:
         store.save({"x": ROWS})
-    holds({"x": ROWS}, upgrade=True)
+    check_store({"x": ROWS}, upgrade=True)
 
 
-def test_a_damaged_folder_is_not_upgraded(written):
+def test_damaged_folder_is_not_upgraded(generated_arrays):
     META.write_bytes(META.read_bytes()[:-1])
     before = contents(OLD)
     with pytest.raises(CorruptStoreError, match="damaged"):
@@ -258,14 +258,14 @@ def test_a_damaged_folder_is_not_upgraded(written):
 
 
 @pytest.mark.parametrize("options", [{"drop_if_exists": True, "mode": "r"}])
-def test_contradictions_are_refused(written, options):
+def test_contradictory_options_are_refused(generated_arrays, options):
     with pytest.raises(InvalidValueError):
         NumPack(OLD, **options)
 
 
-# Interrupted, and at once
+# Interrupted and concurrent upgrades
 
-AT_ONCE = """
+CONCURRENT_UPGRADE = """
 import sys
 from numpack import NumPack
 sys.stdin.readline()
@@ -277,9 +277,11 @@ with NumPack("old.npk", upgrade=True) as store:
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_processes_that_upgrade_at_once_agree(written, attempt):
+def test_concurrent_upgrades(generated_arrays, attempt):
     workers = [
-        subprocess.Popen([sys.executable, "-W", "error", "-c", AT_ONCE], stdin=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", CONCURRENT_UPGRADE], stdin=subprocess.PIPE
+        )
         for _ in range(3)
     ]
     for worker in workers:
@@ -288,7 +290,7 @@ def test_processes_that_upgrade_at_once_agree(written, attempt):
     for worker in workers:
         worker.communicate(timeout=60)
     assert [worker.returncode for worker in workers] == [0, 0, 0]
-    holds({**written, "y": np.concatenate([written["y"], [0.0] * 3])})
+    check_store({**generated_arrays, "y": np.concatenate([generated_arrays["y"], [0.0] * 3])})
     with NumPack(OLD) as store:
         assert store.verify().ok
 
@@ -301,7 +303,9 @@ class Died(BaseException):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_an_interrupted_upgrade_is_the_old_store_or_the_new_one(monkeypatch, written, step):
+def test_interrupted_upgrade_leaves_the_old_or_the_new_store(
+    monkeypatch, generated_arrays, step
+):
     from numpack.store.format import data_files, folder
     from numpack.store.format.numpack0 import upgrade as module
 
@@ -321,26 +325,26 @@ def test_an_interrupted_upgrade_is_the_old_store_or_the_new_one(monkeypatch, wri
         patched.setattr(owner, step, die)
         with pytest.raises(Died):
             NumPack(OLD, upgrade=True).open()
-    expected = {**written, "large": large}
-    holds(expected, mode="r")
-    holds(expected, upgrade=True)
+    expected = {**generated_arrays, "large": large}
+    check_store(expected, mode="r")
+    check_store(expected, upgrade=True)
     with NumPack(OLD) as store:
         store.save({"new": ROWS})
         files = {each["data_file"] for each in store.get_metadata()["arrays"].values()}
     there = set(contents(OLD))
     assert not {name for name in there if name.endswith((".npkd", ".npkb", ".npkm"))}
     assert {name for name in there if name.endswith(".bin")} == files
-    holds({**expected, "new": ROWS})
+    check_store({**expected, "new": ROWS})
 
 
-def test_a_file_system_without_second_names_gets_copies(monkeypatch, written):
+def test_upgrade_copies_files_without_hard_links(monkeypatch, generated_arrays):
     def refuse(*arguments, **keywords):
         raise PermissionError(1, "Operation not permitted")
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "link", refuse)
-        holds(written, upgrade=True)
-    holds(written)
+        check_store(generated_arrays, upgrade=True)
+    check_store(generated_arrays)
     assert not list(Path(OLD).glob("*.npk?"))
 
 
@@ -348,12 +352,12 @@ def test_a_file_system_without_second_names_gets_copies(monkeypatch, written):
 @pytest.mark.parametrize(
     "options", [{}, {"mode": "r"}, {"upgrade": True}, {"mode": "w"}], ids=str
 )
-def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
-    monkeypatch, written, options, moment
+def test_folder_upgraded_by_another_while_it_is_opened(
+    monkeypatch, generated_arrays, options, moment
 ):
     read = reader.read
 
-    def late(*path):
+    def upgrade_meanwhile(*path):
         monkeypatch.setattr(reader, "read", read)
         if moment == "before it is read":
             NumPack(OLD, upgrade=True).open()
@@ -362,7 +366,7 @@ def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
         NumPack(OLD, upgrade=True).open()
         return found
 
-    monkeypatch.setattr(reader, "read", late)
+    monkeypatch.setattr(reader, "read", upgrade_meanwhile)
     is_late = moment == "after it was read" and options in ({}, {"mode": "r"})
     if is_late:
         with (
@@ -371,5 +375,5 @@ def test_a_folder_may_be_upgraded_by_another_while_it_is_opened(
         ):
             store.load("x")
     else:
-        holds({} if options == {"mode": "w"} else written, **options)
-    holds({} if options == {"mode": "w"} else written)
+        check_store({} if options == {"mode": "w"} else generated_arrays, **options)
+    check_store({} if options == {"mode": "w"} else generated_arrays)

@@ -1,4 +1,4 @@
-"""Checksums: every damage is found where it is, and no change brings them out of step."""
+"""Checksums: `verify` locates every damage, and every change keeps them right."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpack import CorruptStoreError, NotFoundError, NumPack, StoreError
 
 BLOCK = 1 << 20
-WIDTH = 24  # bytes of a row: blocks end within rows
-ARRAY = np.random.default_rng(1).random((7 * BLOCK // 2 // WIDTH, 3))  # 3.5 MiB, cut to rows
+WIDTH = 24  # bytes per row, so that blocks end within rows
+ARRAY = np.random.default_rng(1).random((7 * BLOCK // 2 // WIDTH, 3))  # 3.5 MiB
 BLOCKS = range(4)
 
 
@@ -47,12 +47,12 @@ def damaged(report) -> list[tuple[str, int, range]]:
 
 
 def touched(block: int, rows: int = len(ARRAY)) -> range:
-    """The rows of which a byte lies in a block."""
+    """Return the rows that have bytes in a block."""
     return range(block * BLOCK // WIDTH, min(rows, -(-(block + 1) * BLOCK // WIDTH)))
 
 
 def reports(store: NumPack) -> list:
-    """What this handle finds, another one, and one that may not write."""
+    """Return the reports of this handle, of another, and of a read-only one, which agree."""
     found = [store.verify()]
     for mode in ("a", "r"):
         with NumPack("s.npk", mode=mode) as other:
@@ -61,10 +61,10 @@ def reports(store: NumPack) -> list:
     return found
 
 
-# A report
+# Reports
 
 
-def test_a_report_of_no_damage_is_true_and_says_what_was_checked(store):
+def test_report_without_damage(store):
     for report in reports(store):
         assert report.ok
         assert bool(report) is True
@@ -73,7 +73,7 @@ def test_a_report_of_no_damage_is_true_and_says_what_was_checked(store):
         assert str(report) == f"5 blocks, {ARRAY.nbytes + 40:,} bytes: all as written"
 
 
-def test_an_empty_store_is_as_written():
+def test_report_of_an_empty_store():
     with NumPack("e.npk") as store:
         assert str(store.verify()) == "0 blocks, 0 bytes: all as written"
         store.save({"x": np.zeros((0, 3)), "y": np.zeros(2, "V0"), "z": np.array(1)})
@@ -81,7 +81,7 @@ def test_an_empty_store_is_as_written():
         assert store.verify().blocks == 1
 
 
-def test_a_report_of_damage_is_false_and_fit_to_print(store):
+def test_report_of_damage(store):
     flip(file_of(store), 0)
     flip(file_of(store, name="small"), 39)
     report = store.verify()
@@ -94,21 +94,21 @@ def test_a_report_of_damage_is_false_and_fit_to_print(store):
     assert lines[2] == "  'x', block 0 (rows 0 to 43,690): its checksum is wrong"
 
 
-def test_progress_is_told_up_to_the_end(store):
-    told: list[tuple[int, int]] = []
-    assert store.verify(progress=lambda done, total: told.append((done, total))).ok
-    assert told[-1] == (ARRAY.nbytes + 40,) * 2
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert {total for _, total in told} == {ARRAY.nbytes + 40}
+def test_progress_increases_to_the_total(store):
+    calls: list[tuple[int, int]] = []
+    assert store.verify(progress=lambda done, total: calls.append((done, total))).ok
+    assert calls[-1] == (ARRAY.nbytes + 40,) * 2
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert {total for _, total in calls} == {ARRAY.nbytes + 40}
 
 
-# Damage of the data
+# Damaged data files
 
 
 @pytest.mark.parametrize("bit", [0, 7])
 @pytest.mark.parametrize("where", ["first", "middle", "last"])
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_flipped_bit_is_found_in_its_block_and_rows(store, block, where, bit):
+def test_flipped_bit_is_located(store, block, where, bit):
     end = min((block + 1) * BLOCK, ARRAY.nbytes)
     at = {"first": block * BLOCK, "middle": (block * BLOCK + end) // 2, "last": end - 1}[where]
     flip(file_of(store), at, bit)
@@ -120,7 +120,7 @@ def test_a_flipped_bit_is_found_in_its_block_and_rows(store, block, where, bit):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_rows_are_numbered_as_the_user_does_where_some_were_dropped(store, block):
+def test_damage_is_reported_in_live_row_numbers(store, block):
     dropped = np.arange(0, len(ARRAY), 2)
     store.drop("x", dropped)
     flip(file_of(store), block * BLOCK + 100)
@@ -130,7 +130,7 @@ def test_rows_are_numbered_as_the_user_does_where_some_were_dropped(store, block
         assert damaged(report) == [("x", block, rows)]
 
 
-def test_a_block_of_dropped_rows_alone_is_checked_too(store):
+def test_block_of_dropped_rows_only_is_checked(store):
     store.drop("x", slice(0, 100_000))
     flip(file_of(store), 5)
     (found,) = store.verify()
@@ -138,14 +138,14 @@ def test_a_block_of_dropped_rows_alone_is_checked_too(store):
     assert "no rows" in str(found)
 
 
-def test_all_damaged_blocks_are_told(store):
+def test_all_damaged_blocks_are_reported(store):
     for block in (3, 0, 2):
         flip(file_of(store), block * BLOCK)
     assert [each.block for each in store.verify()] == [0, 2, 3]
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK, 2 * BLOCK + 5, ARRAY.nbytes - 1])
-def test_a_cut_data_file_is_damage_from_the_block_that_was_cut(store, size):
+def test_truncated_data_file_is_damage_from_the_truncated_block_on(store, size):
     cut(file_of(store), size)
     for report in reports(store):
         assert [each.block for each in report] == list(range(size // BLOCK, 4))
@@ -153,7 +153,7 @@ def test_a_cut_data_file_is_damage_from_the_block_that_was_cut(store, size):
 
 
 @pytest.mark.parametrize("suffix", ["bin", "del"])
-def test_a_missing_file_is_damage_of_all_rows(store, suffix):
+def test_missing_file_is_damage_of_all_rows(store, suffix):
     store.drop("x", [1])
     path = file_of(store, suffix)
     path.unlink()
@@ -162,17 +162,17 @@ def test_a_missing_file_is_damage_of_all_rows(store, suffix):
         assert path.name in str(report)
 
 
-def test_what_stands_behind_the_rows_is_not_checked(store):
+def test_bytes_after_the_rows_are_not_checked(store):
     with file_of(store).open("ab") as file:
         file.write(b"more")
     assert all(reports(store))
 
 
-# Damage of what tells of it
+# Damaged checksums, deleted-row lists and logs
 
 
 @pytest.mark.parametrize("block", range(3))
-def test_a_flipped_checksum_is_damage_of_its_block(store, block):
+def test_flipped_checksum_is_damage_of_its_block(store, block):
     flip(file_of(store, "sum"), 4 * block + 2)
     for report in reports(store):
         assert damaged(report) == [("x", block, touched(block))]
@@ -188,14 +188,14 @@ def test_missing_checksums_are_damage_of_their_blocks(store):
 
 
 @pytest.mark.parametrize("size", [0, 3, 4, 11])
-def test_cut_checksums_are_damage_of_the_blocks_that_lost_theirs(store, size):
+def test_truncated_checksums_are_damage_of_their_blocks(store, size):
     cut(file_of(store, "sum"), size)
     for report in reports(store):
         assert [each.block for each in report if each.block < 3] == list(range(size // 4, 3))
 
 
 @pytest.mark.parametrize("at", [0, 8, 23])
-def test_a_flipped_bit_in_the_list_of_dropped_rows_is_damage(store, at):
+def test_flipped_bit_in_the_deleted_row_list_is_damage(store, at):
     store.drop("x", [1, 5, 7])
     path = file_of(store, "del")
     flip(path, at)
@@ -207,14 +207,14 @@ def test_a_flipped_bit_in_the_list_of_dropped_rows_is_damage(store, at):
 
 
 @pytest.mark.parametrize("size", [0, 8, 23])
-def test_a_cut_list_of_dropped_rows_is_damage(store, size):
+def test_truncated_deleted_row_list_is_damage(store, size):
     store.drop("x", [1, 5, 7])
     cut(file_of(store, "del"), size)
     for report in reports(store):
         assert damaged(report) == [("x", -1, range(len(ARRAY) - 3))]
 
 
-def test_a_damaged_line_of_the_log_that_nobody_reads_any_more_is_found(store):
+def test_damage_in_an_unused_line_of_the_log_is_reported(store):
     for _ in range(2000):
         store.append({"small": np.arange(1)})
     log = Path("s.npk/commits.log")
@@ -227,12 +227,12 @@ def test_a_damaged_line_of_the_log_that_nobody_reads_any_more_is_found(store):
     assert "commits.log is damaged" in str(report)
 
 
-# Loading with a check
+# load with verify=True
 
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("dropped", [[], [5], slice(None, None, 2)], ids=repr)
-def test_load_checks_all_blocks_if_asked_to(store, dropped, lazy):
+def test_load_verifies_all_blocks(store, dropped, lazy):
     store.drop("x", dropped)
     left = np.delete(ARRAY, dropped, 0)
     assert np.array_equal(store.load("x", lazy=lazy, verify=True), left)
@@ -245,7 +245,7 @@ def test_load_checks_all_blocks_if_asked_to(store, dropped, lazy):
         store.load("nope", lazy=lazy, verify=True)
 
 
-def test_what_is_open_for_writing_in_place_is_unchecked_and_said_so(store):
+def test_array_open_for_writing_in_place_is_unchecked(store):
     with NumPack("s.npk", mode="r") as other, store.writable_batch_mode() as batch:
         batch.load("x")[0] = 0
         for handle in (store, other):
@@ -260,16 +260,16 @@ def test_what_is_open_for_writing_in_place_is_unchecked_and_said_so(store):
     assert store.load("x", verify=True)[0].tolist() == [0, 0, 0]
 
 
-# Changes keep the checksums right
+# Checksums after changes
 
 
-def test_a_replace_keeps_the_damage_of_the_rest_of_its_block(store):
+def test_replace_does_not_hide_damage_in_its_block(store):
     flip(file_of(store), 100 * WIDTH)
     store.replace({"x": ARRAY[:1]}, 7)
     assert [each.block for each in store.verify()] == [0]
 
 
-def test_a_replace_where_checksums_are_missing_says_so_and_changes_nothing(store):
+def test_replace_with_missing_checksums_is_refused(store):
     file_of(store, "sum").unlink()
     with pytest.raises(CorruptStoreError, match="checksums"):
         store.replace({"x": ARRAY[:1]}, 7)
@@ -285,7 +285,7 @@ STEPS = st.tuples(
 
 @settings(max_examples=25)
 @given(st.sampled_from(WIDTHS), st.lists(STEPS, min_size=1, max_size=12))
-def test_checksums_stay_right_after_any_changes(tmp_path_factory, width, steps):
+def test_checksums_are_right_after_drawn_changes(tmp_path_factory, width, steps):
     path = tmp_path_factory.mktemp("sums") / "s"
     first = np.random.default_rng(width)
     most = max(3, 5 * BLOCK // 2 // width)
@@ -333,7 +333,7 @@ def test_checksums_stay_right_after_any_changes(tmp_path_factory, width, steps):
         assert np.array_equal(other.load("x", verify=True), model)
 
 
-def test_a_report_beside_writers_is_of_a_consistent_state():
+def test_report_is_consistent_beside_a_writer():
     import threading
 
     rows, done, errors = np.ones((2000, 64)), threading.Event(), []
