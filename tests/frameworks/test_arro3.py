@@ -1,4 +1,4 @@
-"""arro3: Arrow memory by the PyCapsule interface, both ways."""
+"""arro3: Arrow memory by the PyCapsule interface, in both directions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from numpack import CopyWarning, UnsupportedError, WrongTypeError, explain, shar
 
 
 def expected(name: str, layout: str) -> str:
-    """As the documentation of Arrow says, which is arro3's."""
+    """Return the result documented for Arrow, which arro3 shares."""
     kind = dtype_of(name).kind
     if kind == "c" or name in (*LOWPREC, "longdouble", "clongdouble", "struct"):
         return REFUSE
@@ -143,13 +143,13 @@ def test_a_reader_is_read_once_and_never_by_explain():
 
 
 @pytest.mark.parametrize(
-    "thing",
+    "obj",
     [DataType.int8(), Buffer(b"abc"), Field("a", DataType.int8()), Schema([])],
-    ids=lambda thing: type(thing).__name__,
+    ids=lambda obj: type(obj).__name__,
 )
-def test_other_objects_are_refused_by_name(thing):
+def test_other_objects_are_refused(obj):
     with pytest.raises(WrongTypeError, match="an array or a table of arro3"):
-        share(thing, "numpy")
+        share(obj, "numpy")
 
 
 def test_options_are_those_of_arrow():
@@ -160,7 +160,7 @@ def test_options_are_those_of_arrow():
     assert pa.array(rows).type == pa.list_(pa.float64(), 2)
 
 
-def test_a_refusal_names_the_direction():
+def test_refusal_names_the_direction():
     route = explain(np.zeros(3, "c8"), "arro3")
     assert route.steps[-1].direction == "to arro3"
     with pytest.raises(UnsupportedError, match="to arro3 failed: complex64 array"):

@@ -1,4 +1,4 @@
-"""nanoarrow: Arrow memory by the PyCapsule interface, both ways."""
+"""nanoarrow: Arrow memory by the PyCapsule interface, in both directions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from numpack import CopyWarning, UnsupportedError, WrongTypeError, explain, shar
 
 
 def expected(name: str, layout: str) -> str:
-    """As the documentation of Arrow says, which is nanoarrow's."""
+    """Return the result documented for Arrow, which nanoarrow shares."""
     kind = dtype_of(name).kind
     if kind == "c" or name in (*LOWPREC, "longdouble", "clongdouble", "struct"):
         return REFUSE
@@ -152,7 +152,7 @@ def test_a_stream_of_views_is_refused_before_it_is_read():
     class Views:
         schema = nanoarrow.c_schema(pa.string_view())
 
-    Views.__module__ = "nanoarrow"  # one of its own would corrupt memory when made already
+    Views.__module__ = "nanoarrow"  # creating a real one would already corrupt memory
     assert not explain(Views(), "numpy").supported
     for target in ("numpy", "arrow", "polars"):
         with pytest.raises(
@@ -169,12 +169,12 @@ def test_a_device_array_on_the_host_is_shared():
 
 
 @pytest.mark.parametrize(
-    "thing",
+    "obj",
     [nanoarrow.int32(), nanoarrow.c_buffer(b"abc"), nanoarrow.c_schema(nanoarrow.int8())],
 )
-def test_other_objects_are_refused_by_name(thing):
+def test_other_objects_are_refused(obj):
     with pytest.raises(WrongTypeError, match="an array or a table of nanoarrow"):
-        share(thing, "numpy")
+        share(obj, "numpy")
 
 
 def test_options_are_those_of_arrow():
@@ -185,7 +185,7 @@ def test_options_are_those_of_arrow():
     assert pa.array(rows).type == pa.list_(pa.float64(), 2)
 
 
-def test_a_refusal_names_the_direction():
+def test_refusal_names_the_direction():
     route = explain(np.zeros(3, "c8"), "nanoarrow")
     assert route.steps[-1].direction == "to nanoarrow"
     with pytest.raises(UnsupportedError, match="to nanoarrow failed: complex64 array"):
