@@ -132,7 +132,7 @@ def test_tables_keep_their_type():
     assert isinstance(share(table["a"], "arro3", copy=False), ChunkedArray)
 
 
-def test_a_reader_is_read_once_and_never_by_explain():
+def test_reader_is_read_once_and_not_by_explain():
     def reader():
         return RecordBatchReader.from_arrow(pa.table({"a": [1, None]}).to_reader())
 
@@ -152,7 +152,7 @@ def test_other_objects_are_refused(obj):
         share(obj, "numpy")
 
 
-def test_options_are_those_of_arrow():
+def test_options_of_arrow_are_accepted():
     bools = np.array([True, False])
     shared = share(bools, "arro3", type=pa.bool8(), copy=False)
     assert oracle.address(shared) == bools.ctypes.data
@@ -167,7 +167,7 @@ def test_refusal_names_the_direction():
         share(np.zeros(3, "c8"), "arro3")
 
 
-def test_only_the_source_is_kept_alive():
+def test_result_keeps_only_its_source_alive():
     owner = Owner(10)
     seen = weakref.ref(owner)
     box = [share(np.asarray(owner), "arro3", copy=False)]

@@ -1,4 +1,4 @@
-"""JAX: what is shared, copied and refused, in both of its modes."""
+"""JAX: what is shared, copied and refused, with and without 64-bit types."""
 
 from __future__ import annotations
 
