@@ -1,4 +1,4 @@
-"""These tests need the frameworks: that one cannot be imported is a failure, not a skip."""
+"""These tests require the frameworks: a failed import is an error, not a skip."""
 
 import gc
 
@@ -12,7 +12,7 @@ INSTALLED = (ml_dtypes, pyarrow, torch)
 
 @pytest.fixture(scope="module")
 def fast_collection():
-    """Freeze what the frameworks' modules hold, so that a collection takes no second."""
+    """Freeze the objects of the frameworks' modules, to speed up `gc.collect`."""
     import jax
     import polars
     import tensorflow

@@ -1,4 +1,4 @@
-"""The array interface: objects that name their memory, and Pillow's images."""
+"""The array interface: producers, targets, and images of Pillow."""
 
 import ctypes
 import gc
@@ -15,8 +15,8 @@ from numpack.adapters import array_interface
 from numpack.errors import InvalidValueError
 
 
-class Given:
-    """Has the very interface that it is given."""
+class WithInterface:
+    """An object with the given array interface."""
 
     def __init__(self, interface, **kept):
         self.__array_interface__ = interface
@@ -24,7 +24,7 @@ class Given:
 
 
 class Struct:
-    """Has the C half of the protocol alone."""
+    """An object with ``__array_struct__`` only."""
 
     def __init__(self, array):
         self.array = array
@@ -44,14 +44,14 @@ def interface(array: np.ndarray, **changed) -> dict:
     } | changed
 
 
-# The table --------------------------------------------------------------------------------
+# NumPy arrays and producers ---------------------------------------------------------------
 
 WITHOUT_NAME = {*LOWPREC, "string"}
 
 
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("name", [*NATIVE, *LOWPREC, *TIMES, *OTHERS])
-def test_every_array_is_exported_as_the_table_says(name, readonly, tmp_path):
+def test_exports_by_dtype_and_layout(name, readonly, tmp_path):
     for _, layout in cells([name]):
         a = make(name, layout, tmp_path, readonly=readonly)
         route = explain(a, "array_interface")
@@ -71,30 +71,30 @@ def test_every_array_is_exported_as_the_table_says(name, readonly, tmp_path):
         assert a.size == 0 or not np.shares_memory(own, a), layout
 
 
-@pytest.mark.parametrize("kind", [Named, Struct, lambda a: Given(interface(a), owner=a)])
+@pytest.mark.parametrize(
+    "kind", [Named, Struct, lambda a: WithInterface(interface(a), owner=a)]
+)
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("name", [*NATIVE, *TIMES, "longdouble", "S5", "U5", "V3", "struct"])
-def test_every_object_is_shared(name, readonly, kind, tmp_path):
+def test_producers_by_dtype_and_layout(name, readonly, kind, tmp_path):
     for _, layout in cells([name]):
         a = make(name, layout, tmp_path, readonly=readonly)
         if layout == "masked" or (name == "struct" and kind not in (Named, Struct)):
             continue
         obj = kind(a)
-        if (
-            name in (*TIMES, "U5", "V3", "struct") and kind is Struct
-        ):  # NumPy would misread them
+        if name in (*TIMES, "U5", "V3", "struct") and kind is Struct:  # NumPy misreads these
             assert not explain(obj, "numpy").supported
             continue
         assert explain(obj, "numpy").shares_memory, layout
-        came = share(obj, "numpy", copy=False)
-        assert came.size == 0 or came.ctypes.data == a.ctypes.data, layout
-        assert came.strides == a.strides or 0 in a.shape or 1 in a.shape, layout
-        assert came.dtype == a.dtype, layout
-        assert came.flags.writeable is a.flags.writeable, layout
-        assert elements(came) == elements(a), layout
+        result = share(obj, "numpy", copy=False)
+        assert result.size == 0 or result.ctypes.data == a.ctypes.data, layout
+        assert result.strides == a.strides or 0 in a.shape or 1 in a.shape, layout
+        assert result.dtype == a.dtype, layout
+        assert result.flags.writeable is a.flags.writeable, layout
+        assert elements(result) == elements(a), layout
 
 
-def test_owner_lives_as_long_as_the_array():
+def test_owner_is_freed_with_the_array():
     for kind in (Named, Struct):
         owner = kind(np.arange(1000.0))
         gone = weakref.ref(owner)
@@ -107,26 +107,28 @@ def test_owner_lives_as_long_as_the_array():
 
 
 def test_interface_is_read_at_most_twice():
-    """The second time tells whether it is of the same memory."""
+    """The second read checks that the interface still describes the same memory."""
 
     class Counting(Named):
-        asked = 0
+        reads = 0
 
         @property
         def __array_interface__(self):
-            self.asked += 1
+            self.reads += 1
             return super().__array_interface__
 
     counting = Counting(np.zeros(3))
     share(counting, "torch")
-    assert counting.asked == 2
+    assert counting.reads == 2
 
 
 # Data in a buffer -------------------------------------------------------------------------
 
 
-def buffered(data, **changed) -> Given:
-    return Given({"version": 3, "shape": (4,), "typestr": "<i2", "data": data} | changed)
+def buffered(data, **changed) -> WithInterface:
+    return WithInterface(
+        {"version": 3, "shape": (4,), "typestr": "<i2", "data": data} | changed
+    )
 
 
 def test_bytes_are_shared_read_only():
@@ -138,7 +140,7 @@ def test_bytes_are_shared_read_only():
 
 
 def test_bytearray_cannot_be_resized_while_it_is_shared():
-    """NumPy lets it be, and reads memory that was freed."""
+    """With NumPy it can be resized, and the array then reads freed memory."""
     data = bytearray(8)
     a = share(buffered(data), "numpy", copy=False)
     a[0] = 7
@@ -154,12 +156,12 @@ def test_offset_is_applied_to_the_data():
     assert share(buffered(data, offset=4), "numpy").tolist() == [2, 3, 4, 5]
 
 
-def test_missing_data_mean_the_buffer_of_the_object():
+def test_missing_data_means_the_buffer_of_the_object():
     class Own(ctypes.c_int16 * 4):
         __array_interface__ = property(lambda self: {"shape": (2, 2), "typestr": "<i2"})
 
     source = Own(*range(4))
-    a = array_interface.to_numpy(source).result()  # `share` takes the buffer as it is
+    a = array_interface.to_numpy(source).result()  # `share` would use the buffer
     assert a.tolist() == [[0, 1], [2, 3]]
     a[0, 0] = 7
     assert source[0] == 7
@@ -177,7 +179,7 @@ OUTSIDE = {
 
 @pytest.mark.parametrize("kind", OUTSIDE)
 def test_interface_that_exceeds_its_buffer_is_refused(kind):
-    """NumPy does not look."""
+    """NumPy does not check this."""
     data, changed = OUTSIDE[kind]
     with pytest.raises(InvalidValueError, match="shape and strides exceed"):
         share(buffered(data, **changed), "numpy")
@@ -192,32 +194,32 @@ def test_strides_inside_a_buffer_are_kept():
 
 # Invalid interfaces -----------------------------------------------------------------------
 
-KEPT = np.arange(4.0)
+VALUES = np.arange(4.0)
 WRONG = {
     "a list": 5,
     "nothing": {},
-    "no typestr": {"version": 3, "shape": (4,), "data": (KEPT.ctypes.data, False)},
+    "no typestr": {"version": 3, "shape": (4,), "data": (VALUES.ctypes.data, False)},
     "no data": {"version": 3, "shape": (4,), "typestr": "<f8"},
-    "shape": interface(KEPT, shape=[4]),
-    "negative shape": interface(KEPT, shape=(-1,)),
-    "huge shape": interface(KEPT, shape=(2**62, 4), strides=None),
-    "typestr": interface(KEPT, typestr="nonsense"),
-    "number for typestr": interface(KEPT, typestr=3),
-    "bit field": interface(KEPT, typestr="|t4"),
-    "number for data": interface(KEPT, data=3),
-    "one for data": interface(KEPT, data=(KEPT.ctypes.data,)),
-    "text for data": interface(KEPT, data=("0x1", False)),
-    "number of strides": interface(KEPT, strides=(8, 8)),
-    "strides": interface(KEPT, strides="a"),
-    "offset": interface(KEPT, data=bytes(32), offset="a"),
-    "short descr": interface(KEPT, typestr="|V8", descr=[("a", "<f4")]),
+    "shape": interface(VALUES, shape=[4]),
+    "negative shape": interface(VALUES, shape=(-1,)),
+    "huge shape": interface(VALUES, shape=(2**62, 4), strides=None),
+    "typestr": interface(VALUES, typestr="nonsense"),
+    "number for typestr": interface(VALUES, typestr=3),
+    "bit field": interface(VALUES, typestr="|t4"),
+    "number for data": interface(VALUES, data=3),
+    "one for data": interface(VALUES, data=(VALUES.ctypes.data,)),
+    "text for data": interface(VALUES, data=("0x1", False)),
+    "number of strides": interface(VALUES, strides=(8, 8)),
+    "strides": interface(VALUES, strides="a"),
+    "offset": interface(VALUES, data=bytes(32), offset="a"),
+    "short descr": interface(VALUES, typestr="|V8", descr=[("a", "<f4")]),
 }
 
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_invalid_interfaces_are_refused(kind):
     with pytest.raises(InvalidValueError, match="is not valid"):
-        share(Given(WRONG[kind]), "numpy")
+        share(WithInterface(WRONG[kind]), "numpy")
 
 
 def test_invalid_structs_are_refused():
@@ -230,7 +232,7 @@ def test_invalid_structs_are_refused():
 
 def test_mask_is_not_lost():
     with pytest.raises(UnsupportedError, match="it has a mask"):
-        share(Given(interface(KEPT, mask=KEPT > 2)), "numpy")
+        share(WithInterface(interface(VALUES, mask=VALUES > 2)), "numpy")
 
 
 @pytest.mark.parametrize("kind", [Named, Struct])
@@ -241,15 +243,17 @@ def test_borrowed_references_are_refused(kind):
         share(buffered(bytes(32), typestr="|O"), "numpy")
 
 
-def test_booleans_of_other_bytes_are_copied():
-    data = Given({"version": 3, "shape": (3,), "typestr": "|b1", "data": b"\x00\xff\x01"})
+def test_booleans_other_than_0_and_1_are_copied():
+    data = WithInterface(
+        {"version": 3, "shape": (3,), "typestr": "|b1", "data": b"\x00\xff\x01"}
+    )
     assert explain(data, "arrow").reason.startswith("some of its booleans")
     with pytest.warns(CopyWarning, match="other than 0 and 1"):
         assert share(data, "numpy").view("u1").tolist() == [0, 1, 1]
 
 
 def test_numpy_scalars_are_refused():
-    """What their interface names is freed at once."""
+    """The memory in their interface is freed immediately."""
     for scalar in (np.float64(3), np.str_("a"), np.zeros(1, "i4,f8")[0]):
         with pytest.raises(WrongTypeError, match=r"np\.asarray"):
             share(scalar, "torch")
@@ -273,7 +277,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_image_is_copied_pixel_by_pixel(mode):
+def test_image_is_copied(mode):
     image = Image.new(mode, (3, 2), 1)
     dtype, bands = MODES[mode]
     route = explain(image, "numpy")
@@ -295,7 +299,7 @@ def test_explain_reads_no_pixels(tmp_path):
     Image.new("RGB", (30, 20)).save(path)
     with Image.open(path) as image:
         assert explain(image, "numpy").nbytes == 1800
-        assert image.fp is not None  # not read yet
+        assert image.fp is not None  # the pixels have not been read
         assert share(image, "numpy", copy=True).shape == (20, 30, 3)
 
 
@@ -307,7 +311,7 @@ def test_fix_for_an_image_works():
 
 
 def test_image_of_one_pixel_does_not_change_cached_bytes():
-    """The byte of a single pixel is one object for all of Python."""
+    """Python caches bytes objects of length one."""
     own = share(Image.new("L", (1, 1), 5), "numpy", copy=True)
     own[0, 0] = 9
     assert bytes([5]) == b"\x05"

@@ -1,4 +1,4 @@
-"""arro3: Arrow memory by the PyCapsule interface, both ways."""
+"""arro3: Arrow memory by the PyCapsule interface, in both directions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from numpack import CopyWarning, UnsupportedError, WrongTypeError, explain, shar
 
 
 def expected(name: str, layout: str) -> str:
-    """As the documentation of Arrow says, which is arro3's."""
+    """Return the result documented for Arrow, which arro3 shares."""
     kind = dtype_of(name).kind
     if kind == "c" or name in (*LOWPREC, "longdouble", "clongdouble", "struct"):
         return REFUSE
@@ -132,7 +132,7 @@ def test_tables_keep_their_type():
     assert isinstance(share(table["a"], "arro3", copy=False), ChunkedArray)
 
 
-def test_a_reader_is_read_once_and_never_by_explain():
+def test_reader_is_read_once_and_not_by_explain():
     def reader():
         return RecordBatchReader.from_arrow(pa.table({"a": [1, None]}).to_reader())
 
@@ -143,16 +143,16 @@ def test_a_reader_is_read_once_and_never_by_explain():
 
 
 @pytest.mark.parametrize(
-    "thing",
+    "obj",
     [DataType.int8(), Buffer(b"abc"), Field("a", DataType.int8()), Schema([])],
-    ids=lambda thing: type(thing).__name__,
+    ids=lambda obj: type(obj).__name__,
 )
-def test_other_objects_are_refused_by_name(thing):
+def test_other_objects_are_refused(obj):
     with pytest.raises(WrongTypeError, match="an array or a table of arro3"):
-        share(thing, "numpy")
+        share(obj, "numpy")
 
 
-def test_options_are_those_of_arrow():
+def test_options_of_arrow_are_accepted():
     bools = np.array([True, False])
     shared = share(bools, "arro3", type=pa.bool8(), copy=False)
     assert oracle.address(shared) == bools.ctypes.data
@@ -160,14 +160,14 @@ def test_options_are_those_of_arrow():
     assert pa.array(rows).type == pa.list_(pa.float64(), 2)
 
 
-def test_a_refusal_names_the_direction():
+def test_refusal_names_the_direction():
     route = explain(np.zeros(3, "c8"), "arro3")
     assert route.steps[-1].direction == "to arro3"
     with pytest.raises(UnsupportedError, match="to arro3 failed: complex64 array"):
         share(np.zeros(3, "c8"), "arro3")
 
 
-def test_only_the_source_is_kept_alive():
+def test_result_keeps_only_its_source_alive():
     owner = Owner(10)
     seen = weakref.ref(owner)
     box = [share(np.asarray(owner), "arro3", copy=False)]

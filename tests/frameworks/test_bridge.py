@@ -1,4 +1,4 @@
-"""Columns past NumPy: between all that speak Arrow, and objects that nobody knows."""
+"""Direct Arrow conversions: between Arrow libraries, and from unknown Arrow producers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from support.oracles import oracle
 from numpack import ReadOnlyWarning, WrongTypeError, ZeroCopyError, explain, share
 from numpack.adapters.arrow.direct import copy_columns
 
-SPEAKERS = ["arrow", "nanoarrow", "arro3", "polars"]
-WITH_VIEWS = ["arrow", "arro3", "polars"]
+ARROW_LIBRARIES = ["arrow", "nanoarrow", "arro3", "polars"]
+WITH_STRING_VIEWS = ["arrow", "arro3", "polars"]
 NULLS = pa.array([1, None, 3, 4, None])
 
 
 class OneArray:
-    """A class of a stranger's that speaks for one array."""
+    """An unknown class with ``__arrow_c_array__`` only."""
 
     def __init__(self, array):
         self.array = array
@@ -26,7 +26,7 @@ class OneArray:
 
 
 class Stream:
-    """A class of a stranger's whose stream is read once."""
+    """An unknown class with ``__arrow_c_stream__``, whose stream can be read once."""
 
     def __init__(self, reader):
         self.reader = reader
@@ -36,28 +36,28 @@ class Stream:
 
 
 class Both(OneArray):
-    """A class that can be read more than once, though it has no length."""
+    """An unknown class with both methods, which can be read repeatedly but has no length."""
 
     def __arrow_c_stream__(self, requested_schema=None):
         return pa.chunked_array([self.array]).__arrow_c_stream__(requested_schema)
 
 
-@pytest.mark.parametrize("source", SPEAKERS)
-@pytest.mark.parametrize("target", SPEAKERS)
-def test_nulls_cross_on_the_same_memory(source, target):
+@pytest.mark.parametrize("source", ARROW_LIBRARIES)
+@pytest.mark.parametrize("target", ARROW_LIBRARIES)
+def test_nulls_share_memory(source, target):
     given = share(NULLS, source, copy=False)
     assert explain(given, target).shares_memory
     found = share(given, target, copy=False)
     assert oracle(target).address(found) == oracle("arrow").address(NULLS)
     assert share(found, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
-    apart = share(given, target, copy=True)
-    assert oracle(target).address(apart) != oracle("arrow").address(NULLS)
-    assert share(apart, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
+    copied = share(given, target, copy=True)
+    assert oracle(target).address(copied) != oracle("arrow").address(NULLS)
+    assert share(copied, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
 
 
-@pytest.mark.parametrize("source", WITH_VIEWS)
-@pytest.mark.parametrize("target", WITH_VIEWS)
-def test_chunks_and_views_of_strings_stay(source, target):
+@pytest.mark.parametrize("source", WITH_STRING_VIEWS)
+@pytest.mark.parametrize("target", WITH_STRING_VIEWS)
+def test_chunks_and_string_views_are_preserved(source, target):
     kind = pa.string_view()
     long = "a string of more than twelve bytes"
     column = pa.chunked_array([pa.array(["x", None, long], kind), pa.array(["yé"], kind)])
@@ -67,30 +67,30 @@ def test_chunks_and_views_of_strings_stay(source, target):
     assert back.to_pylist() == ["x", None, long, "yé"]
 
 
-@pytest.mark.parametrize("source", SPEAKERS)
-@pytest.mark.parametrize("target", SPEAKERS)
-def test_chunks_of_numbers_stay(source, target):
+@pytest.mark.parametrize("source", ARROW_LIBRARIES)
+@pytest.mark.parametrize("target", ARROW_LIBRARIES)
+def test_chunks_of_numbers_are_preserved(source, target):
     column = pa.chunked_array([[1, None], [3]])
     back = share(share(share(column, source, copy=False), target, copy=False), "arrow")
     assert [len(chunk) for chunk in back.chunks] == [2, 1]
     assert back.to_pylist() == [1, None, 3]
 
 
-@pytest.mark.parametrize("source", WITH_VIEWS)
-@pytest.mark.parametrize("target", [*WITH_VIEWS, "duckdb"])
-def test_tables_cross(source, target):
+@pytest.mark.parametrize("source", WITH_STRING_VIEWS)
+@pytest.mark.parametrize("target", [*WITH_STRING_VIEWS, "duckdb"])
+def test_tables_round_trip(source, target):
     table = pa.table({"a": [1, None], "b": pa.array(["x", None], pa.string_view())})
     found = share(share(table, source, copy=False), target, copy=False)
     back = share(found, "arrow", copy=True)
     assert back.to_pydict() == table.to_pydict()
 
 
-KNOWN = ["numpy", "torch", *SPEAKERS, "duckdb"]
+TARGETS = ["numpy", "torch", *ARROW_LIBRARIES, "duckdb"]
 
 
-@pytest.mark.parametrize("target", KNOWN)
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("wrap", [OneArray, Both, Stream])
-def test_a_strangers_array(wrap, target):
+def test_array_of_an_unknown_producer(wrap, target):
     values = pa.array(np.arange(5.0))
     if wrap is Stream:
         values = pa.chunked_array([values])
@@ -115,7 +115,7 @@ def test_a_strangers_array(wrap, target):
 
 @pytest.mark.parametrize("target", ["arrow", "polars", "arro3", "nanoarrow", "duckdb"])
 @pytest.mark.parametrize("wrap", [OneArray, Stream])
-def test_a_strangers_table(wrap, target):
+def test_table_of_an_unknown_producer(wrap, target):
     batch = pa.record_batch({"a": [1, 2], "b": [3.5, None]})
     given = wrap(batch if wrap is OneArray else pa.Table.from_batches([batch]).to_reader())
     found = share(given, target, copy=False)
@@ -123,13 +123,13 @@ def test_a_strangers_table(wrap, target):
 
 
 @pytest.mark.parametrize("target", ["arrow", "arro3", "nanoarrow"])
-def test_a_stream_is_read_once_with_options_of_the_hub(target):
+def test_stream_is_read_once_with_options_that_require_numpy(target):
     stream = Stream(pa.chunked_array([np.arange(4)]))
     found = share(stream, target, layout="flat", copy=False)
     assert oracle(target).values(found).tolist() == [0, 1, 2, 3]
 
 
-def test_a_column_of_a_strangers_record_batch():
+def test_column_of_an_unknown_record_batch():
     batch = OneArray(pa.record_batch({"a": [1, 2], "b": [3.5, 4.5]}))
     assert share(batch, "numpy", column="b", copy=False).tolist() == [3.5, 4.5]
 
@@ -153,7 +153,7 @@ OWNED = {
 
 
 def buffers(columns) -> dict[int, int]:
-    """Sizes of all buffers by their address, those of a dictionary too."""
+    """Map the address of each buffer, including those of a dictionary, to its size."""
     if isinstance(columns, pa.Table | pa.RecordBatch):
         return {at: size for each in columns.columns for at, size in buffers(each).items()}
     if isinstance(columns, pa.ChunkedArray):
@@ -163,7 +163,7 @@ def buffers(columns) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("name", OWNED)
-def test_a_copy_shares_nothing_and_holds_no_more_than_it_shows(name):
+def test_copy_shares_nothing_and_is_trimmed_to_its_slice(name):
     columns = OWNED[name]
     copied = copy_columns(columns)
     assert type(copied) is type(columns)
@@ -173,15 +173,15 @@ def test_a_copy_shares_nothing_and_holds_no_more_than_it_shows(name):
         assert sum(buffers(copied).values()) < 100
 
 
-def test_a_copy_of_what_polars_converts_in_part_shares_nothing():
+def test_copy_to_polars_shares_none_of_the_buffers():
     column = pa.array([{"a": 1, "b": "x"}])
     with pytest.raises(ZeroCopyError):
         share(column, "polars", copy=False)
-    apart = share(share(column, "polars", copy=True), "arrow", copy=False)
-    assert not buffers(apart).keys() & buffers(column).keys()
+    copied = share(share(column, "polars", copy=True), "arrow", copy=False)
+    assert not buffers(copied).keys() & buffers(column).keys()
 
 
-def test_what_departs_as_what_it_is_comes_back():
+def test_empty_chunked_array_round_trips():
     empty = pa.chunked_array([], pa.int64())
-    for target in SPEAKERS:
+    for target in ARROW_LIBRARIES:
         assert share(share(empty, target), "arrow").to_pylist() == []

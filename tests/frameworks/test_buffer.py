@@ -1,4 +1,4 @@
-"""The buffer protocol: what Python itself has of arrays, both ways."""
+"""The buffer protocol of Python, in both directions."""
 
 import array as arrays
 import ctypes
@@ -43,7 +43,7 @@ def expected(name: str, layout: str) -> str:
 
 @pytest.mark.parametrize("readonly", [False, True])
 @pytest.mark.parametrize("name", [*NATIVE, *LOWPREC, *TIMES, *OTHERS])
-def test_every_array_is_exported_as_the_table_says(name, readonly, tmp_path):
+def test_exports_by_dtype_and_layout(name, readonly, tmp_path):
     for _, layout in cells([name]):
         a = make(name, layout, tmp_path, readonly=readonly)
         route = explain(a, "buffer")
@@ -56,21 +56,21 @@ def test_every_array_is_exported_as_the_table_says(name, readonly, tmp_path):
         if expected(name, layout) == "copied":
             assert route.nbytes == a.nbytes
             with pytest.warns(CopyWarning, match="not in native byte order"):
-                assert same(share(share(a, "buffer"), "numpy"), a)
+                assert is_equal(share(share(a, "buffer"), "numpy"), a)
             continue
         view = share(a, "buffer", copy=False)
         assert route.shares_memory, layout
         assert a.size == 0 or address(view) == a.ctypes.data, layout
         assert a.size == 0 or view.readonly is not a.flags.writeable, layout
         assert view.shape == a.shape, layout
-        assert same(share(view, "numpy", copy=False), a), layout
+        assert is_equal(share(view, "numpy", copy=False), a), layout
         own = share(a, "buffer", copy=True)
         assert not own.readonly, layout
         assert a.size == 0 or address(own) != a.ctypes.data, layout
-        assert same(share(own, "numpy"), a), layout
+        assert is_equal(share(own, "numpy"), a), layout
 
 
-def same(result: np.ndarray, a: np.ndarray) -> bool:
+def is_equal(result: np.ndarray, a: np.ndarray) -> bool:
     return elements(result) == elements(a) and result.dtype.newbyteorder(
         "="
     ) == a.dtype.newbyteorder("=")
@@ -99,7 +99,7 @@ class Base(ctypes.Structure):
 
 
 class Derived(Base):
-    """NumPy forgets the fields of the base, and where the others lie."""
+    """NumPy omits the fields of the base and misplaces the others."""
 
     _fields_ = (
         ("a", ctypes.c_int),
@@ -124,7 +124,7 @@ class Either(ctypes.Union):
 
 
 class Nested(ctypes.Structure):
-    """NumPy makes it shorter than it is."""
+    """NumPy computes an item size that is too small."""
 
     _fields_ = (("u", Either), ("x", ctypes.c_int))
 
@@ -137,7 +137,7 @@ class Pointing(ctypes.Structure):
     _fields_ = (("p", ctypes.c_void_p),)
 
 
-CHARACTERS = "w" if "w" in arrays.typecodes else "u"  # from Python 3.13 on
+CHARACTERS = "w" if "w" in arrays.typecodes else "u"  # since Python 3.13
 SOURCES = {
     "bytes": (lambda: b"\x01\x02", "u1", (2,), [1, 2]),
     "no bytes": (lambda: b"", "u1", (0,), []),
@@ -172,7 +172,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_source_is_shared(kind):
+def test_buffers_are_shared(kind):
     made, dtype, shape, values = SOURCES[kind]
     source = made()
     assert explain(source, "numpy").shares_memory
@@ -245,7 +245,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_addresses_and_bits_are_refused(kind):
+def test_pointers_and_bit_fields_are_refused(kind):
     source = REFUSED[kind]()
     assert not explain(source, "numpy").supported
     for copy in (None, False, True):
@@ -258,7 +258,7 @@ def test_fix_for_bit_fields_works():
     assert share(bits, "numpy", format="u1").tobytes() == bytes(bits)
 
 
-def test_booleans_of_other_bytes_are_copied():
+def test_booleans_other_than_0_and_1_are_copied():
     source = (ctypes.c_bool * 3).from_buffer_copy(b"\x02\x00\x01")
     assert explain(source, "torch").nbytes == 3
     with pytest.warns(CopyWarning, match="bytes other than 0 and 1"):
@@ -331,7 +331,7 @@ def test_bytearray_cannot_be_resized_while_it_is_shared(options):
     source.append(1)
 
 
-def test_explain_leaves_nothing_open():
+def test_explain_leaves_no_export():
     source = bytearray(b"abcd")
     explain(source, "torch")
     source.append(1)
@@ -398,7 +398,7 @@ def test_array_of_a_store_is_exported_read_only(tmp_path):
 def shared_memory():
     memory = SharedMemory(create=True, size=4096)
     memory.buf[:4] = b"abcd"
-    yield [memory]  # of which a test can drop the last reference
+    yield [memory]  # a list, so that a test can release the last reference
     SharedMemory.unlink(memory)
 
 
@@ -421,8 +421,8 @@ def test_shared_memory_outlives_its_object(run_python):
     assert out.splitlines() == [f"[{int.from_bytes(b'ab', sys.byteorder)}, 7]", "False"]
 
 
-def test_dropping_shared_memory_prints_nothing(run_python):
-    """Its `__del__` closes it, and would complain of an open export."""
+def test_releasing_shared_memory_prints_nothing(run_python):
+    """`SharedMemory.__del__` closes it, and would report an open export."""
     run_python(
         "import gc, sys, numpack\n"
         "from multiprocessing.shared_memory import SharedMemory\n"
@@ -464,7 +464,7 @@ def test_last_reference_is_released_in_another_thread(shared_memory):
     shared_memory[0].close()
 
 
-def test_array_keeps_the_array_of_a_memoryview():
+def test_memoryview_keeps_its_array_alive():
     a = np.arange(3.0)
     before = sys.getrefcount(a)
     view = share(a, "buffer")
@@ -477,7 +477,7 @@ def test_array_keeps_the_array_of_a_memoryview():
 
 
 class Exporter:
-    """Exports its memory by what Python 3.12 looks for."""
+    """An object with ``__buffer__``, which Python supports since 3.12."""
 
     def __buffer__(self, flags):
         return memoryview(b"abc")

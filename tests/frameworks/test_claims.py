@@ -1,4 +1,4 @@
-"""Whom an object belongs to, and what is said of that which belongs to nobody."""
+"""Which adapter an object belongs to, and errors for objects that no adapter supports."""
 
 import pathlib
 import weakref
@@ -12,37 +12,37 @@ import numpack
 from numpack import UnsupportedError, WrongTypeError, explain, share
 from numpack.adapters import FRAMEWORKS, of_object
 
-# The order of claims ----------------------------------------------------------------------
+# Precedence of types and protocols --------------------------------------------------------
 
-KEPT = np.arange(3.0)
-OFFERS = {
-    "__dlpack__": lambda self, **_: KEPT.__dlpack__(),
+VALUES = np.arange(3.0)
+PROTOCOLS = {
+    "__dlpack__": lambda self, **_: VALUES.__dlpack__(),
     "__arrow_c_array__": lambda self, requested_schema=None: None,
     "__cuda_array_interface__": property(lambda self: {}),
-    "__array_interface__": property(lambda self: KEPT.__array_interface__),
-    "__array_struct__": property(lambda self: KEPT.__array_struct__),
-    "__buffer__": lambda self, flags: memoryview(KEPT),
+    "__array_interface__": property(lambda self: VALUES.__array_interface__),
+    "__array_struct__": property(lambda self: VALUES.__array_struct__),
+    "__buffer__": lambda self, flags: memoryview(VALUES),
 }
 ORDER = ["dlpack", "arrow", "cuda_array_interface", "array_interface", "buffer"]
-SPOKEN_BY = dict(
+ADAPTERS = dict(
     zip(
-        OFFERS,
+        PROTOCOLS,
         ["dlpack", "arrow", "cuda_array_interface", *2 * ["array_interface"], "buffer"],
         strict=True,
     )
 )
 
 
-@pytest.mark.parametrize("first", OFFERS)
-@pytest.mark.parametrize("second", OFFERS)
-def test_richest_protocol_is_taken(first, second):
-    """DLPack knows devices and dtypes, Arrow nulls; the oldest know least."""
-    both = type("Both", (), {first: OFFERS[first], second: OFFERS[second]})()
+@pytest.mark.parametrize("first", PROTOCOLS)
+@pytest.mark.parametrize("second", PROTOCOLS)
+def test_protocols_are_chosen_in_order(first, second):
+    """DLPack describes devices and dtypes, Arrow nulls; the older protocols describe less."""
+    both = type("Both", (), {first: PROTOCOLS[first], second: PROTOCOLS[second]})()
     claimed = of_object(both).name
-    assert claimed == min(SPOKEN_BY[first], SPOKEN_BY[second], key=ORDER.index)
+    assert claimed == min(ADAPTERS[first], ADAPTERS[second], key=ORDER.index)
 
 
-def test_type_is_asked_before_protocols():
+def test_type_precedes_protocols():
     for x, name in (
         (np.zeros(3), "numpy"),
         (np.ma.zeros(3), "numpy"),
@@ -56,7 +56,7 @@ def test_type_is_asked_before_protocols():
         assert of_object(x).name == name
 
 
-def test_subclass_belongs_where_its_base_does():
+def test_subclass_belongs_to_the_adapter_of_its_base():
     kinds = (bytes, bytearray, np.ndarray)
     assert [of_object(type("Sub", (k,), {})(3)).name for k in kinds] == [
         "buffer",
@@ -65,34 +65,34 @@ def test_subclass_belongs_where_its_base_does():
     ]
 
 
-def test_protocol_of_the_object_alone_is_seen():
+def test_protocol_of_an_instance_is_found():
     class Bare:
         pass
 
     one, other = Bare(), Bare()
-    one.__array_interface__ = KEPT.__array_interface__
+    one.__array_interface__ = VALUES.__array_interface__
     assert share(one, "numpy", copy=False).tolist() == [0, 1, 2]
-    assert of_object(other) is None  # what one has says nothing of its type
+    assert of_object(other) is None  # an instance attribute is not cached for its type
 
 
-def test_proxy_is_not_taken_for_what_it_is_not():
-    assert of_object(weakref.ref(KEPT)) is None
+def test_proxy_is_not_mistaken_for_its_referent():
+    assert of_object(weakref.ref(VALUES)) is None
 
 
-def test_a_type_is_no_array():
+def test_types_are_refused():
     for kind in (np.ndarray, torch.Tensor, bytes):
         with pytest.raises(WrongTypeError):
             share(kind, "numpy")
 
 
-def test_every_framework_of_the_registry_is_there():
+def test_names_in_the_registry_are_unique():
     names = [framework.name for framework in FRAMEWORKS]
     assert len(set(names)) == len(names)
     for name in ("scipy", "array_interface", "buffer", "cuda_array_interface"):
         assert name in names
 
 
-def test_asking_imports_nothing(run_python):
+def test_lookup_imports_nothing(run_python):
     run_python(
         "import sys, numpack\n"
         "from numpack.adapters import of_object, fix_for\n"
@@ -102,23 +102,23 @@ def test_asking_imports_nothing(run_python):
     )
 
 
-# What is no array -------------------------------------------------------------------------
+# Objects that are not arrays --------------------------------------------------------------
 
 
 def of_package(name: str):
-    """An object whose type says that it comes from a package which is not here."""
+    """Return an object whose type names a package that is not installed."""
     return type("Array", (), {"__module__": name})()
 
 
-NO_ARRAYS = {
+NOT_ARRAYS = {
     "list": ([1.0, 2.0], r"np\.asarray"),
     "tuple": ((1.0,), r"np\.asarray"),
     "number": (3.0, r"np\.asarray"),
-    "NumPy's number": (np.int32(3), r"np\.asarray"),
+    "NumPy scalar": (np.int32(3), r"np\.asarray"),
     "None": (None, "make an array of its values"),
-    "dict": ({"a": KEPT}, "one by one"),
+    "dict": ({"a": VALUES}, "one by one"),
     "generator": ((n for n in range(3)), r"np\.fromiter"),
-    "name of a file": ("x.npy", "mmap_mode"),
+    "file name": ("x.npy", "mmap_mode"),
     "path": (pathlib.Path("x.npy"), "mmap_mode"),
     "dask": (of_package("dask.array.core"), r"x\.compute\(\)"),
     "h5py": (of_package("h5py._hl.dataset"), r"x\[\.\.\.\]"),
@@ -128,19 +128,19 @@ NO_ARRAYS = {
 }
 
 
-@pytest.mark.parametrize("kind", NO_ARRAYS)
-def test_what_is_no_array_is_refused_with_a_way_out(kind):
-    x, fix_for = NO_ARRAYS[kind]
+@pytest.mark.parametrize("kind", NOT_ARRAYS)
+def test_other_objects_are_refused_with_a_fix(kind):
+    x, fix_for = NOT_ARRAYS[kind]
     for call in (share, explain):
         with pytest.raises(WrongTypeError, match=fix_for):
             call(x, "torch")
 
 
-def test_store_is_no_array(tmp_path):
+def test_store_is_refused_with_a_fix(tmp_path):
     with numpack.NumPack(tmp_path / "s.npk") as store:
         with pytest.raises(WrongTypeError, match="lazy=True"):
             share(store, "torch")
-        store.save({"x": KEPT})
+        store.save({"x": VALUES})
         assert share(store.load("x", lazy=True), "torch").tolist() == [0, 1, 2]
 
 
@@ -159,7 +159,7 @@ SPARSE = {
 
 @pytest.mark.parametrize("kind", ["array", "matrix"])
 @pytest.mark.parametrize("form", SPARSE)
-def test_sparse_is_refused_with_a_way_out(form, kind):
+def test_sparse_matrices_are_refused_with_a_fix(form, kind):
     x = getattr(scipy.sparse, f"{form}_{kind}")(np.eye(3))
     route = explain(x, "torch")
     assert not route.supported
@@ -175,23 +175,23 @@ def test_sparse_is_refused_with_a_way_out(form, kind):
             assert np.shares_memory(share(each, "numpy", copy=False), each)
 
 
-def test_pydata_sparse_is_refused_without_scipy():
-    """Its packages need not be here: the names of its types are enough."""
+def test_arrays_of_pydata_sparse_are_refused_without_scipy():
+    """The type is recognized by its name; its package need not be installed."""
     coo = type("COO", (), {"__module__": "sparse.numba_backend._coo.core", "shape": (3, 3)})()
-    coo.todense, coo.data, coo.coords = (lambda: KEPT), KEPT, KEPT
+    coo.todense, coo.data, coo.coords = (lambda: VALUES), VALUES, VALUES
     with pytest.raises(UnsupportedError, match=r"x\.todense\(\), or share its parts: x\.data"):
         share(coo, "numpy")
 
 
-def test_nothing_becomes_sparse():
-    route = explain(KEPT, "scipy")
+def test_conversion_to_scipy_is_refused():
+    route = explain(VALUES, "scipy")
     assert not route.supported
     assert route.fix == "make one: scipy.sparse.csr_array(array)"
     with pytest.raises(UnsupportedError):
         share(torch.zeros(3), "scipy")
 
 
-def test_other_objects_of_scipy_are_no_arrays():
+def test_other_objects_of_scipy_are_refused():
     import scipy.spatial
 
     with pytest.raises(WrongTypeError, match="scipy"):

@@ -1,4 +1,4 @@
-"""Add the framework of CONTRIBUTING.md to a copy of the package, and use it as described."""
+"""Add the framework of CONTRIBUTING.md to a copy of the package and convert arrays with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCKS = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.D
 FIRST_LINE = "FRAMEWORKS: tuple[Framework, ...] = ("
 
 
-def test_one_file_and_one_line(tmp_path, run_python):
+def test_documented_framework_can_be_added(tmp_path, run_python):
     package, module, line, use = BLOCKS
     copy = shutil.copytree(Path(numpack.__file__).parent, tmp_path / "numpack")
     (tmp_path / "grids.py").write_text(package)
@@ -48,6 +48,6 @@ assert found.verdict == "shared" and found.confirmed
     )
 
 
-def test_the_file_is_as_small_as_the_page_says():
+def test_documented_framework_is_short():
     assert len(BLOCKS[1].splitlines()) < 60
     assert len(BLOCKS[2].splitlines()) == 1

@@ -1,4 +1,4 @@
-"""CuPy and the CUDA array interface where there is no device, nor CuPy."""
+"""CuPy and the CUDA array interface on a machine without CuPy and without a device."""
 
 import sys
 
@@ -24,8 +24,8 @@ from numpack.errors import InvalidValueError
 # Without CuPy -----------------------------------------------------------------------------
 
 
-class Named:
-    """What Numba's arrays are to others."""
+class CudaInterface:
+    """An object with the CUDA array interface, such as an array of Numba."""
 
     def __init__(self, **changed):
         self.interface = {
@@ -41,7 +41,7 @@ class Named:
         return self.interface
 
 
-WITHOUT = """
+WITHOUT_CUPY = """
 import sys
 sys.modules["cupy"] = None
 import numpy as np, numpack
@@ -61,7 +61,7 @@ said(Named(), "torch")
 
 
 def test_missing_cupy_is_reported_with_the_install_command(run_python):
-    lines = run_python(WITHOUT).splitlines()
+    lines = run_python(WITHOUT_CUPY).splitlines()
     assert len(lines) == 6
     for line in lines:
         assert line.startswith("cupy ")
@@ -82,7 +82,7 @@ def test_other_conversions_do_not_import_cupy(run_python):
 
 @pytest.fixture
 def cupy(monkeypatch):
-    """Put the stand-in where CuPy would be found, and take away what was made of it."""
+    """Install the stand-in as the module cupy, and unload the adapter made for CuPy."""
     for table, name in ((LOADED, "cupy"), (sys.modules, "numpack.adapters.cupy")):
         monkeypatch.setitem(table, name, None)
         del table[name]
@@ -91,7 +91,7 @@ def cupy(monkeypatch):
     return sys.modules["cupy"]
 
 
-def test_to_the_device_is_a_copy(cupy):
+def test_conversion_to_cupy_copies(cupy):
     a = np.arange(6.0).reshape(2, 3)
     route = explain(a, "cupy")
     assert route.nbytes == 48
@@ -123,7 +123,7 @@ def test_dtypes_that_cupy_lacks_are_refused(cupy):
         share(np.ones(3, ml_dtypes.bfloat16), "cupy")
 
 
-def test_from_the_device_is_a_copy_after_synchronizing(cupy):
+def test_conversion_from_cupy_synchronizes_and_copies(cupy):
     x = cupy.ndarray(np.arange(3.0))
     route = explain(x, "torch")
     assert route.nbytes == 24
@@ -140,7 +140,7 @@ def test_from_the_device_is_a_copy_after_synchronizing(cupy):
     assert share(x, "torch", copy=True).tolist() == [0, 1, 2]
 
 
-def test_device_to_device_copies_nothing(cupy):
+def test_cupy_to_cupy_shares_memory(cupy):
     x = cupy.ndarray(np.arange(3.0))
     assert explain(x, "cupy").shares_memory
     assert not asked
@@ -159,7 +159,7 @@ def test_missing_device_is_reported(cupy):
 
     for target in ("numpy", "torch", "cupy"):
         with pytest.raises(MissingDependencyError, match="neither is available"):
-            share(Named(), target)
+            share(CudaInterface(), target)
 
 
 def test_other_objects_of_cupy_are_refused(cupy):
@@ -173,7 +173,7 @@ def test_other_objects_of_cupy_are_refused(cupy):
 def test_cuda_array_interface_is_read_by_cupy(cupy):
     kept = np.arange(3.0)
 
-    class Named:
+    class CudaInterface:
         def __init__(self, **changed):
             self.changed = changed
 
@@ -181,23 +181,23 @@ def test_cuda_array_interface_is_read_by_cupy(cupy):
         def __cuda_array_interface__(self):
             return kept.__array_interface__ | self.changed
 
-    route = explain(Named(), "numpy")
+    route = explain(CudaInterface(), "numpy")
     assert route.nbytes == 24
     assert route.steps[0].direction == "from CUDA array interface"
     with pytest.warns(CopyWarning, match="from CUDA array interface failed"):
-        a = share(Named(), "numpy")
+        a = share(CudaInterface(), "numpy")
     assert a.tolist() == [0, 1, 2]
     assert not np.shares_memory(a, kept)
     asked.clear()
-    assert np.shares_memory(share(Named(), "cupy", copy=False).memory, kept)
+    assert np.shares_memory(share(CudaInterface(), "cupy", copy=False).memory, kept)
     assert asked == ["asarray", "from_dlpack"]
     with pytest.raises(UnsupportedError, match="it has a mask"):
-        share(Named(mask=3), "numpy")
+        share(CudaInterface(mask=3), "numpy")
     with pytest.raises(InvalidValueError, match="cannot be read"):
-        share(Named(typestr="nonsense"), "numpy")
+        share(CudaInterface(typestr="nonsense"), "numpy")
 
 
-def test_cuda_array_interface_is_no_target():
+def test_cuda_array_interface_is_not_a_target():
     route = explain(np.zeros(3), "cuda_array_interface")
     assert not route.supported
     assert "'cupy'" in route.fix
@@ -205,17 +205,17 @@ def test_cuda_array_interface_is_no_target():
         share(np.zeros(3), "cuda_array_interface")
 
 
-def test_cuda_array_interface_without_a_reader():
+def test_cuda_array_interface_without_cupy_or_a_device():
     for target in ("numpy", "torch", "jax"):
         with pytest.raises(MissingDependencyError, match="neither is available"):
-            share(Named(), target)
+            share(CudaInterface(), target)
 
 
 # Producers of device memory ---------------------------------------------------------------
 
 
-class OnDevice:
-    """A DLPack producer on a device, whose memory the host must not read: it is not there."""
+class DeviceProducer:
+    """A DLPack producer on a device, with an address that the host must not read."""
 
     def __init__(self, *, moves: bool):
         self.moves = moves
@@ -237,8 +237,8 @@ class OnDevice:
 
 
 @pytest.mark.parametrize("target", ["numpy", "torch", "jax", "arrow", "buffer", "dlpack"])
-def test_device_memory_is_never_read_by_the_host(target):
-    producer = OnDevice(moves=False)
+def test_device_memory_is_not_read_by_the_host(target):
+    producer = DeviceProducer(moves=False)
     options = {"dtype": "float32"} if target == "jax" else {}
     if options:  # a cast depends on the values
         route = explain(producer, target, **options)
@@ -251,12 +251,12 @@ def test_device_memory_is_never_read_by_the_host(target):
     with pytest.raises(ZeroCopyError, match=r"on device \(2, 0\)"):
         share(producer, target, copy=False, **options)
     with pytest.warns(CopyWarning, match=r"on device \(2, 0\)"):
-        moved = share(OnDevice(moves=True), "numpy")
+        moved = share(DeviceProducer(moves=True), "numpy")
     assert moved.tolist() == [0, 1, 2]
 
 
 def test_capsule_of_device_memory_is_refused():
-    capsule = OnDevice(moves=False).__dlpack__()
+    capsule = DeviceProducer(moves=False).__dlpack__()
     with pytest.raises(UnsupportedError, match="and a raw capsule cannot be transferred"):
         share(capsule, "numpy")
 
@@ -265,7 +265,7 @@ def test_capsule_of_device_memory_is_refused():
 
 
 def test_jax_on_the_second_of_two_devices(run_python):
-    """Devices of the CPU, as many as are asked for."""
+    """XLA splits the CPU into the requested number of devices."""
     run_python("""
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"

@@ -1,4 +1,4 @@
-"""Run every example: those of the docstrings, and the Python blocks of README and docs."""
+"""Run the examples of the docstrings, the README and the documentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpack
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = ["numpack"] + [m.name for m in pkgutil.walk_packages(numpack.__path__, "numpack.")]
-if importlib.util.find_spec("cupy") is None:  # it cannot be installed without a GPU
+if importlib.util.find_spec("cupy") is None:  # cannot be imported without CuPy
     MODULES.remove("numpack.adapters.cupy")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -43,11 +43,11 @@ def test_docstring(name, monkeypatch):
 
 
 def test_docstrings_have_examples():
-    """All public functions and classes have examples."""
+    """Check the public functions and classes."""
     public = [*numpack.io.zero_copy.__all__, "NumPack", "LazyArray", "share", "explain"]
     for name in public:
-        thing = getattr(numpack.io, name, None) or getattr(numpack, name)
-        assert ">>>" in thing.__doc__, name
+        member = getattr(numpack.io, name, None) or getattr(numpack, name)
+        assert ">>>" in member.__doc__, name
 
 
 @pytest.mark.parametrize(
@@ -67,54 +67,54 @@ def test_python_block(text):
     exec(compile(text, "<block>", "exec"), {"__name__": "__main__"})
 
 
-def test_there_are_blocks():
+def test_code_blocks_are_found():
     assert len(blocks("python")) >= 9
     assert len(blocks("sh")) >= 3
 
 
 @pytest.mark.parametrize("text", blocks("sh"))
-def test_commands_are_those_that_ci_runs(text):
-    """Shell blocks are not run by the tests; CI runs each of their commands."""
+def test_documented_commands_are_run_by_ci(text):
+    """Shell blocks are not run by the tests; .ci/run contains each of their commands."""
     runs = (ROOT / ".ci" / "run").read_text()
     for command in text.splitlines():
-        words = command.removeprefix("pip ").strip()  # CI names the pip of an environment
+        words = command.removeprefix("pip ").strip()  # CI uses the pip of an environment
         assert words in runs, f"{command!r} is in the documentation and not in .ci/run"
 
 
-def test_links_between_pages_lead_somewhere():
+def test_relative_links_exist():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def rows_of(heading: str) -> list[list[str]]:
-    """The rows of the tables under a heading of the architecture page, as cells."""
+def table_rows(heading: str) -> list[list[str]]:
+    """Return the cells of each table row in a section of the architecture page."""
     page = (ROOT / "docs" / "architecture.md").read_text()
     section = page.split(f"\n## {heading}")[1].split("\n## ")[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line[:1] == "|"]
     return [[cell.strip() for cell in row] for row in rows if "`" in "".join(row)]
 
 
-def test_rooms_of_the_architecture_name_every_module():
-    """The table of the rooms has each package, and for each its modules and no others."""
+def test_architecture_page_lists_every_module():
+    """The table lists every package with exactly its modules."""
     package = ROOT / "src" / "numpack"
-    there: dict[str, set[str]] = {}
+    expected: dict[str, set[str]] = {}
     for path in package.rglob("*"):
         if path.suffix in (".py", ".pyx", ".pxd", ".h") and (
             path.parent == package or not path.name.startswith("__init__.")
         ):
-            there.setdefault(str(path.relative_to(package).parent), set()).add(path.stem)
-    there["adapters"].add("__init__")
+            expected.setdefault(str(path.relative_to(package).parent), set()).add(path.stem)
+    expected["adapters"].add("__init__")
     named = {
         room.strip("`"): set(re.findall(r"`(\w+)`", modules))
-        for room, modules in rows_of("The rooms")
+        for room, modules in table_rows("The rooms")
     }
-    assert named == there
+    assert named == expected
 
 
-@pytest.mark.parametrize("walk", ["A conversion", "A commit"])
-def test_walks_of_the_architecture_name_functions_that_exist(walk):
-    rows = rows_of(walk)
+@pytest.mark.parametrize("section", ["A conversion", "A commit"])
+def test_architecture_page_names_existing_functions(section):
+    rows = table_rows(section)
     assert rows
     for _, file, names in rows:
         source = (ROOT / "src" / "numpack" / file.strip("`")).read_text()
@@ -122,12 +122,11 @@ def test_walks_of_the_architecture_name_functions_that_exist(walk):
             assert re.search(rf"(?:def|class|object|bint) {name}\b", source), f"{file}: {name}"
 
 
-def test_changelog_is_of_this_version():
+def test_changelog_has_the_current_version():
     assert f"## [{numpack.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_constraints_pin_what_runs_here():
-    """The tests run with the pinned versions."""
+def test_constraints_match_the_installed_versions():
     from importlib.metadata import version
 
     for line in (ROOT / "constraints.txt").read_text().splitlines():

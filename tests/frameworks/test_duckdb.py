@@ -1,4 +1,4 @@
-"""DuckDB: relations over the memory of arrays, and what queries give."""
+"""DuckDB: relations over the memory of arrays, and conversions of query results."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_to_duckdb(name, layout, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u8", "f4", "f8", "M8[ns]", "S3"])
-def test_a_change_of_the_source_is_seen_by_the_next_query(dtype):
+def test_change_of_the_source_is_visible_to_the_next_query(dtype):
     array = np.ones((4, 2), "u1").astype(dtype)
     shared = share(array, "duckdb", copy=False)
     own = share(array, "duckdb", copy=True)
@@ -72,7 +72,7 @@ def test_a_change_of_the_source_is_seen_by_the_next_query(dtype):
     assert oracle.values(own).tolist() == before
 
 
-def test_a_registered_name_is_visible_to_sql(connection):
+def test_registered_name_is_visible_to_sql(connection):
     array = np.arange(5.0)
     relation = share(array, "duckdb", connection=connection, name="xs", copy=False)
     query = "select sum(value) from xs"
@@ -108,10 +108,11 @@ def test_nan_is_not_null():
     relation = share(np.array([1.0, np.nan, 3.0]), "duckdb", copy=False)
     assert relation.filter("value is null").fetchall() == []
     assert relation.filter("isnan(value)").count("*").fetchall() == [(1,)]
-    assert relation.filter("value > 1").count("*").fetchall() == [(2,)]  # NaN is the greatest
+    # DuckDB orders NaN after all numbers.
+    assert relation.filter("value > 1").count("*").fetchall() == [(2,)]
 
 
-def test_a_result_is_a_copy_with_its_size_reported(connection):
+def test_query_result_is_a_copy_of_known_size(connection):
     relation = connection.sql("select range as x from range(300000)")
     bytes_of_it = relation.to_arrow_table().nbytes
     route = explain(relation, "numpy")
@@ -124,7 +125,7 @@ def test_a_result_is_a_copy_with_its_size_reported(connection):
     own[0] = 7
     assert own.flags.writeable
     one = connection.sql("select 1.5 :: double as x").to_arrow_table()
-    assert share(one["x"], "numpy", copy=False).tolist() == [1.5]  # as the fix says
+    assert share(one["x"], "numpy", copy=False).tolist() == [1.5]  # the fix of the message
 
 
 def test_columns_of_a_relation(connection):
@@ -146,38 +147,38 @@ def test_nulls(connection):
     assert np.isnan(share(relation, "numpy", copy=True)[2])
 
 
-def over_a_stream(connection, rows: int = 3) -> duckdb.DuckDBPyRelation:
-    """A relation that can be computed once."""
+def relation_over_a_stream(connection, rows: int = 3) -> duckdb.DuckDBPyRelation:
+    """Return a relation that can be executed only once."""
     return connection.from_arrow(pa.table({"x": np.arange(rows)}).to_reader())
 
 
 @pytest.mark.parametrize(
     "target", ["numpy", "torch", "arrow", "polars", "nanoarrow", "arro3", "duckdb"]
 )
-def test_a_query_runs_once(connection, target):
-    share(over_a_stream(connection), target, copy=True)
+def test_query_runs_once(connection, target):
+    share(relation_over_a_stream(connection), target, copy=True)
     with pytest.raises(ZeroCopyError, match="from DuckDB failed: relation of 1 columns"):
-        share(over_a_stream(connection), target, copy=False)
-    if target != "torch":  # which warns of read-only memory too
+        share(relation_over_a_stream(connection), target, copy=False)
+    if target != "torch":  # also warns of read-only memory
         with pytest.warns(CopyWarning, match="from DuckDB failed"):
-            share(over_a_stream(connection), target)
+            share(relation_over_a_stream(connection), target)
 
 
-def test_a_query_runs_once_with_options_of_numpy(connection):
-    found = share(over_a_stream(connection), "arrow", layout="list", copy=True)
+def test_query_runs_once_with_options_that_require_numpy(connection):
+    found = share(relation_over_a_stream(connection), "arrow", layout="list", copy=True)
     assert found.to_pylist() == [0, 1, 2]
-    found = share(over_a_stream(connection), "arro3", type=pa.int16(), copy=True)
+    found = share(relation_over_a_stream(connection), "arro3", type=pa.int16(), copy=True)
     assert pa.array(found).to_pylist() == [0, 1, 2]
 
 
 def test_explain_runs_the_query(connection):
-    relation = over_a_stream(connection)
+    relation = relation_over_a_stream(connection)
     assert explain(relation, "numpy").nbytes >= 24
     with pytest.raises(duckdb.InvalidInputException, match="already been consumed"):
         relation.fetchall()
 
 
-def test_a_statement_that_writes_runs_when_it_is_planned(connection):
+def test_statement_that_writes_runs_once_when_planned(connection):
     connection.execute("create table t (x int)")
     relation = connection.sql("insert into t values (1), (2) returning x")
     explain(relation, "numpy")
@@ -280,7 +281,7 @@ def test_wrong_arguments(connection):
     assert not explain(connection, "numpy").supported
     with pytest.raises(UnsupportedError, match="connection.sql"):
         share(connection, "numpy")
-    assert connection.fetchall() == [(1,)]  # it was left alone
+    assert connection.fetchall() == [(1,)]  # the pending result was not consumed
     with pytest.raises(WrongTypeError, match="duckdb.DuckDBPyRelation"):
         share(connection.sqltype("INT"), "numpy")
 
@@ -297,7 +298,7 @@ def test_read_only_memory_is_never_written(tmp_path):
         assert relation.sum("value").fetchall() == [(15.0,)]
 
 
-def test_only_the_source_is_kept_alive(connection):
+def test_relation_keeps_only_its_source_alive(connection):
     owner = Owner(10)
     seen = weakref.ref(owner)
     box = [share(np.asarray(owner), "duckdb", copy=False, connection=connection)]

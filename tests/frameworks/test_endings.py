@@ -1,4 +1,4 @@
-"""Each framework in a process of its own: whatever ends first, and whatever is written."""
+"""Writes, releases in any order, fork and exit, in one process for each framework."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ with NumPack("store.npk") as npk:
     assert np.array_equal(npk.load("x"), VALUES)
 """
 
-ENDINGS = """
+LIFETIMES = """
 memory, end = aligned()
 result = share(memory, target, copy=False)
 del memory
@@ -165,11 +165,11 @@ print("end")
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_whatever_is_written_and_whatever_ends_first(target, tmp_path):
-    """Writes stay out of the store; the source, the store, the thread, a child, the end."""
+def test_writes_and_lifetimes_in_a_separate_process(target, tmp_path):
+    """Writes do not reach the store; results outlive their source, the store and a fork."""
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", COMMON + WRITES + ENDINGS, target],
+        [sys.executable, "-W", "error", "-c", COMMON + WRITES + LIFETIMES, target],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -177,6 +177,6 @@ def test_whatever_is_written_and_whatever_ends_first(target, tmp_path):
         timeout=300,
         check=False,
     )
-    own = ("absl::", "port.cc")  # what TensorFlow says whenever it is imported
+    own = ("absl::", "port.cc")  # messages of TensorFlow at import
     said = [line for line in done.stderr.splitlines() if not any(each in line for each in own)]
     assert (done.returncode, done.stdout, said) == (0, "end\n", [])

@@ -1,7 +1,7 @@
-"""400 MB go from a store through every framework and back, and nothing grows."""
+"""The resident size does not grow when 400 MB of a store are shared between frameworks."""
 
 
-def test_resident_size_until_touched(run_python):
+def test_resident_size_grows_only_when_memory_is_read(run_python):
     out = run_python(
         """
 import numpy as np, pyarrow, torch
@@ -34,4 +34,4 @@ print(grown, touched)
     )
     grown, touched = map(int, out.split())
     assert grown < 2 * 2**20
-    assert touched > grown  # the measure does see pages
+    assert touched > grown  # the measurement sees pages that are read

@@ -1,4 +1,4 @@
-"""torch to NumPy: dtype × layout × policy, and what is refused."""
+"""torch to NumPy: every dtype, layout and value of `copy`, and refusals."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def contents(t: torch.Tensor) -> bytes:
 @pytest.mark.parametrize("convert", [torch_to_numpy_zero_copy, from_dlpack])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NAMES)
-def test_shared(name, layout, convert):
+def test_plain_tensors_are_shared(name, layout, convert):
     t = LAYOUTS[layout](tensor(name))
     assert explain(t, "numpy").shares_memory
     for copy in (None, False):
@@ -79,7 +79,7 @@ def test_writes_go_both_ways():
     assert a.tolist() == [1, 2, 0]
 
 
-def test_tensor_that_needs_grad_is_detached():
+def test_tensor_that_requires_grad_is_shared():
     t = torch.ones(2, requires_grad=True)
     assert address(torch_to_numpy_zero_copy(t, copy=False)) == t.data_ptr()
 
@@ -98,7 +98,7 @@ def negative() -> torch.Tensor:
     ],
     ids=["conjugate", "negative", "zero tensor"],
 )
-def test_copied(make, values, convert):
+def test_lazy_tensors_are_copied(make, values, convert):
     t = make()
     route = explain(t, "numpy")
     assert not route.shares_memory
@@ -167,7 +167,7 @@ REFUSED = {
 @pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning", "ignore:ComplexHalf:UserWarning")
 @pytest.mark.parametrize("convert", [torch_to_numpy_zero_copy, from_dlpack])
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_refused(make, convert):
+def test_tensors_without_plain_memory_are_refused(make, convert):
     t = make()
     route = explain(t, "numpy")
     assert not route.supported
@@ -181,13 +181,13 @@ def test_tracer_is_refused():
     assert traced()
 
 
-def test_wrong_type_says_what_came():
+def test_wrong_type_is_reported():
     with pytest.raises(WrongTypeError, match=r"expects a torch.Tensor, got numpy.ndarray; "):
         torch_to_numpy_zero_copy(np.zeros(3))
 
 
 @pytest.mark.parametrize("device", ["meta", "cuda:99", "nonsense", 3.5])
-def test_device_that_is_not_there(device):
+def test_missing_device_is_reported(device):
     from numpack import InvalidValueError
     from numpack.io import numpy_to_torch_zero_copy
 
@@ -195,7 +195,7 @@ def test_device_that_is_not_there(device):
         numpy_to_torch_zero_copy(np.zeros(3), device=device)
 
 
-def test_device_cpu_shares():
+def test_device_cpu_shares_memory():
     from numpack.io import numpy_to_torch_zero_copy
 
     a = np.zeros(3)
@@ -203,7 +203,7 @@ def test_device_cpu_shares():
 
 
 @pytest.mark.parametrize("target", ["arrow", "dlpack", "torch"])
-def test_tensor_to_any_other(target):
+def test_tensor_is_shared_with_other_targets(target):
     t = torch.arange(6.0).reshape(2, 3)
     assert explain(t, target).shares_memory
     back = (
@@ -216,12 +216,12 @@ def test_tensor_to_any_other(target):
 NARROW = [f"{kind}{bits}" for kind in ("uint", "int") for bits in range(1, 8)]
 
 
-@pytest.mark.parametrize("settled", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("repeated", [False, True], ids=["first", "again"])
 @pytest.mark.parametrize("name", NARROW)
-def test_narrow_integers_are_not_taken_for_bytes(name, settled):
-    """DLPack says that torch.uint4 and the like are integers of 8 bits."""
+def test_sub_byte_integers_are_refused(name, repeated):
+    """torch exports uint4 and similar dtypes by DLPack as integers of 8 bits."""
     t = torch.zeros(3, dtype=torch.uint8)
-    if settled:
+    if repeated:
         torch_to_numpy_zero_copy(t)
     narrow = t.view(getattr(torch, name))
     for copy in (None, False, True):
@@ -240,8 +240,8 @@ DTYPES = sorted(
 
 @pytest.mark.filterwarnings("ignore:.*quantize.*:UserWarning")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_dtype_of_torch_is_itself_or_refused(dtype):
-    """Whatever torch has now: the same name on the other side, or an error."""
+def test_torch_dtypes_are_preserved_or_refused(dtype):
+    """All dtypes of the installed torch: NumPy has one of the same name, or it is refused."""
     try:
         t = torch.zeros(16, dtype=torch.uint8).view(dtype)
     except (RuntimeError, TypeError):

@@ -1,6 +1,6 @@
-"""What the frameworks' own test generators make, to every target: values and `explain`.
+"""Convert examples of the frameworks' own test generators to every target.
 
-``NUMPACK_EXAMPLES`` sets how many examples each generator gets, 12 by default.
+``NUMPACK_EXAMPLES`` sets the number of examples for each generator, 12 by default.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from support.walk import of_arrow as arrow_values
 from support.walk import of_numpy as numpy_values
 
 EXAMPLES = int(os.environ.get("NUMPACK_EXAMPLES", "12"))
-walk = settings(
+limited = settings(
     max_examples=EXAMPLES,
     deadline=None,
     derandomize=EXAMPLES == 12,
@@ -33,7 +33,7 @@ targets = st.sampled_from(TARGETS)
 
 
 def is_generated(kind: pa.DataType) -> bool:
-    """Whether the generator makes arrays of a type: it gives up on times without a zone."""
+    """Whether the generator supports a type; it fails for timestamps without a zone."""
     if pa.types.is_dictionary(kind):
         return is_generated(kind.value_type)
     inner = all(is_generated(kind.field(i).type) for i in range(kind.num_fields))
@@ -58,25 +58,25 @@ POLARS = [
 ]
 
 
-@walk
+@limited
 @given(of_pyarrow.arrays(ARROW, size=st.integers(0, 4)) | TIMES, targets)
 def test_arrays_of_arrow(array, target):
     check(array, target, arrow_values(array))
 
 
-@walk
+@limited
 @given(of_pyarrow.chunked_arrays(PRIMITIVE), targets)
 def test_chunked_arrays_of_arrow(array, target):
     check(array, target, arrow_values(array))
 
 
-@walk
+@limited
 @given(polars_series(allowed_dtypes=POLARS, max_size=4), targets)
 def test_series_of_polars(series, target):
     check(series, target, series.to_list())
 
 
-@walk
+@limited
 @given(of_numpy.arrays(of_numpy.array_dtypes() | of_numpy.scalar_dtypes(), (3,)), targets)
 def test_arrays_of_numpy(array, target):
     check(array, target, None if array.dtype.names else numpy_values(array))
@@ -86,7 +86,7 @@ KINDS = ["bool", "int16", "uint64", "float32", "float64", "complex128"]
 KINDS += ["M8[s]", "M8[ms]", "M8[us]", "M8[ns]", "m8[s]", "m8[ns]"]
 
 
-@walk
+@limited
 @given(st.sampled_from(KINDS).flatmap(lambda kind: of_pandas.series(dtype=kind)), targets)
 def test_series_of_pandas(series, target):
     check(series, target, list(series))
@@ -98,7 +98,7 @@ CELLS = {"b": st.booleans(), "s": st.text("ab", max_size=2), "c": st.sampled_fro
 CELLS |= {"d": st.floats(width=32)}
 
 
-@walk
+@limited
 @given(st.data(), st.sampled_from(NULLABLE), targets)
 def test_nullable_series_of_pandas(data, kind, target):
     cell = CELLS.get(kind[0], st.integers(0, 100))
@@ -107,7 +107,7 @@ def test_nullable_series_of_pandas(data, kind, target):
     check(series, target, [None if pd.isna(each) else each for each in series])
 
 
-@walk
+@limited
 @given(
     of_pandas.data_frames(
         [of_pandas.column("a", dtype=float), of_pandas.column("b", dtype=bool)],
@@ -121,7 +121,7 @@ def test_frames_of_pandas(frame, target):
         check(frame[name], target, list(frame[name]))
 
 
-def test_the_walk_finds_a_wrong_value():
+def test_check_detects_wrong_values():
     with pytest.raises(AssertionError):
         check(np.array([1, 2]), "torch", [1, 3])
     with pytest.raises(AssertionError):

@@ -1,6 +1,6 @@
 """Arrays on a CUDA device: PyTorch, CuPy and JAX, to each other and to the host.
 
-What is not installed for CUDA on a machine that has a device fails here.
+On a machine with a device, a framework without CUDA support is a failure.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAIRS = [(one, other) for one in NAMES for other in NAMES if one != other]
 DTYPES = ("bool", "int8", "uint8", "int32", "float16", "float32", "complex64", "bfloat16")
 
 
-def of(name: str):
+def import_framework(name: str):
     return importlib.import_module(name)
 
 
@@ -40,12 +40,14 @@ def dtype_of(name: str) -> np.dtype:
 
 
 def make(name: str, values: np.ndarray):
-    """An array on the device, by the framework's own calls."""
+    """Create an array on the device with the framework's own functions."""
     if name == "cupy":
-        return of("cupy").array(values)
+        return import_framework("cupy").array(values)
     if name == "jax":
-        return of("jax").device_put(values, of("jax").devices("cuda")[0])
-    torch = of("torch")
+        return import_framework("jax").device_put(
+            values, import_framework("jax").devices("cuda")[0]
+        )
+    torch = import_framework("torch")
     if values.dtype == ml_dtypes.bfloat16:
         return torch.tensor(values.view("i2"), device="cuda").view(torch.bfloat16)
     return torch.tensor(values, device="cuda")
@@ -60,19 +62,19 @@ def address(x) -> int:
 
 
 def values(x) -> np.ndarray:
-    """Its values on the host, by the framework's own calls."""
+    """Copy the values of an array to the host with the framework's own functions."""
     if hasattr(x, "get"):
         return x.get()
     if not hasattr(x, "data_ptr"):
         return np.asarray(x)
-    torch = of("torch")
+    torch = import_framework("torch")
     if x.dtype == torch.bfloat16:
         return x.view(torch.int16).cpu().numpy().view(ml_dtypes.bfloat16)
     return x.cpu().numpy()
 
 
-def hand_over(x, target: str, **options):
-    """Share; that what JAX gives never changes is told, and is a test of its own."""
+def share_quietly(x, target: str, **options):
+    """Share without the warning about JAX arrays, which has a test of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReadOnlyWarning)
         return share(x, target, **options)
@@ -87,7 +89,7 @@ def test_memory_is_shared_on_the_device(source, target, dtype):
     given = (np.arange(24) % 3).astype(dtype_of(dtype)).reshape(4, 6)
     x = make(source, given)
     assert explain(x, target).shares_memory
-    y = hand_over(x, target, copy=False)
+    y = share_quietly(x, target, copy=False)
     assert address(y) == address(x)
     assert np.array_equal(values(y), given)
     own = share(x, target, copy=True)
@@ -115,7 +117,7 @@ def test_strides_are_kept(source, target):
 
 
 @pytest.mark.parametrize("target", ["torch", "cupy"])
-def test_writing_to_what_jax_gave_is_warned_of(target):
+def test_sharing_a_jax_array_warns_of_writes(target):
     x = make("jax", np.arange(8, dtype="f4"))
     with pytest.warns(ReadOnlyWarning, match="never changes"):
         share(x, target)
@@ -125,9 +127,9 @@ def test_writing_to_what_jax_gave_is_warned_of(target):
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_result_keeps_its_source(source, target):
+def test_result_keeps_its_source_alive(source, target):
     given = np.arange(1 << 16, dtype="f4")
-    y = hand_over(make(source, given), target, copy=False)
+    y = share_quietly(make(source, given), target, copy=False)
     gc.collect()
     junk = [make(source, np.full(1 << 16, -1, "f4")) for _ in range(8)]
     assert np.array_equal(values(y), given)
@@ -138,27 +140,31 @@ def test_result_keeps_its_source(source, target):
 
 
 def side_stream(name: str):
-    """A stream that waits for no other, as the framework's own context."""
+    """Return a context manager for a stream that does not wait for other streams."""
     if name == "torch":
-        return of("torch").cuda.stream(of("torch").cuda.Stream())
-    return of("cupy").cuda.Stream(non_blocking=True) if name == "cupy" else nullcontext()
+        return import_framework("torch").cuda.stream(import_framework("torch").cuda.Stream())
+    return (
+        import_framework("cupy").cuda.Stream(non_blocking=True)
+        if name == "cupy"
+        else nullcontext()
+    )
 
 
 def slow_ones(name: str):
-    """An array of ones that is ready only after much work on the current stream."""
+    """Create an array of ones that is ready only after long work on the current stream."""
     if name == "torch":
-        torch = of("torch")
+        torch = import_framework("torch")
         x = torch.zeros(1 << 22, device="cuda")
-        torch.cuda._sleep(200_000_000)  # about a tenth of a second
+        torch.cuda._sleep(200_000_000)  # about 0.1 s
         return x.add_(1)
     if name == "cupy":
-        cupy = of("cupy")
+        cupy = import_framework("cupy")
         x, work = cupy.zeros(1 << 22, "f4"), cupy.ones((2048, 2048), "f4")
         for _ in range(50):
             work = work @ work * 1e-4
         x += 1 + 0 * work[0, 0]
         return x
-    jnp = of("jax").numpy
+    jnp = import_framework("jax").numpy
     work = jnp.ones((2048, 2048), "f4")
     for _ in range(50):
         work = work @ work * 1e-4
@@ -167,36 +173,36 @@ def slow_ones(name: str):
 
 @pytest.mark.parametrize("consuming", ["same stream", "side stream"])
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_consumer_waits_for_the_producer_s_stream(source, target, consuming):
-    """The producer hands over inside of its stream, before its work is done."""
+def test_consumer_waits_for_the_stream_of_the_producer(source, target, consuming):
+    """The array is shared within the producer's stream, before its work is complete."""
     with side_stream(source):
         x = slow_ones(source)
         with side_stream(target) if consuming == "side stream" else nullcontext():
-            y = hand_over(x, target, copy=False)
+            y = share_quietly(x, target, copy=False)
             assert float(y.sum()) == 1 << 22
 
 
 @pytest.mark.parametrize("source", NAMES)
-def test_host_waits_for_the_producer_s_stream(source):
+def test_host_waits_for_the_stream_of_the_producer(source):
     with side_stream(source):
         x = slow_ones(source)
         host = share(x, "numpy", copy=True)
     assert host.min() == host.max() == 1
 
 
-def test_host_waits_for_whatever_stream_cupy_worked_on():
-    """A CuPy array does not know its stream, which may be current no more."""
+def test_host_waits_for_a_cupy_stream_that_is_not_current():
+    """A CuPy array does not record its stream, which may no longer be the current one."""
     with side_stream("cupy"):
         x = slow_ones("cupy")
     assert share(x, "numpy", copy=True).min() == 1
 
 
-# To the host, and from it -----------------------------------------------------------------
+# Copies to and from the host --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("source", NAMES)
-def test_to_the_host_is_a_copy(source, dtype):
+def test_conversion_to_the_host_copies(source, dtype):
     given = (np.arange(24) % 3).astype(dtype_of(dtype)).reshape(4, 6)
     x = make(source, given)
     route = explain(x, "numpy")
@@ -213,7 +219,7 @@ def test_to_the_host_is_a_copy(source, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_from_the_host_to_cupy_is_a_copy(dtype):
+def test_conversion_from_the_host_to_cupy_copies(dtype):
     given = (np.arange(24) % 3).astype(dtype_of(dtype)).reshape(4, 6)
     for a in (given, given.T, given[::-1], given[:, ::2], np.broadcast_to(given[0], (4, 6))):
         assert explain(a, "cupy").nbytes == a.nbytes
@@ -225,23 +231,23 @@ def test_from_the_host_to_cupy_is_a_copy(dtype):
         share(given, "cupy", copy=False)
 
 
-def test_pinned_memory_may_be_written_when_it_was_copied():
-    """Copies out of pinned memory go on after the call, unless they are waited for."""
-    a = of("cupyx").empty_pinned(1 << 24, "f4")
+def test_pinned_memory_can_be_written_after_a_copy():
+    """Copies from pinned memory are asynchronous; the conversion must wait for them."""
+    a = import_framework("cupyx").empty_pinned(1 << 24, "f4")
     a[:] = 1
     x = share(a, "cupy", copy=True)
     a[:] = 2
     assert values(x).max() == 1
 
 
-def test_managed_memory_is_read_when_its_work_is_done():
-    cupy = of("cupy")
+def test_managed_memory_is_read_after_its_stream_completes():
+    cupy = import_framework("cupy")
     with cupy.cuda.using_allocator(cupy.cuda.malloc_managed):
         x = slow_ones("cupy")
         assert share(x, "numpy", copy=True).min() == 1
 
 
-def test_from_the_host_to_a_device_of_torch():
+def test_conversion_from_the_host_to_a_torch_device():
     a = np.arange(6, dtype="f4")
     with pytest.warns(CopyWarning, match="memory of its own"):
         t = share(a, "torch", device="cuda")
@@ -252,8 +258,8 @@ def test_from_the_host_to_a_device_of_torch():
 # The CUDA array interface -----------------------------------------------------------------
 
 
-class Named:
-    """Memory that something else owns, by the CUDA array interface alone."""
+class CudaInterface:
+    """Memory of another object, exported by the CUDA array interface only."""
 
     def __init__(self, owner, **changed):
         self._owner = owner
@@ -265,35 +271,35 @@ class Named:
 
 
 @pytest.mark.parametrize("target", NAMES)
-def test_named_memory_is_shared_on_the_device(target):
+def test_cuda_array_interface_is_shared_on_the_device(target):
     given = np.arange(24, dtype="f4").reshape(4, 6)
     owner = make("cupy", given)
-    y = share(Named(owner), target, copy=False)
+    y = share(CudaInterface(owner), target, copy=False)
     assert address(y) == address(owner)
     del owner
     gc.collect()
     assert np.array_equal(values(y), given)
 
 
-def test_named_memory_comes_to_the_host_when_its_stream_is_done():
-    cupy = of("cupy")
+def test_cuda_array_interface_is_copied_after_its_stream_completes():
+    cupy = import_framework("cupy")
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         x = slow_ones("cupy")
-    a = share(Named(x, stream=stream.ptr), "numpy", copy=True)
+    a = share(CudaInterface(x, stream=stream.ptr), "numpy", copy=True)
     assert a.min() == a.max() == 1
 
 
-# What is wrong ----------------------------------------------------------------------------
+# Errors -----------------------------------------------------------------------------------
 
 
-def test_device_that_is_not_there_is_said():
+def test_missing_device_is_reported():
     with pytest.raises(InvalidValueError, match="not to be had"):
         share(np.zeros(3), "torch", device="cuda:99")
 
 
 @pytest.mark.parametrize("source", NAMES)
-def test_consumers_on_the_host_do_not_take_memory_of_a_device(source):
+def test_host_targets_do_not_share_device_memory(source):
     x = make(source, np.arange(6, dtype="f4"))
     for target in ("arrow", "buffer", "dlpack", "array_interface"):
         assert not explain(x, target).shares_memory
@@ -302,6 +308,8 @@ def test_consumers_on_the_host_do_not_take_memory_of_a_device(source):
 
 
 def test_sparse_matrices_of_cupy_are_refused():
-    sparse = of("cupyx.scipy.sparse").csr_matrix(make("cupy", np.eye(3, dtype="f4")))
+    sparse = import_framework("cupyx.scipy.sparse").csr_matrix(
+        make("cupy", np.eye(3, dtype="f4"))
+    )
     with pytest.raises(UnsupportedError, match=r"x\.toarray"):
         share(sparse, "numpy")

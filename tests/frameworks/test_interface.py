@@ -1,4 +1,4 @@
-"""The public faces: tables, `ZeroCopyArray`, `share` and `explain`."""
+"""The public interface: tables, `ZeroCopyArray`, `share` and `explain`."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Stream:
     ids=["table", "batch", "stream", "slice"],
 )
 @pytest.mark.parametrize("column", ["y", 1, -2])
-def test_one_column_shares(table, column):
+def test_one_column_is_shared(table, column):
     result = table_to_numpy_zero_copy(table, column, copy=False)
     assert result.tolist() == [0, 1, 2, 3]
     assert address(result) == TABLE.column("y").chunk(0).buffers()[1].address
 
 
-def test_all_columns_in_their_order():
+def test_all_columns_are_returned_in_order():
     with pytest.warns(CopyWarning) as caught:
         result = table_to_numpy_zero_copy(TABLE)
     assert [w.filename for w in caught] == [__file__]
@@ -80,7 +80,7 @@ def test_all_columns_in_their_order():
     assert all(a.flags.writeable for a in table_to_numpy_zero_copy(TABLE, copy=True).values())
 
 
-def test_missing_column_names_the_nearest():
+def test_missing_column_suggests_the_nearest_name():
     table = pa.table({"label": [1], "features": [2]})
     with pytest.raises(NotFoundError, match="did you mean 'features'") as caught:
         table_to_numpy_zero_copy(table, "feature")
@@ -103,7 +103,7 @@ def test_repeated_names_are_selected_by_position():
 
 
 @pytest.mark.parametrize("column", [3, -4, 10**30])
-def test_position_out_of_range(column):
+def test_column_position_out_of_range(column):
     with pytest.raises(IndexRangeError, match="is out of range: the table has 3 columns"):
         table_to_numpy_zero_copy(TABLE, column)
 
@@ -117,7 +117,7 @@ def test_column_of_another_type(column):
 @pytest.mark.parametrize(
     "wrong", [{"x": [1]}, np.zeros(2), pa.array([1]), Stream(pa.chunked_array([[1]]))]
 )
-def test_what_is_no_table(wrong):
+def test_other_objects_are_not_tables(wrong):
     with pytest.raises(
         WrongTypeError, match="table_to_numpy_zero_copy expects a pyarrow.Table"
     ):
@@ -131,7 +131,7 @@ def test_nulls_of_a_table():
         table_to_numpy_zero_copy(table, nulls="raise")
 
 
-def test_table_is_no_array_for_share():
+def test_share_refuses_a_table():
     with pytest.raises(
         WrongTypeError, match="pass one column, or use table_to_numpy_zero_copy"
     ):
@@ -141,44 +141,51 @@ def test_table_is_no_array_for_share():
 # ZeroCopyArray
 
 
-def test_every_exit_of_the_door_is_the_same_memory():
+def test_wrapper_exports_share_memory():
     a = np.arange(6.0).reshape(2, 3)
-    door = wrap_for_zero_copy(a)
-    there = address(a)
-    assert address(door.to_numpy()) == there
-    assert door.to_torch(copy=False).data_ptr() == there
-    assert door.to_arrow(copy=False).buffers()[1].address == there
-    assert address(np.from_dlpack(door.to_dlpack(copy=False))) == there
-    assert address(np.from_dlpack(door)) == there
-    assert torch.from_dlpack(door).data_ptr() == there
-    assert pa.array(door).buffers()[1].address == there
-    assert address(np.asarray(door)) == there
-    assert share(door, "torch", copy=False).data_ptr() == there
-    assert numpy_to_torch_zero_copy(door, copy=False).data_ptr() == there
+    wrapper = wrap_for_zero_copy(a)
+    expected = address(a)
+    assert address(wrapper.to_numpy()) == expected
+    assert wrapper.to_torch(copy=False).data_ptr() == expected
+    assert wrapper.to_arrow(copy=False).buffers()[1].address == expected
+    assert address(np.from_dlpack(wrapper.to_dlpack(copy=False))) == expected
+    assert address(np.from_dlpack(wrapper)) == expected
+    assert torch.from_dlpack(wrapper).data_ptr() == expected
+    assert pa.array(wrapper).buffers()[1].address == expected
+    assert address(np.asarray(wrapper)) == expected
+    assert share(wrapper, "torch", copy=False).data_ptr() == expected
+    assert numpy_to_torch_zero_copy(wrapper, copy=False).data_ptr() == expected
 
 
-def test_door_copies_where_asked():
+def test_wrapper_copies_on_request():
     a = np.arange(6.0).reshape(2, 3)
-    door = ZeroCopyArray(a)
+    wrapper = ZeroCopyArray(a)
     for copied in (
-        door.to_numpy(copy=True),
-        door.to_torch(copy=True).numpy(),
+        wrapper.to_numpy(copy=True),
+        wrapper.to_torch(copy=True).numpy(),
         ZeroCopyArray(a, copy=True).array,
-        np.array(door),
-        np.asarray(door, copy=True),
-        np.asarray(door, dtype="f4"),
+        np.array(wrapper),
+        np.asarray(wrapper, copy=True),
+        np.asarray(wrapper, dtype="f4"),
     ):
         assert copied.tolist() == a.tolist()
         assert not np.shares_memory(copied, a)
         assert copied.flags.writeable
     with pytest.raises(ValueError, match="copy"):
-        np.asarray(door, dtype="f4", copy=False)
+        np.asarray(wrapper, dtype="f4", copy=False)
 
 
-def test_door_looks_like_its_array():
+def test_wrapper_has_the_attributes_of_its_array():
     a = np.zeros((2, 3), "f4")
-    door = ZeroCopyArray(a)
-    assert (door.shape, door.dtype, door.ndim, door.size, door.nbytes, len(door)) == (
+    wrapper = ZeroCopyArray(a)
+    assert (
+        wrapper.shape,
+        wrapper.dtype,
+        wrapper.ndim,
+        wrapper.size,
+        wrapper.nbytes,
+        len(wrapper),
+    ) == (
         a.shape,
         a.dtype,
         a.ndim,
@@ -186,13 +193,13 @@ def test_door_looks_like_its_array():
         a.nbytes,
         len(a),
     )
-    assert repr(door) == "ZeroCopyArray(float32 array of shape (2, 3), 24 bytes)"
-    assert door.__dlpack_device__() == (1, 0)
+    assert repr(wrapper) == "ZeroCopyArray(float32 array of shape (2, 3), 24 bytes)"
+    assert wrapper.__dlpack_device__() == (1, 0)
     with pytest.raises(TypeError):
         len(ZeroCopyArray(np.array(1.0)))
 
 
-def test_doors_from_other_frameworks():
+def test_wrapper_from_other_frameworks():
     t = torch.arange(6.0).reshape(2, 3)
     assert address(ZeroCopyArray.from_torch(t, copy=False).array) == t.data_ptr()
     array = pa.array([1.0, 2.0])
@@ -208,7 +215,7 @@ def test_doors_from_other_frameworks():
     assert ZeroCopyArray.from_torch(t, copy=True).array.ctypes.data != t.data_ptr()
 
 
-EXITS = {
+METHODS = {
     "jax": ZeroCopyArray.to_jax,
     "tensorflow": ZeroCopyArray.to_tensorflow,
     "pandas": ZeroCopyArray.to_pandas,
@@ -217,43 +224,43 @@ EXITS = {
 }
 
 
-@pytest.mark.parametrize("name", EXITS)
-def test_doors_to_other_frameworks(name):
-    door = ZeroCopyArray(np.arange(6, dtype="f4"), copy=True)  # on a 64-byte boundary
-    where = address(door.array)
-    for leave in (EXITS[name], lambda door, **options: door.to(name, **options)):
-        assert oracle(name).address(leave(door, copy=False)) == where
-        assert oracle(name).address(leave(door, copy=True)) != where
-        assert oracle(name).values(leave(door)).tolist() == [0, 1, 2, 3, 4, 5]
+@pytest.mark.parametrize("name", METHODS)
+def test_wrapper_to_other_frameworks(name):
+    wrapper = ZeroCopyArray(np.arange(6, dtype="f4"), copy=True)  # 64-byte aligned
+    where = address(wrapper.array)
+    for convert in (METHODS[name], lambda wrapper, **options: wrapper.to(name, **options)):
+        assert oracle(name).address(convert(wrapper, copy=False)) == where
+        assert oracle(name).address(convert(wrapper, copy=True)) != where
+        assert oracle(name).values(convert(wrapper)).tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_options_go_through_the_door():
-    door = ZeroCopyArray(np.arange(6.0).reshape(3, 2))
+def test_wrapper_passes_options_on():
+    wrapper = ZeroCopyArray(np.arange(6.0).reshape(3, 2))
     with pytest.warns(CopyWarning, match="it has to be cast to float32") as caught:
-        assert door.to_jax(dtype="float32").dtype == "float32"
+        assert wrapper.to_jax(dtype="float32").dtype == "float32"
     assert caught[0].filename == __file__
-    assert door.to("polars", schema=["a", "b"], copy=True).columns == ["a", "b"]
+    assert wrapper.to("polars", schema=["a", "b"], copy=True).columns == ["a", "b"]
     with pytest.raises(WrongTypeError, match="there is no option 'schema'"):
-        door.to("torch", schema=["a"])
+        wrapper.to("torch", schema=["a"])
     with pytest.raises(InvalidValueError, match="no framework is called 'spark'"):
-        door.to("spark")
+        wrapper.to("spark")
 
 
-def test_door_to_a_device_says_what_is_missing():
+def test_wrapper_to_cupy_reports_what_is_missing():
     with pytest.raises((MissingDependencyError, UnsupportedError), match="[Cc]u[Pp]y"):
         ZeroCopyArray(np.zeros(3)).to_cupy()
 
 
-def test_door_keeps_a_mask_and_refuses_to_lose_it():
+def test_wrapper_keeps_a_mask_or_refuses():
     a = np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]])
-    door = ZeroCopyArray(a.T, order="C", copy=True)
-    assert door.array.tolist() == a.T.tolist()
-    assert door.to_arrow(layout="list").to_pylist() == a.T.tolist()
+    wrapper = ZeroCopyArray(a.T, order="C", copy=True)
+    assert wrapper.array.tolist() == a.T.tolist()
+    assert wrapper.to_arrow(layout="list").to_pylist() == a.T.tolist()
     with pytest.raises(UnsupportedError, match="would drop its mask"):
-        np.asarray(door)
+        np.asarray(wrapper)
 
 
-def test_read_only_memory_through_the_door():
+def test_wrapper_over_read_only_memory():
     a = np.zeros(3)
     a.flags.writeable = False
     assert not np.from_dlpack(ZeroCopyArray(a)).flags.writeable
@@ -261,7 +268,7 @@ def test_read_only_memory_through_the_door():
 
 
 @pytest.mark.parametrize("wrong", [[1], 1.0, torch.zeros(2), None, np.float64(1)])
-def test_door_is_for_arrays(wrong):
+def test_wrapper_refuses_other_objects(wrong):
     with pytest.raises(WrongTypeError, match="ZeroCopyArray expects a numpy.ndarray, got"):
         ZeroCopyArray(wrong)
 
@@ -269,7 +276,7 @@ def test_door_is_for_arrays(wrong):
 # share and explain
 
 
-SOURCES = "numpy torch arrow chunked dlpack capsule lazy door".split()
+SOURCES = "numpy torch arrow chunked dlpack capsule lazy wrapper".split()
 
 
 def sources():
@@ -284,14 +291,14 @@ def sources():
         "dlpack": numpack.io.to_dlpack(np.arange(6.0)),
         "capsule": numpack.io.to_dlpack(np.arange(6.0)).__dlpack__(),
         "lazy": lazy,
-        "door": ZeroCopyArray(np.arange(6.0)),
+        "wrapper": ZeroCopyArray(np.arange(6.0)),
     }
 
 
 @pytest.mark.parametrize("target", ["numpy", "torch", "arrow", "dlpack"])
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.filterwarnings("ignore::numpack.ReadOnlyWarning")
-def test_any_to_any(source, target):
+def test_all_sources_to_all_targets(source, target):
     x = sources()[source]
     route = explain(x, target)
     assert route.shares_memory
@@ -305,7 +312,7 @@ def test_any_to_any(source, target):
         assert not np.shares_memory(copied, share(result, "numpy"))
 
 
-def test_two_copies_on_the_way_are_both_told():
+def test_route_reports_each_of_two_copies():
     source = torch.tensor([[1 + 1j, 2]]).conj().imag.t()
     route = explain(source, "arrow")
     assert [step.action for step in route.steps] == ["copied", "shared"]
@@ -314,14 +321,14 @@ def test_two_copies_on_the_way_are_both_told():
     assert [step.action for step in route.steps] == ["shared", "copied"]
     assert route.nbytes == 48
     chunks = pa.chunked_array([[True], [False]])
-    route = explain(chunks, "arrow", nulls="convert")  # by the hub
+    route = explain(chunks, "arrow", nulls="convert")  # through NumPy
     assert [step.action for step in route.steps] == ["copied", "copied"]
     with pytest.warns(CopyWarning) as caught:
         assert share(chunks, "arrow", nulls="convert").to_pylist() == [True, False]
     assert len(caught) == 2
 
 
-def test_route_for_a_person():
+def test_repr_of_a_route():
     route = explain(np.zeros(1000, bool), "arrow")
     assert isinstance(route, Route)
     assert repr(route) == (
@@ -339,7 +346,7 @@ def test_route_for_a_person():
 
 
 @pytest.mark.parametrize("target", ["torch", "onnxruntime"])
-def test_route_tells_the_caution_that_share_gives(target):
+def test_cautions_of_a_route_match_the_warnings_of_share(target):
     a = np.zeros(3)
     assert explain(a, target).cautions == ()
     a.flags.writeable = False
@@ -356,7 +363,7 @@ def test_route_tells_the_caution_that_share_gives(target):
     assert "pass copy=True for one that is safe to write" in route._repr_html_()
 
 
-def test_what_is_copied_needs_no_caution():
+def test_copies_have_no_caution():
     a = np.zeros(6)[::-1]
     a.flags.writeable = False
     route = explain(a, "torch")
@@ -369,14 +376,14 @@ def test_what_is_copied_needs_no_caution():
     assert explain(arrow, "numpy").cautions == ()
 
 
-def test_explain_moves_nothing():
+def test_explain_reports_the_bytes_of_a_copy():
     a = np.zeros((1000, 1000))[::-1]
     route = explain(a, "torch")
     assert route.nbytes == a.nbytes
     assert explain(torch.zeros(3).conj(), "torch").shares_memory
 
 
-def test_options_go_where_they_belong():
+def test_options_reach_their_adapter():
     a = np.array([[True, False]])
     assert share(a, "arrow", type=pa.bool8(), layout="list").to_pylist() == [[True, False]]
     assert share(pa.array([1, None]), "numpy", nulls="mask").tolist() == [1, None]
@@ -390,8 +397,8 @@ def test_options_go_where_they_belong():
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda framework: framework.name)
-def test_declared_options_are_those_of_the_functions(framework):
-    if framework.name == "cupy":  # which cannot be imported without a GPU
+def test_declared_options_match_the_signatures(framework):
+    if framework.name == "cupy":  # cannot be imported without a GPU
         return
     adapter = framework.module()
     for function, options in (
@@ -406,14 +413,14 @@ def test_declared_options_are_those_of_the_functions(framework):
         assert route.options <= adapter.TO_OPTIONS
 
 
-def test_types_of_options_can_be_imported():
+def test_option_types_can_be_imported():
     assert get_args(numpack.io.Order) == ("C", "K")
     assert "torch" in get_args(numpack.io.Target)
     with pytest.raises(AttributeError, match="no attribute 'Layuot'"):
         _ = numpack.io.Layuot
 
 
-def test_unknown_names_and_things():
+def test_wrong_arguments_are_refused():
     with pytest.raises(
         InvalidValueError, match="no framework is called 'jx'; known are: array_interface"
     ):
@@ -428,7 +435,7 @@ def test_unknown_names_and_things():
         share(np.zeros(2), "torch", copy="never")
 
 
-def test_numpy_booleans_are_booleans():
+def test_copy_accepts_numpy_booleans():
     a = np.zeros(2)
     assert share(a, "torch", copy=np.False_).data_ptr() == address(a)
     assert share(a, "torch", copy=np.True_).data_ptr() != address(a)
@@ -443,20 +450,20 @@ def test_subclasses_belong_to_their_framework():
     assert share(torch.nn.Parameter(torch.ones(2)), "numpy", copy=False).tolist() == [1, 1]
 
 
-def test_store_takes_the_arrays_of_every_framework():
+def test_store_saves_arrays_of_other_frameworks():
     with NumPack("any.npk") as npk:
         npk.save(
             {
                 "torch": torch.ones(2, dtype=torch.bfloat16),
                 "arrow": pa.array([1, 2]),
-                "door": ZeroCopyArray(np.arange(2)),
+                "wrapper": ZeroCopyArray(np.arange(2)),
                 "scalar": np.float32(1),
             }
         )
         assert npk.load("torch").dtype == ml_dtypes.bfloat16
         assert npk.load("arrow").tolist() == [1, 2]
-        npk.append({"door": torch.tensor([7])})
-        assert npk.load("door").tolist() == [0, 1, 7]
+        npk.append({"wrapper": torch.tensor([7])})
+        assert npk.load("wrapper").tolist() == [0, 1, 7]
         npk.save({"again": npk.load("arrow", lazy=True)})
         assert npk.load("again").tolist() == [1, 2]
         with pytest.raises(WrongTypeError, match="pass np.asarray"):
@@ -464,7 +471,7 @@ def test_store_takes_the_arrays_of_every_framework():
 
 
 @pytest.mark.parametrize("kind", [np.longlong, np.ulonglong])
-def test_every_name_of_an_integer_goes_to_torch(kind):
+def test_integer_type_aliases_to_torch(kind):
     a = np.arange(3).astype(kind)
     frozen = a.copy()
     frozen.flags.writeable = False
@@ -475,8 +482,8 @@ def test_every_name_of_an_integer_goes_to_torch(kind):
 
 
 @pytest.mark.parametrize("copy", [None, False, True])
-def test_a_buffer_is_no_array(copy):
-    """Neither on the quick path nor by the policy."""
+def test_dlpack_buffer_is_refused_as_an_array(copy):
+    """It is refused on the fast path and on the planned one."""
     for convert in (numpy_to_torch_zero_copy, numpy_to_arrow_zero_copy):
         with pytest.raises(WrongTypeError, match=r"got numpack\.\S+\.DLPackBuffer"):
             convert(to_dlpack(np.zeros(3)), copy=copy)
@@ -484,7 +491,7 @@ def test_a_buffer_is_no_array(copy):
 
 
 @pytest.mark.parametrize("size", [0, 3])
-def test_arrow_memory_is_read_only_with_and_without_elements(size):
+def test_arrays_over_arrow_memory_are_read_only(size):
     arrow = pa.array(np.zeros(size))
     for array in (
         arrow_to_numpy_zero_copy(arrow),

@@ -1,4 +1,4 @@
-"""JAX: what is shared, copied and refused, in both of its modes."""
+"""JAX: what is shared, copied and refused, with and without 64-bit types."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from numpack import (
 from numpack._core.memory import aligned_copy, aligned_empty
 
 WIDE = {"int64": "int32", "uint64": "uint32", "float64": "float32", "complex128": "complex64"}
-NAMES_ALONE = ["float6_e2m3fn", "float6_e3m2fn", "int1", "uint1"]
+UNSUPPORTED = ["float6_e2m3fn", "float6_e3m2fn", "int1", "uint1"]
 PACKED = ["float4_e2m1fn", "int4", "uint4", "int2", "uint2"]
-KNOWN = [name for name in [*NATIVE, *LOWPREC] if name not in WIDE and name not in NAMES_ALONE]
+KNOWN = [name for name in [*NATIVE, *LOWPREC] if name not in WIDE and name not in UNSUPPORTED]
 
 
 def aligned(name: str, shape: tuple[int, ...] = (4, 6)) -> np.ndarray:
@@ -56,8 +56,8 @@ def is_shareable(array: np.ndarray) -> bool:
     """Check the rule of docs/exchange.md: no gaps, native, 64-byte aligned; or empty."""
     if array.size == 0:
         return True
-    lies_well = is_compact(array) and array.dtype.isnative and address(array) % 64 == 0
-    return lies_well and array.dtype.name not in PACKED
+    is_aligned = is_compact(array) and array.dtype.isnative and address(array) % 64 == 0
+    return is_aligned and array.dtype.name not in PACKED
 
 
 # NumPy to JAX
@@ -68,7 +68,7 @@ def is_shareable(array: np.ndarray) -> bool:
     [(*cell, False) for cell in cells(KNOWN)]
     + [(*cell, True) for cell in cells(["float32", "bfloat16"])],
 )
-def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
+def test_conversion_by_dtype_and_layout(name, layout, readonly, tmp_path):
     array = make(name, layout, tmp_path, readonly=readonly)
     route = explain(array, "jax")
     if layout == "masked":
@@ -103,7 +103,7 @@ def test_aligned_memory_round_trips_without_a_copy(name, shape):
 
 
 @pytest.mark.parametrize("axes", [(0, 2, 1), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
-def test_any_order_of_the_axes_round_trips_without_a_copy(axes):
+def test_transposed_memory_round_trips_without_a_copy(axes):
     array = aligned("float32", (2, 3, 4)).transpose(axes)
     result = share(array, "jax", copy=False)
     back = share(result, "numpy", copy=False)
@@ -121,15 +121,17 @@ def test_unaligned_memory_is_copied(offset):
     assert share(array, "jax", copy=True).sum() == 10
 
 
-@pytest.mark.parametrize("spoil", [lambda a: a[::2], lambda a: a[:, ::-1], np.ndarray.byteswap])
-def test_the_fix_in_the_message_copies_nothing(spoil):
-    array = spoil(aligned("float32"))
+@pytest.mark.parametrize(
+    "change", [lambda a: a[::2], lambda a: a[:, ::-1], np.ndarray.byteswap]
+)
+def test_the_fix_in_the_message_copies_nothing(change):
+    array = change(aligned("float32"))
     route = explain(array.view(array.dtype.newbyteorder()), "jax")
     assert "numpack.ZeroCopyArray(array, copy=True)" in route.fix
     assert explain(ZeroCopyArray(array, copy=True), "jax").shares_memory
 
 
-@pytest.mark.parametrize("name", [*NAMES_ALONE, *TIMES, *OTHERS])
+@pytest.mark.parametrize("name", [*UNSUPPORTED, *TIMES, *OTHERS])
 def test_unknown_dtypes_are_refused(name):
     array = values_of(name)
     assert not explain(array, "jax").supported
@@ -179,7 +181,7 @@ def test_with_64_bits_everything_is_shared(name):
     assert (address(back), back.dtype) == (address(array), array.dtype)
 
 
-HELD = [
+REPRESENTABLE = [
     ([100, -3], "int8"),
     ([1, 2], "uint8"),
     ([2**31 - 1], "int32"),
@@ -191,7 +193,7 @@ HELD = [
     ([6.0, -0.5], "float4_e2m1fn"),
     ([1 + 2j], "complex64"),
 ]
-NOT_HELD = [
+NOT_REPRESENTABLE = [
     ([200], "int8"),
     ([-1], "uint32"),
     ([2**63], "int32"),
@@ -208,8 +210,8 @@ NOT_HELD = [
 ]
 
 
-@pytest.mark.parametrize(("numbers", "dtype"), HELD)
-def test_a_cast_rounds(numbers, dtype):
+@pytest.mark.parametrize(("numbers", "dtype"), REPRESENTABLE)
+def test_cast_rounds_values(numbers, dtype):
     array = np.array(numbers)
     assert explain(array, "jax", dtype=dtype).nbytes == len(numbers) * np.dtype(dtype).itemsize
     result = share(array, "jax", dtype=dtype, copy=True)
@@ -218,8 +220,8 @@ def test_a_cast_rounds(numbers, dtype):
     np.testing.assert_array_equal(*wide)
 
 
-@pytest.mark.parametrize(("numbers", "dtype"), NOT_HELD)
-def test_a_cast_only_rounds(numbers, dtype):
+@pytest.mark.parametrize(("numbers", "dtype"), NOT_REPRESENTABLE)
+def test_cast_out_of_range_is_refused(numbers, dtype):
     array = np.array(numbers)
     assert not explain(array, "jax", dtype=dtype).supported
     with pytest.raises(UnsupportedError, match="cannot hold its values"):
@@ -269,7 +271,7 @@ def test_arrays_that_jax_made_are_shared(name):
         assert address(array) == oracle.address(made)
     assert elements(array) == elements(values_of(name))
     assert array.flags.writeable is (name in PACKED)
-    if name in PACKED:  # nor does JAX keep what was copied
+    if name in PACKED:  # the copy is independent of JAX's cached value
         array[...] = 0
         assert elements(share(made, "numpy", copy=True)) == elements(values_of(name))
 
@@ -321,7 +323,7 @@ def test_other_jax_objects_are_of_the_wrong_type():
 # Memory that must not be written, and lifetimes
 
 
-def test_donation_never_writes_to_shared_memory(tmp_path):
+def test_donation_does_not_write_to_shared_memory(tmp_path):
     (tmp_path / "a.bin").write_bytes(np.arange(4096, dtype="f4").tobytes())
     mapped = np.memmap("a.bin", "f4", "r")
     plus_one = jax.jit(lambda x: x.at[:].add(1), donate_argnums=0)
@@ -341,7 +343,7 @@ def test_an_array_of_a_store_is_shared():
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float8_e5m2"])
-def test_memory_lives_as_long_as_every_reference(name):
+def test_memory_is_freed_with_the_last_reference(name):
     array = aligned(name, (1000,))
     before = references(array)
     made = share(array, "jax", copy=False)

@@ -1,4 +1,4 @@
-"""In-place work of a framework on arrays of a store: private, and never read by the store."""
+"""In-place writes to arrays of a store are private, and not read back by the store."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ TENSORS = {
 
 
 @pytest.mark.parametrize("kind", TENSORS)
-def test_every_epoch_sees_what_is_stored(tmp_path, kind):
+def test_every_epoch_reads_the_stored_values(tmp_path, kind):
     with NumPack(tmp_path / "s.npk") as store, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch's own, of read-only arrays
+        warnings.simplefilter("ignore", UserWarning)  # torch warns about read-only arrays
         store.save({"x": np.full((8, 4), 7, "f4")})
         lazy = store.load("x", lazy=True)
         for _ in range(3):
@@ -40,7 +40,7 @@ def test_every_epoch_sees_what_is_stored(tmp_path, kind):
         assert store.verify()
 
 
-def test_a_tensor_over_the_file_replaces_its_own_rows(tmp_path):
+def test_tensor_over_the_file_can_replace_overlapping_rows(tmp_path):
     rows = np.arange(8, dtype="f4").reshape(4, 2)
     with NumPack(tmp_path / "s.npk") as store:
         store.save({"x": rows})

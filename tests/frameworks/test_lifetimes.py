@@ -1,4 +1,4 @@
-"""The result keeps its source alive, and nothing else does; dropping it never crashes."""
+"""A result keeps its source alive, leaks nothing, and can be released anywhere."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from numpack.io import (
 )
 
 
-def measured(module: str, folder: Path) -> dict[str, list[int]]:
-    """What each route leaves behind, measured in a process that has done nothing else."""
+def measure(module: str, folder: Path) -> dict[str, list[int]]:
+    """Return what each route leaks, measured in a new process."""
     paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", module],
@@ -42,24 +42,24 @@ def measured(module: str, folder: Path) -> dict[str, list[int]]:
 
 @pytest.fixture(scope="module")
 def growth(tmp_path_factory) -> dict[str, list[int]]:
-    return measured("support.routes", tmp_path_factory.mktemp("routes"))
+    return measure("support.routes", tmp_path_factory.mktemp("routes"))
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_route_leaks_nothing(route, growth):
-    """10,000 times: objects, references, memory and the resident size stay as they were."""
+    """Objects, references, memory and resident size do not grow in 10,000 conversions."""
     objects, blocks, allocated, resident, references = growth[route]
     assert objects < 50
     assert blocks < 500
-    assert allocated < 10_000 * 8  # the least that malloc gives is 24 bytes
-    assert resident < 2 * 2**20  # 10,000 arrays would be 20 MB and more
+    assert allocated < 10_000 * 8  # the smallest allocation of malloc is 24 bytes
+    assert resident < 2 * 2**20  # 10,000 leaked arrays take at least 20 MB
     assert references < 500
 
 
 def test_routes_of_the_other_frameworks_leak_nothing(tmp_path):
-    """2,000 times each, of all frameworks in one process."""
-    limits = 50, 500, 2_000 * 8, 2 * 2**20, 500  # as above
-    found = measured("support.framework_routes", tmp_path)
+    """Each route is run 2,000 times, all frameworks in one process."""
+    limits = 50, 500, 2_000 * 8, 2 * 2**20, 500  # as in test_route_leaks_nothing
+    found = measure("support.framework_routes", tmp_path)
     assert len(found) > 90
     leaking = {
         route: grown
@@ -79,7 +79,7 @@ def test_lazy_routes_leak_no_mapping():
 
         for _ in range(100):
             routes()
-        gc.collect()  # what tests before this one have left
+        gc.collect()  # frees objects of earlier tests
         before = len(os.listdir("/proc/self/fd")), mapped_files("leak.npk")
         for _ in range(1000):
             routes()
@@ -97,16 +97,16 @@ OWNERS = {
     "arrow": (lambda a: numpy_to_arrow_zero_copy(a), lambda r: r[5].as_py()),
     "dlpack": (lambda a: to_dlpack(a), lambda b: torch.from_dlpack(b)[5].item()),
     "capsule": (lambda a: from_dlpack(to_dlpack(a).__dlpack__()), lambda b: b[5]),
-    "door": (lambda a: ZeroCopyArray(a), lambda d: d.to_arrow()[5].as_py()),
+    "wrapper": (lambda a: ZeroCopyArray(a), lambda d: d.to_arrow()[5].as_py()),
 }
 
 
 class Memory(bytearray):
-    """Memory whose end can be seen."""
+    """Memory that supports weak references."""
 
 
 @pytest.mark.parametrize("name", OWNERS)
-def test_source_lives_as_long_as_the_result_and_no_longer(name):
+def test_source_is_freed_with_the_result(name):
     convert, read = OWNERS[name]
     memory = Memory(array().tobytes())
     end = weakref.ref(memory)
@@ -120,7 +120,7 @@ def test_source_lives_as_long_as_the_result_and_no_longer(name):
     assert end() is None
 
 
-def test_views_keep_the_tensor_alive_when_the_store_is_closed_and_removed(tmp_path):
+def test_results_outlive_a_closed_and_removed_store(tmp_path):
     import shutil
 
     npk = NumPack("gone.npk")
@@ -136,7 +136,7 @@ def test_views_keep_the_tensor_alive_when_the_store_is_closed_and_removed(tmp_pa
     assert t[999].item() == r[999].as_py() == torch.from_dlpack(d)[999].item() == a[999] == 999
 
 
-def test_deleter_runs_on_whatever_thread_drops_the_result():
+def test_deleter_runs_on_the_thread_that_releases_the_result():
     tensor = Tensor(np.arange(3.0))
     held = [from_dlpack(tensor.capsule())]
     thread = threading.Thread(target=held.clear)
@@ -145,8 +145,8 @@ def test_deleter_runs_on_whatever_thread_drops_the_result():
     assert tensor.deleted == 1
 
 
-def test_dropping_on_a_thread_of_torch_without_the_gil(run_python):
-    """autograd frees what it saved on a thread of its own, which does not hold the GIL."""
+def test_release_on_an_autograd_thread_without_the_gil(run_python):
+    """autograd frees saved tensors on a thread of its own, without the GIL."""
     run_python(
         """
 import ml_dtypes, numpy as np, torch
@@ -185,7 +185,7 @@ atexit.register(lambda: [str(each) for each in keep[:4]])
     )
 
 
-def test_results_dropped_in_a_forked_child(run_python):
+def test_results_released_in_a_forked_child(run_python):
     run_python(
         """
 import os, ml_dtypes, numpy as np, pyarrow, torch

@@ -1,7 +1,7 @@
 """The table: every dtype × layout × writability × target × policy from NumPy memory.
 
-What is expected is written here from the documentation alone (docs/exchange.md); what
-happened is told by addresses and values; and `explain` must have foretold it.
+Expected results are derived from docs/exchange.md only. Actual results are determined from
+addresses and values, and must match the route that `explain` returned before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from numpack import (
 from numpack.io import from_dlpack
 
 ALL = [*NATIVE, *LOWPREC, *TIMES, *OTHERS]
-SUB_BYTE = ("int4", "uint4", "int2", "uint2", "int1", "uint1")  # of which torch has names
+SUB_BYTE = ("int4", "uint4", "int2", "uint2", "int1", "uint1")  # torch defines these names
 SHARE, COPY, REFUSE = "share", "copy", "refuse"
 
 
@@ -88,7 +88,7 @@ def torch_bytes(tensor: torch.Tensor, dtype: np.dtype) -> bytes:
 
 
 def arrow_values(array: pa.Array, dtype: np.dtype) -> list:
-    """What an Arrow array says it holds, by pyarrow's own conversion."""
+    """Return the values of an Arrow array as converted by pyarrow itself."""
     if dtype.kind in "mM":
         return array.to_numpy(zero_copy_only=False).astype(dtype).tolist()
     return array.to_pylist()
@@ -107,7 +107,7 @@ def numpy_values(array: np.ndarray) -> list:
 
 
 class Target:
-    """How to read what came out, for one target."""
+    """Access to the values, shape and memory of the results of one target."""
 
     def __init__(self, name: str, expected, **options):
         self.name, self.expected, self.options = name, expected, options
@@ -125,7 +125,7 @@ class Target:
         return (len(result),) if self.name == "arrow" else result.array.shape
 
     def memory(self, result) -> tuple[int, object]:
-        """The address of the first element, and what keeps it there."""
+        """Return the address of the first element, and the object that owns the memory."""
         if self.name == "torch":
             return result.data_ptr(), result
         if self.name == "arrow":
@@ -142,7 +142,7 @@ TARGETS = {
 }
 
 
-def recorded(function):
+def record_warnings(function):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = function()
@@ -154,7 +154,7 @@ def recorded(function):
 @pytest.mark.parametrize("readonly", [False, True], ids=["writable", "readonly"])
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize(("name", "layout"), cells(ALL), ids=lambda each: each)
-def test_cell(name, layout, target, readonly, tmp_path):
+def test_conversion_from_numpy(name, layout, target, readonly, tmp_path):
     array = make(name, layout, tmp_path, readonly=readonly)
     before = elements(array)
     expected = target.expected(name, layout)
@@ -169,13 +169,13 @@ def test_cell(name, layout, target, readonly, tmp_path):
                 share(array, target.name, copy=copy, **target.options)
         return
     check_default(array, target, expected)
-    check_forbidden(array, target, expected)
+    check_without_copy(array, target, expected)
     check_copied(array, target)
     assert elements(array) == before
 
 
 def check_default(array, target, expected):
-    result, categories = recorded(lambda: share(array, target.name, **target.options))
+    result, categories = record_warnings(lambda: share(array, target.name, **target.options))
     assert categories == warnings_for(array, target, expected)
     assert target.same_values(array, result)
     assert np.prod(target.shape(result), dtype=int) == array.size
@@ -183,9 +183,11 @@ def check_default(array, target, expected):
         assert is_shared(array, target, result) == (expected == SHARE)
 
 
-def check_forbidden(array, target, expected):
+def check_without_copy(array, target, expected):
     if expected == SHARE:
-        result, _ = recorded(lambda: share(array, target.name, copy=False, **target.options))
+        result, _ = record_warnings(
+            lambda: share(array, target.name, copy=False, **target.options)
+        )
         assert target.same_values(array, result)
         assert not array.nbytes or is_shared(array, target, result)
     else:
@@ -197,7 +199,7 @@ def check_forbidden(array, target, expected):
 
 
 def check_copied(array, target):
-    result, categories = recorded(
+    result, categories = record_warnings(
         lambda: share(array, target.name, copy=True, **target.options)
     )
     assert categories == []
@@ -207,8 +209,8 @@ def check_copied(array, target):
     assert not is_shared(array, target, result)
     if target.name == "torch":
         before = elements(array)
-        result.view(-1).view(torch.uint8)[0] ^= 1  # is writable
-        assert elements(array) == before  # and independent
+        result.view(-1).view(torch.uint8)[0] ^= 1  # the copy is writable
+        assert elements(array) == before  # and independent of the source
 
 
 def warnings_for(array, target, expected) -> list:
@@ -221,14 +223,14 @@ def warnings_for(array, target, expected) -> list:
 
 
 def array_is_writable_map(array) -> bool:
-    """A map that was opened for writing, and is only marked read-only."""
+    """Whether the array views a file mapped for writing and is only flagged read-only."""
     maps = [each for each in (array, array.base) if isinstance(each, np.memmap)]
     return any(each.mode != "r" for each in maps)
 
 
 def is_shared(array, target, result) -> bool:
     source = address(array)
-    got, _keeper = target.memory(result)
+    got, _owner = target.memory(result)
     if source == got:
         return True
     read_only_map = isinstance(array, np.memmap) and not array_is_writable_map(array)
@@ -240,21 +242,21 @@ def is_shared(array, target, result) -> bool:
 )
 @pytest.mark.parametrize("order", ["C", "K"])
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "M8[D]", "U5", "object", "struct"])
-def test_door_brings_an_array_to_form_once(name, layout, order, tmp_path):
+def test_wrapper_normalizes_an_array_once(name, layout, order, tmp_path):
     if layout == "odd_bytes" and name == "object":
-        return  # no raw bytes hold references
+        return  # objects cannot be made at an odd address
     array = make(name, layout, tmp_path)
-    in_form = array.flags.c_contiguous and array.dtype.isnative and array.flags.aligned
-    if order == "K" or in_form:
-        door = ZeroCopyArray(array, order=order, copy=False)
-        assert door.array is array
+    is_normalized = array.flags.c_contiguous and array.dtype.isnative and array.flags.aligned
+    if order == "K" or is_normalized:
+        wrapper = ZeroCopyArray(array, order=order, copy=False)
+        assert wrapper.array is array
     else:
         with pytest.raises(ZeroCopyError, match="not C-contiguous|not in native|not aligned"):
             ZeroCopyArray(array, order=order, copy=False)
-        door, categories = recorded(lambda: ZeroCopyArray(array, order=order))
+        wrapper, categories = record_warnings(lambda: ZeroCopyArray(array, order=order))
         assert categories == [CopyWarning]
-        assert door.array.flags.c_contiguous
-        assert door.array.dtype.isnative
-        assert array.dtype.hasobject or address(door.array) % 64 == 0
-    assert elements(door.array) == elements(array)
-    assert door.to_numpy() is door.to_numpy()
+        assert wrapper.array.flags.c_contiguous
+        assert wrapper.array.dtype.isnative
+        assert array.dtype.hasobject or address(wrapper.array) % 64 == 0
+    assert elements(wrapper.array) == elements(array)
+    assert wrapper.to_numpy() is wrapper.to_numpy()

@@ -6,7 +6,7 @@ from matrix import DTYPES, LAYOUTS, make
 
 
 def test_arrays_have_the_layout_of_their_column(tmp_path):
-    """Each array is what its column's description says, wherever NumPy has such an array."""
+    """Each array has the layout of its column, for the dtypes that allow it."""
     for name in DTYPES:
         arrays = {layout.name: make(name, layout.name, tmp_path) for layout in LAYOUTS}
         plain = arrays["C"]

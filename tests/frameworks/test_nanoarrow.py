@@ -1,4 +1,4 @@
-"""nanoarrow: Arrow memory by the PyCapsule interface, both ways."""
+"""nanoarrow: Arrow memory by the PyCapsule interface, in both directions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from numpack import CopyWarning, UnsupportedError, WrongTypeError, explain, shar
 
 
 def expected(name: str, layout: str) -> str:
-    """As the documentation of Arrow says, which is nanoarrow's."""
+    """Return the result documented for Arrow, which nanoarrow shares."""
     kind = dtype_of(name).kind
     if kind == "c" or name in (*LOWPREC, "longdouble", "clongdouble", "struct"):
         return REFUSE
@@ -111,7 +111,7 @@ def test_structs_with_nulls_are_not_tables():
     assert found.to_pylist() == [{"a": 1}, None]
 
 
-def test_a_stream_is_read_once_and_never_by_explain():
+def test_stream_is_read_once_and_not_by_explain():
     stream = nanoarrow.ArrayStream(pa.array([1, 2]))
     with pytest.raises(WrongTypeError, match="read more than once"):
         explain(stream, "numpy")
@@ -121,7 +121,7 @@ def test_a_stream_is_read_once_and_never_by_explain():
 
 
 @pytest.mark.parametrize("target", ["numpy", "arrow", "pandas", "polars", "arro3", "torch"])
-def test_a_stream_is_read_once_through_numpy(target):
+def test_stream_is_read_once_through_numpy(target):
     options = {"arrow": {"layout": "flat"}, "torch": {}}.get(target, {"nulls": "mask"})
     for _ in range(2):
         stream = nanoarrow.ArrayStream(pa.array([1.5, None]))
@@ -142,17 +142,17 @@ VIEWS = [
 
 
 @pytest.mark.parametrize("column", VIEWS, ids=lambda each: str(getattr(each, "type", "table")))
-def test_string_views_would_crash_and_are_refused(column):
+def test_string_views_are_refused(column):
     assert not explain(column, "nanoarrow").supported
     with pytest.raises(UnsupportedError, match="to nanoarrow failed.*cast them to string"):
         share(column, "nanoarrow", copy=True)
 
 
-def test_a_stream_of_views_is_refused_before_it_is_read():
+def test_stream_of_views_is_refused_before_it_is_read():
     class Views:
         schema = nanoarrow.c_schema(pa.string_view())
 
-    Views.__module__ = "nanoarrow"  # one of its own would corrupt memory when made already
+    Views.__module__ = "nanoarrow"  # creating a real one would already corrupt memory
     assert not explain(Views(), "numpy").supported
     for target in ("numpy", "arrow", "polars"):
         with pytest.raises(
@@ -161,7 +161,7 @@ def test_a_stream_of_views_is_refused_before_it_is_read():
             share(Views(), target)
 
 
-def test_a_device_array_on_the_host_is_shared():
+def test_device_array_on_the_host_is_shared():
     column = pa.array([1, 2])
     array = nanoarrow.device.c_device_array(column)
     found = share(array, "numpy", copy=False)
@@ -169,15 +169,15 @@ def test_a_device_array_on_the_host_is_shared():
 
 
 @pytest.mark.parametrize(
-    "thing",
+    "obj",
     [nanoarrow.int32(), nanoarrow.c_buffer(b"abc"), nanoarrow.c_schema(nanoarrow.int8())],
 )
-def test_other_objects_are_refused_by_name(thing):
+def test_other_objects_are_refused(obj):
     with pytest.raises(WrongTypeError, match="an array or a table of nanoarrow"):
-        share(thing, "numpy")
+        share(obj, "numpy")
 
 
-def test_options_are_those_of_arrow():
+def test_options_of_arrow_are_accepted():
     bools = np.array([True, False])
     shared = share(bools, "nanoarrow", type=pa.bool8(), copy=False)
     assert oracle.address(shared) == bools.ctypes.data
@@ -185,14 +185,14 @@ def test_options_are_those_of_arrow():
     assert pa.array(rows).type == pa.list_(pa.float64(), 2)
 
 
-def test_a_refusal_names_the_direction():
+def test_refusal_names_the_direction():
     route = explain(np.zeros(3, "c8"), "nanoarrow")
     assert route.steps[-1].direction == "to nanoarrow"
     with pytest.raises(UnsupportedError, match="to nanoarrow failed: complex64 array"):
         share(np.zeros(3, "c8"), "nanoarrow")
 
 
-def test_only_the_source_is_kept_alive():
+def test_result_keeps_only_its_source_alive():
     owner = Owner(10)
     seen = weakref.ref(owner)
     box = [share(np.asarray(owner), "nanoarrow", copy=False)]

@@ -1,6 +1,6 @@
-"""ONNX Runtime both ways: what is shared, what is copied, what is refused, and the traps.
+"""ONNX Runtime in both directions: what is shared, copied and refused, and known errors.
 
-What is expected is written from docs/exchange.md.
+Expected results are derived from docs/exchange.md.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def expected(name: str, layout: str) -> str:
 
 
 def is_protected(array: np.ndarray, layout: str) -> bool:
-    """Whether it is ordinary memory that NumPy lets nobody write to."""
+    """Whether the array is read-only but its memory is not mapped read-only."""
     return not array.flags.writeable and array.size > 0 and layout != "memmap_r"
 
 
@@ -72,7 +72,7 @@ READ_ONLY = [(*cell, True) for cell in cells([*WHOLE, *PACKED])]
 
 
 @pytest.mark.parametrize(("name", "layout", "readonly"), ALL + READ_ONLY)
-def test_table_to_onnxruntime(name, layout, readonly, tmp_path):
+def test_to_onnxruntime_by_dtype_and_layout(name, layout, readonly, tmp_path):
     array = make(name, layout, tmp_path, readonly=readonly)
     outcome = expected(name, layout)
     route = explain(array, "onnxruntime")
@@ -85,22 +85,22 @@ def test_table_to_onnxruntime(name, layout, readonly, tmp_path):
         return
     assert route.shares_memory == (outcome == SHARE)
     if outcome == SHARE:
-        shared_as_told(array, layout, route)
+        check_shared(array, layout, route)
     else:
-        copied_as_told(array, name)
+        check_copied(array, name)
     own = share(array, "onnxruntime", copy=True)
     assert elements(ORT.values(own)) == elements(array)
     assert array.size == 0 or ORT.address(own) != address(array)
 
 
-def shared_as_told(array, layout, route):
+def check_shared(array, layout, route):
     protected = is_protected(array, layout) or (
         layout == "memmap_c" and not array.flags.writeable
     )
     assert bool(route.cautions) == protected
     for copy in (None, False):
-        told = pytest.warns(ReadOnlyWarning) if protected else contextlib.nullcontext()
-        with told:
+        warned = pytest.warns(ReadOnlyWarning) if protected else contextlib.nullcontext()
+        with warned:
             value = share(array, "onnxruntime", copy=copy)
         assert elements(ORT.values(value)) == elements(array)
         assert array.size == 0 or shares_pages(ORT.address(value), address(array))
@@ -108,7 +108,7 @@ def shared_as_told(array, layout, route):
             assert is_private_copy_on_write(ORT.address(value))
 
 
-def copied_as_told(array, name):
+def check_copied(array, name):
     with pytest.warns(CopyWarning, match="conversion to ONNX Runtime failed"):
         value = share(array, "onnxruntime")
     assert elements(ORT.values(value)) == elements(array)
@@ -120,7 +120,7 @@ def copied_as_told(array, name):
 
 @pytest.mark.parametrize("shape", [(4, 6), (), (3,), (0, 3), (2, 1, 0)])
 @pytest.mark.parametrize("name", WHOLE)
-def test_table_from_onnxruntime(name, shape):
+def test_from_onnxruntime_by_dtype_and_shape(name, shape):
     value = ORT.make(values(name, shape))
     assert explain(value, "numpy").shares_memory
     array = share(value, "numpy", copy=False)
@@ -157,7 +157,7 @@ def test_packed_values_round_trip(name, count):
 
 
 @pytest.mark.parametrize(("name", "opset"), [("int4", 21), ("int2", 25)])
-def test_a_model_reads_packed_values_alike(name, opset):
+def test_model_reads_packed_values(name, opset):
     a = np.array([-2, 1, 0, -1, 1], getattr(ml_dtypes, name))
     number = module._TYPE_NUMBERS[name]
     widen = onnx.session(
@@ -175,7 +175,7 @@ def test_a_model_reads_packed_values_alike(name, opset):
 
 
 def test_silent_errors_of_onnxruntime_are_avoided():
-    """Were these to change, what is planned around them could be given up."""
+    """If one of these is fixed upstream, its workaround in the adapter can be removed."""
     big = np.arange(3, dtype=">f4")
     assert OrtValue.ortvalue_from_numpy(big).numpy().tolist() != big.tolist()
     strided = np.arange(6.0)[::2]
@@ -204,7 +204,7 @@ def test_model_computes_on_shared_memory(tmp_path):
 
 
 def test_optional_without_a_value_is_refused_without_a_crash():
-    """Its data_type(), shape(), data_ptr() and numpy() are segmentation faults (1.32)."""
+    """Its data_type(), shape(), data_ptr() and numpy() crash with SIGSEGV (1.32)."""
     nothing = onnx.session(
         "Optional",
         FLOAT,
@@ -285,7 +285,7 @@ def test_fixes_of_refusals_work(array, out):
     ids=["U", "O", "S", "T"],
 )
 def test_strings_are_passed_to_the_session(strings):
-    """It reads beyond fixed-width bytes, and ends a fixed-width str at a zero (1.32)."""
+    """ONNX Runtime reads past fixed-width bytes and truncates str at a NUL (1.32)."""
     assert "InferenceSession.run" in explain(strings, "onnxruntime").fix
     text = onnx.tensor(onnx.STRING)
     same = onnx.session("Identity", text, text)
@@ -308,15 +308,15 @@ def test_strings_of_a_model_are_copied():
         assert share(value, "arrow").to_pylist() == ["1", "2"]
 
 
-class Elsewhere(OrtValue):
-    """As if its memory were on a device: no build for the CPU can make one that is."""
+class DeviceValue(OrtValue):
+    """A value that claims to be on a device, which a CPU build cannot create."""
 
     def device_name(self):
         return "cuda"
 
 
-def test_memory_of_a_device_is_copied():
-    value = Elsewhere(ORT.make(np.arange(3.0))._ortvalue)
+def test_device_memory_is_copied():
+    value = DeviceValue(ORT.make(np.arange(3.0))._ortvalue)
     assert explain(value, "numpy").reason == "its memory is on cuda"
     with pytest.warns(CopyWarning, match="bind the output to the CPU"):
         assert share(value, "numpy").tolist() == [0, 1, 2]
@@ -324,11 +324,11 @@ def test_memory_of_a_device_is_copied():
         share(value, "numpy", copy=False)
     narrow = ORT.make(np.zeros(2, ml_dtypes.bfloat16))
     with pytest.raises(UnsupportedError, match="does not copy it from cuda"):
-        share(Elsewhere(narrow._ortvalue, narrow._numpy_obj), "numpy")
+        share(DeviceValue(narrow._ortvalue, narrow._numpy_obj), "numpy")
 
 
-def test_type_that_this_version_lacks(monkeypatch):
-    """float8_e8m0fnu came after 1.26; such a version says so by a RuntimeError."""
+def test_dtype_that_an_older_version_lacks(monkeypatch):
+    """Versions up to 1.26 raise RuntimeError for float8_e8m0fnu."""
 
     def refusing(shape, element_type):
         raise RuntimeError(f"tensor type {element_type} is not supported")
@@ -343,7 +343,7 @@ def test_type_that_this_version_lacks(monkeypatch):
 # Lifetimes
 
 
-def test_every_object_keeps_the_memory_alive():
+def test_every_result_keeps_the_memory_alive():
     a = np.full(1000, 7.0)
     count = sys.getrefcount(a)
     value = share(a, "onnxruntime", copy=False)
@@ -370,8 +370,8 @@ def test_array_outlives_the_value_and_its_source():
     assert (array == 7).all()
 
 
-def test_bound_value_need_not_be_referenced():
-    """ONNX Runtime's own values over NumPy memory dangle here."""
+def test_bound_value_is_kept_alive():
+    """A value that ONNX Runtime itself makes over NumPy memory would dangle."""
     same = onnx.session("Identity", FLOAT, FLOAT)
     out, binding = np.zeros(1000, "f4"), same.io_binding()
     binding.bind_ortvalue_input("x", share(np.ones(1000, "f4"), "onnxruntime", copy=False))
@@ -383,7 +383,7 @@ def test_bound_value_need_not_be_referenced():
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_versions_before_1_32_share_too(name, monkeypatch):
+def test_versions_before_1_32_share_memory(name, monkeypatch):
     monkeypatch.setattr(module, "_OWNS_MEMORY", False)
     a = values(name)
     value = share(a, "onnxruntime", copy=False)
@@ -397,7 +397,7 @@ def test_versions_before_1_32_share_too(name, monkeypatch):
 # Read-only memory
 
 
-def test_writes_never_reach_a_file(tmp_path):
+def test_writes_do_not_reach_a_file(tmp_path):
     mapped = make("float32", "memmap_r", tmp_path)
     before = mapped.tolist()
     with NumPack("store.npk") as npk:
@@ -410,7 +410,7 @@ def test_writes_never_reach_a_file(tmp_path):
 
 
 def test_value_over_a_read_only_array_gives_a_read_only_array(tmp_path):
-    """ONNX Runtime's own `numpy` gives a writable one, and a write kills the process."""
+    """`OrtValue.numpy` returns a writable array, and a write to it crashes."""
     mapped = make("float32", "memmap_r", tmp_path)
     value = OrtValue.ortvalue_from_numpy(mapped)
     assert not share(value, "numpy", copy=False).flags.writeable
@@ -420,7 +420,7 @@ def test_value_over_a_read_only_array_gives_a_read_only_array(tmp_path):
     assert share(value, "numpy", copy=True).flags.writeable
 
 
-def test_to_and_from_torch():
+def test_torch_round_trip_shares_memory():
     tensor = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3)
     value = share(tensor, "onnxruntime", copy=False)
     assert value.data_ptr() == tensor.data_ptr()

@@ -1,6 +1,7 @@
-"""Every framework to every other, with every dtype that both know, made without this package.
+"""Conversions between all pairs of frameworks, for every dtype that both support.
 
-What `explain` says is compared with what the frameworks themselves say of their memory.
+The arrays are created without this package, and the result of `explain` is compared with the
+addresses that the frameworks themselves report.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ DTYPES = [*NATIVE, *LOWPREC, *(f"{k}8[{u}]" for k in "Mm" for u in ("s", "ms", "
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    """Leave what the frameworks have loaded out of the many collections of garbage."""
+def _frozen_objects():
+    """Freeze the objects that the frameworks have loaded, to speed up `gc.collect`."""
     for name in NAMES:
         oracle(name)
     gc.collect()
@@ -43,7 +44,7 @@ def given(name: str) -> np.ndarray:
     return values(name).reshape(-1)
 
 
-def known_to_both(source: str, target: str) -> list[str]:
+def common_dtypes(source: str, target: str) -> list[str]:
     return [
         name
         for name in DTYPES
@@ -53,9 +54,9 @@ def known_to_both(source: str, target: str) -> list[str]:
 
 
 def is_same_memory(source: str, x: object, target: str, result: object) -> bool | None:
-    """What the two frameworks say; ``None`` where one of them has nothing to say.
+    """Whether two objects share memory; ``None`` if a framework reports no address.
 
-    A file leaves for who may write to it mapped again: other addresses, the same pages.
+    A mapped file is mapped again for a writable target: the address differs, the pages do not.
     """
     one, other = oracle(source).address(x), oracle(target).address(result)
     if one is None or other is None:
@@ -63,8 +64,8 @@ def is_same_memory(source: str, x: object, target: str, result: object) -> bool 
     return one == other or (source in SOURCES_ONLY and shares_pages(one, other))
 
 
-def quietly(call):
-    """Call, and give the categories of the warnings too."""
+def record_warnings(call):
+    """Return the result of a call and the categories of its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = call()
@@ -73,25 +74,27 @@ def quietly(call):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", NAMES)
-def test_explain_says_what_the_pointers_say(source, target):
-    names = known_to_both(source, target)
+def test_explain_matches_the_addresses(source, target):
+    names = common_dtypes(source, target)
     assert names, "two frameworks that have no dtype in common"
     kept, wrong = {}, {}
     for name in names:
-        kept[name], wrong[name] = handed_over(name, source, target)
-    gc.collect()  # of the sources, which nothing holds but the results
+        kept[name], wrong[name] = convert(name, source, target)
+    gc.collect()  # frees the sources, which only the results may keep alive
     for name, result in kept.items():
-        wrong[name] = wrong[name] or ("" if holds(result, name, target) else "values are lost")
+        wrong[name] = wrong[name] or (
+            "" if has_values(result, name, target) else "values are lost"
+        )
     assert {name: what for name, what in wrong.items() if what} == {}
 
 
-def handed_over(name: str, source: str, target: str) -> tuple[object, str]:
-    """Hand an array over; the result, and what is wrong with it."""
+def convert(name: str, source: str, target: str) -> tuple[object, str]:
+    """Convert an array; return the result and a description of any error."""
     x = oracle(source).make(given(name))
     route = explain(x, target)
     if not route.supported:
         return None, f"refused: {route}"
-    result, categories = quietly(lambda: share(x, target))
+    result, categories = record_warnings(lambda: share(x, target))
     same = is_same_memory(source, x, target, result)
     wrong = ""
     if same is not None and same != route.shares_memory:
@@ -104,42 +107,46 @@ def handed_over(name: str, source: str, target: str) -> tuple[object, str]:
         wrong = f"bytes: {route}"
     elif (route.reason == "" or route.fix == "") != route.shares_memory:
         wrong = f"reason: {route}"
-    return result, wrong or policy(x, name, source, target, shared=route.shares_memory)
+    return result, wrong or check_copy_values(
+        x, name, source, target, shared=route.shares_memory
+    )
 
 
-def policy(x: object, name: str, source: str, target: str, *, shared: bool) -> str:
+def check_copy_values(x: object, name: str, source: str, target: str, *, shared: bool) -> str:
     try:
-        quietly(lambda: share(x, target, copy=False))
+        record_warnings(lambda: share(x, target, copy=False))
     except ZeroCopyError:
         if shared:
             return "copy=False is refused"
     else:
         if not shared:
             return "copy=False is not refused"
-    own, categories = quietly(lambda: share(x, target, copy=True))
+    own, categories = record_warnings(lambda: share(x, target, copy=True))
     if categories:
         return f"copy=True warns: {categories}"
     if is_same_memory(source, x, target, own):
         return "copy=True shares"
-    return "" if holds(own, name, target) else f"copy=True gives {oracle(target).values(own)}"
+    return (
+        "" if has_values(own, name, target) else f"copy=True gives {oracle(target).values(own)}"
+    )
 
 
-def holds(result: object, name: str, target: str) -> bool:
+def has_values(result: object, name: str, target: str) -> bool:
     found = oracle(target).values(result)
     expected = given(name)
     return found.dtype == expected.dtype and elements(found) == elements(expected)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_lazy_array_leaves_without_a_copy_and_cannot_be_harmed(target):
-    names = known_to_both("numpy", target)
+def test_lazy_array_is_shared_and_protected_from_writes(target):
+    names = common_dtypes("numpy", target)
     with NumPack("lazy.npk") as npk:
         npk.save({name: given(name) for name in names})
     with NumPack("lazy.npk") as npk:
         for name in names:
             lazy = npk.load(name, lazy=True)
             route = explain(lazy, target)
-            result, categories = quietly(lambda: share(lazy, target))  # noqa: B023 -- called now
+            result, categories = record_warnings(lambda: share(lazy, target))  # noqa: B023 -- called now
             assert route.supported, name
             assert route.shares_memory or (route.reason and route.fix), name
             assert categories == (set() if route.shares_memory else {CopyWarning}), name
@@ -147,23 +154,24 @@ def test_a_lazy_array_leaves_without_a_copy_and_cannot_be_harmed(target):
             if place is not None:
                 pages = shares_pages(np.asarray(lazy).ctypes.data, place)
                 assert pages == route.shares_memory, f"{name}: {route}"
-                ctypes.memset(place, 0xFF, 1)  # as no framework should, and some do
+                ctypes.memset(place, 0xFF, 1)  # some frameworks write to read-only memory
     with NumPack("lazy.npk") as npk:
         npk.verify()
         for name in names:
             assert elements(npk.load(name)) == elements(given(name)), name
 
 
-def test_all_that_is_installed_here_is_tested():
+def test_every_installed_framework_is_tested():
     from numpack import frameworks
 
-    untold = {"dlpack", "cuda_array_interface", "scipy", "cupy"}  # no arrays of their own here
-    assert {each.name for each in frameworks()} - untold == set(NAMES)
+    # These have no array type of their own, or need a GPU.
+    untested = {"dlpack", "cuda_array_interface", "scipy", "cupy"}
+    assert {each.name for each in frameworks()} - untested == set(NAMES)
     assert {each.name for each in frameworks() if not each.installed} <= {"cupy"}
 
 
-def on_the_way() -> dict[str, object]:
-    """Arrays whose first step is a copy, by what the second might find in the copy."""
+def copied_sources() -> dict[str, object]:
+    """Return arrays whose first step is a copy, which the second step may or may not share."""
     import duckdb
     import jax.numpy as jnp
     import pandas as pd
@@ -199,32 +207,32 @@ def on_the_way() -> dict[str, object]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("what", list(on_the_way()))
-def test_where_a_copy_comes_to_lie_is_no_second_obstacle(what, target):
-    """Allocators give other addresses each time, and what is told once has to hold."""
+@pytest.mark.parametrize("what", list(copied_sources()))
+def test_address_of_an_intermediate_copy_does_not_matter(what, target):
+    """Allocators return a different address each time; the route must not depend on it."""
     kept = []
     for _ in range(4):
-        x = on_the_way()[what]
+        x = copied_sources()[what]
         route = explain(x, target)
-        kept.append(np.empty(24))  # so that the next addresses are others
+        kept.append(np.empty(24))  # changes the next addresses
         if not route.supported:
             with pytest.raises(UnsupportedError):
-                quietly(lambda: share(x, target))  # noqa: B023 -- called now
+                record_warnings(lambda: share(x, target))  # noqa: B023 -- called now
             continue
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             kept.append(share(x, target))
-        told = [str(each.message) for each in caught if each.category is not CopyWarning]
-        copies = len(caught) - len(told)
+        cautions = [str(each.message) for each in caught if each.category is not CopyWarning]
+        copies = len(caught) - len(cautions)
         assert copies == sum(step.action == "copied" for step in route.steps), route
-        assert tuple(told) == route.cautions
+        assert tuple(cautions) == route.cautions
 
 
 @pytest.mark.parametrize(
     ("target", "options"), [("arrow", {"layout": "tensor"}), ("arrow", {}), ("pandas", {})]
 )
 @pytest.mark.parametrize("count", [0, 2**62, -(2**63)])
-def test_explain_looks_at_values_that_decide(target, options, count):
+def test_explain_reads_values_that_decide_the_route(target, options, count):
     with NumPack("times.npk") as npk:
         npk.save({"x": np.array([[1], [2], [count]], "M8[D]")})
         npk.drop("x", [1])
@@ -232,7 +240,7 @@ def test_explain_looks_at_values_that_decide(target, options, count):
     refused = not explain(lazy, target, **options).supported
     for copy in (None, True):
         try:
-            quietly(lambda: share(lazy, target, copy=copy, **options))  # noqa: B023 -- called now
+            record_warnings(lambda: share(lazy, target, copy=copy, **options))  # noqa: B023 -- called now
         except UnsupportedError:
             assert refused
         else:
@@ -241,7 +249,7 @@ def test_explain_looks_at_values_that_decide(target, options, count):
 
 @pytest.mark.parametrize("nulls", ["convert", "mask"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_explain_sees_the_mask_of_what_is_gathered(target, nulls):
+def test_explain_considers_the_mask_of_an_intermediate_copy(target, nulls):
     import pandas as pd
     import polars as pl
 
@@ -249,7 +257,7 @@ def test_explain_sees_the_mask_of_what_is_gathered(target, nulls):
     for x in (frame, pd.Series([1, None, 2], dtype="category")):
         route = explain(x, target, nulls=nulls)
         try:
-            quietly(lambda: share(x, target, nulls=nulls))  # noqa: B023 -- called now
+            record_warnings(lambda: share(x, target, nulls=nulls))  # noqa: B023 -- called now
         except UnsupportedError:
             assert not route.supported
         else:
@@ -257,18 +265,18 @@ def test_explain_sees_the_mask_of_what_is_gathered(target, nulls):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_stream_is_read_once(target):
+def test_stream_is_read_once(target):
     import nanoarrow
     import pyarrow as pa
 
     values = np.arange(3, dtype="f4")
-    result, _ = quietly(lambda: share(nanoarrow.ArrayStream(pa.array(values)), target))
+    result, _ = record_warnings(lambda: share(nanoarrow.ArrayStream(pa.array(values)), target))
     assert oracle(target).values(result).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("layout", ["C", "K"])
-def test_complex_numbers_go_to_compiled_code_on_boundaries_that_it_can_load(run_python, layout):
-    """NumPy puts them on any boundary of 8, and torch loads each at once: SIGSEGV."""
+def test_complex_numbers_are_16_byte_aligned_for_consumers(run_python, layout):
+    """NumPy aligns complex128 to 8 bytes; torch loads 16 aligned bytes at once: SIGSEGV."""
     run_python(f"""
 import numpy as np, torch, warnings
 from numpack import CopyWarning, ZeroCopyArray, explain, share

@@ -92,8 +92,8 @@ def memory(held: pd.Series | pd.DataFrame) -> np.ndarray:
 
 def check(array: np.ndarray, verdict: str) -> None:
     route = explain(array, "pandas")
-    told = REFUSE if not route.supported else SHARE if route.shares_memory else COPY
-    assert told == verdict, route
+    found = REFUSE if not route.supported else SHARE if route.shares_memory else COPY
+    assert found == verdict, route
     if verdict == REFUSE:
         for copy in (None, False, True):
             with pytest.raises(UnsupportedError):
@@ -380,7 +380,7 @@ def test_shared_from_pandas(name):
         times = source.dtype.kind in "mM"
         own = address(source.array.asi8) if times else oracle("pandas").address(source)
         assert address(array) == own
-    assert not array.flags.writeable  # whoever shares it by copy-on-write
+    assert not array.flags.writeable  # pandas may share it by copy-on-write
     own = share(source, "numpy", copy=True)
     assert own.flags.writeable
     assert not np.shares_memory(own, array)

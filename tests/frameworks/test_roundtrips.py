@@ -1,4 +1,4 @@
-"""What no table holds: arbitrary views of arbitrary arrays, there and back."""
+"""Property-based round trips of arbitrary views of arbitrary arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = [*NATIVE, *LOWPREC]
 
 @st.composite
 def views(draw, names=NAMES) -> np.ndarray:
-    """An array, transposed and indexed by slices of any step, perhaps read-only."""
+    """Draw an array, transposed and indexed with arbitrary slices, possibly read-only."""
     name = draw(st.sampled_from(names))
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
     array = values(name, shape)
@@ -39,7 +39,7 @@ def views(draw, names=NAMES) -> np.ndarray:
 @given(
     views(), st.sampled_from(["torch", "arrow", "dlpack"]), st.sampled_from([None, False, True])
 )
-def test_there_and_back(array, target, copy):
+def test_view_of_an_array_round_trips(array, target, copy):
     route = explain(array, target)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -70,7 +70,7 @@ def test_there_and_back(array, target, copy):
 
 @COMMON
 @given(array=views([*NATIVE, "M8[ns]", "m8[s]", "S5", "U5", "V3", "struct"]))
-def test_store_holds_any_view(array, tmp_path):
+def test_view_of_an_array_is_stored(array, tmp_path):
     with NumPack(tmp_path / "any.npk") as npk:
         npk.save({"x": array})
         for loaded in (npk.load("x"), np.asarray(npk.load("x", lazy=True))):
@@ -111,7 +111,7 @@ def test_arrow_with_nulls_slices_and_chunks(integers, start, cuts):
     hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
     st.data(),
 )
-def test_any_view_of_a_tensor(name, shape, data):
+def test_view_of_a_tensor_round_trips(name, shape, data):
     count = int(np.prod(shape))
     tensor = (torch.arange(count) % 2).to(getattr(torch, name)).reshape(shape)
     tensor = tensor.permute(data.draw(st.permutations(range(tensor.ndim))))

@@ -1,6 +1,6 @@
 """safetensors files: mapped and shared, alignment reported, damage detected.
 
-What is expected is written from docs/exchange.md.
+Expected results are derived from docs/exchange.md.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from numpack.io import SafetensorsFile, safetensors_to_numpy_zero_copy
 
 module = by_name("safetensors").module()
 ST = oracle("safetensors")
-HELD = [name for name in NATIVE if name != "complex128"]
-HELD += ["bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
-HELD += ["float8_e8m0fnu"]
+SUPPORTED = [name for name in NATIVE if name != "complex128"]
+SUPPORTED += ["bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
+SUPPORTED += ["float8_e8m0fnu"]
 
 
 def entry(dtype: str, shape: list[int], start: int, stop: int) -> dict[str, object]:
@@ -52,7 +52,7 @@ def entry(dtype: str, shape: list[int], start: int, stop: int) -> dict[str, obje
 
 
 def write(header: dict | bytes, data: bytes = b"", *, pad: int = 0, name="hand.safetensors"):
-    """A file as another writer may make it: `pad` spaces after the header, no more."""
+    """Write a file with `pad` spaces after the header, aligned or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     text += b" " * pad
     Path(name).write_bytes(struct.pack("<Q", len(text)) + text + data)
@@ -60,7 +60,7 @@ def write(header: dict | bytes, data: bytes = b"", *, pad: int = 0, name="hand.s
 
 
 def misaligned(count: int = 3) -> SafetensorsFile:
-    """float64 values that start on an odd byte."""
+    """Write a file whose float64 values start at an odd offset."""
     header = {"x": entry("F64", [count], 0, 8 * count)}
     pad = 1 - len(json.dumps(header)) % 2
     return SafetensorsFile(write(header, np.arange(float(count)).tobytes(), pad=pad))
@@ -70,8 +70,8 @@ def misaligned(count: int = 3) -> SafetensorsFile:
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (), (3,), (0, 3), (2, 0, 1)])
-@pytest.mark.parametrize("name", HELD)
-def test_table(name, shape):
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_values_are_shared_by_dtype_and_shape(name, shape):
     file = ST.make(values(name, shape))
     route = explain(file, "numpy")
     assert (route.shares_memory, route.nbytes) == (True, 0)
@@ -105,11 +105,11 @@ def test_all_tensors_in_the_order_of_the_file():
     assert repr(file) == "SafetensorsFile('model.safetensors', 3 tensors)"
     one = safetensors_to_numpy_zero_copy(file, "weight", copy=False)
     assert address(one) == address(file["weight"])
-    assert address(found["weight"]) != address(one)  # a mapping of its own, of the same pages
+    assert address(found["weight"]) != address(one)  # a separate mapping of the same pages
     assert file_position(address(found["weight"])) == file_position(address(one))
 
 
-def test_torch_gets_the_pages_copy_on_write():
+def test_torch_maps_the_pages_copy_on_write():
     file = ST.make(values("float32"))
     before = file.path.read_bytes()
     assert [s.action for s in explain(file, "torch").steps] == [
@@ -181,7 +181,7 @@ def test_misaligned_tensor_is_copied_with_a_warning():
     assert [w.filename for w in caught] == [__file__]
 
 
-def test_fix_for_the_alignment_copies_nothing():
+def test_fix_for_misalignment_avoids_the_copy():
     upstream.save_file(dict(misaligned()), "again.safetensors")
     again = SafetensorsFile("again.safetensors")
     assert share(again, "numpy", copy=False).tolist() == [0, 1, 2]
@@ -191,7 +191,7 @@ def test_explain_reports_the_route_after_a_copy():
     assert [s.action for s in explain(misaligned(), "torch").steps] == ["copied", "shared"]
 
 
-def test_jax_requires_more_than_the_format_aligns():
+def test_jax_requires_more_alignment_than_the_format():
     header = {"x": entry("F32", [4], 0, 16)}
     for shift in (0, 8):
         pad = (56 + shift - len(json.dumps(header))) % 64
@@ -207,7 +207,7 @@ def test_jax_requires_more_than_the_format_aligns():
 # Selection of a tensor
 
 
-def test_one_tensor_has_to_be_named():
+def test_tensor_must_be_named():
     upstream.save_file({"weight": np.zeros(2), "bias": np.zeros(1)}, "two.safetensors")
     file = SafetensorsFile("two.safetensors")
     assert share(file, "numpy", tensor="bias").shape == (1,)
@@ -228,14 +228,14 @@ def test_one_tensor_has_to_be_named():
         file[0]
 
 
-def test_many_names_are_not_all_listed():
+def test_error_lists_a_limited_number_of_names():
     upstream.save_file({f"layer{n}": np.zeros(1) for n in range(500)}, "many.safetensors")
     with pytest.raises(NotFoundError, match=r"and 480 more; did you mean 'layer499'") as caught:
         SafetensorsFile("many.safetensors")["layers499"]
     assert len(str(caught.value)) < 600
 
 
-def test_odd_names_and_empty_files():
+def test_unusual_names_and_empty_files():
     names = ["", " ", "a/b.c", "é\n\t\"'", "\0", "__metadata", "你好", "x" * 5000]
     header = {name: entry("U8", [1], n, n + 1) for n, name in enumerate(names)}
     file = SafetensorsFile(write(header, bytes(range(len(names)))))
@@ -247,7 +247,7 @@ def test_odd_names_and_empty_files():
         share(nothing, "numpy")
 
 
-def test_empty_tensors_have_any_offset():
+def test_empty_tensors_can_have_any_offset():
     header = {
         "z": entry("F64", [], 0, 8),
         "after": entry("F32", [0, 3], 8, 8),
@@ -361,10 +361,10 @@ def test_unknown_type_is_refused(dtype):
 
 
 def test_headers_that_claim_more_than_the_file_are_refused_at_once(run_python):
-    """In little memory, without reading, mapping or allocating what is claimed."""
+    """Nothing of the claimed size is read, mapped or allocated."""
     for length in (2**63, 2**64 - 1, 10**8, 9):
         Path(f"length{length}").write_bytes(struct.pack("<Q", length) + b"{}")
-    with open("sparse", "wb") as out:  # a header of holes
+    with open("sparse", "wb") as out:  # a sparse header
         out.write(struct.pack("<Q", 90_000_000) + b"{")
         out.truncate(2**40)
     with open("tensor", "wb") as out:
@@ -391,7 +391,7 @@ for path in (*glob.glob("length*"), "sparse", "tensor"):
     )
 
 
-def test_other_than_regular_files_are_refused_without_blocking():
+def test_special_files_are_refused_without_blocking():
     os.mkfifo("fifo")
     Path("to_fifo").symlink_to("fifo")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -403,14 +403,14 @@ def test_other_than_regular_files_are_refused_without_blocking():
         SafetensorsFile("x\0")
 
 
-def test_a_link_to_a_file_is_followed_as_caches_of_models_need():
+def test_symbolic_link_to_a_file_is_followed():
     upstream.save_file({"x": np.arange(3)}, "blob")
     Path("model.safetensors").symlink_to("blob")
     assert SafetensorsFile("model.safetensors")["x"].tolist() == [0, 1, 2]
 
 
-def test_headers_are_read_as_the_safetensors_package_reads_them():
-    """Whatever is changed in a header, both refuse it, or both read the same values."""
+def test_random_headers_agree_with_the_safetensors_package():
+    """Both refuse a modified header, or both read the same values."""
     rng, agreed = random.Random(4), collections.Counter()
     data = bytes(range(24))
     for _ in range(3000):
@@ -438,14 +438,14 @@ def test_headers_are_read_as_the_safetensors_package_reads_them():
         except InvalidValueError:
             ours = None
         agreed[ours is None] += 1
-        if ours != theirs:  # NumPy has no such shape
+        if ours != theirs:  # NumPy does not support the shape
             assert ours is None, places
             assert any(2**62 in each["shape"] for each in places.values()), places
     assert min(agreed[True], agreed[False]) > 300
 
 
 def test_file_replaced_while_it_is_opened(monkeypatch):
-    """What was opened is what is read, whatever has its name by then."""
+    """The file that was opened is read, not the one that replaced it."""
     read = module.read_header
 
     def replacing(path, descriptor):
@@ -471,7 +471,7 @@ def test_file_truncated_while_it_is_opened(monkeypatch):
         SafetensorsFile(write(OK, bytes(8)))
 
 
-def test_no_file():
+def test_missing_file_and_wrong_arguments():
     with pytest.raises(FileNotFoundError):
         SafetensorsFile("missing.safetensors")
     with pytest.raises(IsADirectoryError):
@@ -495,7 +495,7 @@ def test_arrays_outlive_the_file(tmp_path):
     with pytest.raises(InvalidValueError, match="is closed; open it again"):
         file["x"]
     path = file.path.rename(tmp_path / "moved")
-    later = share(array, "torch", copy=False)  # mapped again, wherever the file is now
+    later = share(array, "torch", copy=False)  # mapped again after the file was moved
     path.unlink()
     del file
     gc.collect()
@@ -503,7 +503,7 @@ def test_arrays_outlive_the_file(tmp_path):
     assert share(array, "torch", copy=False).tolist() == expected
 
 
-def test_file_replaced_by_renaming_stays_as_it_was():
+def test_file_replaced_by_renaming_is_still_read():
     file = ST.make(values("float32"))
     upstream.save_file({"x": np.zeros(3)}, "new")
     os.replace("new", file.path)
@@ -511,7 +511,7 @@ def test_file_replaced_by_renaming_stays_as_it_was():
     assert SafetensorsFile(file.path)["x"].shape == (3,)
 
 
-def test_relative_path_and_another_folder(tmp_path, monkeypatch):
+def test_relative_path_after_a_change_of_directory(tmp_path, monkeypatch):
     upstream.save_file({"x": np.arange(3)}, "here.safetensors")
     file = SafetensorsFile("here.safetensors")
     (tmp_path / "sub").mkdir()
@@ -520,7 +520,7 @@ def test_relative_path_and_another_folder(tmp_path, monkeypatch):
     assert pickle.loads(pickle.dumps(file))["x"].tolist() == [0, 1, 2]
 
 
-def test_pickle_holds_the_path_alone():
+def test_pickle_contains_only_the_path():
     file = ST.make(np.zeros(100_000))
     assert len(pickle.dumps(file)) < 1000
 
@@ -547,7 +547,7 @@ def test_descriptors_and_mappings_are_released():
 
 
 @pytest.mark.parametrize(("name", "layout"), cells([*NATIVE, *LOWPREC, *TIMES, *OTHERS]))
-def test_every_target_conversion_is_refused(name, layout, tmp_path):
+def test_conversion_to_safetensors_is_refused(name, layout, tmp_path):
     a = make(name, layout, tmp_path)
     route = explain(a, "safetensors")
     assert not route.supported
@@ -557,15 +557,15 @@ def test_every_target_conversion_is_refused(name, layout, tmp_path):
     if layout == "masked":
         assert "filled" in route.fix
         return
-    assert (name in HELD) == ("save_file" in route.fix)
-    if name in HELD:  # what the message says
+    assert (name in SUPPORTED) == ("save_file" in route.fix)
+    if name in SUPPORTED:  # the fix of the message
         path = tmp_path / "x.safetensors"
         upstream.save_file({"x": np.asarray(a, order="C")}, path)
         assert elements(SafetensorsFile(path)["x"]) == elements(a)
 
 
 def test_the_fix_avoids_a_silent_error_of_save_file():
-    """It takes memory for C order, whatever the strides say (0.8)."""
+    """`save_file` ignores the strides and assumes C order (0.8)."""
     a = np.arange(6.0).reshape(2, 3).T
     upstream.save_file({"x": a}, "wrong.safetensors")
     assert SafetensorsFile("wrong.safetensors")["x"].tolist() != a.tolist()

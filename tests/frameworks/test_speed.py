@@ -1,4 +1,4 @@
-"""The cost of a conversion, as a ratio to the framework's own call in the same run."""
+"""The cost of conversions, relative to the framework's own call in the same run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).parents[2]
 
-# Another machine, a busy one, or another phase of its clock may move a ratio.
+# Ratios vary between machines, with their load and their clock frequency.
 SLACK = 1.35
 
 
@@ -25,16 +25,16 @@ def benchmark():
     return module
 
 
-def test_sharing_costs_less_than_the_frameworks_own_calls(benchmark):
+def test_sharing_is_as_fast_as_the_frameworks_own_calls(benchmark):
     best = {}
-    for _ in range(3):  # what is slow three times is slow
+    for _ in range(3):  # takes the best of three
         for result in benchmark.compare(benchmark.CONTESTS, rounds=31):
             call = result.ours
             best[call] = min(best.get(call, result.ratio), result.ratio)
     assert {c.ours for c in benchmark.CONTESTS if best[c.ours] > c.at_most * SLACK} == set()
 
 
-def test_cost_does_not_follow_size(benchmark):
+def test_cost_does_not_depend_on_size(benchmark):
     small, *_, large = benchmark.SWEEP
     ratios = {}
     for _ in range(3):
@@ -44,18 +44,18 @@ def test_cost_does_not_follow_size(benchmark):
     assert {call for call, ratio in ratios.items() if ratio > SLACK} == set()
 
 
-def test_figures_of_the_readme_come_from_the_script(benchmark):
-    """The calls and the aims in the README are those that the script measures."""
+def test_readme_has_the_calls_and_limits_of_the_benchmark(benchmark):
+    """The calls and limits in the README are those that benchmarks/exchange.py measures."""
     page = (ROOT / "README.md").read_text()
     table = page.split("<!-- benchmarks/exchange.py -->")[1].split(measure.END)[0]
     rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `")]
-    told = [(ours.strip(" `"), theirs.strip(" `")) for ours, theirs, *_ in rows]
-    assert told == [(contest.ours, contest.theirs) for contest in benchmark.CONTESTS]
-    told = {" ".join(row[-1].split()) for row in rows}
-    assert told == {f"≤ {contest.at_most:g}" for contest in benchmark.CONTESTS}
+    found = [(ours.strip(" `"), theirs.strip(" `")) for ours, theirs, *_ in rows]
+    assert found == [(contest.ours, contest.theirs) for contest in benchmark.CONTESTS]
+    found = {" ".join(row[-1].split()) for row in rows}
+    assert found == {f"≤ {contest.at_most:g}" for contest in benchmark.CONTESTS}
 
 
-def test_figures_of_the_store_in_the_readme_are_those_of_the_last_run():
+def test_readme_has_the_results_of_the_store_benchmark():
     page = (ROOT / "README.md").read_text()
     table = page.split("<!-- benchmarks/store.py -->")[1].split(measure.END)[0]
     for result in json.loads((ROOT / "benchmarks/store.json").read_text())["aims"]:

@@ -1,4 +1,4 @@
-"""Rows of stored arrays picked by other libraries' indexes, and lazy arrays given to them."""
+"""Indexing stored arrays with arrays of other libraries, and lazy arrays as their input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def store():
 
 
 @pytest.mark.parametrize("name", ["torch", "pandas", "pyarrow", "polars"])
-def test_indexes_of_other_libraries_pick_rows(store, name):
+def test_rows_are_selected_by_indexes_of_other_libraries(store, name):
     library = importlib.import_module(name)
     make = {"torch": "tensor", "pandas": "Series", "pyarrow": "array", "polars": "Series"}[name]
     lazy = store.load("x", lazy=True)
@@ -37,7 +37,7 @@ def test_indexes_of_other_libraries_pick_rows(store, name):
     assert np.array_equal(store["x"], -ROWS[:2])
 
 
-def test_polars_takes_lazy_arrays(store):
+def test_polars_accepts_lazy_arrays(store):
     for name in store:
         lazy = store.load(name, lazy=True)
         assert polars.Series(name, lazy).to_list() == np.asarray(lazy).tolist()

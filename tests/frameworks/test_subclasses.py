@@ -1,4 +1,4 @@
-"""Subclasses of ndarray and of torch's tensors, in every framework: kept alive, no code run."""
+"""Subclasses of ndarray and torch.Tensor: kept alive, and none of their code is run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numpack import NumPack, UnsupportedError, ZeroCopyArray, explain, share
 from numpack.io import from_dlpack, to_dlpack
 
 TARGETS = ("torch", "arrow", "polars", "pandas", "jax", "tensorflow", "onnxruntime", "xarray")
-MASKED = ("arrow", "polars", "pandas", "duckdb")  # those that have masks
+MASKED = ("arrow", "polars", "pandas", "duckdb")  # targets that support masks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::numpack.CopyWarning"),
@@ -37,8 +37,8 @@ ROUTES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_collections():
-    """Leave the objects of all frameworks, which are many, out of each `gc.collect`."""
+def frozen_objects():
+    """Freeze the objects of all frameworks, to speed up `gc.collect`."""
     for route in ROUTES.values():
         route(np.zeros((4, 16), "f4"))
     gc.collect()
@@ -49,7 +49,7 @@ def quick_collections():
 
 @pytest.mark.parametrize("kind", [Owned, np.ndarray], ids=["subclass", "plain"])
 @pytest.mark.parametrize("route", ROUTES)
-def test_result_keeps_the_very_array_alive(route, kind):
+def test_result_keeps_the_array_itself_alive(route, kind):
     for shape in ((1, 16), (4, 16)):
         gone: list[str] = []
         array = owned(gone, shape, kind)
@@ -59,7 +59,7 @@ def test_result_keeps_the_very_array_alive(route, kind):
         assert not gone
         del result
         gc.collect()
-        share(np.arange(64.0, dtype="f4"), "torch")  # TensorFlow drops what it has later
+        share(np.arange(64.0, dtype="f4"), "torch")  # TensorFlow releases memory with a delay
         if route != "tensorflow":
             assert gone
 
@@ -75,7 +75,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_array_keeps_what_was_given_alive(source):
+def test_array_keeps_its_source_alive(source):
     for _ in range(3):
         gone: list[str] = []
         given = SOURCES[source](np.arange(4.0, dtype="f4"))
@@ -101,7 +101,7 @@ def test_no_code_of_a_subclass_runs(dtype):
                 share(array, target, copy=copy)
 
 
-def test_masks_that_are_not_of_numpy_ma_are_refused():
+def test_masks_of_other_classes_than_numpy_ma_are_refused():
     array = Masked(np.array([1.0, -999.0, 3.0], "f4"), [False, True, False])
     for target in (*TARGETS, "duckdb", "dlpack"):
         route = explain(array, target)
@@ -118,7 +118,7 @@ def test_masks_that_are_not_of_numpy_ma_are_refused():
         share(inner, "arrow")
 
 
-def test_every_type_of_ml_dtypes_is_stored(tmp_path):
+def test_all_ml_dtypes_are_stored(tmp_path):
     types = [getattr(ml_dtypes, name) for name in dir(ml_dtypes)]
     types = [each for each in types if isinstance(each, type) and issubclass(each, np.generic)]
     with NumPack(tmp_path / "s.npk") as store:
@@ -144,14 +144,14 @@ def test_every_type_of_ml_dtypes_is_stored(tmp_path):
 
 
 class Raising(torch.Tensor):
-    """Whatever is called with it raises."""
+    """A tensor on which every torch function raises."""
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         raise RuntimeError("a hook has run")
 
 
-def test_default_device_changes_nothing():
+def test_default_device_is_ignored():
     conjugate = torch.tensor([1 + 2j, 3 - 1j]).conj()
     negative = conjugate.imag
     plain, narrow = torch.arange(3.0), torch.ones(3, dtype=torch.bfloat16)
@@ -182,7 +182,7 @@ def test_default_device_changes_nothing():
         assert share(torch.arange(3.0), "numpy").tolist() == [0, 1, 2]
 
 
-def test_fake_mode_makes_no_tensor_without_values():
+def test_fake_tensor_mode_is_ignored():
     array, tensor = np.arange(3.0), torch.arange(3.0)
     with FakeTensorMode():
         for given in (array, array[::-1]):
@@ -192,7 +192,7 @@ def test_fake_mode_makes_no_tensor_without_values():
         assert share(tensor, "numpy", copy=True).tolist() == [0, 1, 2]
 
 
-def test_hooks_of_tensors_do_not_run():
+def test_torch_function_of_a_subclass_does_not_run():
     tensor = torch.arange(3.0).as_subclass(Raising)
     array = share(tensor, "numpy", copy=False)
     assert array.tolist() == [0, 1, 2]
@@ -200,7 +200,7 @@ def test_hooks_of_tensors_do_not_run():
 
 
 @pytest.mark.parametrize("kind", [UninitializedParameter, UninitializedBuffer])
-def test_what_has_no_values_yet_is_refused(kind):
+def test_uninitialized_parameters_are_refused(kind):
     tensor = kind(requires_grad=False) if kind is UninitializedParameter else kind()
     assert not explain(tensor, "numpy").supported
     with pytest.raises(UnsupportedError, match=r"tensor\.materialize\(shape\)"):
@@ -231,7 +231,7 @@ def test_fix_for_a_dtype_that_numpy_lacks_works(name):
         assert fixed.dtype == torch.complex64
 
 
-def test_stride_of_an_axis_of_length_one_is_the_same_each_time():
+def test_stride_of_an_axis_of_length_one_is_normalized():
     whole = torch.arange(3.0)
     odd = whole.as_strided((1, 3), (7, 1))
     found = {share(each, "numpy").strides for each in (odd, odd, odd.as_subclass(Raising))}

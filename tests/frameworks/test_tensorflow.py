@@ -1,4 +1,4 @@
-"""TensorFlow: what is shared, copied and refused, and what must not end the process."""
+"""TensorFlow: what is shared, copied and refused, without aborting the process."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def at_offset(offset: int) -> np.ndarray:
 
 
 def references(array: np.ndarray) -> int:
-    """To the array, and to the buffer that it is a view of."""
+    """Count the references to the array and to the buffer that it views."""
     return sys.getrefcount(array) + sys.getrefcount(array.base)
 
 
 def is_shareable(array: np.ndarray) -> bool:
-    """As docs/exchange.md says: C order, native, on a 64-byte boundary; or nothing at all."""
+    """Check the rule of docs/exchange.md: C order, native, 64-byte aligned; or empty."""
     flags = array.flags
-    lies_well = flags.c_contiguous and array.dtype.isnative and address(array) % 64 == 0
-    return array.size == 0 or lies_well
+    is_aligned = flags.c_contiguous and array.dtype.isnative and address(array) % 64 == 0
+    return array.size == 0 or is_aligned
 
 
-def in_place(tensor: tf.Tensor, value: float = 50.0) -> None:
+def update_in_place(tensor: tf.Tensor, value: float = 50.0) -> None:
     tf.raw_ops.InplaceUpdate(x=tensor, i=[0], v=[value])
 
 
@@ -72,7 +72,7 @@ def in_place(tensor: tf.Tensor, value: float = 50.0) -> None:
     [(*cell, False) for cell in cells([*NATIVE, "bfloat16", "float8_e5m2", "int4"])]
     + [(*cell, True) for cell in cells(["float32", "float8_e5m2"])],
 )
-def test_every_cell_is_as_explained(name, layout, readonly, tmp_path):
+def test_conversion_by_dtype_and_layout(name, layout, readonly, tmp_path):
     array = make(name, layout, tmp_path, readonly=readonly)
     route = explain(array, "tensorflow")
     if layout == "masked":
@@ -115,9 +115,11 @@ def test_unaligned_memory_is_copied_and_the_fix_copies_nothing(offset):
     assert float(tf.reduce_sum(tensor + 1)) == 55
 
 
-@pytest.mark.parametrize("spoil", [lambda a: a.T, lambda a: a[:, ::-1], lambda a: a.byteswap()])
-def test_the_fix_in_the_message_copies_nothing(spoil):
-    array = spoil(aligned("float32"))
+@pytest.mark.parametrize(
+    "change", [lambda a: a.T, lambda a: a[:, ::-1], lambda a: a.byteswap()]
+)
+def test_the_fix_in_the_message_copies_nothing(change):
+    array = change(aligned("float32"))
     route = explain(array.view(array.dtype.newbyteorder()), "tensorflow")
     assert "numpack.ZeroCopyArray(array, copy=True)" in route.fix
     assert explain(ZeroCopyArray(array, copy=True), "tensorflow").shares_memory
@@ -242,13 +244,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-@pytest.mark.parametrize("take", [lambda x: share(x, "numpy"), from_dlpack])
-def test_tensors_without_numbers_are_refused_and_do_not_abort(kind, take):
+@pytest.mark.parametrize("convert", [lambda x: share(x, "numpy"), from_dlpack])
+def test_tensors_without_numbers_are_refused_and_do_not_abort(kind, convert):
     make_one, fix_for = REFUSED[kind]
-    thing = make_one()
+    obj = make_one()
     with pytest.raises(UnsupportedError, match=fix_for):
-        take(thing)
-    assert not explain(thing, "numpy").supported
+        convert(obj)
+    assert not explain(obj, "numpy").supported
 
 
 def test_other_tensorflow_objects_are_of_the_wrong_type():
@@ -273,11 +275,11 @@ def test_symbolic_tensors_are_refused():
 
 
 def test_device_memory_is_not_treated_as_host_memory():
-    there = SimpleNamespace(backing_device="/job:localhost/replica:0/task:0/device:GPU:0")
-    obstacle = module._device_obstacle(there)
+    tensor = SimpleNamespace(backing_device="/job:localhost/replica:0/task:0/device:GPU:0")
+    obstacle = module._device_obstacle(tensor)
     assert "GPU:0" in obstacle.reason
-    there.backing_device = "/job:localhost/replica:0/task:0/device:CPU:1"
-    assert module._device_obstacle(there) is None
+    tensor.backing_device = "/job:localhost/replica:0/task:0/device:CPU:1"
+    assert module._device_obstacle(tensor) is None
 
 
 # Writers and read-only memory
@@ -290,7 +292,7 @@ def test_in_place_writes_do_not_reach_a_read_only_map(tmp_path):
     tensor = share(mapped, "tensorflow", copy=False)
     assert shares_pages(address(mapped), oracle.address(tensor))
     assert is_private_copy_on_write(oracle.address(tensor))
-    in_place(tensor)
+    update_in_place(tensor)
     assert (mapped[0], np.fromfile("a.bin", "f4")[0], float(tensor[0])) == (0, 0, 50)
 
 
@@ -299,13 +301,13 @@ def test_in_place_writes_do_not_reach_a_store(lazy):
     with NumPack("s.npk") as npk:
         npk.save({"a": np.arange(100, dtype="f4")})
         tensor = share(npk.load("a", lazy=True) if lazy else npk.load("a"), "tensorflow")
-        in_place(tensor)
+        update_in_place(tensor)
     with NumPack("s.npk") as npk:
         assert npk.load("a")[0] == 0
     assert float(tensor[0]) == 50
 
 
-def test_kernels_never_reuse_shared_memory_for_results():
+def test_kernels_do_not_reuse_shared_memory_for_results():
     array = aligned("float32", (6,))
     before = array.tolist()
     compiled = tf.function(tf.negative, jit_compile=True)
@@ -328,7 +330,7 @@ def test_kernels_never_reuse_shared_memory_for_results():
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float8_e5m2", "int4"])
 @pytest.mark.parametrize("shape", [(), (1000,)])
-def test_memory_lives_as_long_as_every_reference(name, shape):
+def test_memory_is_freed_with_the_last_reference(name, shape):
     array = aligned(name, shape)
     before = references(array)
     tensor = share(array, "tensorflow", copy=False)
@@ -354,7 +356,7 @@ def test_repeated_conversions_leak_nothing(name):
     assert references(array) == before
 
 
-def test_a_fresh_process_sees_no_warning_no_early_start_and_no_abort(run_python):
+def test_first_conversion_does_not_initialize_tensorflow(run_python):
     out = run_python(
         """
 import numpy as np, numpack

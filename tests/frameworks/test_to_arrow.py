@@ -30,7 +30,7 @@ def last_buffer(array: pa.Array) -> int:
 )
 @pytest.mark.parametrize("layout", ["flat", "tensor", "list"])
 @pytest.mark.parametrize("dtype", ["f4", "i8", "M8[us]", "S3", "V2"])
-def test_layouts_share_and_round_trip(dtype, layout, shape):
+def test_layouts_are_shared_and_round_trip(dtype, layout, shape):
     a = np.arange(1, np.prod(shape, dtype=int) + 1).astype(
         "S2" if dtype == "V2" else dtype.replace("M8[us]", "i8")
     )
@@ -62,7 +62,7 @@ def test_lists_equal_nested_python_lists():
 
 
 @pytest.mark.parametrize("layout", ["flat", "list", "tensor"])
-def test_booleans_share_as_bool8(layout):
+def test_booleans_are_shared_as_bool8(layout):
     a = np.array([[True, False], [False, True]])
     array = numpy_to_arrow_zero_copy(a, layout=layout, type=pa.bool8(), copy=False)
     assert last_buffer(array) == address(a)
@@ -260,7 +260,7 @@ def test_type_of_the_same_layout_is_shared(a, kind):
     ],
     ids=str,
 )
-def test_other_type_is_cast_into_new_memory(a, kind, values):
+def test_other_type_is_cast_to_new_memory(a, kind, values):
     route = explain(a, "arrow", type=kind)
     assert route.supported
     assert not route.shares_memory
@@ -270,7 +270,7 @@ def test_other_type_is_cast_into_new_memory(a, kind, values):
     assert values is None or array.to_pylist() == values
     with pytest.raises(ZeroCopyError):
         numpy_to_arrow_zero_copy(a, type=kind, copy=False)
-    if a.dtype.kind == "i":  # where pyarrow itself would share the buffer
+    if a.dtype.kind == "i":  # pyarrow itself would share the buffer
         assert last_buffer(array) != address(a)
 
 

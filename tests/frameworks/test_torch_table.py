@@ -1,7 +1,7 @@
-"""torch and NumPy through torch's table of C functions: memory, lifetimes, what is refused.
+"""torch and NumPy through torch's DLPack C exchange API: memory, lifetimes and result_types.
 
-The table hands out memory as it lies. What stands for other values than those in memory, or
-for none at all, must not come that way, and what has come must not dangle.
+The C exchange API exports the memory of a tensor unchanged. A tensor whose values differ from
+its memory, or that has no memory, must not be exported by it, and no result may dangle.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from numpack.io import (
     wrap_for_zero_copy,
 )
 
-IN = {
+TO_NUMPY = {
     "function": lambda t: torch_to_numpy_zero_copy(t),
     "copy=None": lambda t: torch_to_numpy_zero_copy(t, copy=None),
     "copy=False": lambda t: torch_to_numpy_zero_copy(t, copy=False),
@@ -60,7 +60,7 @@ IN = {
     "share": lambda t: share(t, "numpy"),
     "wrapper": lambda t: ZeroCopyArray.from_torch(t, order="K").array,
 }
-OUT = {
+TO_TORCH = {
     "function": lambda a: numpy_to_torch_zero_copy(a),
     "copy=None": lambda a: numpy_to_torch_zero_copy(a, copy=None),
     "copy=False": lambda a: numpy_to_torch_zero_copy(a, copy=False),
@@ -73,10 +73,10 @@ TORCH_NAMES = [row.numpy for row in DTYPES if row.torch]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _doors_are_open():
-    """The first conversion imports what opens the doors; all others find them open.
+def registered_fast_paths():
+    """Convert one tensor, which registers the fast paths, before all tests.
 
-    What torch has loaded is not looked through by each collection of a test.
+    The objects that torch has loaded are frozen, so that garbage collections skip them.
     """
     torch_to_numpy_zero_copy(torch.zeros(1))
     gc.collect()
@@ -85,17 +85,17 @@ def _doors_are_open():
     gc.unfreeze()
 
 
-@pytest.fixture(params=IN)
-def take(request):
-    return IN[request.param]
+@pytest.fixture(params=TO_NUMPY)
+def to_numpy(request):
+    return TO_NUMPY[request.param]
 
 
-@pytest.fixture(params=OUT)
-def give(request):
-    return OUT[request.param]
+@pytest.fixture(params=TO_TORCH)
+def to_torch(request):
+    return TO_TORCH[request.param]
 
 
-# In: values and strides -------------------------------------------------------------------
+# torch to NumPy: values and strides -------------------------------------------------------
 
 SHAPES = {
     "c": lambda t: t,
@@ -117,7 +117,7 @@ SHAPES = {
 
 
 class Plain(torch.Tensor):
-    """A subclass that is a tensor like any other."""
+    """A subclass without behaviour of its own."""
 
 
 def tensor(name: str) -> torch.Tensor:
@@ -129,11 +129,11 @@ def tensor(name: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", TORCH_NAMES)
-def test_values_pointer_and_strides_are_torch_s(name, shape):
+def test_values_address_and_strides_match_torch(name, shape):
     t = SHAPES[shape](tensor(name))
     carrier = f"uint{8 * t.element_size()}" if t.element_size() < 16 else "complex128"
     expected = t.detach().view(getattr(torch, carrier)).numpy() if t.ndim else t.detach()
-    for way, convert in IN.items():
+    for way, convert in TO_NUMPY.items():
         a = convert(t)
         assert type(a) is np.ndarray, way
         assert a.dtype == dtype_of(name), way
@@ -151,43 +151,43 @@ def test_values_pointer_and_strides_are_torch_s(name, shape):
             ], way
 
 
-def test_tensor_that_needs_grad_comes_by_every_door(take):
+def test_tensor_that_requires_grad_is_shared(to_numpy):
     t = torch.arange(3.0, requires_grad=True)
-    a = take(t)
+    a = to_numpy(t)
     assert a.tolist() == [0, 1, 2]
     assert address(a) == t.data_ptr()
-    assert address(take(t * 2)) != t.data_ptr()
+    assert address(to_numpy(t * 2)) != t.data_ptr()
 
 
-def test_tensor_of_inference_mode(take):
+def test_inference_tensor_is_shared(to_numpy):
     with torch.inference_mode():
         t = torch.arange(3.0)
-        assert address(take(t)) == t.data_ptr()
-    assert address(take(t)) == t.data_ptr()
+        assert address(to_numpy(t)) == t.data_ptr()
+    assert address(to_numpy(t)) == t.data_ptr()
 
 
-def test_dual_tensor_of_forward_differentiation():
+def test_dual_tensor_of_forward_mode_ad():
     from torch.autograd import forward_ad
 
     with forward_ad.dual_level():
-        t = quietly(lambda: forward_ad.make_dual(torch.arange(3.0), torch.ones(3)))()
+        t = without_warnings(lambda: forward_ad.make_dual(torch.arange(3.0), torch.ones(3)))()
         assert torch_to_numpy_zero_copy(t).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("axes", [64, 65])
-def test_number_of_axes(take, axes):
+def test_more_than_64_dimensions_are_refused(to_numpy, axes):
     t = torch.zeros((1,) * axes)
     if axes == 64:
-        assert take(t).ndim == 64
+        assert to_numpy(t).ndim == 64
     else:
         with pytest.raises((UnsupportedError, InvalidValueError), match="64"):
-            take(t)
+            to_numpy(t)
 
 
-def test_default_device_and_dtype_change_nothing(take):
+def test_default_device_is_ignored(to_numpy):
     t = torch.arange(3.0)
     with torch.device("meta"):
-        assert address(take(t)) == t.data_ptr()
+        assert address(to_numpy(t)) == t.data_ptr()
         assert torch_device_of(np.zeros(3)) == "cpu"
 
 
@@ -195,7 +195,7 @@ def torch_device_of(a):
     return numpy_to_torch_zero_copy(a).device.type
 
 
-# In: values that are not those in memory --------------------------------------------------
+# torch to NumPy: values that differ from the memory ---------------------------------------
 
 
 def complexes(n=4):
@@ -220,14 +220,14 @@ LAZY = {
 
 
 @pytest.mark.parametrize("make", LAZY.values(), ids=LAZY)
-def test_values_are_those_that_torch_shows(take, make):
-    """Memory that holds other values, or none, is never shared; a copy is announced."""
+def test_lazy_values_are_resolved_or_refused(to_numpy, make):
+    """Memory that holds other values, or none, is never shared; a copy emits a warning."""
     t = make()
     expected = t.detach().clone().resolve_conj().resolve_neg().tolist()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            a = take(t)
+            a = to_numpy(t)
         except (ZeroCopyError, UnsupportedError):
             return
     assert a.tolist() == expected
@@ -235,7 +235,7 @@ def test_values_are_those_that_torch_shows(take, make):
 
 
 @pytest.mark.parametrize("make", LAZY.values(), ids=LAZY)
-def test_copy_of_such_values_is_refused_where_a_copy_is(make):
+def test_lazy_values_are_refused_with_copy_false(make):
     t = make()
     for convert in (torch_to_numpy_zero_copy, from_dlpack):
         with pytest.raises(ZeroCopyError):
@@ -246,14 +246,14 @@ def test_copy_of_such_values_is_refused_where_a_copy_is(make):
     assert not explain(t, "numpy").shares_memory
 
 
-def test_twice_negated_and_twice_conjugated_are_shared(take):
+def test_double_negation_and_double_conjugation_are_shared(to_numpy):
     t = torch._neg_view(torch._neg_view(torch.arange(3.0)))
-    assert address(take(t)) == t.data_ptr()
+    assert address(to_numpy(t)) == t.data_ptr()
     t = complexes().conj().conj()
-    assert address(take(t)) == t.data_ptr()
+    assert address(to_numpy(t)) == t.data_ptr()
 
 
-def quietly(make):
+def without_warnings(make):
     def run():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -270,7 +270,7 @@ def fake() -> torch.Tensor:
 
 
 class Wrapping(torch.Tensor):
-    """A subclass with a dispatch of its own, which stands for memory that is elsewhere."""
+    """A wrapper subclass with its own dispatch and without memory of its own."""
 
     @staticmethod
     def __new__(cls, inner):
@@ -283,25 +283,29 @@ class Wrapping(torch.Tensor):
 
 REFUSED = {
     "sparse": lambda: torch.eye(3).to_sparse(),
-    "csr": quietly(lambda: torch.eye(3).to_sparse_csr()),
+    "csr": without_warnings(lambda: torch.eye(3).to_sparse_csr()),
     "mkldnn": lambda: torch.ones(3).to_mkldnn(),
-    "quantized": quietly(
+    "quantized": without_warnings(
         lambda: torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.qint8)
     ),
-    "quantized by channel": quietly(
+    "quantized by channel": without_warnings(
         lambda: torch.quantize_per_channel(
             torch.zeros(3, 2), torch.ones(3), torch.zeros(3), 0, torch.quint8
         )
     ),
-    "nested": quietly(lambda: torch.nested.nested_tensor([torch.zeros(3), torch.zeros(2)])),
-    "jagged": quietly(
+    "nested": without_warnings(
+        lambda: torch.nested.nested_tensor([torch.zeros(3), torch.zeros(2)])
+    ),
+    "jagged": without_warnings(
         lambda: torch.nested.nested_tensor([torch.zeros(3)], layout=torch.jagged)
     ),
     "meta": lambda: torch.zeros(3, device="meta"),
     "empty meta": lambda: torch.zeros(0, device="meta"),
     "fake": fake,
     "wrapper subclass": lambda: Wrapping(torch.zeros(3)),
-    "complex32": quietly(lambda: torch.zeros(2, dtype=torch.float16).view(torch.complex32)),
+    "complex32": without_warnings(
+        lambda: torch.zeros(2, dtype=torch.float16).view(torch.complex32)
+    ),
     "two float4 in a byte": lambda: torch.zeros(2, dtype=torch.uint8).view(
         torch.float4_e2m1fn_x2
     ),
@@ -310,13 +314,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_what_is_no_plain_memory_is_refused(take, make):
+def test_tensor_without_plain_memory_is_refused(to_numpy, make):
     with pytest.raises(NumpackError):
-        take(make())
+        to_numpy(make())
 
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_refusal_says_why_under_every_policy(make):
+def test_refusal_has_a_reason_for_every_copy_value(make):
     t = make()
     assert not explain(t, "numpy").supported
     for copy in (None, False, True):
@@ -338,13 +342,13 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_tracer_is_refused(take, transform):
-    """Its memory, if it has any, is not that of the values that it stands for."""
+def test_tracer_is_refused(to_numpy, transform):
+    """The memory of a tracer, if it has any, does not hold the values it represents."""
     seen = []
 
     def look(x):
         with pytest.raises(NumpackError):
-            take(x)
+            to_numpy(x)
         seen.append(x)
         return (x * x).sum()
 
@@ -352,8 +356,8 @@ def test_tracer_is_refused(take, transform):
     assert seen
 
 
-def test_modes_of_torch_do_not_matter(take):
-    """Memory is the same, whoever watches the operations."""
+def test_torch_function_and_fake_tensor_modes_are_ignored(to_numpy):
+    """A mode that intercepts operations does not change the memory of a tensor."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.overrides import TorchFunctionMode
 
@@ -363,13 +367,13 @@ def test_modes_of_torch_do_not_matter(take):
 
     t = torch.arange(3.0)
     with Watching():
-        assert address(take(t)) == t.data_ptr()
+        assert address(to_numpy(t)) == t.data_ptr()
     with FakeTensorMode():
         assert torch_to_numpy_zero_copy(t).tolist() == [0, 1, 2]
 
 
-def test_mode_that_answers_nonsense_does_not_kill_the_process(run_python):
-    """Whoever watches the operations may answer them with anything."""
+def test_mode_that_returns_wrong_types_does_not_crash(run_python):
+    """A mode that intercepts operations may return any object."""
     run_python(
         """
 import torch
@@ -397,18 +401,18 @@ assert torch_to_numpy_zero_copy(t).tolist() == [0, 1, 2]
     )
 
 
-def test_lazy_clone_is_never_written_through(take):
-    """Two tensors of one memory until one is written to: the array belongs to one."""
+def test_write_to_a_lazy_clone_does_not_reach_the_original(to_numpy):
+    """Both tensors share memory until one is written; the array shares that of the clone."""
     original = torch.zeros(3)
     clone = torch._lazy_clone(original)
-    take(clone)[0] = 7
+    to_numpy(clone)[0] = 7
     assert original.tolist() == [0, 0, 0]
     assert clone.tolist() == [7, 0, 0]
 
 
-# In: who keeps the memory -----------------------------------------------------------------
+# torch to NumPy: lifetimes ----------------------------------------------------------------
 
-CHANGES = {  # of the tensor, after an array was made of it
+CHANGES = {  # applied to the tensor after its conversion
     "deleted": lambda t: None,
     "given other data": lambda t: setattr(t, "data", torch.zeros(3)),
     "data of another dtype": lambda t: setattr(t, "data", t.data.double()),
@@ -426,15 +430,15 @@ CHANGES = {  # of the tensor, after an array was made of it
 }
 
 
-def others() -> list[torch.Tensor]:
-    """Tensors that get the memory that another of 1000 numbers has given back."""
+def reuse_freed_memory() -> list[torch.Tensor]:
+    """Allocate tensors that reuse the memory of a freed tensor of 1000 elements."""
     return [torch.full((1000,), float("nan")) for _ in range(60)]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_array_keeps_its_memory_whatever_becomes_of_the_tensor(change):
-    """A change that torch refuses, because others hold the memory, is none."""
-    for way, convert in IN.items():
+def test_array_keeps_its_memory_when_the_tensor_changes(change):
+    """torch may refuse a change because the memory is shared."""
+    for way, convert in TO_NUMPY.items():
         t = torch.arange(1000.0)
         a = convert(t)
         before = address(a)
@@ -442,15 +446,15 @@ def test_array_keeps_its_memory_whatever_becomes_of_the_tensor(change):
             warnings.simplefilter("ignore")
             CHANGES[change](t)
         del t
-        kept = others()
+        kept = reuse_freed_memory()
         assert address(a) == before, way
         assert np.array_equal(a, np.arange(1000.0)), way
         assert len(kept) == 60
 
 
 @pytest.mark.parametrize("kind", ["tensor", "parameter", "needs grad", "view"])
-def test_memory_lives_until_the_array_is_gone(take, kind):
-    """Seen from the array that torch has its memory from."""
+def test_memory_is_freed_with_the_last_array(to_numpy, kind):
+    """Observed by a weak reference to the array under the tensor."""
     memory = np.arange(1000.0)
     end = weakref.ref(memory)
     t = torch.from_numpy(memory)
@@ -461,7 +465,7 @@ def test_memory_lives_until_the_array_is_gone(take, kind):
         t.requires_grad_()
     elif kind == "view":
         t = t[1:]
-    a = take(t)
+    a = to_numpy(t)
     t.data = torch.zeros(3, dtype=torch.float64)
     assert end() is not None
     del t
@@ -473,14 +477,14 @@ def test_memory_lives_until_the_array_is_gone(take, kind):
     assert end() is None
 
 
-def test_module_that_moves_its_parameters_leaves_the_arrays_alone(take):
-    """As `module.half()` and `module.to()` do: they give each parameter other data."""
+def test_converting_a_module_does_not_change_shared_arrays(to_numpy):
+    """`module.double()`, like `half()` and `to()`, assigns new data to each parameter."""
     memory = np.ones((40, 30), "f4")
     end = weakref.ref(memory)
     module = torch.nn.Linear(30, 40)
     module.weight = torch.nn.Parameter(torch.from_numpy(memory))
     del memory
-    a = take(module.weight)
+    a = to_numpy(module.weight)
     module.double()
     assert module.weight.dtype == torch.float64
     assert end() is not None
@@ -489,39 +493,39 @@ def test_module_that_moves_its_parameters_leaves_the_arrays_alone(take):
     assert end() is None
 
 
-def test_parameters_can_still_be_swapped(take):
-    """As `module.to` does under `torch.__future__.set_swap_module_params_on_conversion`."""
+def test_tensors_can_be_swapped_after_a_conversion(to_numpy):
+    """`module.to` does so with `torch.__future__.set_swap_module_params_on_conversion`."""
     t, other = torch.arange(3.0), torch.arange(5.0)
     try:
         torch.utils.swap_tensors(t, other)
     except RuntimeError:
         pytest.fail("torch itself does not swap these")
-    a = take(t)
+    a = to_numpy(t)
     del a
     torch.utils.swap_tensors(t, other)
     assert t.tolist() == [0, 1, 2]
 
 
-BEFORE = {  # an array is made
+CHANGES_BEFORE = {  # applied to the tensor before its conversion
     "given other data": lambda t: setattr(t, "data", torch.arange(5.0)),
     "set to another": lambda t: t.set_(torch.arange(5.0)),
     "resized smaller": lambda t: t.resize_(5),
 }
 
 
-@pytest.mark.parametrize("change", BEFORE)
-def test_tensor_that_was_changed_before_is_read_as_it_is(take, change):
+@pytest.mark.parametrize("change", CHANGES_BEFORE)
+def test_tensor_changed_before_the_conversion(to_numpy, change):
     t = torch.arange(1000.0)
-    BEFORE[change](t)
-    a = take(t)
+    CHANGES_BEFORE[change](t)
+    a = to_numpy(t)
     assert a.tolist() == [0, 1, 2, 3, 4]
     assert address(a) == t.data_ptr()
 
 
-def test_tensor_set_to_nothing_is_empty(take):
+def test_tensor_reset_by_set_is_empty(to_numpy):
     t = torch.arange(1000.0)
     t.set_()
-    assert take(t).shape == (0,)
+    assert to_numpy(t).shape == (0,)
 
 
 FREED = {
@@ -533,10 +537,10 @@ FREED = {
 }
 
 
-def refusals(t):
-    """What each way in raises, or gives; whoever shows such a tensor reads its memory."""
+def result_types(t):
+    """Return the type of each result or exception; printing such a tensor would crash."""
     found = {}
-    for way, convert in IN.items():
+    for way, convert in TO_NUMPY.items():
         try:
             found[way] = type(convert(t))
         except Exception as error:
@@ -545,30 +549,30 @@ def refusals(t):
 
 
 @pytest.mark.parametrize("view", FREED)
-def test_tensor_whose_storage_was_freed_is_refused(view):
+def test_tensor_with_a_freed_storage_is_refused(view):
     t = torch.arange(1000.0)
     v = FREED[view](t)
     t.untyped_storage().resize_(0)
-    supported, found = explain(v, "numpy").supported, refusals(v)
+    supported, found = explain(v, "numpy").supported, result_types(v)
     assert not supported
-    assert found == dict.fromkeys(IN, UnsupportedError)
+    assert found == dict.fromkeys(TO_NUMPY, UnsupportedError)
 
 
 @pytest.mark.parametrize("nbytes", [8, 3996])
-def test_tensor_whose_storage_is_too_small_is_refused(nbytes):
-    """Its last elements are no longer its own."""
+def test_tensor_that_exceeds_its_storage_is_refused(nbytes):
+    """The last elements of the tensor lie outside its storage."""
     t = torch.arange(1000.0)
     t.untyped_storage().resize_(nbytes)
-    found = refusals(t)
-    assert found == dict.fromkeys(IN, UnsupportedError)
+    found = result_types(t)
+    assert found == dict.fromkeys(TO_NUMPY, UnsupportedError)
 
 
-def test_array_and_tensor_freed_on_other_threads(take):
+def test_array_and_tensor_are_freed_on_other_threads(to_numpy):
     memory = [np.arange(1000.0) for _ in range(20)]
     ends = [weakref.ref(each) for each in memory]
     tensors = [torch.from_numpy(each) for each in memory]
     del memory
-    arrays = [take(t) for t in tensors]
+    arrays = [to_numpy(t) for t in tensors]
 
     def drop(things, other):
         while things:
@@ -586,30 +590,30 @@ def test_array_and_tensor_freed_on_other_threads(take):
     assert [end() for end in ends] == [None] * 20
 
 
-def test_made_on_one_thread_and_read_on_another(take):
+def test_array_made_on_one_thread_is_read_on_another(to_numpy):
     found = []
-    thread = threading.Thread(target=lambda: found.append(take(torch.arange(1000.0))))
+    thread = threading.Thread(target=lambda: found.append(to_numpy(torch.arange(1000.0))))
     thread.start()
     thread.join()
-    kept = others()
+    kept = reuse_freed_memory()
     assert np.array_equal(found[0], np.arange(1000.0))
     assert kept
 
 
-# In: by the class method of the wrapper ---------------------------------------------------
+# torch to NumPy: ZeroCopyArray.from_dlpack ------------------------------------------------
 
 
 def by_dlpack(t):
     return ZeroCopyArray.from_dlpack(t, order="K").array
 
 
-def test_wrapper_takes_a_tensor_that_needs_grad():
+def test_wrapper_shares_a_tensor_that_requires_grad():
     t = torch.arange(3.0, requires_grad=True)
     assert address(by_dlpack(t)) == t.data_ptr()
 
 
 @pytest.mark.parametrize("make", LAZY.values(), ids=LAZY)
-def test_wrapper_shows_the_values_that_torch_shows(make):
+def test_wrapper_resolves_or_refuses_lazy_values(make):
     t = make()
     expected = t.detach().clone().resolve_conj().resolve_neg().tolist()
     with warnings.catch_warnings():
@@ -622,24 +626,24 @@ def test_wrapper_shows_the_values_that_torch_shows(make):
 
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_wrapper_refuses_what_is_no_plain_memory(make):
+def test_wrapper_refuses_tensors_without_plain_memory(make):
     t = make()
     with pytest.raises(NumpackError):
         by_dlpack(t)
 
 
 @pytest.mark.parametrize("change", ["given other data", "set to nothing", "resized larger"])
-def test_wrapper_keeps_its_memory_whatever_becomes_of_the_tensor(change):
+def test_wrapper_keeps_its_memory_when_the_tensor_changes(change):
     t = torch.arange(1000.0)
     a = by_dlpack(t)
     with contextlib.suppress(RuntimeError):
         CHANGES[change](t)
-    kept = others()
+    kept = reuse_freed_memory()
     assert np.array_equal(a, np.arange(1000.0))
     assert kept
 
 
-# Out --------------------------------------------------------------------------------------
+# NumPy to torch ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -663,11 +667,11 @@ def test_wrapper_keeps_its_memory_whatever_becomes_of_the_tensor(change):
 @pytest.mark.parametrize(
     "name", [row.numpy for row in DTYPES if row.torch and not row.extension]
 )
-def test_tensor_is_like_that_of_torch(name, layout, tmp_path):
+def test_tensor_matches_from_numpy(name, layout, tmp_path):
     a = LAYOUTS[layout](values(name), tmp_path)
-    for way, convert in OUT.items():
+    for way, convert in TO_TORCH.items():
         if layout == "empty_odd_strides":
-            expected = torch.from_numpy(np.empty(a.shape, a.dtype))  # it refuses the others
+            expected = torch.from_numpy(np.empty(a.shape, a.dtype))  # it refuses these strides
         else:
             expected = torch.from_numpy(a)
         t = convert(a)
@@ -686,9 +690,9 @@ def test_tensor_is_like_that_of_torch(name, layout, tmp_path):
 
 @pytest.mark.parametrize("name", [row.numpy for row in DTYPES if row.torch and row.extension])
 @pytest.mark.parametrize("layout", ["c", "transposed", "sliced", "zero_d", "empty_last"])
-def test_narrow_floats_are_shared(give, name, layout):
+def test_low_precision_floats_are_shared(to_torch, name, layout):
     a = LAYOUTS[layout](values(name), None)
-    t = give(a)
+    t = to_torch(a)
     assert t.dtype == getattr(torch, name)
     assert t.shape == a.shape
     if a.size:
@@ -699,9 +703,8 @@ def test_narrow_floats_are_shared(give, name, layout):
 
 
 @pytest.mark.parametrize("name", ["float32", "int64", "bool", "complex64", "bfloat16"])
-def test_tensor_is_one_that_torch_works_with(give, name):
-    """In every respect like one of its own: it grows by operations, needs grad, is saved."""
-    t = give(values(name))
+def test_tensor_supports_operations_autograd_and_pickle(to_torch, name):
+    t = to_torch(values(name))
     assert (t == t.clone()).all()
     assert torch.cat([t, t]).shape == (8, 6)
     assert t.contiguous().data_ptr() == t.data_ptr()
@@ -713,12 +716,12 @@ def test_tensor_is_one_that_torch_works_with(give, name):
 
 
 @pytest.mark.parametrize("name", sorted(set(LOWPREC) - set(TORCH_NAMES)))
-def test_dtype_that_torch_lacks_is_refused_and_released(give, name):
+def test_dtype_that_torch_lacks_is_refused_without_a_leak(to_torch, name):
     a = values(name)
     before = sys.getrefcount(a)
     for _ in range(5):
         with pytest.raises(UnsupportedError, match="torch has no such dtype"):
-            give(a)
+            to_torch(a)
     gc.collect(1)
     assert sys.getrefcount(a) == before
 
@@ -737,11 +740,11 @@ def test_dtype_that_torch_lacks_is_refused_and_released(give, name):
     ],
     ids=lambda a: str(a.dtype),
 )
-def test_other_dtypes_are_refused_and_released(give, a):
+def test_other_dtypes_are_refused_without_a_leak(to_torch, a):
     before = sys.getrefcount(a)
     for _ in range(5):
         with pytest.raises(UnsupportedError, match="to torch failed"):
-            give(a)
+            to_torch(a)
     gc.collect(1)
     assert sys.getrefcount(a) == before
 
@@ -756,7 +759,7 @@ def test_other_dtypes_are_refused_and_released(give, a):
     ],
     ids=["reversed", "swapped", "field", "misaligned"],
 )
-def test_copy_leaves_the_array_alone(make):
+def test_copy_keeps_no_reference_to_the_array(make):
     a = make()
     before = sys.getrefcount(a)
     for _ in range(5):
@@ -770,10 +773,10 @@ def test_copy_leaves_the_array_alone(make):
     assert sys.getrefcount(a) == before
 
 
-def test_array_lives_as_long_as_the_tensor_and_no_longer(give):
+def test_array_is_freed_with_the_last_view_of_the_tensor(to_torch):
     a = np.arange(1000.0)
     before, end = sys.getrefcount(a), weakref.ref(a)
-    t = give(a)
+    t = to_torch(a)
     assert sys.getrefcount(a) > before
     views = [t[5:], t.view(10, 100), t.untyped_storage()]
     del t
@@ -784,45 +787,45 @@ def test_array_lives_as_long_as_the_tensor_and_no_longer(give):
     assert end() is None
 
 
-def test_array_is_given_back_when_the_tensor_gets_other_memory(give):
+def test_array_is_released_when_the_tensor_gets_other_memory(to_torch):
     a = np.arange(1000.0)
     before = sys.getrefcount(a)
     for change in (lambda t: t.set_(), lambda t: setattr(t, "data", torch.zeros(2))):
-        t = give(a)
+        t = to_torch(a)
         change(t)
         assert sys.getrefcount(a) == before
 
 
-def test_tensor_over_an_array_cannot_be_resized_out_of_it(give):
-    """The memory is NumPy's: torch refuses, or takes other memory and lets the array go."""
+def test_resizing_a_tensor_does_not_write_past_the_array(to_torch):
+    """torch refuses to resize foreign memory, or allocates its own and releases the array."""
     a = np.arange(1000.0)
-    t = give(a)
+    t = to_torch(a)
     with contextlib.suppress(RuntimeError):
         t.resize_(100_000)
         t.fill_(-1)
     assert np.array_equal(a, np.arange(1000.0))
 
 
-def test_tensor_is_freed_on_another_thread(give):
+def test_tensor_is_freed_on_another_thread(to_torch):
     a = np.arange(1000.0)
     before = sys.getrefcount(a)
-    held = [give(a) for _ in range(50)]
+    held = [to_torch(a) for _ in range(50)]
     thread = threading.Thread(target=held.clear)
     thread.start()
     thread.join()
     assert sys.getrefcount(a) == before
 
 
-def test_there_and_back_is_the_same_memory(take, give):
+def test_round_trip_shares_memory(to_numpy, to_torch):
     a = np.arange(12.0).reshape(3, 4)
-    b = take(give(a.T))
+    b = to_numpy(to_torch(a.T))
     assert address(b) == address(a)
     assert b.strides == a.T.strides
     b[0, 0] = 7
     assert a[0, 0] == 7
 
 
-def test_tensors_by_many_threads_at_once():
+def test_concurrent_conversions_of_one_array():
     a = np.arange(1000.0)
     before = sys.getrefcount(a)
 
@@ -840,7 +843,7 @@ def test_tensors_by_many_threads_at_once():
     assert sys.getrefcount(a) == before
 
 
-# How functions are called -----------------------------------------------------------------
+# Calls of the functions -------------------------------------------------------------------
 
 FUNCTIONS = {
     each.__name__: each
@@ -877,8 +880,8 @@ def argument_of(name: str) -> object:
     return np.zeros(3)
 
 
-def plain_of(function):
-    """The same function without anything before it."""
+def undecorated(function):
+    """Return the function without its fast path."""
     return inspect.unwrap(function)
 
 
@@ -896,7 +899,7 @@ CALLS = {
     "an unknown keyword": lambda f, x: f(x, nonsense=1),
     "copy and an unknown keyword": lambda f, x: f(x, copy=None, nonsense=1),
     "an unknown keyword and copy": lambda f, x: f(x, nonsense=1, copy=None),
-    "the argument twice": lambda f, x: f(x, **{first_of(f): x}),
+    "the argument twice": lambda f, x: f(x, **{first_parameter(f): x}),
     "copy twice": lambda f, x: f(x, copy=None, COPY=None),
     "copy alone": lambda f, x: f(copy=None),
     "copy of a wrong kind": lambda f, x: f(x, copy="yes"),
@@ -909,28 +912,28 @@ CALLS = {
 }
 
 
-def first_of(function) -> str:
+def first_parameter(function) -> str:
     return next(iter(inspect.signature(function).parameters))
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_errors_of_a_call_are_those_of_the_function_itself(function, call):
+def test_call_errors_match_the_undecorated_function(function, call):
     x = argument_of(function.__name__)
-    expected = outcome(lambda: CALLS[call](plain_of(function), x))
+    expected = outcome(lambda: CALLS[call](undecorated(function), x))
     assert outcome(lambda: CALLS[call](function, x)) == expected
 
 
-def test_argument_may_be_given_by_name(function):
+def test_first_argument_can_be_a_keyword(function):
     x = argument_of(function.__name__)
     if function in (share, explain):
-        assert plain_of(function)(x=x, target="numpy") is not None
+        assert undecorated(function)(x=x, target="numpy") is not None
         assert function(x=x, target="numpy") is not None
     else:
-        assert type(function(**{first_of(function): x})) is type(function(x))
+        assert type(function(**{first_parameter(function): x})) is type(function(x))
 
 
 @pytest.mark.parametrize("copy", [None, False, True])
-def test_copy_by_keyword_is_the_policy(copy):
+def test_copy_values(copy):
     a = np.arange(3.0)
     t = numpy_to_torch_zero_copy(a, copy=copy)
     assert (t.data_ptr() == address(a)) is not bool(copy)
@@ -944,31 +947,31 @@ def test_copy_by_keyword_is_the_policy(copy):
 
 
 @pytest.mark.parametrize("copy", [np.False_, np.True_, np.bool_(0)])
-def test_copy_may_be_numpy_s_bool(copy):
+def test_copy_accepts_numpy_bool(copy):
     a = np.arange(3.0)
     assert (numpy_to_torch_zero_copy(a, copy=copy).data_ptr() == address(a)) is not bool(copy)
 
 
-# What functions look like -----------------------------------------------------------------
+# Introspection of the functions -----------------------------------------------------------
 
 
-def test_signature_is_that_of_the_function(function):
-    assert inspect.signature(function) == inspect.signature(plain_of(function))
+def test_signature_matches_the_undecorated_function(function):
+    assert inspect.signature(function) == inspect.signature(undecorated(function))
     parameters = inspect.signature(function).parameters
     if function is not explain:
         assert parameters["copy"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
-def test_function_tells_its_name_and_documentation(function):
+def test_function_has_name_module_and_docstring(function):
     name = next(key for key, each in FUNCTIONS.items() if each is function)
     assert function.__name__ == function.__qualname__ == name
     assert function.__module__.startswith("numpack.io")
     assert getattr(sys.modules[function.__module__], name) is function
     assert "Parameters" in function.__doc__
     assert name in repr(function)
-    assert inspect.getdoc(function) == inspect.getdoc(plain_of(function))
-    assert inspect.getsource(function) == inspect.getsource(plain_of(function))
-    assert function.__annotations__ == plain_of(function).__annotations__
+    assert inspect.getdoc(function) == inspect.getdoc(undecorated(function))
+    assert inspect.getsource(function) == inspect.getsource(undecorated(function))
+    assert function.__annotations__ == undecorated(function).__annotations__
 
 
 def test_help_shows_signature_and_documentation(function):
@@ -977,7 +980,7 @@ def test_help_shows_signature_and_documentation(function):
     assert "Parameters" in page
 
 
-def test_function_is_callable_for_everybody(function):
+def test_function_is_callable_and_a_routine(function):
     assert callable(function)
     assert isinstance(function, Callable)
     assert inspect.isroutine(function)
@@ -994,7 +997,7 @@ def test_function_is_pickled_by_name(function, protocol):
     assert weakref.ref(function)() is function
 
 
-def test_function_runs_in_a_process_that_was_spawned():
+def test_pickled_function_runs_in_another_process():
     script = "import pickle, sys; print(pickle.load(sys.stdin.buffer)())"
     from functools import partial
 
@@ -1006,14 +1009,14 @@ def test_function_runs_in_a_process_that_was_spawned():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_method_is_one_like_any_other(name):
-    door = ZeroCopyArray(np.arange(3.0))
-    bound, unbound = getattr(door, name), getattr(ZeroCopyArray, name)
-    assert bound.__self__ is door
+def test_method_supports_introspection_and_pickle(name):
+    wrapper = ZeroCopyArray(np.arange(3.0))
+    bound, unbound = getattr(wrapper, name), getattr(ZeroCopyArray, name)
+    assert bound.__self__ is wrapper
     assert bound.__name__ == name
     assert unbound.__qualname__ == f"ZeroCopyArray.{name}"
     assert bound() is not None
-    assert unbound(door) is not None
+    assert unbound(wrapper) is not None
     assert "self" not in inspect.signature(bound).parameters
     assert "self" in inspect.signature(unbound).parameters
     assert pickle.loads(pickle.dumps(unbound)) is unbound
@@ -1026,21 +1029,21 @@ def test_method_is_one_like_any_other(name):
 @pytest.mark.parametrize(
     "call", [lambda f: f(1), lambda f: f(nonsense=1), lambda f: f(copy="yes")]
 )
-def test_errors_of_a_method_name_it(name, call):
+def test_method_errors_name_the_method(name, call):
     with pytest.raises((TypeError, ValueError), match=f"{name}|copy must be"):
         call(getattr(ZeroCopyArray(np.zeros(3)), name))
 
 
-def test_annotations_of_functions_can_be_read(function):
-    """`typing.get_type_hints` looks behind the decorators."""
-    hints = typing.get_type_hints(plain_of(function), localns=vars(numpack) | NAMES)
+def test_type_hints_are_resolved(function):
+    """`typing.get_type_hints` follows `__wrapped__` to the undecorated function."""
+    hints = typing.get_type_hints(undecorated(function), localns=vars(numpack) | NAMES)
     assert typing.get_type_hints(function, localns=vars(numpack) | NAMES) == hints
 
 
 NAMES = {"pa": __import__("pyarrow"), "torch": torch, "Array": np.ndarray, **vars(_options)}
 
 
-# Classes ----------------------------------------------------------------------------------
+# Constructors -----------------------------------------------------------------------------
 
 CLASSES = {"ZeroCopyArray": ZeroCopyArray, "DLPackBuffer": DLPackBuffer}
 
@@ -1050,7 +1053,7 @@ def cls(request):
     return CLASSES[request.param]
 
 
-def test_object_is_of_its_class(cls):
+def test_type_of_an_instance(cls):
     made = cls(np.zeros(3))
     assert type(made) is cls
     assert isinstance(made, cls)
@@ -1058,7 +1061,7 @@ def test_object_is_of_its_class(cls):
 
 
 @pytest.mark.parametrize("order", ["C", "K"])
-def test_options_of_the_constructor_are_heeded(cls, order):
+def test_options_of_the_constructor(cls, order):
     a = np.arange(6.0).reshape(2, 3).T
     if order == "K":
         assert cls(a, order="K").array is a
@@ -1098,7 +1101,7 @@ WRONG_CALLS = {
 
 
 @pytest.mark.parametrize("call", WRONG_CALLS)
-def test_wrong_calls_of_the_constructor_say_what_is_wrong(cls, call):
+def test_errors_of_the_constructor(cls, call):
     run, error, message = WRONG_CALLS[call]
     with pytest.raises(error, match=message):
         run(cls)
@@ -1133,7 +1136,7 @@ def test_subclass_runs_its_own_new(cls):
     assert Counting.made == 1
 
 
-def test_subclass_without_either_is_made_like_its_base(cls):
+def test_subclass_without_init_and_new(cls):
     class Sub(cls):
         pass
 
@@ -1146,7 +1149,7 @@ def test_subclass_without_either_is_made_like_its_base(cls):
         Sub([1.0])
 
 
-def test_subclass_of_a_metaclass_runs_its_call(cls):
+def test_subclass_with_a_metaclass_runs_its_call(cls):
     class Meta(type):
         def __call__(cls, *args, **kwargs):
             made = super().__call__(*args, **kwargs)
@@ -1159,7 +1162,7 @@ def test_subclass_of_a_metaclass_runs_its_call(cls):
     assert Sub(np.zeros(3)).seen
 
 
-def test_subclass_of_a_subclass_and_another(cls):
+def test_subclass_with_a_mixin(cls):
     class Mixin:
         def __init__(self, array):
             super().__init__(array)
@@ -1173,7 +1176,7 @@ def test_subclass_of_a_subclass_and_another(cls):
     assert made.array.size == 3
 
 
-def test_init_may_be_called_again(cls):
+def test_init_can_be_called_again(cls):
     made = cls(np.zeros(3))
     made.__init__(np.ones(2))
     assert made.array.tolist() == [1, 1]
@@ -1181,13 +1184,13 @@ def test_init_may_be_called_again(cls):
         made.array = [1, 2]
 
 
-def test_object_has_no_attributes_of_others(cls):
+def test_unknown_attribute_cannot_be_set(cls):
     made = cls(np.zeros(3))
     with pytest.raises(AttributeError):
         made.nonsense = 1
 
 
-def test_object_is_pickled_and_copied(cls):
+def test_instance_can_be_pickled_and_copied(cls):
     import copy
 
     made = cls(np.arange(3.0))
@@ -1199,31 +1202,31 @@ def test_object_is_pickled_and_copied(cls):
 
 
 @pytest.mark.parametrize("name", [*NATIVE, *LOWPREC, "M8[s]", "object", "struct", "string"])
-def test_quick_constructor_keeps_what_the_full_one_keeps(cls, name, tmp_path):
-    """With ``order="C"`` given the full one runs; the array, or the error, is the same."""
+def test_fast_and_full_constructor_agree(cls, name, tmp_path):
+    """An explicit ``order="C"`` runs the full constructor; the array or error is the same."""
     for _, layout in cells([name]):
         a = make(name, layout, tmp_path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            quick, full = (
-                outcome_of(lambda a=a: cls(a)),
-                outcome_of(lambda a=a: cls(a, order="C")),
+            fast, full = (
+                result_or_error(lambda a=a: cls(a)),
+                result_or_error(lambda a=a: cls(a, order="C")),
             )
-        assert type(quick) is type(full), layout
-        if isinstance(quick, Exception):
-            assert str(quick) == str(full), layout
+        assert type(fast) is type(full), layout
+        if isinstance(fast, Exception):
+            assert str(fast) == str(full), layout
         else:
-            assert (quick.array is a) == (full.array is a), layout
-            assert quick.array.flags.c_contiguous, layout
+            assert (fast.array is a) == (full.array is a), layout
+            assert fast.array.flags.c_contiguous, layout
 
 
-def outcome_of(call):
+def result_or_error(call):
     try:
         return call()
     except NumpackError as error:
         return error
 
 
-def test_ml_dtypes_is_what_narrow_floats_come_as(take):
+def test_bfloat16_becomes_an_ml_dtypes_array(to_numpy):
     t = torch.ones(3, dtype=torch.bfloat16)
-    assert take(t).dtype == ml_dtypes.bfloat16
+    assert to_numpy(t).dtype == ml_dtypes.bfloat16

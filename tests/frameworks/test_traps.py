@@ -1,6 +1,6 @@
-"""Traps of this field, each seen elsewhere with released versions: here none catches.
+"""Known errors of zero-copy conversions, each seen in a released version of another library.
 
-The store's traps are in tests/core, those of a row's deletion not yet: it does not exist.
+Those that concern only the store are tested in tests/core.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_negative_bit_does_not_flip_the_sign():
             assert convert(t).tolist() == [-2.0]
 
 
-def test_bfloat16_keeps_its_name_in_the_store():
+def test_bfloat16_keeps_its_dtype_in_the_store():
     with NumPack("b.npk") as npk:
         npk.save({"b": torch.ones(2, dtype=torch.bfloat16)})
         assert npk.load("b").dtype == ml_dtypes.bfloat16
@@ -77,7 +77,7 @@ def test_bfloat16_keeps_its_name_in_the_store():
 @pytest.mark.parametrize(
     "name", ["bfloat16", *(n for n in dir(ml_dtypes) if n.startswith("float8_e"))]
 )
-def test_every_low_precision_float_is_stored_by_name(name):
+def test_low_precision_floats_keep_their_dtype_in_the_store(name):
     a = np.array([1, 2], getattr(ml_dtypes, name))
     with NumPack("low.npk") as npk:
         npk.save({"a": a, "s": np.zeros(2, [("x", a.dtype), ("y", "i4")])})
@@ -97,16 +97,16 @@ def test_nan_is_not_null():
     assert numpy_to_arrow_zero_copy(np.array([np.nan])).null_count == 0
 
 
-def test_offset_of_an_arrow_slice_is_not_forgotten():
+def test_offset_of_an_arrow_slice_is_applied():
     array = pa.array([1, 2, 3, 4])[2:]
     assert arrow_to_numpy_zero_copy(array).tolist() == [3, 4]
 
 
-# Process death
+# Crashes
 
 
 def read_only_maps(tmp_path: Path) -> dict[str, np.ndarray]:
-    """Arrays over memory that is mapped read-only, by whoever mapped it."""
+    """Return arrays over files that NumPy, mmap, Arrow or the store mapped read-only."""
     import mmap
 
     path = tmp_path / "data.bin"
@@ -151,7 +151,7 @@ MAPS = [
 @pytest.mark.parametrize("way", ["torch", "dlpack", "arrow"])
 @pytest.mark.parametrize("name", MAPS)
 def test_write_through_a_tensor_over_a_read_only_map(name, way, tmp_path):
-    """No copy, no warning, and a write that stays private: it must not kill the process."""
+    """The memory is shared without a warning, and a write is private and does not crash."""
     mapped = read_only_maps(tmp_path)[name]
     files = {path: path.read_bytes() for path in tmp_path.rglob("*.bin")}
     before = np.array(mapped)
@@ -170,13 +170,13 @@ def test_write_through_a_tensor_over_a_read_only_map(name, way, tmp_path):
     assert {path: path.read_bytes() for path in files} == files
 
 
-def test_write_through_a_tensor_that_torch_made_itself_over_a_lazy_array():
-    """Who goes past this library with what it gave cannot kill the process either."""
+def test_write_through_a_tensor_that_torch_made_over_a_lazy_array():
+    """A write does not crash even if the tensor was not made by this library."""
     with NumPack("own.npk") as npk:
         npk.save({"x": np.arange(1000.0)})
         lazy = npk.load("x", lazy=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns once in a process, if at all
+            warnings.simplefilter("ignore")  # torch warns at most once in a process
             tensor = torch.from_numpy(lazy[:10])
         tensor += 1
         with pytest.raises(ValueError, match="WRITEABLE"):
@@ -196,7 +196,7 @@ def test_file_larger_than_memory(tmp_path):
     assert mapped[size // 2] == 0
 
 
-def test_private_map_that_was_written_is_not_read_from_its_file_again(tmp_path):
+def test_modified_private_map_is_copied(tmp_path):
     import ctypes
     import mmap
 
@@ -214,14 +214,14 @@ def test_private_map_that_was_written_is_not_read_from_its_file_again(tmp_path):
             assert share(share(a, target), "numpy")[0] == 42
 
 
-@pytest.mark.parametrize("fate", ["renamed", "replaced", "unlinked"])
-def test_map_whose_file_is_no_longer_where_it_was(fate, tmp_path):
+@pytest.mark.parametrize("change", ["renamed", "replaced", "unlinked"])
+def test_map_of_a_moved_or_deleted_file(change, tmp_path):
     path = tmp_path / "data.bin"
     path.write_bytes(np.arange(1000.0).tobytes())
     mapped = np.memmap(path, "f8", "r")
-    if fate == "renamed":
+    if change == "renamed":
         path.rename(tmp_path / "elsewhere.bin")
-    elif fate == "unlinked":
+    elif change == "unlinked":
         path.unlink()
     else:
         other = tmp_path / "other.bin"
@@ -233,7 +233,7 @@ def test_map_whose_file_is_no_longer_where_it_was(fate, tmp_path):
     assert mapped[5] == 5
 
 
-def test_map_whose_file_cannot_be_found_is_copied_with_the_warning(tmp_path, monkeypatch):
+def test_map_whose_file_cannot_be_opened_is_copied_with_a_warning(tmp_path, monkeypatch):
     from numpack._core import mapped_files
 
     path = tmp_path / "data.bin"
@@ -248,7 +248,7 @@ def test_map_whose_file_cannot_be_found_is_copied_with_the_warning(tmp_path, mon
     assert mapped[0] == 0
 
 
-def test_read_only_memory_that_is_no_map_is_shared_with_a_caution():
+def test_anonymous_read_only_memory_is_shared_with_a_warning():
     a = np.zeros(3)
     a.flags.writeable = False
     with pytest.warns(ReadOnlyWarning, match="shares read-only memory.*copy=True") as caught:
@@ -267,18 +267,18 @@ def test_negative_strides_do_not_abort():
             assert convert(a).tolist() == [3, 2, 1, 0]
 
 
-def test_zero_d_array_is_stored():
+def test_0d_array_is_stored():
     with NumPack("z.npk") as npk:
         npk.save({"z": np.array(3.0)})
         assert npk.load("z").shape == ()
         assert share(npk.load("z", lazy=True), "torch").item() == 3
 
 
-# Refused though it could be shared
+# Refused although it could be shared
 
 
 @pytest.mark.parametrize("versioned", [False, True])
-def test_raw_capsules_are_taken(versioned):
+def test_raw_capsules_are_shared(versioned):
     a = np.arange(3.0)
     assert address(
         from_dlpack(Tensor(a, versioned=versioned).capsule(), copy=False)
@@ -290,7 +290,7 @@ def test_raw_capsules_are_taken(versioned):
         assert explain(capsule, "numpy").shares_memory
 
 
-def test_low_precision_floats_go_both_ways():
+def test_low_precision_floats_are_shared_both_ways():
     a = np.array([1.5, -2], ml_dtypes.bfloat16)
     t = numpy_to_torch_zero_copy(a, copy=False)
     assert t.dtype == torch.bfloat16
@@ -309,7 +309,7 @@ def test_low_precision_floats_go_both_ways():
     ],
     ids=["length 1", "rows", "empty", "nothing"],
 )
-def test_strides_without_a_meaning_do_not_matter(a):
+def test_strides_of_axes_shorter_than_two_are_ignored(a):
     assert numpy_to_torch_zero_copy(a, copy=False).tolist() == a.tolist()
     assert torch.from_dlpack(to_dlpack(a, copy=False)).tolist() == a.tolist()
     assert numpy_to_arrow_zero_copy(a, copy=False).to_pylist() == a.ravel().tolist()
@@ -322,12 +322,12 @@ def test_single_chunk_is_shared():
     assert address(arrow_to_numpy_zero_copy(table.column("v"), copy=False)) == address(f)
 
 
-def test_fixed_size_lists_and_tensors_are_n_d():
+def test_fixed_size_lists_become_n_d_arrays():
     lists = pa.array([[1, 2], [3, 4]], pa.list_(pa.int64(), 2))
     assert arrow_to_numpy_zero_copy(lists, copy=False).tolist() == [[1, 2], [3, 4]]
 
 
-# Copied though it could be shared
+# Copied although it could be shared
 
 
 def test_stored_and_owned_memory_is_aligned_to_64_bytes():
@@ -340,7 +340,7 @@ def test_stored_and_owned_memory_is_aligned_to_64_bytes():
     assert address(from_dlpack(torch.ones(3), copy=True)) % 64 == 0
 
 
-def test_lazy_array_does_not_pickle_by_value():
+def test_lazy_array_is_pickled_by_reference():
     with NumPack("p.npk") as npk:
         npk.save({"x": np.zeros(10**6)})
         lazy = npk.load("x", lazy=True)
@@ -349,7 +349,7 @@ def test_lazy_array_does_not_pickle_by_value():
     assert np.array_equal(pickle.loads(data), lazy)
 
 
-# Found here
+# Found during the development of this library
 
 
 def test_conjugate_view_is_resolved_in_one_copy():
@@ -371,13 +371,13 @@ def test_tensor_whose_storage_was_freed_is_refused():
             call(t)
 
 
-def test_tensor_of_more_dimensions_than_numpy_has():
+def test_tensor_of_more_than_64_dimensions_is_refused():
     with pytest.raises(UnsupportedError, match="at most 64 dimensions"):
         torch_to_numpy_zero_copy(torch.zeros([1] * 65))
 
 
-def test_arrays_of_jax_come_out_read_only():
-    """They never change, and their legacy capsules cannot say so."""
+def test_arrays_of_jax_are_shared_read_only():
+    """JAX arrays are immutable, which their legacy capsules cannot express."""
     array = jnp.arange(3, dtype="f4")
     for shared in (share(array, "numpy", copy=False), from_dlpack(array, copy=False)):
         assert shared.ctypes.data == array.unsafe_buffer_pointer()
@@ -386,7 +386,7 @@ def test_arrays_of_jax_come_out_read_only():
     assert from_dlpack(array, copy=True).flags.writeable
 
 
-def test_mask_that_masks_nothing_hides_nothing():
+def test_mask_without_masked_values_is_ignored():
     a = np.ma.array([1.0, 2.0], mask=[False, False])
     assert share(a, "torch", copy=False).data_ptr() == address(a.data)
     assert share(a, "dlpack", copy=False).array is a
@@ -397,13 +397,13 @@ def test_mask_that_masks_nothing_hides_nothing():
     assert share(ZeroCopyArray(masked), "arrow", layout="list").to_pylist() == [[None, 2]]
 
 
-def test_consumer_that_forbids_a_copy_gets_none():
-    door = ZeroCopyArray(np.arange(3.0)[::-1], order="K")
+def test_from_dlpack_with_copy_false_raises_buffer_error():
+    wrapper = ZeroCopyArray(np.arange(3.0)[::-1], order="K")
     with pytest.raises(BufferError, match="negative strides"):
-        np.from_dlpack(door, copy=False)
+        np.from_dlpack(wrapper, copy=False)
 
 
-def test_types_are_not_held_for_ever():
+def test_types_are_not_kept_alive():
     import gc
     import weakref
 

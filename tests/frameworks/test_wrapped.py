@@ -1,4 +1,4 @@
-"""What wraps arrays and tables of others, lists of arrays, buffers and tensors of pyarrow."""
+"""Wrappers of arrays and tables, lists of arrays, and buffers and tensors of pyarrow."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from numpack import (
     share,
 )
 
-# Stand-ins for packages that need not be installed: adapters match names --------------------
+# Stand-ins for packages that need not be installed: adapters match the names of types
 
 
 class Native:
-    """As a frame or a series of Narwhals: a wrapper that knows Arrow's protocol itself."""
+    """Stand-in for a Narwhals frame or series, itself a producer of Arrow data."""
 
     __module__ = "narwhals.dataframe"
 
@@ -38,7 +38,7 @@ class Native:
 
 
 class Dataset:
-    """As a dataset of Hugging Face: a table, and the rows of it that were chosen."""
+    """Stand-in for a Hugging Face dataset: a table and the indices of the selected rows."""
 
     __module__ = "datasets.arrow_dataset"
 
@@ -90,7 +90,7 @@ def test_narwhals_objects_are_unwrapped():
         share(Native(pl.LazyFrame({"a": [1]})), "numpy")
 
 
-def test_a_wrapper_without_an_array_is_refused():
+def test_wrapper_without_an_array_is_refused():
     expression = type("Expr", (), {"__module__": "narwhals.expr"})()
     for call in (share, explain):
         with pytest.raises(WrongTypeError, match="computed"):
@@ -153,7 +153,7 @@ def test_keras_variables_are_unwrapped():
         share(keras.KerasTensor((2,)), "numpy")
 
 
-def test_lists_of_tensors():
+def test_lists_of_tensors_are_stacked():
     for each in (torch.ones(2, requires_grad=True), torch.ones(2, dtype=torch.bfloat16)):
         stacked = share([each, each], "numpy", copy=True)
         assert stacked.tolist() == [[1, 1], [1, 1]]
@@ -189,7 +189,7 @@ def test_tensors_of_arrow_are_shared_with_their_strides():
         assert explain(pa.Tensor.from_numpy(values), "torch").shares_memory
 
 
-# Producers of Arrow's protocol ------------------------------------------------------------
+# Producers of the Arrow PyCapsule interface -----------------------------------------------
 
 
 class PanicError(BaseException):
@@ -198,7 +198,7 @@ class PanicError(BaseException):
 
 @pytest.mark.parametrize("protocol", ["__arrow_c_array__", "__arrow_c_stream__"])
 @pytest.mark.parametrize("target", ["numpy", "arrow", "polars", "duckdb"])
-def test_errors_of_a_producer_are_refusals(protocol, target):
+def test_errors_of_a_producer_become_unsupported_error(protocol, target):
     for error in (
         RuntimeError("out of cheese"),
         PanicError("out of cheese"),
@@ -218,7 +218,7 @@ def test_errors_of_a_producer_are_refusals(protocol, target):
 
 
 class Converting:
-    """A column that is made when it is asked for."""
+    """A producer whose column is created at each request."""
 
     def __init__(self, make):
         self.make = make
@@ -235,7 +235,7 @@ def column():
 
 
 @pytest.mark.parametrize("make", [column, lambda: pa.table({"a": column()})])
-def test_a_conversion_by_the_producer_is_reported(make):
+def test_conversion_by_the_producer_is_reported(make):
     x = Converting(make)
     options = {} if make is column else {"column": "a"}
     for target, more in (("arrow", {}), ("numpy", options), ("polars", {})):
@@ -251,7 +251,7 @@ def test_a_conversion_by_the_producer_is_reported(make):
     assert share(x, "numpy", copy=True, **options).tolist() == [1, 2, 3]
 
 
-def test_a_producer_of_the_same_buffers_is_shared():
+def test_producer_of_the_same_buffers_is_shared():
     kept = column()
     x = Converting(lambda: kept)
     assert explain(x, "numpy").shares_memory

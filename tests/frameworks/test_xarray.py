@@ -1,4 +1,4 @@
-"""xarray: what is shared, copied and refused, both ways; written from docs/exchange.md."""
+"""xarray: sharing, copies and refusals in both directions; written from docs/exchange.md."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def expected(name: str, layout: str) -> str:
 
 
 def quietly(*args, **options):
-    """What `share` gives, and whether it warned of a copy; another warning is an error."""
+    """Return the result of `share` and whether it warned of a copy, its only warning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("error")
         warnings.simplefilter("always", CopyWarning)
@@ -69,15 +69,15 @@ def quietly(*args, **options):
 
 @pytest.mark.parametrize("name", [*NATIVE, *LOWPREC, *TIMES, *OTHERS])
 @pytest.mark.parametrize("readonly", [False, True], ids=["writable", "readonly"])
-def test_every_cell(name, readonly, tmp_path):
+def test_conversion_by_dtype_and_layout(name, readonly, tmp_path):
     for dtype, layout in cells([name]):
         check(make(dtype, layout, tmp_path, readonly=readonly), expected(dtype, layout))
 
 
 def check(array: np.ndarray, verdict: str) -> None:
     route = explain(array, "xarray")
-    told = REFUSE if not route.supported else SHARE if route.shares_memory else COPY
-    assert told == verdict, route
+    found = REFUSE if not route.supported else SHARE if route.shares_memory else COPY
+    assert found == verdict, route
     if verdict == REFUSE:
         for copy in (None, False, True):
             with pytest.raises(UnsupportedError):
@@ -118,7 +118,7 @@ def test_names_dimensions_and_coordinates():
 
 
 def test_times_are_shared_although_xarray_would_copy_them():
-    """It takes them through pandas, and copies those which are strided or read-only."""
+    """xarray converts times with pandas, and copies strided or read-only arrays."""
     times = np.arange(6).astype("M8[s]").reshape(2, 3)
     times.flags.writeable = False
     for array in (times, times.T, times[:, ::-2]):
@@ -169,7 +169,7 @@ def test_mapped_files_are_shared_and_unchanged(kind):
     assert np.array_equal(np.asarray(source), values, equal_nan=True)
 
 
-def test_lifetimes():
+def test_results_keep_their_sources_alive():
     array = share(np.arange(100_000.0), "xarray")
     values = share(xr.DataArray(np.arange(100_000.0)), "numpy")
     gc.collect()
@@ -233,7 +233,7 @@ def test_indexes_of_strings_are_copied():
         share(source, "numpy", copy=False)
 
 
-def test_indexes_without_values_of_their_own_are_copied():
+def test_computed_indexes_are_copied():
     level = pd.MultiIndex.from_product([[1], ["a", "b"]], names=["p", "q"])
     coords = xr.Coordinates.from_pandas_multiindex(level, "t")
     several = xr.DataArray(np.zeros(2), dims="t").assign_coords(coords)
@@ -249,7 +249,7 @@ def test_indexes_without_values_of_their_own_are_copied():
             share(source, "numpy", copy=False)
 
 
-def test_indexes_of_several_levels_are_refused():
+def test_multi_indexes_are_refused():
     level = pd.MultiIndex.from_product([[1], ["a", "b"]], names=["p", "q"])
     coords = xr.Coordinates.from_pandas_multiindex(level, "t")
     source = xr.DataArray(np.zeros(2), dims="t").assign_coords(coords)
