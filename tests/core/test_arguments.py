@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.ids import stable_repr
 
 from numpack import (
     InvalidIndexError,
@@ -106,7 +107,7 @@ ROW_INDEXES = [range(4), range(5, 0, -2), range(0), range(3, 4), np.int8(-1), In
 ROW_INDEXES += [np.array(2), np.array([1, 1], "u1").view(np.ma.MaskedArray).data]
 
 
-@pytest.mark.parametrize("index", ROW_INDEXES, ids=repr)
+@pytest.mark.parametrize("index", ROW_INDEXES, ids=stable_repr)
 def test_row_indexes_of_any_integer_kind_are_accepted(store, index):
     numbers = np.atleast_1d(
         np.asarray(index.__index__() if isinstance(index, Indexable) else index)

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.dlpack import LEGACY, VERSIONED, Producer, Tensor
+from support.ids import stable_repr
 from support.memory import address
 from support.native import name_of
 
@@ -543,7 +544,7 @@ BY_PROTOCOL = {
 @pytest.mark.parametrize(
     "answer",
     [None, 0, "dltensor", b"dltensor", object(), (), np.zeros(3), ScriptedProducer],
-    ids=repr,
+    ids=stable_repr,
 )
 def test_producer_that_returns_no_capsule(answer, importer):
     with pytest.raises(InvalidValueError, match="expected a capsule named dltensor or"):

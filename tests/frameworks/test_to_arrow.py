@@ -8,6 +8,7 @@ import decimal
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.ids import stable_repr
 from support.memory import address
 
 from numpack import (
@@ -217,7 +218,7 @@ def test_missing_strings_are_null():
 @pytest.mark.parametrize(
     "objects",
     [[1, "a"], [1j], [2**70], [2**53 + 1, 0.5], ["\ud800"], [object()], [True, 2]],
-    ids=repr,
+    ids=stable_repr,
 )
 def test_objects_that_arrow_cannot_infer_are_refused(objects):
     a = np.array(objects, object)
