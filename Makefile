@@ -79,7 +79,7 @@ sanitize: $(VENV)/.requirements
 	PYTHONPATH=build/sanitized PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	  sh -c '$(VENV)/bin/python -c "$(IS_SANITIZED)" && \
-	  $(VENV)/bin/python -m pytest -p no:cacheprovider $(NATIVE_TESTS) && \
+	  $(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal -p no:cacheprovider $(NATIVE_TESTS) && \
 	  PYTHONPATH=build/sanitized:tests OPENBLAS_NUM_THREADS=1 \
 	  ASAN_OPTIONS=$$ASAN_OPTIONS:max_allocation_size_mb=4096 \
 	  $(VENV)/bin/python -m fuzz --seed 0 --seconds 60'

@@ -565,7 +565,7 @@ def as_list(result: Any) -> Any:
 VERBS = (
     "add ask bring build call cast choose collect compute convert copy drop encode export "
     "fill filter flatten give install keep leave load make map move open pass put read "
-    "rename resolve "
+    "rename resolve restore "
     "round save say select share stack store take use widen write"
 ).split()
 CODE = re.compile(r"\w\.\w|\w\(|\w\[|\w=")

@@ -200,7 +200,7 @@ def _type_refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # noqa: SLF001 -- no public way
         return "it is a tracer of torch.func", "convert outside of the transformed function"
     if isinstance(tensor, UninitializedTensorMixin):
-        return "it has no shape and no values yet", "materialize it: tensor.materialize(shape)"
+        return "it has no shape and no values yet", "call tensor.materialize(shape)"
     if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
         return (
             "its type describes memory that is elsewhere or does not exist",
@@ -241,7 +241,7 @@ def _value_refusal(tensor: torch.Tensor) -> tuple[str, str] | None:
     if _end_in_storage(tensor) > tensor.untyped_storage().nbytes():
         return (
             "its storage was freed or made smaller",
-            "resize its storage first: tensor.untyped_storage().resize_(nbytes)",
+            "restore the size of its storage first",
         )
     return None
 
@@ -268,7 +268,7 @@ def _tensor_obstacle(tensor: torch.Tensor) -> Obstacle | None:
         )
     if tensor._is_zerotensor():  # noqa: SLF001 -- no public way to ask
         return Obstacle(
-            "its zeros are not stored in memory", "materialize it once: tensor.clone()"
+            "its zeros are not stored in memory", "make it dense once: tensor.clone()"
         )
     return None
 
