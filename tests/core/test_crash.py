@@ -483,13 +483,13 @@ FORK_CHILD = """
 thread = threading.Thread(target=lambda: store.save({"y": ROWS}))
 thread.start()
 assert entered.wait(20)
-ready, told = os.pipe()
+ready, signal_ready = os.pipe()
 pid = os.fork()
 if not pid:
     signal.alarm(20)  # a child that waits for a lock for ever fails
     try:
         assert np.array_equal(store.load("x"), ROWS)
-        os.write(told, b"r")
+        os.write(signal_ready, b"r")
         store.append({"x": ROWS})
         assert store.get_member_list() == ["x", "y"]
         assert store.get_shape("x") == (6, 2)
@@ -497,7 +497,7 @@ if not pid:
         sys.stderr.write(repr(error))
         os._exit(1)
     os._exit(0)
-os.close(told)
+os.close(signal_ready)
 os.read(ready, 1)
 leave.set()
 thread.join()

@@ -434,8 +434,8 @@ class Died(Exception):
     pass
 
 def managed_over(a, i):
-    door = (DLPackBuffer, ZeroCopyArray)[i % 2]
-    return take(door(a).__dlpack__(max_version=(None, (1, 0))[i // 2 % 2]))
+    exporter = (DLPackBuffer, ZeroCopyArray)[i % 2]
+    return take(exporter(a).__dlpack__(max_version=(None, (1, 0))[i // 2 % 2]))
 
 def wait(child, seconds=20):
     end = time.monotonic() + seconds
@@ -588,12 +588,12 @@ class Memory(bytearray):
         write(1, b"gone ")
 
 keep = []
-for door in (DLPackBuffer, ZeroCopyArray):
+for exporter in (DLPackBuffer, ZeroCopyArray):
     for version in (None, (1, 0)):
         a = np.frombuffer(Memory(24))
-        managed = take(door(a.copy()).__dlpack__(max_version=version))
+        managed = take(exporter(a.copy()).__dlpack__(max_version=version))
         at_exit(managed.deleter, ctypes.addressof(managed))
-        managed = take(door(a).__dlpack__(max_version=(1, 0)))
+        managed = take(exporter(a).__dlpack__(max_version=(1, 0)))
         at_exit(managed.deleter, ctypes.addressof(managed))
         if sys.argv[1] == "True":
             sys.kept_to_the_very_end = keep.append(a) or keep
@@ -649,8 +649,8 @@ from numpack import ZeroCopyArray
 from numpack.io import DLPackBuffer
 a = np.arange(3.0)
 taken = [
-    take(door(a).__dlpack__(max_version=version))
-    for door in (DLPackBuffer, ZeroCopyArray)
+    take(exporter(a).__dlpack__(max_version=version))
+    for exporter in (DLPackBuffer, ZeroCopyArray)
     for version in (None, (1, 0))
 ]
 """
@@ -668,17 +668,17 @@ from support.dlpack import Tensor
 from support.native import kill_after
 kill_after(60)
 kept = []
-for door in (DLPackBuffer, ZeroCopyArray):
+for exporter in (DLPackBuffer, ZeroCopyArray):
     for version in (None, (1, 0)):
-        buffer = door(np.arange(3.0))
+        buffer = exporter(np.arange(3.0))
         kept += [buffer, buffer.__dlpack__(max_version=version)]
         kept.append(from_dlpack(buffer.__dlpack__(max_version=version)))
 kept.append(kept)
 sys.kept_to_the_very_end = kept
 
 class Late:
-    def __del__(self, door=DLPackBuffer, take=from_dlpack, array=np.arange(2.0)):
-        take(door(array).__dlpack__())
+    def __del__(self, exporter=DLPackBuffer, take=from_dlpack, array=np.arange(2.0)):
+        take(exporter(array).__dlpack__())
 
 sys.late = Late()
 atexit.register(lambda: from_dlpack(kept[0]))
@@ -694,7 +694,7 @@ from numpack.io import DLPackBuffer
 from support.native import *
 kill_after(60)
 arrays = [np.arange(3.0) for _ in range(50)]
-doors = [door(a) for a in arrays for door in (DLPackBuffer, ZeroCopyArray)]
+exporters = [exporter(a) for a in arrays for exporter in (DLPackBuffer, ZeroCopyArray)]
 ready = threading.Event()
 detach = libc.pthread_detach
 detach.argtypes = [Thread]
@@ -702,9 +702,9 @@ detach.argtypes = [Thread]
 def loop():  # a daemon, which makes native threads until Python stops it
     made = 0
     while True:
-        for door in doors:
+        for exporter in exporters:
             for version in (None, (1, 0)):
-                detach(start_deleter(take(door.__dlpack__(max_version=version))))
+                detach(start_deleter(take(exporter.__dlpack__(max_version=version))))
                 made += 1
                 if made == 50:
                     ready.set()
@@ -713,7 +713,7 @@ threads = [threading.Thread(target=loop, daemon=True) for _ in range(2)]
 for thread in threads:
     thread.start()
 assert ready.wait(30)
-last = [start_deleter(take(door.__dlpack__())) for door in doors[: int(sys.argv[1])]]
+last = [start_deleter(take(each.__dlpack__())) for each in exporters[: int(sys.argv[1])]]
 """
 
 

@@ -24,16 +24,16 @@ if os.geteuid() == 0:
     os.setgroups([])
     os.setresuid(65534, 65534, 65534)
 assert not os.access(path, os.W_OK)
-told = {"refused": 0}
+seen = {"refused": 0}
 with NumPack(path, mode=mode) as store:
-    told["loaded"] = {name: store.load(name).tolist() for name in store}
-    told["verified"] = {name: store.load(name, verify=True).tolist() for name in store}
-    told["lazy"] = {name: store.load(name, lazy=True)[()].tolist() for name in store}
-    told["rows"] = {name: store.getitem(name, [0, -1]).tolist() for name in store}
-    told["streamed"] = {name: np.concatenate(list(store.stream_load(name, 2))).tolist()
+    seen["loaded"] = {name: store.load(name).tolist() for name in store}
+    seen["verified"] = {name: store.load(name, verify=True).tolist() for name in store}
+    seen["lazy"] = {name: store.load(name, lazy=True)[()].tolist() for name in store}
+    seen["rows"] = {name: store.getitem(name, [0, -1]).tolist() for name in store}
+    seen["streamed"] = {name: np.concatenate(list(store.stream_load(name, 2))).tolist()
                         for name in store}
     report = store.verify()
-    told["ok"], told["report"] = report.ok, str(report)
+    seen["ok"], seen["report"] = report.ok, str(report)
     rows = np.zeros((1, 2))
     def writable():
         with store.writable_batch_mode() as batch:
@@ -50,12 +50,12 @@ with NumPack(path, mode=mode) as store:
         try:
             write()
         except StoreError as error:
-            told["refused"] += 1
+            seen["refused"] += 1
             assert path in str(error), error
         else:
             raise AssertionError("nothing refused")
         store._batch.forget()
-print(json.dumps(told))
+print(json.dumps(seen))
 """
 
 BUILD = """

@@ -92,7 +92,7 @@ for each in (*before, lazy, npk.load("x"), npk.load("y")):
 again = share(lazy, target, copy=False)
 check(again)
 
-# And whoever obeys nothing: no signal, and not a byte in the store.
+# A write past the read-only flag raises no signal and changes no byte of the store.
 place = None if target == "duckdb" else framework.address(again)
 if place is not None:
     assert region_at(place).rights == "rw-p"
