@@ -148,3 +148,41 @@ def test_cache_keeps_the_documented_number_of_mappings(store):
     for name in names[36:]:
         store.load(name, lazy=True)
     assert store.get_io_stats()["mappings"] == made + 36
+
+
+FORKED = """
+import ctypes, mmap, os, resource, sys
+import numpy as np
+from numpack import NumPack
+
+def faults():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt
+
+with NumPack("s.npk") as store:
+    store.save({"x": np.zeros(1 << 17), "y": np.zeros(1 << 17)})
+    lazy, other = store.load("x", lazy=True), store.load("y", lazy=True)
+    view = np.asarray(lazy)
+    view.sum()
+    spare = mmap.mmap(-1, 1 << 30)
+    spare.madvise(mmap.MADV_NOHUGEPAGE)
+    touched = 0
+    for missing in range(20):  # reading the number causes faults itself
+        np.asarray(lazy)  # finds out that nothing was written, at this number of faults
+        before = faults()
+        pid = os.fork()
+        if not pid:
+            ctypes.c_double.from_address(view.ctypes.data).value = 7.0
+            for _ in range(100):  # so that the pages of the interpreter are this process's
+                np.asarray(other)[0] == 0
+            while faults() < before - missing and touched < len(spare):
+                spare[touched] = 1
+                touched += mmap.PAGESIZE
+            os._exit(int(np.asarray(lazy)[0]))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, missing
+"""
+
+
+def test_a_child_that_had_as_many_faults_as_its_parent_is_checked(run_python):
+    """The count of page faults begins at 0 in a child, and can reach that of the parent."""
+    run_python(FORKED)

@@ -49,6 +49,9 @@ cdef dict ORIGINS = {}
 # Weak references to the mappings that keep a descriptor, the oldest first.
 cdef list RECENT = []
 
+# The forks between the first process and this one.
+cdef int64_t FORKS = 0
+
 cdef enum:
     MAX_DESCRIPTORS = 16  # that are kept, however many files are mapped
     MAX_COMPARED = 1 << 16  # bytes up to which a comparison is as cheap as reading pagemap
@@ -320,9 +323,18 @@ def origin_of(uintptr_t address):
 
 
 cdef int64_t count_faults() noexcept:
+    """Return the number of page faults, which no other process of a chain of forks returns."""
     cdef rusage usage
     getrusage(RUSAGE_SELF, &usage)
-    return <int64_t>usage.ru_minflt + usage.ru_majflt
+    return (FORKS << 48) + usage.ru_minflt + usage.ru_majflt
+
+
+def _after_fork_in_child() -> None:
+    global FORKS
+    FORKS += 1  # the kernel counts the faults of a child from 0
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 cdef bint are_unmodified(uintptr_t address, size_t length) noexcept:
