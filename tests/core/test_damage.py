@@ -15,7 +15,7 @@ from support.operations import ROWS, WIDE, state_of, wide
 from numpack import NumPack
 from numpack.errors import NumpackError
 from numpack.store import session
-from numpack.store.format import log
+from numpack.store.format.log import log
 
 
 class Died(BaseException):

@@ -20,8 +20,9 @@ from support.hostile import BLOCK, CALLS, CHANGES, ID, TOKEN, entry, line, raw_e
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StoreMemoryError, StorePermissionError
 from numpack.store import session
-from numpack.store.format import dtype_codes, records, schema
-from numpack.store.format.catalog import Catalog
+from numpack.store.format import dtype_codes, schema
+from numpack.store.format.log import records
+from numpack.store.format.log.state import Catalog
 
 DATA = f"data/{ID}.bin"
 STORE = Path("s.npk")
@@ -109,7 +110,7 @@ def test_snapshot_checks_agree_with_checks_of_single_entries():
 def _one_by_one(record, state):
     time = records.natural(record, "modified_us")
     made = records.entry("x", record, time, token=state.token, next_id=9, commit=1)
-    return state._replace(arrays={"x": made})
+    return Catalog(state.token, state.commit, state.next_id, {"x": made})
 
 
 def _outcome(call) -> str:
@@ -463,7 +464,7 @@ def test_error_of_a_system_call_is_not_reported_as_damage(monkeypatch, number):
     calls = [lambda: store.load("x"), store.verify]
     monkeypatch.setattr("numpack.store.fs.directory.open_at", refuse)
     monkeypatch.setattr("numpack.store.fs.directory.OpenFile", refuse)
-    monkeypatch.setattr("numpack.store.format.log_reader.open_head_and_tail", refuse)
+    monkeypatch.setattr("numpack.store.format.log.reader.open_head_and_tail", refuse)
     calls.append(lambda: NumPack(STORE, mode="r").open())
     if number == errno.EIO:  # `verify` reports the array and continues with the next
         calls.remove(store.verify)
@@ -480,7 +481,7 @@ def test_error_of_a_system_call_is_not_reported_as_damage(monkeypatch, number):
 
 
 def test_compacted_log_keeps_its_permissions(monkeypatch):
-    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 1000)
+    monkeypatch.setattr("numpack.store.format.log.log._COMPACT_BYTES", 1000)
     with NumPack(STORE) as store:
         store.save({"x": np.arange(3)})
         log = STORE / "commits.log"

@@ -14,7 +14,7 @@ from support.files import contents
 
 from numpack import NumPack
 from numpack.errors import CorruptStoreError, StoreError
-from numpack.store.format import log
+from numpack.store.format.log import log
 
 pytestmark = pytest.mark.system
 

@@ -15,9 +15,8 @@ import pytest
 from support.files import contents
 
 from numpack import CorruptStoreError, NumPack, StoreError
-from numpack.store.format import log
-from numpack.store.format.catalog import Catalog, Entry
-from numpack.store.format.log_reader import LogCursor
+from numpack.store.format.log import log
+from numpack.store.format.log.state import Catalog, Entry, LogCursor
 
 LOG = Path("s.npk/commits.log")
 ROWS = np.arange(6.0).reshape(3, 2)
@@ -55,13 +54,29 @@ def line(content: dict) -> bytes:
     return body + b',"crc32":"%08x"}\n' % zlib.crc32(body)
 
 
-def test_native_code_relies_on_the_order_of_fields():
-    """`kernels/append.pyx` reads these tuples by position."""
-    assert Entry._fields[:4] == ("id", "code", "stored", "modified")
-    assert Entry._fields[4:7] == ("tail", "dropped", "dropped_crc")
-    assert Catalog._fields == ("token", "commit", "next_id", "arrays", "journal")
-    assert LogCursor._fields[:3] == ("descriptor", "end", "torn")
-    assert LogCursor._fields[3:] == ("snapshot", "snapshot_length", "catalog")
+def test_state_is_immutable():
+    entry = Entry("00000001-abcdef01", "<f8", (3, 2), 7, tail=9, revision=4)
+    for what in (entry, Catalog("abcdef01", 1), LogCursor(3, 64, False, 64, 0, Catalog())):
+        for name in (each for each in dir(what) if not each.startswith("_")):
+            with pytest.raises(AttributeError):
+                setattr(what, name, None)
+    changed = entry.replace(tail=1, dropped=2)
+    assert (changed.tail, changed.shape, changed.revision) == (1, (1, 2), 4)
+    assert changed != entry == entry.replace()
+    assert repr(entry).startswith("Entry(id='00000001-abcdef01', code='<f8', stored=(3, 2)")
+    with pytest.raises(TypeError):
+        entry.replace(rows=3)
+
+
+def test_records_change_the_fields_that_they_name():
+    entry = Entry("00000001-abcdef01", "<f8", (3, 2), 7, 9, 1, 2, 3, True)
+    same = entry.replace(modified=8)
+    assert entry.with_changes({}, 8) == same
+    fields = {"tail": 1, "dropped": 2, "dropped_crc32": 3, "revision": 4, "writable": False}
+    for member, value in fields.items():
+        name = {"dropped_crc32": "dropped_crc"}.get(member, member)
+        assert entry.with_changes({member: value}, 8) == same.replace(**{name: value})
+    assert entry.with_changes({"rows": 5}, 8) == same.replace(stored=(5, 2))
 
 
 def test_long_names_are_not_cached(store):
@@ -364,7 +379,7 @@ def test_handle_recovers_when_the_log_is_restored(history):
 
 
 def test_compaction_of_thousands_of_commits(monkeypatch):
-    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 100_000)
+    monkeypatch.setattr("numpack.store.format.log.log._COMPACT_BYTES", 100_000)
     with NumPack("s.npk") as writer, NumPack("s.npk") as reader:
         writer.save({"x": np.zeros(0, "i8"), "y": ROWS})
         largest = 0
@@ -416,9 +431,9 @@ def test_snapshots_and_compaction_write_a_bounded_share(monkeypatch):
 @pytest.fixture
 def frequent_compaction(monkeypatch):
     """Make the log be compacted every few commits."""
-    monkeypatch.setattr("numpack.store.format.log._COMPACT_BYTES", 0)
-    monkeypatch.setattr("numpack.store.format.log._COMPACT_FACTOR", 0)
-    monkeypatch.setattr("numpack.store.format.log._SNAPSHOT_EVERY", 100)
+    monkeypatch.setattr("numpack.store.format.log.log._COMPACT_BYTES", 0)
+    monkeypatch.setattr("numpack.store.format.log.log._COMPACT_FACTOR", 0)
+    monkeypatch.setattr("numpack.store.format.log.log._SNAPSHOT_EVERY", 100)
 
 
 def test_compaction_keeps_the_state(frequent_compaction, store):

@@ -316,69 +316,9 @@ def test_relative_path_is_resolved_at_construction(filled, tmp_path):
 # Durability
 
 
-@pytest.fixture
-def flushed_files(monkeypatch):
-    """Record the names of the files that are flushed to the device."""
-    found: list[str] = []
-
-    def recording(flush):
-        def call(descriptor):
-            path = os.readlink(f"/proc/self/fd/{descriptor}")
-            found.append(os.path.relpath(path, "s.npk"))
-            return flush(descriptor)
-
-        return call
-
-    monkeypatch.setattr(os, "fsync", recording(os.fsync))
-    monkeypatch.setattr(os, "fdatasync", recording(os.fdatasync))
-    return found
-
-
-CHANGES = {
-    "save": (lambda s: s.save({"y": ROWS}), {"data", "commits.log"}),
-    "append": (lambda s: s.append({"x": ROWS}), {"commits.log"}),
-    "replace": (lambda s: s.replace({"x": ROWS[:1]}, 0), {"commits.log", "journal"}),
-    "drop": (lambda s: s.drop("x"), {"commits.log"}),
-    "drop of rows": (lambda s: s.drop("x", 0), {"commits.log", "data"}),
-    "update": (lambda s: (s.drop("x", 0), s.update("x")), {"commits.log", "data"}),
-    "clone": (lambda s: s.clone("x", "y"), {"commits.log", "data"}),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_changes_are_flushed_with_durability_power(filled, flushed_files, change):
-    call, needed = CHANGES[change]
-    with NumPack("s.npk", durability="power") as store:
-        call(store)
-        assert needed <= set(flushed_files)
-        rows = [each for each in flushed_files if each.endswith((".bin", ".del"))]
-        # A replace flushes its journal before the log instead of the rows.
-        for file in rows if change != "replace" else ():
-            assert (
-                flushed_files.index(file)
-                < len(flushed_files) - flushed_files[::-1].index("commits.log") - 1
-            )
-        if change in ("save", "append", "clone", "update"):
-            assert any(each.endswith(".bin") for each in flushed_files)
-        if change.startswith("drop of"):
-            assert any(each.endswith(".del") for each in flushed_files)
-    assert names()
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_nothing_is_flushed_by_default(store, flushed_files, change):
-    CHANGES[change][0](store)
-    assert flushed_files == []
-
-
-def test_sync_flushes_everything(store, flushed_files):
-    store.save({"large": np.zeros(200_000)})
-    store.drop("x", 0)
-    assert flushed_files == []
-    store.sync()
-    files = {path for path in contents() if path.startswith("data/")}
-    assert files | {"commits.log", "data"} <= set(flushed_files)
-    assert len(files) == 5
+def test_sync_of_a_store_that_is_not_open_is_refused(filled):
+    with pytest.raises(StoreClosedError):
+        NumPack("s.npk").sync()
 
 
 # The mapping interface

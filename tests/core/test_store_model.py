@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from numpack import NumPack
-from numpack.store.format import log
+from numpack.store.format.log import log
 
 NAMES = st.sampled_from(["a", "A", "../b", "\ud800", "n" * 300])
 DTYPES = st.sampled_from(["u1", "f4", "<i8", ">i8", "S3", "M8[us]", "?"])

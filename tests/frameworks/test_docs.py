@@ -119,7 +119,9 @@ def test_architecture_page_names_existing_functions(section):
     for _, file, names in rows:
         source = (ROOT / "src" / "numpack" / file.strip("`")).read_text()
         for name in re.findall(r"`(?:\w+\.)?(\w+)`", names):
-            assert re.search(rf"(?:def|class|object|bint) {name}\b", source), f"{file}: {name}"
+            assert re.search(rf"(?:def|class|object|bint|int) {name}\b", source), (
+                f"{file}: {name}"
+            )
 
 
 def test_changelog_has_the_current_version():

@@ -99,7 +99,7 @@ class Place:
             os.close(reading)
             self._in_child(inputs, writing, patience)
         os.close(writing)
-        outcomes, last, is_over = _collect(reading, _WALL * patience)
+        outcomes, last, is_over = _collect(reading, pid, _WALL * patience)
         if not is_over:
             os.kill(pid, signal.SIGXCPU)  # its handler prints a traceback
             time.sleep(0.2)
@@ -222,14 +222,22 @@ def made(seed: Seed, tree: Tree, choices: str) -> Input:
     return Input(seed.kind, tree, untouched(seed, tree), choices)
 
 
-def _collect(reading: int, seconds: float) -> tuple[list[Outcome], str, bool]:
-    """Collect the child's events until it exits or exceeds the time limit of an input."""
+def _collect(reading: int, pid: int, seconds: float) -> tuple[list[Outcome], str, bool]:
+    """Collect the child's events until it exits or waits longer than the time limit.
+
+    A child that is runnable may have to wait for a processor; its CPU time is limited anyway.
+    """
     outcomes, last, rest = [Outcome()], "nothing", b""
     poll = select.poll()
     poll.register(reading, select.POLLIN | select.POLLHUP)
     deadline = time.monotonic() + seconds
     try:
-        while (left := deadline - time.monotonic()) > 0 and poll.poll(1000 * left):
+        while True:
+            if not poll.poll(max(0, 1000 * (deadline - time.monotonic()))):
+                if not _is_runnable(pid):
+                    return outcomes, last, False
+                deadline = time.monotonic() + seconds
+                continue
             data = os.read(reading, 1 << 16)
             if not data:
                 return outcomes, last, True
@@ -241,9 +249,17 @@ def _collect(reading: int, seconds: float) -> tuple[list[Outcome], str, bool]:
                     deadline = time.monotonic() + seconds
                 else:
                     _record(outcomes[-1], event)
-        return outcomes, last, False
     finally:
         os.close(reading)
+
+
+def _is_runnable(pid: int) -> bool:
+    """Return whether a thread of a process runs, or waits for a processor or a disk."""
+    states = [
+        stat.read_text().rpartition(") ")[2][0]
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return not {"R", "D"}.isdisjoint(states)
 
 
 def _record(outcome: Outcome, event: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from numpack import NumPack
-from numpack.store.format import log
+from numpack.store.format.log import log
 
 ROWS, WIDTH = 700, 2000  # of the array whose rows all hold the same number: more than a block
 

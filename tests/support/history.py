@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpack import NumPack
-from numpack.store.format import log
+from numpack.store.format.log import log
 
 Arrays = dict[str, np.ndarray]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from numpack import NumPack
-from numpack.store.format import log
+from numpack.store.format.log import log
 
 State = dict[str, tuple[str, tuple[int, ...], bytes]]
 

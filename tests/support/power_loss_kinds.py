@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from numpack import NumPack
-from numpack.store.format import log
+from numpack.store.format.log import log
 from support.operations import FOLD, ROWS, SNAPSHOT, large, nothing, old, small, state_of, wide
 
 PATH = "deep/er/s.npk"

@@ -18,7 +18,7 @@ from .rows.indexing import Selection
 if TYPE_CHECKING:
     from .._core.dtypes import DType
     from .._core.memory import Array
-    from .format.catalog import Entry
+    from .format.log.state import Entry
 
 
 _MOST_ROWS = 2**63 - 1

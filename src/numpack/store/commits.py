@@ -11,9 +11,9 @@ import numpy as np
 from ..errors import InvalidValueError, StoreError
 from .checks import check_rows, entry_of, select_rows
 from .format import data_files, journal
-from .format.catalog import Entry
+from .format.log.append import append_and_commit, delete_and_commit
+from .format.log.state import Entry
 from .format.schema import decode_dtype, encode_dtype, storable_dtype
-from .kernels.append import append_and_commit, delete_and_commit
 from .kernels.checksums import BLOCK, checksum_blocks
 from .rows import deleted_rows
 from .rows.deleted_rows import NO_ROWS, DeletedRows
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .._core.memory import Array
-    from .format.catalog import Catalog, Record
     from .format.data_files import Progress
+    from .format.log.lines import Record
+    from .format.log.state import Catalog
     from .rows.deleted_rows import Numbers
     from .session import Session
 
@@ -299,7 +300,7 @@ def _write_new(
             folder, descriptor, entry, content.chunks, 0, progress=progress, durable=durable
         )
     session.counts["bytes_written"] += entry.nbytes
-    return entry._replace(tail=tail)
+    return entry.replace(tail=tail)
 
 
 class _Content(NamedTuple):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError, StoreError
 from .format import folder
-from .format.log import Log, closed_error
+from .format.log.log import Log, closed_error
 from .format.numpack0 import upgrade
 from .fs.forks import register
 from .fs.transaction import MutexGuard, WriteTransaction
 from .session import Session
 
 if TYPE_CHECKING:
-    from .format.catalog import Catalog
+    from .format.log.state import Catalog
     from .fs.directory import Folder
 
 MODES = ("a", "r", "r+", "w", "x")

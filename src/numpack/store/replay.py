@@ -16,8 +16,8 @@ from .kernels.checksums import BLOCK
 if TYPE_CHECKING:
     import threading
 
-    from .format.catalog import Catalog, Entry
-    from .format.log import Log
+    from .format.log.log import Log
+    from .format.log.state import Catalog, Entry
     from .format.numpack0.upgrade import Numpack0Log
     from .format.open_files import OpenFiles
     from .fs.directory import Folder

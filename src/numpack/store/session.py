@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._core.memory import Array
-    from .format.catalog import Catalog, Entry
     from .format.data_files import Progress
-    from .format.log import Log
+    from .format.log.log import Log
+    from .format.log.state import Catalog, Entry
     from .fs.directory import Folder
     from .rows.deleted_rows import DeletedRows
 

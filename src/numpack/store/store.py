@@ -26,7 +26,7 @@ from .lazy.reference import path_of
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
-    from .format.catalog import Catalog
+    from .format.log.state import Catalog
     from .session import Session
 
     Mode: TypeAlias = Literal["a", "r", "r+", "w", "x"]

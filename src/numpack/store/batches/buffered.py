@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..._core.dtypes import DType
     from ..._core.memory import Array
-    from ..format.catalog import Entry
+    from ..format.log.state import Entry
     from ..handle import Handle
     from ..session import Session
 
@@ -206,7 +206,7 @@ def _foreign_change(base: Entry | None, now: Entry | None) -> str:
         (base.revision != now.revision, "had rows replaced in place"),
         (base.stored != now.stored, "had rows appended"),
         (base.dropped != now.dropped, "had rows dropped"),
-        (base._replace(modified=0) != now._replace(modified=0), "was changed"),
+        (base.replace(modified=0) != now.replace(modified=0), "was changed"),
     )
     return " and ".join(what for differs, what in checks[:3] if differs) or (
         checks[3][1] if checks[3][0] else ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ..._core.memory import Array
-    from ..format.catalog import Entry
+    from ..format.log.state import Entry
     from ..handle import Handle
     from ..session import Session
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..fs.directory import Folder
     from ..fs.syscalls import OpenFile
-    from .catalog import Entry
+    from .log.state import Entry
 
     Progress = Callable[[int], None]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..fs.directory import Folder
     from ..session import Session
-    from .catalog import Entry
+    from .log.state import Entry
 
 
 def flush_entries(into: Folder, entries: Iterable[Entry]) -> None:

@@ -19,10 +19,10 @@ from ...errors import (
 from ..fs.directory import DATA, Folder, store_error, write_all
 from ..fs.lock import LOCK, WriteLock
 from ..fs.syscalls import read_small
-from . import log, records
-from .catalog import Catalog
 from .dtype_codes import InvalidRecordError, brief
-from .log_reader import NAME as LOG
+from .log import log, records
+from .log.reader import NAME as LOG
+from .log.state import Catalog
 from .numpack0.files import METADATA as NUMPACK0_METADATA
 
 if TYPE_CHECKING:

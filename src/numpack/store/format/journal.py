@@ -19,9 +19,9 @@ from ..fs.directory import is_sparse, read_between, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
 from . import data_files
-from .catalog import decode, encode
 from .dtype_codes import InvalidRecordError
 from .journal_header import commit_of, journal_header
+from .log.lines import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ..fs.directory import Folder
     from ..rows.deleted_rows import Numbers
     from ..rows.replacing import Replacement
-    from .catalog import Catalog
     from .journal_header import ChangeHeader
+    from .log.state import Catalog
 
 NAME = "journal"
 

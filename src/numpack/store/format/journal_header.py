@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..kernels.checksums import BLOCK
 from .dtype_codes import InvalidRecordError, brief
-from .records import check_members, natural
+from .log.records import check_members, natural
 
 if TYPE_CHECKING:
-    from .catalog import Catalog, Entry, Record
+    from .log.lines import Record
+    from .log.state import Catalog, Entry
 
 _MEMBERS = {"id", "width", "rows", "first", "sums"}
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..fs.directory import Folder
     from ..fs.syscalls import OpenFile
     from ..rows.deleted_rows import Numbers
-    from .catalog import Entry
+    from .log.state import Entry
 
 _LIMIT = 16  # files kept open
 _PAGE = 4096  # bytes; file systems rarely have larger blocks, and then this is part of one

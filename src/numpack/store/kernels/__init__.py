@@ -1,4 +1,4 @@
-"""Native loops over the bytes of arrays and of the log.
+"""Native loops over the bytes of arrays: checksums, gathering, deleted rows, patching.
 
-Imports only `errors` and the constants of `format` that the native code shares.
+Imports only `errors`.
 """

@@ -11,7 +11,7 @@ import numpy as np
 from ..._core.mapped_files import map_open
 from ...errors import MovedError
 from ..format import data_files
-from ..format.catalog import Entry
+from ..format.log.state import Entry
 from ..format.naming import quoted
 from ..format.numpack0 import reader
 from ..format.schema import encode_dtype

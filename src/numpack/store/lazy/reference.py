@@ -18,13 +18,13 @@ import numpy as np
 from ..._core.file_mapping import origin_of
 from ...errors import StoreError
 from ..format import data_files
-from ..format.log import Log
+from ..format.log.log import Log
 from ..fs.directory import Folder, read_between
 from ..kernels.checksums import BLOCK, checksum_blocks, crc32
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
-    from ..format.catalog import Catalog, Entry
+    from ..format.log.state import Catalog, Entry
     from ..rows.deleted_rows import DeletedRows
     from ..session import Session
 

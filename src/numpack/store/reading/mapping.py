@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..._core.memory import Array
     from ..batches.buffered import Batch
-    from ..format.catalog import Entry
+    from ..format.log.state import Entry
     from ..handle import Handle
     from ..session import Session
 

@@ -22,8 +22,8 @@ from ..rows import deleted_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..format.catalog import Entry
     from ..format.data_files import Progress
+    from ..format.log.state import Entry
     from ..session import Session
 
 Checksums = np.ndarray[Any, np.dtype[np.uint32]]
@@ -236,7 +236,7 @@ def _compute_checksums(session: Session, entry: Entry, progress: Progress) -> Ch
         whole, tail = checksum_blocks(
             data_files.as_bytes(session.read_stored(entry)), data_files.thread_count()
         )
-        return data_files.checksums_from(whole, entry._replace(tail=tail))
+        return data_files.checksums_from(whole, entry.replace(tail=tail))
     buffer, sums = aligned_empty((min(_READ_NBYTES, entry.nbytes),), np.dtype(np.uint8)), b""
     descriptor = session.folder.open(entry.data_file)
     try:

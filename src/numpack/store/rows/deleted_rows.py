@@ -24,7 +24,7 @@ from ..kernels.deleted import copy_live, map_live_to_stored, merge_deleted
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
-    from ..format.catalog import Entry
+    from ..format.log.state import Entry
     from ..fs.directory import Folder
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]

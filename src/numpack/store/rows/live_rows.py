@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..._core.memory import Array
-    from ..format.catalog import Entry
+    from ..format.log.state import Entry
     from ..fs.directory import Folder
     from .deleted_rows import DeletedRows, Numbers
 

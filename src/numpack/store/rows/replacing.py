@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..._core.memory import Array
-    from ..format.catalog import Entry
+    from ..format.log.state import Entry
     from ..format.open_files import OpenFiles
     from .deleted_rows import DeletedRows, Numbers
 

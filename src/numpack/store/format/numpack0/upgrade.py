@@ -16,8 +16,8 @@ from ...kernels.checksums import checksum_blocks
 from ...rows import deleted_rows
 from ...rows.deleted_rows import DeletedRows
 from .. import data_files, folder
-from ..catalog import Catalog, Entry
-from ..log import closed_error
+from ..log.log import closed_error
+from ..log.state import Catalog, Entry
 from ..schema import encode_dtype
 from . import reader
 from .files import METADATA, open_file
@@ -125,9 +125,9 @@ def upgrade_folder(source: Folder, *, keep: bool) -> bool:
         _record_obsolete(source, arrays.values())
         source.sync_data()  # names must be on the device before a log refers to them
         source.sync()
-        folder.write_store(
-            source, catalog._replace(next_id=len(catalog.arrays) + 1), durable=True
-        )
+        next_id = len(catalog.arrays) + 1
+        catalog = Catalog(catalog.token, next_id=next_id, arrays=catalog.arrays)
+        folder.write_store(source, catalog, durable=True)
         remove_numpack0_files(source)
         return True
 
@@ -236,7 +236,7 @@ def _remove_links(source: Folder, arrays: Iterable[Numpack0Array]) -> None:
 def _convert(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
     """Link a data file to its new name; write its checksums and its deleted-row list."""
     modified = min(old.modified, _MAX_TIME)
-    entry = _entry(old)._replace(id=identifier, numpack0_file="", dropped=0, modified=modified)
+    entry = _entry(old).replace(id=identifier, numpack0_file="", dropped=0, modified=modified)
     _link(source, old.file, entry.data_file)
     rows = data_files.map_rows(source, entry)[0]
     checksums, tail = checksum_blocks(data_files.as_bytes(rows), data_files.thread_count())
@@ -244,7 +244,7 @@ def _convert(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
         data_files.write_checksums(source, entry, 0, checksums)
     source.sync_file(entry.data_file)
     source.sync_file(entry.checksum_file)
-    entry = entry._replace(tail=tail)
+    entry = entry.replace(tail=tail)
     if not len(old.dropped):
         return entry
     descriptor = source.open(entry.dropped_file, os.O_RDWR | os.O_CREAT)
@@ -252,7 +252,7 @@ def _convert(source: Folder, old: Numpack0Array, identifier: str) -> Entry:
         crc = deleted_rows.write(descriptor, entry, old.dropped, durable=True)
     finally:
         os.close(descriptor)
-    return entry._replace(dropped=len(old.dropped), dropped_crc=crc)
+    return entry.replace(dropped=len(old.dropped), dropped_crc=crc)
 
 
 def _link(source: Folder, old: str, new: str) -> None:

@@ -20,17 +20,20 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from ...errors import StoreClosedError
-from ..fs.directory import write_all
-from ..fs.syscalls import has_changed, is_current
-from ..kernels.entries import apply_and_install
-from .catalog import Catalog, Entry, Record, add_checksum, encode
-from .log_reader import NAME, LogCursor, LogReader
+from ....errors import StoreClosedError
+from ...fs.directory import write_all
+from ...fs.syscalls import has_changed, is_current
+from .entries import apply_and_install
+from .line_writer import add_checksum, write_line
+from .lines import encode
+from .reader import NAME, LogReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ..fs.directory import Folder
+    from ...fs.directory import Folder
+    from .lines import Record
+    from .state import Catalog, Entry, LogCursor
 
 _NAME = NAME.encode()
 NEW_LOG = f"{NAME}.new"
@@ -48,7 +51,6 @@ _CLOSE_FACTOR = 4
 # a constant share of the bytes written.
 _COMPACT_BYTES = 1 << 20
 _COMPACT_FACTOR = 16
-_SECTOR = 512  # bytes that a device writes atomically
 _LONG = 200  # longer names in JSON, in bytes, are not cached
 
 _keys: dict[str, bytes] = {}  # cache of names in JSON
@@ -202,8 +204,7 @@ class Log:
             update = cursor.catalog.after_commit(
                 time_us, put or {}, changes or {}, drop, journal
             )
-            end = cursor.end + len(data)
-            cursor = cursor._replace(end=end, torn=False, catalog=update.catalog)
+            cursor = cursor.after_commit(len(data), update.catalog)
             apply_and_install(self, cursor, update)
             self._snapshot_if_due(cursor)
         is_short = self._current().snapshot_length <= _SNAPSHOT_EVERY
@@ -236,8 +237,6 @@ class Log:
         """
         with self._lock:
             cursor = self._cursor or self._current()
-            if cursor.torn:
-                os.ftruncate(cursor.descriptor, cursor.end)
             grown = grow(cursor, name, _keys.get(name) or _key(name), *what)
             if grown is None:
                 return 0
@@ -285,10 +284,7 @@ class Log:
         # Unflushed, the snapshot could become a damaged line after commits that `sync` flushed.
         durable = self._durable or cursor.end == self._synced
         write_line(cursor, line, durable=durable)
-        end = cursor.end + len(line)
-        self._cursor = cursor._replace(
-            end=end, torn=False, snapshot=end, snapshot_length=len(line)
-        )
+        self._cursor = cursor.after_snapshot(len(line))
         self.write_header_line()
 
     def _current(self) -> LogCursor:
@@ -335,46 +331,6 @@ def _retire(folder: Folder) -> None:
                 os.pwrite(descriptor, b"\n", size)
         finally:
             os.close(descriptor)
-
-
-def write_line(cursor: LogCursor, line: bytes, *, durable: bool = False) -> None:
-    """Write a line at the end of the log.
-
-    A torn line of a writer that died is truncated first: overwritten in part, it could be
-    read as a damaged line.
-
-    A power loss may keep some sectors of an unflushed write and lose others. So that a partial
-    line is never read as a damaged one, its newline is written after the rest is on the device
-    (`durable`), unless the line is within one sector.
-    """
-    if cursor.torn:
-        _cut(cursor, durable=durable)
-    parts: tuple[bytes, ...] = (line,)
-    if durable and cursor.end // _SECTOR != (cursor.end + len(line) - 1) // _SECTOR:
-        parts = line[:-1], line[-1:]
-    offset = cursor.end
-    try:
-        for part in parts:
-            if offset > cursor.end:
-                os.fdatasync(cursor.descriptor)
-            count = os.pwrite(cursor.descriptor, part, offset)
-            if count < len(part):
-                write_all(cursor.descriptor, part[count:], offset + count)
-            offset += len(part)
-    except OSError:  # for example, the disk is full
-        # A signal handler may also raise one after the line was written in full.
-        if os.fstat(cursor.descriptor).st_size < cursor.end + len(line):
-            _cut(cursor, durable=durable)
-        raise
-    if durable:
-        os.fdatasync(cursor.descriptor)
-
-
-def _cut(cursor: LogCursor, *, durable: bool) -> None:
-    """Truncate the log after its last complete line, before anything is written there."""
-    os.ftruncate(cursor.descriptor, cursor.end)
-    if durable:
-        os.fdatasync(cursor.descriptor)
 
 
 def closed_error(path: str) -> StoreClosedError:

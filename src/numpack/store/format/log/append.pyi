@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 
-from ..._core.memory import Array
-from ..format.log_reader import LogCursor
+from ...._core.memory import Array
+from .state import LogCursor
 
 def append_and_commit(
     cursor: LogCursor, name: str, key: bytes, file: int, rows: Array

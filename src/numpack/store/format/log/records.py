@@ -12,13 +12,15 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..kernels.checksums import BLOCK
-from ..kernels.entries import read_entries
-from .catalog import Catalog, CatalogUpdate, Entry, Record
-from .dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
+from ...kernels.checksums import BLOCK
+from ..dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
+from .entries import read_entries
+from .state import Catalog, CatalogUpdate, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .lines import Record
 
 _LIMIT = 2**63  # exclusive, of counts, sizes and times
 _NUMBER_LIMIT = 2**62  # exclusive, of commit numbers and ids, so that they can still grow
@@ -75,8 +77,8 @@ def snapshot(line: Any) -> Catalog:
         time = natural(record, "modified_us")
         return entry(name, record, time, token=token, next_id=next_id, commit=commit)
 
-    entries = read_entries(arrays, token, next_id, Entry, unusual)
-    if len(entries) > 1 and len({each[0] for each in entries.values()}) != len(entries):
+    entries = read_entries(arrays, token, next_id, unusual)
+    if len(entries) > 1 and len({each.id for each in entries.values()}) != len(entries):
         raise InvalidRecordError("two arrays have the same id")
     journal = _u32(line, "journal") if "journal" in line else None
     return Catalog(token, commit, next_id, entries, journal)
@@ -123,19 +125,20 @@ class CommitReader:
             previous = f"commit {self.catalog.commit:,}"
             raise InvalidRecordError(f"commit {brief(commit)} follows {previous}")
         journal = _u32(line, "journal") if "journal" in line else None
-        catalog = self.catalog._replace(commit=commit, journal=journal)
+        next_id = self.catalog.next_id
         changes = {
             name: _with_changes(name, self._entry(name), fields, commit, time)
             for name, fields in _members(line, "set").items()
         }
         if "put" in line:
-            catalog = _put(changes, _members(line, "put"), catalog, time)
+            next_id = _put(changes, _members(line, "put"), self.catalog, commit, time)
         for name in self._names_to_drop(line):
             self._changed.pop(name, None)
             if name in self.catalog.arrays:
                 self._removed.add(name)
         self._changed.update(changes)
-        self.catalog = catalog
+        before = self.catalog
+        self.catalog = Catalog(before.token, commit, next_id, before.arrays, journal)
 
     def update(self) -> CatalogUpdate:
         """Return the catalog after the commits read, and their changes to its arrays."""
@@ -228,25 +231,30 @@ def _check_later_snapshot(catalog: Catalog, line: Any) -> None:
         raise InvalidRecordError(f"a snapshot is not of commit {catalog.commit:,}")
 
 
-def _put(changes: dict[str, Entry], put: Record, catalog: Catalog, time: int) -> Catalog:
-    """Add a commit's new arrays to `changes`; their ids must not have been used before."""
+def _put(
+    changes: dict[str, Entry], put: Record, before: Catalog, commit: int, time: int
+) -> int:
+    """Add a commit's new arrays to `changes`; return the next id.
+
+    Their ids must not have been used before.
+    """
     ids = set()
     for name, record in put.items():
         made = entry(
             name,
             record,
             time,
-            token=catalog.token,
+            token=before.token,
             next_id=_NUMBER_LIMIT,
-            commit=catalog.commit,
+            commit=commit,
         )
         number = int(made.id.partition("-")[0])
-        if number < catalog.next_id or made.id in ids or name in changes:
+        if number < before.next_id or made.id in ids or name in changes:
             raise InvalidRecordError(f"the id {brief(made.id)} or its array occurs twice")
         ids.add(made.id)
         changes[name] = made
     numbers = [int(each.partition("-")[0]) + 1 for each in ids]
-    return catalog._replace(next_id=max([catalog.next_id, *numbers]))
+    return max([before.next_id, *numbers])
 
 
 def _with_changes(

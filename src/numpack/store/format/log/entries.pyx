@@ -10,14 +10,9 @@ from libc.limits cimport LLONG_MAX
 
 from numpack.store.kernels.checksums cimport BLOCK_BYTES
 
-from ..format.dtype_codes import MAX_NDIM, SIZES
+from .state cimport CatalogUpdate, Entry, LogCursor, new_entry
 
-cdef extern from *:
-    """
-    #define numpack_new_tuple(type, arguments) \
-        PyTuple_Type.tp_new((PyTypeObject *)(type), (arguments), NULL)
-    """
-    object numpack_new_tuple(object type, tuple arguments)
+from ..dtype_codes import MAX_NDIM, SIZES
 
 cdef enum:
     ID = 17  # characters of an id of eight digits
@@ -27,7 +22,7 @@ cdef Py_ssize_t NDIM_MAX = MAX_NDIM
 cdef dict KNOWN_SIZES = SIZES
 
 
-def read_entries(dict arrays, str token, next_id, type entry_class, otherwise) -> dict:
+def read_entries(dict arrays, str token, next_id, otherwise) -> dict:
     """Return the entries of a snapshot.
 
     Parameters
@@ -37,8 +32,6 @@ def read_entries(dict arrays, str token, next_id, type entry_class, otherwise) -
     token : str
         The store's token.
     next_id : int
-    entry_class : type
-        The named tuple `catalog.Entry`.
     otherwise : callable
         Takes the name and record of an array that needs the general checks; returns the entry.
     """
@@ -46,12 +39,12 @@ def read_entries(dict arrays, str token, next_id, type entry_class, otherwise) -
     for name, record in arrays.items():
         made = None
         if name and type(record) is dict:
-            made = ordinary(<dict>record, token, next_id, entry_class)
+            made = ordinary(<dict>record, token, next_id)
         entries[name] = otherwise(name, record) if made is None else made
     return entries
 
 
-cdef object ordinary(dict record, str token, long long next_id, type entry_class):
+cdef Entry ordinary(dict record, str token, long long next_id):
     """Return the entry of an ordinary array; None if it needs the general checks."""
     identifier, code = record.get("id"), record.get("dtype")
     shape, tail, time = record.get("shape"), record.get("tail"), record.get("modified_us")
@@ -66,8 +59,7 @@ cdef object ordinary(dict record, str token, long long next_id, type entry_class
     nbytes = nbytes_of(<list>shape, KNOWN_SIZES.get(code))
     if nbytes <= 0 or (tail and not nbytes % BLOCK_BYTES):
         return None
-    fields = (identifier, code, tuple(<list>shape), time, tail, 0, 0, 0, False, "")
-    return numpack_new_tuple(entry_class, (fields,))
+    return new_entry(identifier, code, tuple(<list>shape), time, tail)
 
 
 cdef bint is_id(str identifier, str token, long long next_id):
@@ -105,7 +97,7 @@ cdef long long nbytes_of(list shape, size) except -1:
     return total
 
 
-def apply_update(update) -> None:
+def apply_update(CatalogUpdate update not None) -> None:
     """Apply the changes of commits to the arrays of a catalog.
 
     No Python code runs meanwhile, so no other thread sees part of a commit, and no signal
@@ -115,18 +107,18 @@ def apply_update(update) -> None:
     ----------
     update : CatalogUpdate
     """
-    apply(<tuple>update)
+    apply(update)
 
 
-def apply_and_install(log, cursor, update) -> None:
+def apply_and_install(log, LogCursor cursor not None, CatalogUpdate update not None) -> None:
     """Apply an update and set the cursor of a log, without interruption."""
-    apply(<tuple>update)
+    apply(update)
     log._cursor = cursor
 
 
-cdef int apply(tuple update) except -1:
-    cdef dict arrays = (<tuple>update[0])[3]
-    for name in <list>update[1]:
+cdef int apply(CatalogUpdate update) except -1:
+    cdef dict arrays = update.catalog.arrays
+    for name in update.removed:
         del arrays[name]
-    arrays.update(<dict>update[2])
+    arrays.update(update.changed)
     return 0

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from ...errors import CorruptStoreError, StoreError
-from ..fs.directory import has_hole, read_between, removed_error, store_error
-from ..fs.syscalls import open_head_and_tail, size_of
-from ..kernels.entries import apply_update
-from .catalog import Catalog, CatalogUpdate, decode, decode_lines, has_duplicates
-from .naming import listed
+from ....errors import CorruptStoreError, StoreError
+from ...fs.directory import has_hole, read_between, removed_error, store_error
+from ...fs.syscalls import open_head_and_tail, size_of
+from ..naming import listed
+from .entries import apply_update
+from .lines import decode, decode_lines, has_duplicates
 from .records import CommitReader, commit_count, snapshot
+from .state import Catalog, LogCursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..fs.directory import Folder
+    from ...fs.directory import Folder
+    from .state import CatalogUpdate
 
 NAME = "commits.log"
 HEADER_LINE_LENGTH = 64
@@ -33,31 +35,6 @@ _EMPTY_LINES = 1000  # tolerated; interrupted compactions leave some
 _REPORTED = 1000  # damaged lines, at most
 
 _HeadAndTail = tuple[int, bytes, int, bytes]  # returned by `open_head_and_tail`
-
-
-class LogCursor(NamedTuple):
-    """An open log and how far it was read; immutable, so that threads never see half of it.
-
-    Attributes
-    ----------
-    descriptor : int
-    end : int
-        Offset after the last complete line.
-    torn : bool
-        Whether an incomplete line follows.
-    snapshot : int
-        Offset after the last snapshot.
-    snapshot_length : int
-        Length of the last snapshot in bytes.
-    catalog : Catalog
-    """
-
-    descriptor: int
-    end: int
-    torn: bool
-    snapshot: int
-    snapshot_length: int
-    catalog: Catalog
 
 
 class LogReader:

@@ -1,9 +1,5 @@
 # cython: language_level=3
-"""The most frequent changes as single calls: extending a file, and committing the extension.
-
-The fields of `catalog.Entry`, `catalog.Catalog` and `log_reader.LogCursor`, which are named
-tuples, are accessed by position for speed; a test pins the positions.
-"""
+"""The most frequent changes as single calls: extending a file, and committing the extension."""
 
 import os
 
@@ -15,26 +11,24 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.errno cimport EINTR, ENOMEM
+from libc.errno cimport ENOMEM
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
-from posix.unistd cimport ftruncate
 
 from numpack.store.kernels.checksums cimport (
     BLOCK_BYTES,
-    Transfer,
     copy_and_crc32,
-    crc32_of,
-    new_transfer,
     numpack_begin_bounce,
     numpack_bounce,
     numpack_end_bounce,
     numpack_next_piece,
-    write_rest,
 )
 
-from ..format.schema import DTYPES
+from .line_writer cimport CHECK_LENGTH, put_checksum, write_all, write_line_at_end
+from .state cimport Catalog, Entry, LogCursor, cursor_after
+
+from ..schema import DTYPES
 
 cdef extern from "status.h" nogil:
     ctypedef struct numpack_status:
@@ -42,14 +36,6 @@ cdef extern from "status.h" nogil:
         uint64_t links
 
     int numpack_stat(int descriptor, const char *name, numpack_status *found)
-
-# Calling the class of a named tuple would take three times as long.
-cdef extern from *:
-    """
-    #define numpack_tuple_like(known, arguments) \
-        PyTuple_Type.tp_new(Py_TYPE(known), (arguments), NULL)
-    """
-    object numpack_tuple_like(object known, tuple arguments)
 
 cdef enum:
     NAME_MAX = 800  # bytes of an array's name in JSON
@@ -67,7 +53,7 @@ cdef struct Line:
     size_t length
 
 
-def append_and_commit(cursor, name, bytes key, int file, rows):
+def append_and_commit(LogCursor cursor not None, name, bytes key not None, int file, rows):
     """Write rows at the end of a data file, then the line that commits them.
 
     Parameters
@@ -96,8 +82,8 @@ def append_and_commit(cursor, name, bytes key, int file, rows):
     """
     cdef Py_buffer buffer
     cdef Growth growth
-    cdef tuple entry = entry_of(cursor, name)
-    dtype = DTYPES.get(entry[1]) if type(entry[1]) is str else None
+    cdef Entry entry = cursor.catalog.arrays[name]
+    dtype = DTYPES.get(entry.code) if type(entry.code) is str else None
     if dtype is None or rows.dtype != dtype or len(key) > NAME_MAX:
         return None
     PyObject_GetBuffer(rows, &buffer, PyBUF_STRIDES)
@@ -108,14 +94,14 @@ def append_and_commit(cursor, name, bytes key, int file, rows):
         length = write(&growth, cursor, key, b"rows", b"tail", &buffer)
     finally:
         PyBuffer_Release(&buffer)
-    stored = (growth.count, *(<tuple>entry[2])[1:])
-    fields = (entry[0], entry[1], stored, growth.time, growth.crc)
-    return advance(cursor, name, fields + entry[5:], length)
+    entry = entry.copy()
+    entry.stored, entry.tail = (growth.count, *entry.stored[1:]), growth.crc
+    return advance(cursor, name, entry, &growth, length)
 
 
-cdef bint fits(Growth *growth, tuple entry, Py_buffer *rows) except -1:
+cdef bint fits(Growth *growth, Entry entry, Py_buffer *rows) except -1:
     """Return whether rows match those stored and leave the last block partial."""
-    cdef tuple stored = entry[2]
+    cdef tuple stored = entry.stored
     cdef Py_ssize_t axis, width = rows.itemsize
     if not rows.ndim or rows.ndim != len(stored) or not PyBuffer_IsContiguous(rows, c"C"):
         return False
@@ -127,11 +113,13 @@ cdef bint fits(Growth *growth, tuple entry, Py_buffer *rows) except -1:
         return False
     growth.offset = <int64_t>stored[0] * width
     growth.count = <int64_t>stored[0] + rows.shape[0]
-    growth.crc = entry[4]
+    growth.crc = entry.tail
     return growth.offset % BLOCK_BYTES + rows.len < BLOCK_BYTES
 
 
-def delete_and_commit(cursor, name, bytes key, int file, numbers):
+def delete_and_commit(
+    LogCursor cursor not None, name, bytes key not None, int file, numbers
+):
     """Write row numbers at the end of a deleted-row list, then the line that commits them.
 
     Parameters
@@ -156,20 +144,22 @@ def delete_and_commit(cursor, name, bytes key, int file, numbers):
     """
     cdef Py_buffer buffer
     cdef Growth growth
-    cdef tuple entry = entry_of(cursor, name)
+    cdef Entry entry = cursor.catalog.arrays[name]
     if len(key) > NAME_MAX:
         return None
     PyObject_GetBuffer(numbers, &buffer, PyBUF_SIMPLE)
     try:
-        growth.file, growth.offset, growth.crc = file, 8 * <int64_t>entry[5], entry[6]
-        growth.count = <int64_t>entry[5] + buffer.len // 8
+        growth.file, growth.crc = file, entry.dropped_crc
+        growth.offset = 8 * <int64_t>entry.dropped
+        growth.count = <int64_t>entry.dropped + buffer.len // 8
         if not is_intact(file, growth.offset):
             return None
         length = write(&growth, cursor, key, b"dropped", b"dropped_crc32", &buffer)
     finally:
         PyBuffer_Release(&buffer)
-    fields = (*entry[:3], growth.time, entry[4], growth.count, growth.crc)
-    return advance(cursor, name, fields + entry[7:], length)
+    entry = entry.copy()
+    entry.dropped, entry.dropped_crc = growth.count, growth.crc
+    return advance(cursor, name, entry, &growth, length)
 
 
 cdef bint is_intact(int file, int64_t size) noexcept:
@@ -178,41 +168,33 @@ cdef bint is_intact(int file, int64_t size) noexcept:
     return numpack_stat(file, b"", &status) == 0 and status.links == 1 and status.size >= size
 
 
-cdef tuple catalog_of(cursor):
-    return <tuple>(<tuple>cursor)[5]
-
-
-cdef tuple entry_of(cursor, name):
-    return <tuple>(<dict>catalog_of(cursor)[3])[name]
-
-
-cdef advance(cursor, name, tuple entry, int64_t length):
+cdef LogCursor advance(
+    LogCursor cursor, name, Entry entry, Growth *growth, int64_t length
+):
     """Update the catalog's entry; return the cursor after a line of `length` bytes."""
-    cdef tuple before = <tuple>cursor, catalog = catalog_of(cursor)
-    cdef dict arrays = catalog[3]
-    arrays[name] = like(arrays[name], entry)
-    commit = <int64_t>catalog[1] + 1
-    catalog = <tuple>like(catalog, (catalog[0], commit, catalog[2], arrays, None))
-    end = <int64_t>before[1] + length
-    return like(cursor, (before[0], end, False, before[3], before[4], catalog))
-
-
-cdef like(known, tuple fields):
-    """Return a named tuple of the same class as `known`."""
-    return numpack_tuple_like(known, (fields,))
+    cdef Catalog before = cursor.catalog, catalog = Catalog.__new__(Catalog)
+    entry.modified = growth.time
+    before.arrays[name] = entry
+    catalog.token, catalog.commit, catalog.next_id = before.token, before.commit + 1, before.next_id
+    catalog.arrays, catalog.journal = before.arrays, None
+    return cursor_after(cursor, length, catalog)
 
 
 cdef int64_t write(
-    Growth *growth, cursor, bytes key, bytes count_member, bytes crc_member, Py_buffer *data
+    Growth *growth,
+    LogCursor cursor,
+    bytes key,
+    bytes count_member,
+    bytes crc_member,
+    Py_buffer *data,
 ) except -1:
     """Write data and the line that commits it; return the length of the line."""
-    cdef int log = (<tuple>cursor)[0], error
-    cdef int64_t end = (<tuple>cursor)[1], commit = <int64_t>catalog_of(cursor)[1] + 1
     cdef Line line
+    cdef int error
     growth.time = now_us()
     line.length = 0
     add(&line, b'{"commit":')
-    add_number(&line, commit)
+    add_number(&line, cursor.catalog.commit + 1)
     add(&line, b',"time_us":')
     add_number(&line, growth.time)
     add(&line, b',"set":{')
@@ -229,9 +211,7 @@ cdef int64_t write(
         if not error:
             add_number(&line, growth.crc)
             finish(&line)
-            error = write_all(log, line.text, line.length, end)
-            if error:
-                ftruncate(log, end)
+            error = write_line_at_end(cursor, line.text, line.length, False)
     if error:
         raise OSError(error, os.strerror(error))
     return line.length
@@ -287,18 +267,9 @@ cdef void add_number(Line *line, uint64_t number) noexcept nogil:
 
 cdef void finish(Line *line) noexcept nogil:
     """Close the open JSON objects and add the checksum of the line."""
-    cdef uint32_t crc
-    cdef int shift
     memcpy(line.text + line.length, b"}}", 2)
-    line.length += 2
-    crc = crc32_of(0, <const unsigned char *>line.text, line.length)
-    memcpy(line.text + line.length, b',"crc32":"', 10)
-    line.length += 10
-    for shift in range(28, -1, -4):
-        line.text[line.length] = (<const char *>b"0123456789abcdef")[crc >> shift & 15]
-        line.length += 1
-    memcpy(line.text + line.length, b'"}\n', 3)
-    line.length += 3
+    put_checksum(line.text, line.length + 2)
+    line.length += 2 + CHECK_LENGTH
 
 
 cdef int64_t now_us() noexcept nogil:
@@ -306,12 +277,3 @@ cdef int64_t now_us() noexcept nogil:
     clock_gettime(CLOCK_REALTIME, &now)
     return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
 
-
-cdef int write_all(int descriptor, void *data, size_t size, int64_t offset) noexcept nogil:
-    """Write all bytes, also after signals; return an errno, or 0."""
-    cdef Transfer transfer = new_transfer(descriptor, <unsigned char *>data, size, offset)
-    write_rest(&transfer)
-    while transfer.error == EINTR:
-        transfer.error = 0
-        write_rest(&transfer)
-    return transfer.error
