@@ -274,17 +274,17 @@ REFUSED = {
     "by too few rows": (
         lambda s: s.replace({"x": ROWS[:2]}, [0, 1, 2]),
         InvalidValueError,
-        "3 rows of 'x' are to be replaced, and 2 rows came",
+        "3 rows of 'x' are to be replaced, and 2 rows were passed",
     ),
     "by too many rows": (
         lambda s: s.replace({"x": ROWS}, [0, 1, 2]),
         InvalidValueError,
-        "3 rows.*6 rows came",
+        "3 rows.*6 rows were passed",
     ),
     "by too many rows for one": (
         lambda s: s.replace({"x": ROWS}, 0),
         InvalidValueError,
-        "1 rows.*6 rows came",
+        "1 rows.*6 rows were passed",
     ),
     "by rows for none": (lambda s: s.replace({"x": ROWS}, []), InvalidValueError, "0 rows"),
     "by a list": (lambda s: s.replace({"x": [[1.0, 2.0]]}, 0), WrongTypeError, "np.asarray"),

@@ -56,7 +56,7 @@ class Plan(Generic[T]):
     describe : callable
         Returns a description of the input; called only when a message is needed.
     nbytes : int
-        Size of a copy in bytes.
+        Size of the input in bytes, for messages about a copy.
     result : callable
         Computes the result at the lowest cost: shares memory, or copies if `obstacle` is set.
     independent : callable
@@ -73,7 +73,7 @@ class Plan(Generic[T]):
     result_spec : tuple of shape and dtype, or None
         Shape and dtype of a C-ordered result that is expensive to compute. `explain` replaces
         it by zeros if the next conversion does not depend on values (objects do).
-    regular : callable or None
+    object_fix : callable or None
         Returns the fix in the source's terms if the result is an object array that the target
         refuses: how to make the source hold numbers instead. May return an empty string.
     """
@@ -88,7 +88,7 @@ class Plan(Generic[T]):
     caution: str = ""
     preview: Callable[[], T] | None = None
     result_spec: tuple[tuple[int, ...], np.dtype[Any]] | None = None
-    regular: Callable[[], str] | None = None
+    object_fix: Callable[[], str] | None = None
 
 
 def carry_out(plan: Plan[T], copy: bool | None) -> T:
@@ -194,7 +194,7 @@ class Step:
     action : str
         ``"shared"``, ``"mapped copy-on-write"``, ``"copied"`` or ``"refused"``.
     nbytes : int
-        Number of bytes that this step copies; 0 if memory is shared.
+        Number of bytes of the step's input that are copied or converted; 0 if memory is shared.
     reason, fix : str
         Why memory is not shared and what to change; empty if it is.
     caution : str
@@ -245,7 +245,8 @@ class Route:
     fix : str
         What to change to share memory; empty if it is shared.
     nbytes : int
-        Number of bytes that the conversion copies; 0 if memory is shared.
+        Number of bytes that are copied or converted, measured at the input of each step; 0 if
+        memory is shared.
     steps : tuple of Step
         The conversions in order.
     """

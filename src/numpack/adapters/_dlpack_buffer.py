@@ -19,7 +19,7 @@ from .._dlpack.exchange_api import publish
 from .._dlpack.exporting import Exporter, export
 from ..errors import InvalidValueError, ZeroCopyError
 from ._fixes import objects_fix
-from .numpy import expect, plan_layout, refuse_mask
+from .numpy import plan_layout, refuse_mask, require_array
 
 if TYPE_CHECKING:
     from .._core.dtypes import DType
@@ -73,7 +73,7 @@ class DLPackBuffer(Exporter):
     __slots__ = ()
 
     def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
-        array = expect("DLPackBuffer", array, copy)
+        array = require_array("DLPackBuffer", array, copy)
         self.array = carry_out(plan_export(array, order), copy)
 
     def _export(

@@ -22,7 +22,7 @@ _MAX_LENGTH = 300
 _FIX = "convert it with its own library first, and share the result"
 
 
-def guarded(direction: str) -> Callable[[F], F]:
+def translate_errors(direction: str) -> Callable[[F], F]:
     """Decorate a conversion to translate the exceptions that other libraries raise in it."""
 
     def decorate(function: F) -> F:

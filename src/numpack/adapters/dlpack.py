@@ -36,9 +36,9 @@ __all__ = [
     "DLPackBuffer",
     "check_device",
     "from_numpy",
+    "import_producer",
     "is_off_host",
     "plan_device_route",
-    "receive",
     "to_numpy",
 ]
 
@@ -97,7 +97,7 @@ def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
     )
 
 
-def receive(obj: Any, *, device: object = None, copy: bool | None = None) -> Array:
+def import_producer(obj: Any, *, device: object = None, copy: bool | None = None) -> Array:
     """Convert a capsule or producer for `from_dlpack`, without a plan where memory is shared.
 
     Objects of NumPy, torch and TensorFlow are converted by their own adapters, which know

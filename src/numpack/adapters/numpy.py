@@ -55,7 +55,7 @@ def from_numpy(array: Array) -> Plan[Array]:
     return _plan_as_is(array, "to NumPy")
 
 
-def expect(function: str, array: object, copy: bool | None) -> Array:
+def require_array(function: str, array: object, copy: bool | None) -> Array:
     """Return an ndarray, or the one that an object of this package holds.
 
     Raises

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 from .._core.policy import carry_out
 from .._dlpack.decorators import fast_export, fast_import, fast_import_column
 from ..adapters import by_name
-from ..adapters._foreign_errors import guarded
-from ..adapters.numpy import expect
+from ..adapters._foreign_errors import translate_errors
+from ..adapters.numpy import require_array
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @fast_export("arrow")
-@guarded("to Arrow")
+@translate_errors("to Arrow")
 def numpy_to_arrow_zero_copy(
     array: Array,
     *,
@@ -70,13 +70,13 @@ def numpy_to_arrow_zero_copy(
     >>> numpy_to_arrow_zero_copy(np.zeros((2, 3)), layout="tensor").type.shape
     [3]
     """
-    array = expect("numpy_to_arrow_zero_copy", array, copy)
+    array = require_array("numpy_to_arrow_zero_copy", array, copy)
     plan: Plan[pa.Array] = by_name("arrow").module().from_numpy(array, layout=layout, type=type)
     return carry_out(plan, copy)
 
 
 @fast_import("arrow")
-@guarded("from Arrow")
+@translate_errors("from Arrow")
 def arrow_to_numpy_zero_copy(
     arrow_array: Any, *, nulls: Nulls = "convert", copy: bool | None = None
 ) -> Array:
@@ -137,7 +137,7 @@ def table_to_numpy_zero_copy(
     table: Any, column: None = None, *, nulls: Nulls = "convert", copy: bool | None = None
 ) -> dict[str, Array]: ...
 @fast_import_column
-@guarded("from Arrow")
+@translate_errors("from Arrow")
 def table_to_numpy_zero_copy(
     table: Any,
     column: str | int | None = None,

@@ -121,7 +121,7 @@ class Pipeline:
         try:
             return self.target.module().from_numpy(array, **options)
         except UnsupportedError as error:
-            fix = first.regular() if first.regular and array.dtype.kind == "O" else ""
+            fix = first.object_fix() if first.object_fix and array.dtype.kind == "O" else ""
             if not fix:
                 raise
             refuse(error.direction, first.describe(), error.reason, fix)

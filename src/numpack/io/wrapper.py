@@ -13,10 +13,10 @@ from .._dlpack.exchange_api import publish
 from .._dlpack.exporting import Exporter
 from .._dlpack.fast_path import try_export, try_import
 from ..adapters import by_name
-from ..adapters._foreign_errors import guarded
-from ..adapters.dlpack import DLPackBuffer, receive
-from ..adapters.numpy import expect, plan_layout
+from ..adapters._foreign_errors import translate_errors
+from ..adapters.dlpack import DLPackBuffer, import_producer
 from ..adapters.numpy import from_numpy as plan_numpy
+from ..adapters.numpy import plan_layout, require_array
 from .routes import share
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def _convert_to(array: Array, framework: str, copy: bool | None, **options: Any)
 
 
 _from_torch, _from_arrow = (
-    guarded("from torch")(_convert_from),
-    guarded("from Arrow")(_convert_from),
+    translate_errors("from torch")(_convert_from),
+    translate_errors("from Arrow")(_convert_from),
 )
-_to_torch: Callable[..., torch.Tensor] = guarded("to torch")(_convert_to)
-_to_arrow: Callable[..., pa.Array] = guarded("to Arrow")(_convert_to)
-_from_producer = guarded("from DLPack")(receive)
+_to_torch: Callable[..., torch.Tensor] = translate_errors("to torch")(_convert_to)
+_to_arrow: Callable[..., pa.Array] = translate_errors("to Arrow")(_convert_to)
+_from_producer = translate_errors("from DLPack")(import_producer)
 
 
 class ZeroCopyArray(Exporter):
@@ -92,7 +92,7 @@ class ZeroCopyArray(Exporter):
     __slots__ = ()
 
     def __init__(self, array: Array, *, order: Order = "C", copy: bool | None = None) -> None:
-        array = expect("ZeroCopyArray", array, copy)
+        array = require_array("ZeroCopyArray", array, copy)
         plan = plan_layout(array, order, "to ZeroCopyArray", exported=False)
         self.array = carry_out(plan, copy)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from .._core.policy import carry_out, wrong_type
 from .._dlpack.decorators import fast_export, fast_import, fast_wrap
 from ..adapters import by_name, of_object
-from ..adapters._foreign_errors import OWN, guarded, translate
-from ..adapters.dlpack import DLPackBuffer, receive
-from ..adapters.numpy import expect
+from ..adapters._foreign_errors import OWN, translate, translate_errors
+from ..adapters.dlpack import DLPackBuffer, import_producer
+from ..adapters.numpy import require_array
 from .arrow_tables import (
     arrow_to_numpy_zero_copy,
     numpy_to_arrow_zero_copy,
@@ -84,7 +84,7 @@ def to_dlpack(array: Array, *, order: Order = "C", copy: bool | None = None) -> 
     >>> torch.from_dlpack(to_dlpack(a)).data_ptr() == a.ctypes.data
     True
     """
-    return DLPackBuffer(expect("to_dlpack", array, copy), order=order, copy=copy)
+    return DLPackBuffer(require_array("to_dlpack", array, copy), order=order, copy=copy)
 
 
 @fast_import()
@@ -135,7 +135,7 @@ def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -
     True
     """
     try:
-        return receive(capsule, device=device, copy=copy)
+        return import_producer(capsule, device=device, copy=copy)
     except OWN:
         raise
     except BaseException as error:  # noqa: BLE001 -- Rust panics are not `Exception`
@@ -143,7 +143,7 @@ def from_dlpack(capsule: Any, *, device: Any = None, copy: bool | None = None) -
 
 
 @fast_export("torch")
-@guarded("to torch")
+@translate_errors("to torch")
 def numpy_to_torch_zero_copy(
     array: Array, *, device: torch.device | str | int | None = None, copy: bool | None = None
 ) -> torch.Tensor:
@@ -193,13 +193,13 @@ def numpy_to_torch_zero_copy(
     >>> numpy_to_torch_zero_copy(a.T).stride()
     (1, 3)
     """
-    array = expect("numpy_to_torch_zero_copy", array, copy)
+    array = require_array("numpy_to_torch_zero_copy", array, copy)
     plan: Plan[torch.Tensor] = by_name("torch").module().from_numpy(array, device=device)
     return carry_out(plan, copy)
 
 
 @fast_import("torch")
-@guarded("from torch")
+@translate_errors("from torch")
 def torch_to_numpy_zero_copy(tensor: torch.Tensor, *, copy: bool | None = None) -> Array:
     """Return an array over the memory of a tensor.
 

@@ -4,7 +4,7 @@ Imports `io`, `_core` and `errors`; reaches frameworks only through `share`.
 """
 
 from .lazy.array import LazyArray
-from .reading.verify import Damage, Report
+from .reading.verify import Damage, VerifyReport
 from .store import NumPack
 
-__all__ = ["Damage", "LazyArray", "NumPack", "Report"]
+__all__ = ["Damage", "LazyArray", "NumPack", "VerifyReport"]

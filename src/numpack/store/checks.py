@@ -120,10 +120,16 @@ def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) 
         )
         raise InvalidValueError(msg)
     if count is None and stored[0] + len(array) > _MOST_ROWS:
-        msg = f"{name!r} has {stored[0]:,} rows; no more than {_MOST_ROWS:,} can be counted"
+        msg = (
+            f"{name!r} has {stored[0]:,} rows, and no more than {_MOST_ROWS:,} can be counted; "
+            "save the others under another name"
+        )
         raise InvalidValueError(msg)
     if count is not None and not is_single_row and len(array) != count:
-        msg = f"{count:,} rows of {name!r} are to be replaced, and {len(array):,} rows came"
+        msg = (
+            f"{count:,} rows of {name!r} are to be replaced, and {len(array):,} rows were "
+            "passed; pass one row for each index"
+        )
         raise InvalidValueError(msg)
     if storable_dtype(array) != dtype:
         msg = (

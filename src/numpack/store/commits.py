@@ -42,12 +42,12 @@ def save(
 
 
 def _save(session: Session, values: Mapping[str, _Content], progress: Progress) -> None:
-    state = session.log.catalog
-    replaced = [state.arrays[name] for name in values if name in state.arrays]
+    catalog = session.log.catalog
+    replaced = [catalog.arrays[name] for name in values if name in catalog.arrays]
     new_entries: dict[str, Entry] = {}
     try:
         for number, (name, content) in enumerate(values.items()):
-            identifier = state.new_id(ahead=number)
+            identifier = catalog.new_id(ahead=number)
             new_entries[name] = _write_new(session, content, identifier, progress)
     except BaseException:  # the caller's progress callback may raise anything
         _unlink(session, new_entries.values())
@@ -57,7 +57,7 @@ def _save(session: Session, values: Mapping[str, _Content], progress: Progress) 
     try:
         _commit(session, put=new_entries)
     except OSError:
-        if not _may_have_committed(session, state):
+        if not _may_have_committed(session, catalog):
             _unlink(session, new_entries.values())
         raise
     _unlink(session, replaced)
@@ -65,8 +65,8 @@ def _save(session: Session, values: Mapping[str, _Content], progress: Progress) 
 
 def append(session: Session, values: Mapping[str, Array]) -> None:
     """Write rows after the committed ones of each array, and commit them."""
-    state = session.log.catalog
-    found = {name: entry_of(state.arrays, name) for name in values}
+    catalog = session.log.catalog
+    found = {name: entry_of(catalog.arrays, name) for name in values}
     for name, array in values.items():
         check_rows(name, found[name], array)
     changes: dict[str, Record] = {}
@@ -79,7 +79,7 @@ def append(session: Session, values: Mapping[str, Array]) -> None:
         if changes:
             _commit(session, changes=changes)
     except OSError:
-        if not _may_have_committed(session, state):
+        if not _may_have_committed(session, catalog):
             for name in changes:
                 _truncate_uncommitted(session, found[name])
         raise
@@ -105,28 +105,28 @@ def append_plain(session: Session, name: str, array: Array) -> bool:
         Whether the rows were committed. `append` has to be called instead if they need
         validation or conversion, or reach the end of a block.
     """
-    state = session.log.catalog
-    entry = state.arrays.get(name)
+    catalog = session.log.catalog
+    entry = catalog.arrays.get(name)
     if entry is None or session.durable:
         return False
     file = session.files.descriptor(entry)
     try:
         length = session.log.commit_growth(name, append_and_commit, file, array)
     except OSError:
-        if not _may_have_committed(session, state):
+        if not _may_have_committed(session, catalog):
             _truncate_uncommitted(session, entry)
         raise
     return _count_commit(session, length, array.nbytes)
 
 
-def _may_have_committed(session: Session, state: Catalog) -> bool:
+def _may_have_committed(session: Session, catalog: Catalog) -> bool:
     """Check whether a commit may have been made although an `OSError` was raised.
 
     A signal handler may raise one (a `TimeoutError`, for example) after the log line was
     written.
     """
     try:
-        return session.log.refresh_exactly().commit > state.commit
+        return session.log.refresh_exactly().commit > catalog.commit
     except (OSError, StoreError):
         return True
 
@@ -193,7 +193,7 @@ def _drop_rows_of_one(
     if session.durable:
         return False
     [(name, (numbers, _))] = drops.items()
-    file = session.files.named(session.log.catalog.arrays[name].dropped_file, looks=False)
+    file = session.files.named(session.log.catalog.arrays[name].dropped_file, check_name=False)
     numbers = numbers.astype("<i8", copy=False)
     length = session.log.commit_growth(name, delete_and_commit, file, numbers)
     return _count_commit(session, length, numbers.nbytes)
@@ -241,9 +241,9 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
         journal=crc,
     )
     for name, change in changes.items():
-        session.apply_replacement(found[name], change, looks=False)
+        session.apply_replacement(found[name], change, check_name=False)
         session.counts["bytes_written"] += 2 * change.nbytes
-    session.clear_journal(session.log.catalog, looks=False)
+    session.clear_journal(session.log.catalog, check_name=False)
 
 
 def update(session: Session, name: str, progress: Progress = data_files.no_progress) -> None:

@@ -124,22 +124,22 @@ class Handle:
     def _prepare(self, session: Session) -> None:
         """Bring a session up to date at the start of a write transaction."""
         log = session.log
-        state = log.refresh_exactly() if session.lock.names_changed else log.refresh()
+        catalog = log.refresh_exactly() if session.lock.names_changed else log.refresh()
         if log.openings != session.openings:
             session.forget_all()
-        if state.journal is not None:
-            session.replay_journal(state)
+        if catalog.journal is not None:
+            session.replay_journal(catalog)
         if session.durable:
             session.flush_others()
-        if self._cleaned != state.token:
-            self._remove_orphans(session, state)
+        if self._cleaned != catalog.token:
+            self._remove_orphans(session, catalog)
 
-    def _remove_orphans(self, session: Session, state: Catalog) -> None:
+    def _remove_orphans(self, session: Session, catalog: Catalog) -> None:
         if not session.log.is_writable:
             raise StoreError(f"the log of the store {self.path} cannot be written")
         upgrade.remove_numpack0_files(session.folder)  # left by an interrupted upgrade
-        folder.remove_orphans(session.folder, state)
-        self._cleaned = state.token
+        folder.remove_orphans(session.folder, catalog)
+        self._cleaned = catalog.token
 
     def _open_folder(self) -> tuple[Folder, bool]:
         """Open or create the folder as the mode says; return whether it is read as 0.x."""

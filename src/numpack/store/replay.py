@@ -54,32 +54,32 @@ class JournalReplay:
         """Discard what is known about the journal: the store may have been replaced."""
         self._pending, self._applied = {}, _NO_COMMIT
 
-    def replay_journal(self, state: Catalog) -> None:
+    def replay_journal(self, catalog: Catalog) -> None:
         """Write the rows of the last commit in place, if its process died before doing so.
 
         The caller holds `mutex` and `lock`. Everything is flushed, because that process may
         have promised it.
         """
-        if self._needs_replay(state):
-            for change in journal.read(self.folder, state):
-                entry = next(e for e in list(state.arrays.values()) if e.id == change.id)
+        if self._needs_replay(catalog):
+            for change in journal.read(self.folder, catalog):
+                entry = next(e for e in list(catalog.arrays.values()) if e.id == change.id)
                 self.apply_replacement(entry, change)
                 self._flush_rows(entry)
-            self.clear_journal(state)
+            self.clear_journal(catalog)
 
     def apply_replacement(
-        self, entry: Entry, change: journal.Change | Replacement, *, looks: bool = True
+        self, entry: Entry, change: journal.Change | Replacement, *, check_name: bool = True
     ) -> None:
         """Write replaced rows and the checksums of their blocks.
 
-        See `clear_journal` for `looks`.
+        See `clear_journal` for `check_name`.
         """
         for rows, fresh in change.blocks():
             self.files.overwrite(entry, rows, change.width, fresh)
         whole = change.checksums[: entry.nbytes // BLOCK - change.first]
         if len(whole):
             checksums = whole.astype("<u4", copy=False)
-            file = self.files.named(entry.checksum_file, looks=looks)
+            file = self.files.named(entry.checksum_file, check_name=check_name)
             write_all(file, checksums, 4 * change.first)
         if self.durable:
             self._flush_rows(entry)
@@ -88,29 +88,29 @@ class JournalReplay:
         os.fdatasync(self.files.descriptor(entry))
         self.folder.sync_file(entry.checksum_file)
 
-    def clear_journal(self, state: Catalog, *, looks: bool = True) -> None:
+    def clear_journal(self, catalog: Catalog, *, check_name: bool = True) -> None:
         """Clear the journal: the rows of the last commit are in place.
 
         Parameters
         ----------
-        state : Catalog
-        looks : bool
+        catalog : Catalog
+        check_name : bool
             Whether to check that the open file still has its name. Not needed if this session
             has just written the journal.
         """
-        file = self.files.named(journal.NAME, looks=looks)
+        file = self.files.named(journal.NAME, check_name=check_name)
         journal.clear(file, durable=self.durable)
-        self._applied = _commit_id(state)
+        self._applied = _commit_id(catalog)
         self._pending = {}
 
     def pending_change(self, entry: Entry) -> journal.Change | None:
         """Return the committed rows of an array that are not in place in its file yet."""
         return self._pending.get(entry.id)
 
-    def _needs_replay(self, state: Catalog) -> bool:
-        return state.journal is not None and self._applied != _commit_id(state)
+    def _needs_replay(self, catalog: Catalog) -> bool:
+        return catalog.journal is not None and self._applied != _commit_id(catalog)
 
-    def _replay_for_reading(self, state: Catalog) -> dict[str, journal.Change]:
+    def _replay_for_reading(self, catalog: Catalog) -> dict[str, journal.Change]:
         """Ensure that the rows of the last commit are in place; return those that are not.
 
         A reader must not wait for a writer, which may be stopped, nor for other readers that
@@ -121,10 +121,10 @@ class JournalReplay:
             if self._try_replay():
                 return {}
             if time.monotonic() > deadline or not SharedLock(self.folder).would_wait():
-                changes = journal.read_unlocked(self.folder, state)
+                changes = journal.read_unlocked(self.folder, catalog)
                 return {change.id: change for change in changes}
             time.sleep(_POLL_INTERVAL)
-        self._applied = _commit_id(state)
+        self._applied = _commit_id(catalog)
         return {}
 
     def _try_replay(self) -> bool:
@@ -138,6 +138,6 @@ class JournalReplay:
         return False
 
 
-def _commit_id(state: Catalog) -> tuple[str, int]:
+def _commit_id(catalog: Catalog) -> tuple[str, int]:
     """Identify a commit; numbers alone start again when a store is emptied."""
-    return state.token, state.commit
+    return catalog.token, catalog.commit

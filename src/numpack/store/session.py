@@ -90,7 +90,7 @@ class Session(JournalReplay):
         self.openings = 1  # `log.openings` when the caches were last cleared
         self._flushed = Flushed()
         self._commits_before = counts["commits"]  # made through earlier sessions of the handle
-        self._state: Catalog | None = None  # for which the caches are valid
+        self._catalog: Catalog | None = None  # for which the caches are valid
         self._lazy_arrays: dict[str, tuple[Entry, LazyArray]] = {}
         self._deleted_rows: dict[str, tuple[Entry, DeletedRows]] = {}
         register(self)
@@ -147,10 +147,10 @@ class Session(JournalReplay):
 
     def arrays(self) -> dict[str, Entry]:
         """Return the current entries, including commits of other processes."""
-        state = self.history.refresh()
-        if state is not self._state:
-            self._enter_state(state)
-        return state.arrays
+        catalog = self.history.refresh()
+        if catalog is not self._catalog:
+            self._enter_catalog(catalog)
+        return catalog.arrays
 
     def lazy(self, name: str) -> LazyArray:
         """Map an array's file, or return the cached mapping."""
@@ -286,9 +286,9 @@ class Session(JournalReplay):
             finally:
                 self.mutex.release()
 
-    def _enter_state(self, state: Catalog) -> None:
-        """Discard what a new state has made obsolete, and replay its journal."""
-        arrays = state.arrays
+    def _enter_catalog(self, catalog: Catalog) -> None:
+        """Discard what a new catalog has made obsolete, and replay its journal."""
+        arrays = catalog.arrays
         for name, (entry, _) in list(self._lazy_arrays.items()):
             if arrays.get(name) is not entry:
                 self._lazy_arrays.pop(name, None)
@@ -298,8 +298,8 @@ class Session(JournalReplay):
                 self.files.close_unlinked()
             finally:
                 self.mutex.release()
-        self._pending = self._replay_for_reading(state) if self._needs_replay(state) else {}
-        self._state = state
+        self._pending = self._replay_for_reading(catalog) if self._needs_replay(catalog) else {}
+        self._catalog = catalog
 
 
 def _evict_oldest(cache: dict[str, T]) -> None:

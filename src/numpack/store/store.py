@@ -276,8 +276,8 @@ class NumPack(BatchModes):
         if session is not None:
             if not session.read_only:
                 self._batch.write()
-            state = session.history.refresh()
-            path, seen = path_of(session.folder), (state.token, state.commit)
+            catalog = session.history.refresh()
+            path, seen = path_of(session.folder), (catalog.token, catalog.commit)
         fresh = NumPack.__new__(NumPack)
         NumPack.__init__(fresh, path)
         extra = {name: value for name, value in vars(self).items() if name not in vars(fresh)}
@@ -350,19 +350,19 @@ def _unpickle(
         raise _moved_error(path, "permission", str(error)) from error
     except NotAStoreError as error:
         raise _moved_error(path, "missing", str(error)) from error
-    state = store._handle.require_session().history.refresh()  # noqa: SLF001
-    reason, detail = _mismatch(state, *seen)
+    catalog = store._handle.require_session().history.refresh()  # noqa: SLF001
+    reason, detail = _mismatch(catalog, *seen)
     if reason:
         store.close()
         raise _moved_error(path, reason, detail)
     return store
 
 
-def _mismatch(state: Catalog, token: str, commit: int) -> tuple[str, str]:
+def _mismatch(catalog: Catalog, token: str, commit: int) -> tuple[str, str]:
     """Return why a store is not the one that was pickled; empty strings if it is."""
-    if token and state.token != token:
+    if token and catalog.token != token:
         return "another store", "another store is there"
-    if token and state.commit < commit:
+    if token and catalog.commit < commit:
         return "another copy", "an older copy of the store is there"
     return "", ""
 

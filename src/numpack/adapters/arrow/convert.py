@@ -287,7 +287,7 @@ def _valid_fields(array: pa.Array) -> list[pa.Array]:
     return [field.take(rows) for field in fields]
 
 
-def regular(source: pa.Array | pa.ChunkedArray) -> str:
+def object_fix(source: pa.Array | pa.ChunkedArray) -> str:
     """Return the fix that keeps lists of one length as rows of numbers, or an empty string."""
     type_ = source.type
     name = "array.drop_null()" if source.null_count else "array"

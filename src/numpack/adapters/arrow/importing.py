@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..._core.memory import aligned_copy, aligned_empty
 from ..._core.policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
-from .convert import conversion, decode, describe, empty_decoded, needs_decoding, regular
+from .convert import conversion, decode, describe, empty_decoded, needs_decoding, object_fix
 from .views import mask, nbytes, null_count, shareable, top_level_mask, view, without_nulls
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
         independent=lambda: _writable(convert()),
         obstacle=obstacle,
         result_spec=result_spec,
-        regular=lambda: regular(source),
+        object_fix=lambda: object_fix(source),
     )
 
 

@@ -94,7 +94,7 @@ def plan_values(obj: Any, nulls: str) -> Plan[Array]:
     if isinstance(array, pd.arrays.ArrowExtensionArray):
         plan = by_name("arrow").module().to_numpy(array.__arrow_array__(), nulls=nulls)
         return dataclasses.replace(
-            plan, direction="from pandas", describe=lambda: describe(obj), regular=None
+            plan, direction="from pandas", describe=lambda: describe(obj), object_fix=None
         )
     if isinstance(array, NULLABLE_ARRAYS):
         values, mask = parts(array)

@@ -29,9 +29,9 @@ from .types import (
     columns_obstacle,
     dtype_obstacle,
     intermediate_type,
+    object_fix,
     polars_obstacle,
     refuse_opaque,
-    regular,
     zone_inside,
 )
 
@@ -107,7 +107,7 @@ def to_numpy(
 
 def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
     plan = plan_to_numpy(_bridge_export(series), LABEL, nulls, None, polars_obstacle(series))
-    return dataclasses.replace(plan, regular=lambda: regular(series))
+    return dataclasses.replace(plan, object_fix=lambda: object_fix(series))
 
 
 def _plan_frame(frame: pl.DataFrame, nulls: str) -> Plan[Array]:

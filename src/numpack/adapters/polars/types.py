@@ -251,7 +251,7 @@ def polars_obstacle(series: pl.Series) -> Callable[[Obstacle], Obstacle]:
     return lambda o: o
 
 
-def regular(series: pl.Series) -> str:
+def object_fix(series: pl.Series) -> str:
     """Return the fix that keeps lists of one length as rows of numbers, or an empty string."""
     present = series.drop_nulls() if series.null_count() else series
     name = "series.drop_nulls()" if series.null_count() else "series"

@@ -249,7 +249,10 @@ def _check_creatable(path: Path) -> None:
         raise NotAStoreError(msg)
     names = {entry.name for entry in path.iterdir()}
     if NUMPACK0_METADATA in names:
-        msg = f"{path} is a folder of NumPack 0.x"
+        msg = (
+            f"{path} is a folder of NumPack 0.x, not a store; NumPack(path, upgrade=True) "
+            "upgrades it"
+        )
         raise NotAStoreError(msg)
     if names - _UNFINISHED or (DATA in names and not _is_folder(path / DATA)):
         msg = f"{path} is neither a numpack store nor empty; choose another path"

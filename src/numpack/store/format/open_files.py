@@ -117,17 +117,17 @@ class OpenFiles:
         self._close_if_replaced(entry.id, entry.data_file)
         return self.descriptor(entry)
 
-    def named(self, name: str, *, looks: bool = True) -> int:
+    def named(self, name: str, *, check_name: bool = True) -> int:
         """Return the descriptor of another file of the store, open for writing.
 
         Parameters
         ----------
         name : str
             The file is created if it does not exist.
-        looks : bool
+        check_name : bool
             Whether to check that the open file still has the name.
         """
-        if looks:
+        if check_name:
             self._close_if_replaced(name, name)
         found = self._files.get(name)
         if found is None:

@@ -151,8 +151,8 @@ class _Resolver:
             return None if is_same or size_and_time == reference.file[2:] else other
         if reference.digest and self._holds_rows(folder, descriptor):
             return None
-        state = state_of(folder)
-        entry = None if state is None else entry_by_id(state, reference.id)
+        catalog = state_of(folder)
+        entry = None if catalog is None else entry_by_id(catalog, reference.id)
         if entry is None:
             return self._why_missing(folder)
         if is_same and (
@@ -173,14 +173,14 @@ class _Resolver:
 
     def _why_missing(self, folder: Folder) -> tuple[str, str]:
         """Return what happened to an array whose file is missing."""
-        reference, state = self._reference, state_of(folder)
-        if state is None:
+        reference, catalog = self._reference, state_of(folder)
+        if catalog is None:
             return "missing", "there is no store, or it was upgraded"
-        if state.token != reference.id.partition("-")[2]:
+        if catalog.token != reference.id.partition("-")[2]:
             return "another store", "another store is there"
-        if state.commit < reference.commit:
+        if catalog.commit < reference.commit:
             return "another copy", "an older copy of the store is there"
-        if reference.name in state.arrays:
+        if reference.name in catalog.arrays:
             return "saved anew", "it was saved again since"
         return "dropped", "it was dropped since"
 

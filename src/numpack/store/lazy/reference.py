@@ -86,15 +86,15 @@ class Reference:
 
     def to_pickle(self) -> PickledReference | None:
         """Return what another process needs to find the rows; ``None`` if it cannot."""
-        folder, state = self._store()
+        folder, catalog = self._store()
         files = self._hold_files(folder)
         if files is None:
             return None
-        entry, current = self._entry, self._current_entry(state)
+        entry, current = self._entry, self._current_entry(catalog)
         writable = current.writable if current else False
         return PickledReference(
             self._path if folder is None else path_of(folder),
-            0 if state is None else state.commit,
+            0 if catalog is None else catalog.commit,
             self._name if len(self._name) <= _NAME_LIMIT else "",
             entry.id,
             entry.numpack0_file,
@@ -112,8 +112,8 @@ class Reference:
 
     def token(self) -> tuple[Any, ...]:
         """Return a token that is equal only for equal values, at any time."""
-        folder, state = self._store()
-        entry, current = self._entry, self._current_entry(state)
+        folder, catalog = self._store()
+        entry, current = self._entry, self._current_entry(catalog)
         if current is not None and current.writable:
             return "numpack", uuid.uuid4().hex
         if entry.numpack0_file:
@@ -128,7 +128,7 @@ class Reference:
         return "numpack", entry.id, str(entry.code), entry.stored, *deleted, revision, digest
 
     def _store(self) -> tuple[Folder | None, Catalog | None]:
-        """Return the store's folder and its current state, each ``None`` if it is missing."""
+        """Return the store's folder and its current catalog, each ``None`` if it is missing."""
         session = None if self._session is None else self._session()
         if session is not None:
             try:
@@ -141,12 +141,14 @@ class Reference:
             return None, None
         return folder, state_of(folder)
 
-    def _current_entry(self, state: Catalog | None) -> Entry | None:
+    def _current_entry(self, catalog: Catalog | None) -> Entry | None:
         """Return the current entry of the array, unless it was dropped or saved again."""
-        if state is None:
+        if catalog is None:
             return None
         entry = (
-            state.arrays.get(self._name) if self._name else entry_by_id(state, self._entry.id)
+            catalog.arrays.get(self._name)
+            if self._name
+            else entry_by_id(catalog, self._entry.id)
         )
         known = self._entry.id, self._entry.numpack0_file
         return entry if entry is not None and (entry.id, entry.numpack0_file) == known else None
@@ -219,9 +221,9 @@ def state_of(folder: Folder) -> Catalog | None:
         log.close()
 
 
-def entry_by_id(state: Catalog, identifier: str) -> Entry | None:
+def entry_by_id(catalog: Catalog, identifier: str) -> Entry | None:
     """Return the entry of the array with an id."""
-    return next((each for each in list(state.arrays.values()) if each.id == identifier), None)
+    return next((each for each in list(catalog.arrays.values()) if each.id == identifier), None)
 
 
 def read_checksums(folder: Folder, entry: Entry) -> bytes | None:

@@ -12,7 +12,7 @@ from ...io import share
 from ..checks import entry_of
 from ..format.naming import exact_name
 from .mapping import ArrayMapping
-from .verify import Report, require_intact, verify_array, verify_log
+from .verify import VerifyReport, require_intact, verify_array, verify_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -257,7 +257,7 @@ class Reader(ArrayMapping):
         """
         return self.load(array_name) if array_name in self else default
 
-    def verify(self, progress: ProgressCallback | None = None) -> Report:
+    def verify(self, progress: ProgressCallback | None = None) -> VerifyReport:
         """Check all blocks of all arrays against their checksums.
 
         Parameters
@@ -267,7 +267,7 @@ class Reader(ArrayMapping):
 
         Returns
         -------
-        Report
+        VerifyReport
             True if nothing is damaged. Has the attributes ``ok`` and ``damaged``, a list with
             array, block and rows of each damaged block. Its `str` can be printed.
 
@@ -286,7 +286,7 @@ class Reader(ArrayMapping):
             if entry.writable and not session.read_only:
                 self._recompute_abandoned(name)
         total = sum(each.nbytes for each in arrays.values() if not each.is_unusable)
-        counter, report = ProgressCounter(progress, total), Report()
+        counter, report = ProgressCounter(progress, total), VerifyReport()
         verify_log(session, report)
         for name in arrays:
             verify_array(session, name, report, counter)

@@ -63,7 +63,7 @@ class Damage:
 
 
 @dataclass(slots=True)
-class Report:
+class VerifyReport:
     """Result of `NumPack.verify`; true if nothing is damaged.
 
     Attributes
@@ -124,7 +124,10 @@ class Report:
 
 
 def verify_array(
-    session: Session, name: str, report: Report, progress: Progress = data_files.no_progress
+    session: Session,
+    name: str,
+    report: VerifyReport,
+    progress: Progress = data_files.no_progress,
 ) -> None:
     """Check all blocks of an array, and add any damage to a report.
 
@@ -164,7 +167,7 @@ def require_intact(session: Session, name: str) -> None:
     StoreError
         The array has no checksums.
     """
-    report = Report()
+    report = VerifyReport()
     entry_of(session.arrays(), name)
     verify_array(session, name, report)
     if not report:
@@ -177,7 +180,7 @@ def require_intact(session: Session, name: str) -> None:
         raise StoreError(msg)
 
 
-def verify_log(session: Session, report: Report) -> None:
+def verify_log(session: Session, report: VerifyReport) -> None:
     """Check all lines of the log, including those before the last snapshot.
 
     A log that seems damaged is checked again with writers excluded.
