@@ -109,13 +109,24 @@ class Session(JournalReplay):
         while not self.mutex.acquire(timeout=WAIT):
             if self.lock.is_waiting():
                 return
-        with contextlib.ExitStack() as parts:
-            parts.callback(self.mutex.release)
-            for close in (self._lazy_arrays.clear, self.lock.close, self.files.close):
-                parts.callback(close)
-            parts.callback(self.history.close)
+        try:
             with contextlib.suppress(OSError):  # it only makes the next opening faster
                 self._checkpoint()
+        finally:
+            try:
+                self.history.close()
+            finally:
+                self._close_files()
+
+    def _close_files(self) -> None:
+        try:
+            self.files.close()
+        finally:
+            try:
+                self.lock.close()
+            finally:
+                self._lazy_arrays.clear()
+                self.mutex.release()
 
     def _checkpoint(self) -> None:
         if self.counts["commits"] == self._commits_before:  # nothing was changed
