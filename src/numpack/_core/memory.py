@@ -67,7 +67,8 @@ def own_copy(array: Array) -> Array:
 def _copied(array: Array, dtype: DType) -> Array:
     values = normalize_strides(array)
     copied = aligned_empty(values.shape, dtype)
-    np.copyto(copied, values, casting="no" if dtype == values.dtype else "equiv")
+    if copied.nbytes:  # NumPy visits every element, also those of no bytes
+        np.copyto(copied, values, casting="no" if dtype == values.dtype else "equiv")
     if not is_masked_array(array):
         return copied
     masked: Array = copied.view(type(array))

@@ -266,7 +266,8 @@ def little_endian(array: Array, dtype: DType) -> Array:
     if array.flags.c_contiguous and array.dtype == dtype:
         return array
     fresh = aligned_empty(array.shape, dtype)
-    np.copyto(fresh, array, casting="equiv")
+    if fresh.nbytes:
+        np.copyto(fresh, array, casting="equiv")
     return fresh
 
 

@@ -333,7 +333,7 @@ class LazyArray(ArrayOperators):
             if copy is False and self._pages is not None and mapping_of(array) is None:
                 raise ZeroCopyError(f"a copy is needed: {_UNLINKED}")
             return array
-        if obstacle is not None:
+        if obstacle is not None or dtype is None or dtype == self.dtype:
             return self.copied().astype(dtype or self.dtype, copy=False)
         return np.array(self._array, dtype=dtype, copy=copy)
 

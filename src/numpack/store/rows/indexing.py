@@ -134,6 +134,11 @@ class Selection:
         return self._length
 
     @property
+    def is_range(self) -> bool:
+        """Whether the index is a slice, so that no number is out of range."""
+        return isinstance(self._rows, range)
+
+    @property
     def is_unique(self) -> bool:
         """Whether each row is certainly selected at most once."""
         return isinstance(self._rows, range) or self._rows.dtype.kind == "b"

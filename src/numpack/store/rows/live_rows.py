@@ -40,6 +40,8 @@ def gather_live(stored: Array, deleted: DeletedRows | None, selection: Selection
         A row number is out of range.
     """
     fresh = aligned_empty((len(selection), *stored.shape[1:]), stored.dtype)
+    if selection.is_range and not fresh.nbytes:  # rows of no bytes may be any number
+        return fresh
     at = 0
     for numbers in selection.blocks():
         rows = numbers if deleted is None else deleted.to_stored(numbers)
@@ -80,6 +82,8 @@ def index_live(
     blocks = selection.blocks(max(1, min(CHUNK_ROWS, _COPY_NBYTES // width)))
     result = index(np.empty(0, np.int64))
     result = np.empty((len(selection), *result.shape[1:]), result.dtype)
+    if selection.is_range and not result.nbytes:
+        return result
     at = 0
     for numbers in blocks:
         result[at : at + len(numbers)] = index(deleted.to_stored(numbers))
