@@ -194,17 +194,23 @@ def verify_log(session: Session, report: VerifyReport) -> None:
 
 
 def _find_damage(session: Session, name: str, entry: Entry, progress: Progress) -> list[Damage]:
-    all_rows = range(entry.shape[0] if entry.shape else 0)
+    """Return the damage of an array; a file that cannot be read as the log says is damage."""
     try:
-        if entry.dropped and not session.is_numpack0:
-            deleted_rows.read(session.folder, entry)  # the list on disk, not the cached one
-        computed = _compute_checksums(session, entry, progress)
-        expected = data_files.read_checksums(session.folder, entry)
+        return _damaged_blocks(session, name, entry, progress)
     except StoreError as error:
         is_damage = isinstance(error, CorruptStoreError)
         if not is_damage and getattr(error, "errno", None) != errno.EIO:
             raise
-        return [Damage(name, -1, all_rows, str(error))]
+        return [Damage(name, -1, _all_rows(entry), str(error))]
+
+
+def _damaged_blocks(
+    session: Session, name: str, entry: Entry, progress: Progress
+) -> list[Damage]:
+    if entry.dropped and not session.is_numpack0:
+        deleted_rows.read(session.folder, entry)  # the list on disk, not the cached one
+    computed = _compute_checksums(session, entry, progress)
+    expected = data_files.read_checksums(session.folder, entry)
     if entry.writable or session.is_numpack0:
         return []
     change = session.pending_change(entry)
@@ -219,8 +225,12 @@ def _find_damage(session: Session, name: str, entry: Entry, progress: Progress) 
     ]
     if listed < blocks:
         what = f"blocks {listed:,} to {blocks - 1:,}: the file is truncated"
-        damaged.append(Damage(name, -1, all_rows, what))
+        damaged.append(Damage(name, -1, _all_rows(entry), what))
     return damaged
+
+
+def _all_rows(entry: Entry) -> range:
+    return range(entry.shape[0] if entry.shape else 0)
 
 
 def _block_damage(block: int, computed: Checksums, expected: Checksums, entry: Entry) -> str:
