@@ -6,6 +6,7 @@ import functools
 import inspect
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ def for_each(
 
 
 def _described(number: int, value: Any, error: BaseException) -> str:
-    line = traceback.extract_tb(error.__traceback__)[-1].lineno
-    text = f"{type(error).__name__} in line {line}: {error}".replace("\n", "\n    ")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    text = f"{type(error).__name__} in {place}: {error}".replace("\n", "\n    ")
     return f"[{number}] {stable_repr(value):.200}: {text}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 
 from numpack import (
     InvalidValueError,
@@ -56,7 +57,7 @@ def test_append_accepts_any_layout(filled, layout):
     assert np.array_equal(filled.load("x"), np.concatenate([ROWS, ROWS]))
 
 
-@pytest.mark.parametrize("dtype", ["i8", ">i4", "u4", "f4", "M8[s]", "S4", "V4", "?"])
+@for_each("dtype", ["i8", ">i4", "u4", "f4", "M8[s]", "S4", "V4", "?"])
 def test_append_refuses_another_dtype(store, dtype):
     store.save({"x": np.zeros(2, "i4")})
     rows = np.zeros(2, dtype)
@@ -69,7 +70,7 @@ def test_append_refuses_another_dtype(store, dtype):
     assert store.get_shape("x") == (2,)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("held", "given_"),
     [("M8[s]", "M8[ms]"), ("S3", "S4"), ("U3", "S3"), ([("a", "i4")], [("b", "i4")])],
 )

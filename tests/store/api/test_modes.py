@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 
 from numpack import (
     InvalidValueError,
@@ -126,7 +127,7 @@ def test_drop_if_exists_with_each_mode(filled, mode):
         assert contents() == filled
 
 
-@pytest.mark.parametrize("mode", ["", "rw", "R", None, 0, "ab"])
+@for_each("mode", ["", "rw", "R", None, 0, "ab"])
 def test_invalid_mode_is_refused(mode):
     with pytest.raises(
         InvalidValueError, match="mode must be one of 'a', 'r', 'r\\+', 'w', 'x'"
@@ -134,7 +135,7 @@ def test_invalid_mode_is_refused(mode):
         NumPack("s.npk", mode=mode)
 
 
-@pytest.mark.parametrize("durability", ["", "full", None, True])
+@for_each("durability", ["", "full", None, True])
 def test_invalid_durability_is_refused(durability):
     with pytest.raises(InvalidValueError, match="durability must be 'process' or 'power'"):
         NumPack("s.npk", durability=durability)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import contents
+from support.for_each import for_each
 
 from numpack import (
     NotFoundError,
@@ -103,8 +104,8 @@ class Subclass(str):
     __slots__ = ()
 
 
-@pytest.mark.parametrize("kind", [np.str_, Subclass])
-@pytest.mark.parametrize("name", ["x", "é" * 500, '"\\\ud800\n', "n" * 5000])
+@for_each("kind", [np.str_, Subclass])
+@for_each("name", ["x", "é" * 500, '"\\\ud800\n', "n" * 5000])
 def test_names_can_be_str_subclasses_of_any_length(store, name, kind):
     store.save({kind(name): np.arange(5)})
     store.append({kind(name): np.arange(2)})
@@ -126,7 +127,7 @@ def filled(store):
     return store
 
 
-@pytest.mark.parametrize("wrong", [["x", "y"], ("x",), None, 5, b"x", {"x"}])
+@for_each("wrong", [["x", "y"], ("x",), None, 5, b"x", {"x"}])
 def test_name_of_wrong_type_is_refused(filled, wrong):
     kind = type(wrong).__name__
     for call in (

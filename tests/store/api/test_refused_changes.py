@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 
 from numpack import (
     InvalidValueError,
@@ -111,7 +112,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@for_each("case", REFUSED)
 def test_bad_input_is_refused_and_changes_nothing(filled, case):
     call, error, phrase = REFUSED[case]
     filled.replace({"x": ROWS[:1]}, 0)  # so that the journal exists already

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 
 from numpack import (
     NumPack,
@@ -64,8 +65,8 @@ def test_clone_copies_the_live_rows_and_is_independent(filled, dropped):
     assert filled.get_member_list() == ["number", "y"]
 
 
-@pytest.mark.parametrize("shape", [(), (0, 3), (5, 0)])
-@pytest.mark.parametrize("dtype", ["f8", "S0", "U3"])
+@for_each("shape", [(), (0, 3), (5, 0)])
+@for_each("dtype", ["f8", "S0", "U3"])
 def test_clone_of_0d_and_empty_arrays(store, shape, dtype):
     array = np.zeros(shape, dtype)
     store.save({"x": array})

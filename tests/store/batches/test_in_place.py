@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 
 from numpack import InvalidValueError, NotFoundError, NumPack
 
@@ -110,8 +111,8 @@ def test_views_are_private_after_the_block(store, after):
         assert np.array_equal(read_back(), CHANGED)
 
 
-@pytest.mark.parametrize("shape", [(0,), (0, 3), (5, 0), ()])
-@pytest.mark.parametrize("dtype", ["f8", "S3", "M8[s]"])
+@for_each("shape", [(0,), (0, 3), (5, 0), ()])
+@for_each("dtype", ["f8", "S3", "M8[s]"])
 def test_empty_and_0d_arrays_can_be_opened(store, shape, dtype):
     store.save({"x": np.zeros(shape, dtype)})
     with store.writable_batch_mode() as batch:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.for_each import for_each
 
 from numpack import (
     CorruptStoreError,
@@ -54,8 +55,8 @@ HEADERS = [
 ]
 
 
-@pytest.mark.parametrize("drop_if_exists", [False, True])
-@pytest.mark.parametrize("header", HEADERS, ids=lambda header: repr(header[:45]))
+@for_each("drop_if_exists", [False, True])
+@for_each("header", HEADERS)
 def test_damaged_header_is_reported_and_nothing_is_lost(saved, header, drop_if_exists):
     whole = HEADER.read_bytes()
     HEADER.write_bytes(header)

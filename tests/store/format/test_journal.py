@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import hostile
+from support.for_each import for_each
 from support.hostile import BLOCK, CALLS, ID, TOKEN, entry, line, raw_errors, snapshot
 
 from numpack import CorruptStoreError, NumPack
@@ -55,8 +56,8 @@ JOURNALS = {
 COUNTS = {f"{key} {bad}": {key: bad} for key in ("rows", "sums") for bad in hostile.HUGE}
 
 
-@pytest.mark.parametrize("case", JOURNALS)
-@pytest.mark.parametrize("in_place", [True, False])
+@for_each("case", JOURNALS)
+@for_each("in_place", [True, False])
 def test_journal_with_wrong_numbers_changes_nothing(monkeypatch, case, in_place):
     monkeypatch.setattr(
         "numpack.store.format.open_files.is_written_in_place", lambda _: in_place

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.for_each import for_each
 
 from numpack import (
     LockTimeoutError,
@@ -76,9 +77,10 @@ CHANGES_AFTER = {
 }
 
 
-@pytest.mark.parametrize("then", CHANGES_AFTER)
-@pytest.mark.parametrize("what", REPLACED_FILES)
+@for_each("then", CHANGES_AFTER)
+@for_each("what", REPLACED_FILES)
 def test_open_handle_writes_to_replaced_files(what, then):
+    shutil.rmtree("s.npk", ignore_errors=True)
     with NumPack("s.npk") as store:
         store.save({"x": ROWS, "y": ROWS})
         for call in CHANGES_AFTER.values():

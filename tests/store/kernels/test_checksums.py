@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.for_each import for_each
 
 from numpack.store.kernels import checksums
 from numpack.store.kernels.checksums import (
@@ -80,7 +81,7 @@ class TestCrc32:
         assert sum_(b"123456789") == 0xCBF43926
         assert sum_(b"") == 0
 
-    @pytest.mark.parametrize("size", SIZES)
+    @for_each("size", SIZES)
     def test_agrees_with_zlib(self, sum_, size):
         for shift in (0, 1, 3, 8, 63):
             data = NOISE[shift : shift + size]
@@ -111,8 +112,8 @@ def test_start_is_truncated_to_32_bits(start):
     assert crc32(b"abc", start) == zlib.crc32(b"abc", start)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 100])
-@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, len(NOISE)])
+@for_each("threads", [1, 2, 3, 100])
+@for_each("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, len(NOISE)])
 def test_checksum_blocks(size, threads):
     assert checksum_blocks(NOISE[:size], threads) == expected(NOISE[:size])
 
@@ -127,8 +128,8 @@ def test_fewer_than_one_thread_is_refused(open_temporary):
 WRITES = [0, 1, 4000, 300_000, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 5 * BLOCK + 77]
 
 
-@pytest.mark.parametrize("size", WRITES)
-@pytest.mark.parametrize("before", [0, 1, 4096, BLOCK - 1, BLOCK, BLOCK + 5000])
+@for_each("size", WRITES)
+@for_each("before", [0, 1, 4096, BLOCK - 1, BLOCK, BLOCK + 5000])
 def test_write_checksummed_continues_a_file(open_temporary, before, size):
     file = open_temporary()
     first, tail = write_checksummed(file, NOISE[:before], 0, 0)
@@ -215,9 +216,9 @@ def test_write_checksummed_refuses_invalid_arguments(open_temporary):
     assert content() == b"as it was"
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 16, 50])
-@pytest.mark.parametrize("offset", [0, 1, 4096, 2 * BLOCK + 3])
-@pytest.mark.parametrize("size", [0, 1, 5000, 2 * BLOCK, 4 * BLOCK + 999])
+@for_each("threads", [1, 2, 3, 16, 50])
+@for_each("offset", [0, 1, 4096, 2 * BLOCK + 3])
+@for_each("size", [0, 1, 5000, 2 * BLOCK, 4 * BLOCK + 999])
 def test_read_into_fills_the_buffer(open_temporary, size, offset, threads):
     file = open_temporary(NOISE.tobytes())
     memory = np.zeros(size + 2, np.uint8)
@@ -227,8 +228,8 @@ def test_read_into_fills_the_buffer(open_temporary, size, offset, threads):
     assert memory[-1] == 0
 
 
-@pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("size_in_file", [0, 1, BLOCK, 3 * BLOCK + 5, 6 * BLOCK - 1])
+@for_each("threads", [1, 2, 4])
+@for_each("size_in_file", [0, 1, BLOCK, 3 * BLOCK + 5, 6 * BLOCK - 1])
 def test_read_into_returns_the_number_of_bytes_read(open_temporary, size_in_file, threads):
     file = open_temporary(NOISE[:size_in_file].tobytes())
     memory = np.zeros(6 * BLOCK, np.uint8)

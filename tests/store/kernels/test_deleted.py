@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.for_each import for_each
 
 from numpack import NumPack
 from numpack.store.kernels.deleted import map_live_to_stored, merge_deleted
@@ -35,8 +36,8 @@ def test_map_live_to_stored_agrees_with_numpy(dropped, numbers):
     assert np.array_equal(live_to_stored(np.array(dropped, np.int64), numbers), kept[numbers])
 
 
-@pytest.mark.parametrize("order", [1, -1, 3])
-@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 1000, 4097])
+@for_each("order", [1, -1, 3])
+@for_each("count", [0, 1, 2, 7, 8, 9, 1000, 4097])
 def test_map_live_to_stored_with_many_rows(count, order):
     dropped = np.sort(np.random.default_rng(count).permutation(20_000)[:count])
     kept = np.delete(np.arange(20_000), dropped)
@@ -56,15 +57,13 @@ def test_merge_deleted_agrees_with_numpy(dropped, numbers):
     assert np.array_equal(all_of_them, np.setdiff1d(np.arange(count), np.delete(kept, numbers)))
 
 
-@pytest.mark.parametrize(
-    "numbers", [[1, 1], [2, 1], [-1], [0, 5], [8], [2**63 - 1], [-(2**63)]]
-)
+@for_each("numbers", [[1, 1], [2, 1], [-1], [0, 5], [8], [2**63 - 1], [-(2**63)]])
 def test_unsorted_or_out_of_range_rows_are_refused(numbers):
     with pytest.raises(ValueError, match="out of range"):
         merge(np.array([2, 4, 6]), np.array(numbers), 8)
 
 
-@pytest.mark.parametrize(("stored", "merged"), [(1, 5), (3, 5), (2, 4), (2, 6)])
+@for_each(("stored", "merged"), [(1, 5), (3, 5), (2, 4), (2, 6)])
 def test_buffers_of_wrong_size_are_refused(stored, merged):
     dropped, numbers = np.array([2, 4, 6]), np.array([0, 1])
     room = np.full(stored, -9), np.full(merged, -9)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.for_each import for_each
 
 from numpack._core.mapped_files import map_file
 from numpack.store.kernels.gather import take_rows
@@ -65,8 +66,8 @@ def resident_pages(array: np.ndarray) -> int:
     return sum(page & 1 for page in pages)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("total", [0, 1, 2, 31, 32, 33, 600])
+@for_each("width", WIDTHS)
+@for_each("total", [0, 1, 2, 31, 32, 33, 600])
 def test_rows_agree_with_numpy(width, total):
     source = matrix(97, width)
     rows = random_rows(97, total)
@@ -85,10 +86,8 @@ def test_drawn_widths_and_rows_agree_with_numpy(count, width, places):
     np.testing.assert_array_equal(gather(source, rows), source[rows])
 
 
-@pytest.mark.parametrize(
-    "dtype", ["?", "<i2", "<f4", "<f8", "<c16", "S5", "<U3", "<M8[us]", "i1,f8", "V7"]
-)
-@pytest.mark.parametrize("shape", [(50,), (50, 3), (50, 2, 3)])
+@for_each("dtype", ["?", "<i2", "<f4", "<f8", "<c16", "S5", "<U3", "<M8[us]", "i1,f8", "V7"])
+@for_each("shape", [(50,), (50, 3), (50, 2, 3)])
 def test_dtypes_and_shapes(dtype, shape):
     source = np.zeros(shape, dtype)
     source.view(np.uint8)[...] = matrix(1, source.nbytes).reshape(*shape[:-1], -1) & 1
@@ -127,9 +126,9 @@ def test_no_rows_of_an_empty_source():
     assert take_rows(b"", 8, 0, np.empty(0, np.int64), bytearray()) == -1
 
 
-@pytest.mark.parametrize("width", [0, 4, 20, 4096])
-@pytest.mark.parametrize("bad", [7, -8, INT64.max, INT64.min, INT64.max - 6, INT64.min + 7])
-@pytest.mark.parametrize("at", [0, 1, 31, 32, 99])
+@for_each("width", [0, 4, 20, 4096])
+@for_each("bad", [7, -8, INT64.max, INT64.min, INT64.max - 6, INT64.min + 7])
+@for_each("at", [0, 1, 31, 32, 99])
 def test_first_row_out_of_range_is_reported(width, bad, at):
     rows = random_rows(7, 100)
     rows[at] = bad
@@ -137,9 +136,7 @@ def test_first_row_out_of_range_is_reported(width, bad, at):
     assert take_rows(matrix(7, width), width, 7, rows, bytearray(100 * width)) == at
 
 
-@pytest.mark.parametrize(
-    "at", [[0], [39_999], [10, 39_000], [19_999, 20_000], [25_000, 35_000]]
-)
+@for_each("at", [[0], [39_999], [10, 39_000], [19_999, 20_000], [25_000, 35_000]])
 def test_first_row_out_of_range_among_threads_is_reported(at):
     rows = random_rows(9, 40_000)
     rows[at] = 9
@@ -159,7 +156,7 @@ def test_out_of_range_row_of_an_uncached_file():
     assert take_rows(map_file(path, 64 * 4096), 4096, 64, rows, out) == 1
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("width", "count", "nbytes"),
     [(8, 4, 16), (8, 3, 16), (16, 2, 16), (-8, 3, 16), (8, -3, 16), (2**62, 4, 16)],
 )
@@ -168,13 +165,13 @@ def test_sizes_beyond_the_source_are_refused(width, count, nbytes):
         take_rows(bytes(23), width, count, np.array([0, 1]), bytearray(nbytes))
 
 
-@pytest.mark.parametrize("nbytes", [0, 15, 17, 24])
+@for_each("nbytes", [0, 15, 17, 24])
 def test_output_of_wrong_size_is_refused(nbytes):
     with pytest.raises(ValueError, match="the output has"):
         take_rows(bytes(24), 8, 3, np.array([0, 1]), bytearray(nbytes))
 
 
-@pytest.mark.parametrize("dtype", ["<i4", "<u8", "<f8", ">i8", "?"])
+@for_each("dtype", ["<i4", "<u8", "<f8", ">i8", "?"])
 def test_row_numbers_of_another_dtype_are_refused(dtype):
     with pytest.raises(ValueError, match="must be native int64"):
         take_rows(bytes(24), 8, 3, np.zeros(2, dtype), bytearray(16))
@@ -198,7 +195,7 @@ def test_refusal_releases_the_buffers():
     out.clear()
 
 
-@pytest.mark.parametrize("width", [1, 40, 512, 4096, 10_000, 300_000])
+@for_each("width", [1, 40, 512, 4096, 10_000, 300_000])
 def test_uncached_file(width):
     source = matrix(6_000_000 // width, width)
     path = write_file(source)

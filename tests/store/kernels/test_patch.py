@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.for_each import for_each
 
 from numpack.store.kernels.checksums import (
     BLOCK,
@@ -117,14 +118,14 @@ class TestRows:
         os.close(file)
         assert content("rows.bin") == after.tobytes()
 
-    @pytest.mark.parametrize("width", [BLOCK, BLOCK + 1, 2 * BLOCK + 500, 3 * BLOCK])
+    @for_each("width", [BLOCK, BLOCK + 1, 2 * BLOCK + 500, 3 * BLOCK])
     def test_rows_of_several_blocks(self, width):
         base = np.resize(NOISE, (4, width))
         fresh = base[:2] ^ 0x5A
         check_patch(base, np.array([2, 0]), fresh)
         check_patch(base, np.array([1, 2]), fresh)
 
-    @pytest.mark.parametrize("row", [26214, 26213, 26215, 0, 52428])
+    @for_each("row", [26214, 26213, 26215, 0, 52428])
     def test_rows_at_the_edge_of_a_block(self, row):  # row 26214 of 40 bytes lies in two blocks
         base = np.resize(NOISE, (2 * BLOCK // 40, 40))
         check_patch(base, np.array([min(row, len(base) - 1)]), ~base[:1])
@@ -144,8 +145,8 @@ class TestRows:
         scatter(target, numbers, 10, fresh)
         assert np.array_equal(target, replaced(base, [3, 99, 4], fresh))
 
-    @pytest.mark.parametrize("row", [-1, 10, 2**62, -(2**63)])
-    @pytest.mark.parametrize("others", [[], [3, 4]])
+    @for_each("row", [-1, 10, 2**62, -(2**63)])
+    @for_each("others", [[], [3, 4]])
     def test_rows_out_of_range_change_nothing(self, open_temporary, row, others):
         base = np.resize(NOISE, (10, 8))
         rows = np.array([*others, row], np.int64)

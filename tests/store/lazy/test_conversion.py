@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 from support.memory import address, file_position, shares_pages
 
 from numpack import (
@@ -175,7 +176,7 @@ def with_dropped_rows(
     return store.load("holed", lazy=True), np.delete(array, DROPPED[hole], 0)
 
 
-@pytest.mark.parametrize("hole", DROPPED)
+@for_each("hole", DROPPED)
 def test_asarray_shares_memory_if_live_rows_are_contiguous(store, hole):
     lazy, left = with_dropped_rows(store, ROWS, hole)
     if hole in SHARED:
@@ -197,8 +198,8 @@ def test_asarray_shares_memory_if_live_rows_are_contiguous(store, hole):
     assert np.array_equal(lazy, left)
 
 
-@pytest.mark.parametrize("target", ["numpy", "dlpack"])
-@pytest.mark.parametrize("hole", DROPPED)
+@for_each("target", ["numpy", "dlpack"])
+@for_each("hole", DROPPED)
 def test_copy_in_share_warns_and_is_explained(store, hole, target):
     lazy, left = with_dropped_rows(store, ROWS, hole)
     route = explain(lazy, target)
@@ -247,7 +248,7 @@ def test_saving_a_lazy_array_with_dropped_rows_does_not_warn(store):
     assert np.array_equal(store.load("x"), np.concatenate([left, left]))
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i8", "S3", "M8[s]", "c16", "?"])
+@for_each("dtype", ["u1", "i8", "S3", "M8[s]", "c16", "?"])
 def test_bytes_of_a_lazy_array(store, dtype):
     rows = np.arange(6).reshape(3, 2).astype("i8").astype(dtype)
     store.save({"x": rows})

@@ -7,6 +7,7 @@ import operator
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 
 from numpack import (
     LazyArray,
@@ -51,7 +52,7 @@ BINARY = [
 ]
 
 
-@pytest.mark.parametrize("operation", BINARY)
+@for_each("operation", BINARY)
 def test_binary_operators_return_new_arrays(store, lazy, operation):
     other = np.array([[1, 3]])
     second = mapped(store, other)
@@ -68,9 +69,7 @@ def test_binary_operators_return_new_arrays(store, lazy, operation):
         assert not np.shares_memory(found, np.asarray(lazy))
 
 
-@pytest.mark.parametrize(
-    "operation", [operator.neg, operator.pos, operator.invert, operator.abs], ids=str
-)
+@for_each("operation", [operator.neg, operator.pos, operator.invert, operator.abs])
 def test_unary_operators_return_new_arrays(lazy, operation):
     found = operation(lazy)
     assert type(found) is np.ndarray
@@ -101,7 +100,7 @@ IN_PLACE = [
 ]
 
 
-@pytest.mark.parametrize("operation", IN_PLACE)
+@for_each("operation", IN_PLACE)
 def test_in_place_operators_do_not_change_the_store(store, lazy, operation):
     before = contents()
     found = operation(lazy, 3)
@@ -138,7 +137,7 @@ NUMPY_FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", NUMPY_FUNCTIONS)
+@for_each("name", NUMPY_FUNCTIONS)
 def test_numpy_functions_accept_lazy_arrays(lazy, name):
     found, expected = NUMPY_FUNCTIONS[name](lazy), NUMPY_FUNCTIONS[name](ROWS)
     assert type(found) is type(expected)
@@ -192,8 +191,8 @@ def with_dropped_rows(
     return store.load("holed", lazy=True), np.delete(array, DROPPED[hole], 0)
 
 
-@pytest.mark.parametrize("hole", DROPPED)
-@pytest.mark.parametrize("operation", [*BINARY, operator.matmul])
+@for_each("hole", DROPPED)
+@for_each("operation", [*BINARY, operator.matmul])
 def test_operators_with_dropped_rows_agree_with_numpy(store, hole, operation):
     lazy, left = with_dropped_rows(store, np.arange(1, 37).reshape(6, 6), hole)
     other = np.arange(1, 7)
@@ -208,8 +207,8 @@ def test_operators_with_dropped_rows_agree_with_numpy(store, hole, operation):
         assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("hole", ["none", "several"])
-@pytest.mark.parametrize("operation", [*IN_PLACE, operator.itruediv, operator.imatmul])
+@for_each("hole", ["none", "several"])
+@for_each("operation", [*IN_PLACE, operator.itruediv, operator.imatmul])
 def test_in_place_operators_with_dropped_rows_do_not_change_the_store(store, hole, operation):
     lazy, left = with_dropped_rows(store, np.arange(1.0, 37).reshape(6, 6).astype("i8"), hole)
     before = contents()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 from support.numpack0_store import FOLDER, META, Old, bitmap, write, write_metadata
 
 from numpack import CorruptStoreError, NewerFormatError, StoreError
@@ -144,7 +145,7 @@ def check_refused(match: str, error: type[Exception] = CorruptStoreError) -> str
     return str(raised.value)
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@for_each("case", REFUSED)
 def test_damaged_metadata_is_refused(case):
     make, phrase = REFUSED[case]
     make()
@@ -153,7 +154,7 @@ def test_damaged_metadata_is_refused(case):
     assert "restore it from a backup" in message
 
 
-@pytest.mark.parametrize("file", INVALID_DATA_FILES, ids=repr)
+@for_each("file", INVALID_DATA_FILES)
 def test_invalid_data_file_name_is_refused(file):
     write_malformed(file=file)
     for escape in ("data_x.npkd", "data_sub/x.npkd", "data_sub\\x.npkd"):
@@ -216,7 +217,7 @@ BITMAPS = {
 }
 
 
-@pytest.mark.parametrize("case", BITMAPS)
+@for_each("case", BITMAPS)
 def test_damaged_bitmap_is_refused(case):
     data, phrase = BITMAPS[case]
     write({"x": ROWS})

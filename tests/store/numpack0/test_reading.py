@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 from support.numpack0_store import (
     CODES,
     FIXTURES,
@@ -78,7 +79,7 @@ def test_rows_restored_by_an_append_are_live_as_in_numpack_0_7():
     assert old.dropped.tolist() == []  # although the bitmap still counts 3 deleted rows
 
 
-@pytest.mark.parametrize("code", CODES)
+@for_each("code", CODES)
 def test_dtype_codes(code):
     rows = np.arange(15).reshape(5, 3).astype(code)
     write({"x": rows}, {"x": [1, 4]})
@@ -103,7 +104,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:20]))
+@for_each("name", NAMES)
 def test_names_of_arrays(name):
     write({name: ROWS, "other": -ROWS})
     arrays = reader.read(FOLDER)
@@ -125,9 +126,7 @@ def test_bitmap_is_found_by_the_data_file_and_not_by_the_name():
     assert old.dropped.tolist() == [2]
 
 
-@pytest.mark.parametrize(
-    "shape", [(0,), (0, 5), (3, 0), (0, 0), (1,), (2, 2, 3, 2), (1,) * 64, ()]
-)
+@for_each("shape", [(0,), (0, 5), (3, 0), (0, 0), (1,), (2, 2, 3, 2), (1,) * 64, ()])
 def test_shapes_are_read(shape):
     rows = np.arange(np.prod(shape), dtype="<f4").reshape(shape)
     write({"x": rows})
@@ -141,8 +140,8 @@ def test_folder_without_arrays():
     assert reader.read(FOLDER) == {}
 
 
-@pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 128, 1000, 600_000])
-@pytest.mark.parametrize("part", ["none", "some", "all"])
+@for_each("rows", [0, 1, 63, 64, 65, 128, 1000, 600_000])
+@for_each("part", ["none", "some", "all"])
 def test_clear_bits_are_deleted_rows(rows, part):
     rng = np.random.default_rng(rows)
     some = np.flatnonzero(rng.random(rows) < 0.3).tolist()

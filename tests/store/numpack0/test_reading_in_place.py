@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 from support.memory import address, file_position
 from support.numpack0_store import FIXTURES, FOLDER, FOLDERS, write
 
@@ -120,8 +121,8 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("upgrade", [False, True])
-@pytest.mark.parametrize("call", WRITES)
+@for_each("upgrade", [False, True])
+@for_each("call", WRITES)
 def test_writing_to_an_old_folder_is_refused(generated_arrays, call, upgrade):
     before = contents(OLD)
     mode = "r" if upgrade else "a"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.for_each import for_each
 
 from numpack import (
     NumPack,
@@ -18,7 +19,7 @@ def filled(store):
     return store
 
 
-@pytest.mark.parametrize("size", [None, 1, 2, 4, 6, 7, 10**30, np.int64(4), np.uint8(4)])
+@for_each("size", [None, 1, 2, 4, 6, 7, 10**30, np.int64(4), np.uint8(4)])
 def test_stream_yields_all_rows_in_batches(filled, size):
     batches = list(filled.stream_load("x", size))
     rows = 1 if size is None else min(int(size), 6)

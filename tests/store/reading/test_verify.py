@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.for_each import for_each
 
 from numpack import CorruptStoreError, NotFoundError, NumPack, StoreError
 
@@ -105,9 +106,9 @@ def test_progress_increases_to_the_total(store):
     assert {total for _, total in calls} == {ARRAY.nbytes + 40}
 
 
-@pytest.mark.parametrize("bit", [0, 7])
-@pytest.mark.parametrize("where", ["first", "middle", "last"])
-@pytest.mark.parametrize("block", BLOCKS)
+@for_each("bit", [0, 7])
+@for_each("where", ["first", "middle", "last"])
+@for_each("block", BLOCKS)
 def test_flipped_bit_is_located(store, block, where, bit):
     end = min((block + 1) * BLOCK, ARRAY.nbytes)
     at = {"first": block * BLOCK, "middle": (block * BLOCK + end) // 2, "last": end - 1}[where]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.arrays import FIXED, LOWPREC, dtype_of, elements, values
 from support.files import contents
+from support.for_each import for_each
 
 from numpack import (
     NumPack,
@@ -52,7 +53,7 @@ def lines() -> int:
     return contents()["commits.log"].count(b'"time_us"')
 
 
-@pytest.mark.parametrize("name", FIXED)
+@for_each("name", FIXED)
 def test_replace_every_dtype(store, name):
     array = values(name)
     store.save({"x": array})
@@ -61,7 +62,7 @@ def test_replace_every_dtype(store, name):
     assert elements(read_back()) == elements(array[[0, 1, 1, 0]])
 
 
-@pytest.mark.parametrize("name", ["uint8", *(LOWPREC if find_spec("ml_dtypes") else [])])
+@for_each("name", ["uint8", *(LOWPREC if find_spec("ml_dtypes") else [])])
 def test_replace_narrow_dtypes(store, name):
     array = np.array([1, 2, 3]).astype(dtype_of(name))
     store.save({"x": array})
@@ -69,7 +70,7 @@ def test_replace_narrow_dtypes(store, name):
     assert read_back().view("u1").tolist() == array[[0, 1, 0]].view("u1").tolist()
 
 
-@pytest.mark.parametrize("name", UNUSUAL)
+@for_each("name", UNUSUAL)
 def test_replace_unusual_dtypes(store, name):
     dtype = UNUSUAL[name]
     memory = np.arange(1, 1 + max(1, 4 * dtype.itemsize), dtype="u1")
@@ -81,7 +82,7 @@ def test_replace_unusual_dtypes(store, name):
     assert (found == array[::-1]).all()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "layout",
     [
         np.asfortranarray,
@@ -91,7 +92,6 @@ def test_replace_unusual_dtypes(store, name):
         lambda a: np.array(a.tolist()).view(np.matrix),
         memoryview,
     ],
-    ids=["fortran", "reversed", "swapped", "strided", "matrix", "buffer"],
 )
 def test_replace_accepts_any_layout(filled, layout):
     rows = layout(-ROWS[:3])
@@ -99,8 +99,8 @@ def test_replace_accepts_any_layout(filled, layout):
     assert np.array_equal(read_back()[[4, 0, 2]], -ROWS[:3])
 
 
-@pytest.mark.parametrize("index", [2, -1, [2], np.array([5]), slice(3, 4), np.arange(6) == 1])
-@pytest.mark.parametrize("shape", [(6,), (6, 2), (6, 2, 3)])
+@for_each("index", [2, -1, [2], np.array([5]), slice(3, 4), np.arange(6) == 1])
+@for_each("shape", [(6,), (6, 2), (6, 2, 3)])
 def test_replace_accepts_a_single_row_without_its_axis(store, shape, index):
     array = numbered(shape)
     store.save({"x": array})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
+from support.for_each import for_each
 from support.hostile import header_line, line
 
 from numpack import CorruptStoreError, NumPack
@@ -66,7 +67,7 @@ RECORD = {"id": "00000007-0123abcd", "dtype": "<f8", "shape": [3, 2], "tail": 0}
 COMMIT = {"commit": 7, "time_us": 1}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("damage", "phrase"),
     [
         (lambda lines: [], "it is empty"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import hostile
+from support.for_each import for_each
 from support.hostile import CALLS, CHANGES, ID, entry, line, snapshot
 
 from numpack import CorruptStoreError, NumPack
@@ -36,7 +37,7 @@ def test_malformed_logs_raise_only_errors_of_the_package(run_python):
 SHAPES = ([-1], [2**63], [0, 2**63], [2**40, 2**40], [1.0], [True], [None], "4", {"4": 4})
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@for_each("shape", SHAPES)
 def test_array_of_impossible_shape_is_refused_and_others_are_read(shape):
     other = entry(id=hostile.OTHER_ID)
     files = {DATA: bytes(16), f"data/{hostile.OTHER_ID}.bin": bytes(16)}
@@ -65,7 +66,7 @@ def test_duplicate_json_member_is_reported():
         assert "twice" in str(store.verify())
 
 
-@pytest.mark.parametrize("numbers", [[-1], [16], [2**62], [0, 0], [3, 3], [3, 1, 3]])
+@for_each("numbers", [[-1], [16], [2**62], [0, 0], [3, 3], [3, 1, 3]])
 def test_deleted_row_list_out_of_range_or_with_duplicates_is_refused(numbers):
     listed = np.array(numbers, "<i8").tobytes()
     dropped = {"dropped": len(numbers), "dropped_crc32": zlib.crc32(listed)}
