@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import support
-from support import faults
+from support import faults, power_loss
 
 from numpack import NumPack
 
@@ -69,6 +69,12 @@ def thorough() -> bool:
 def faults_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the fault-injection library and return its path."""
     return faults.built(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="session")
+def recorder_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the library that records system calls and return its path."""
+    return power_loss.built(tmp_path_factory.mktemp("recorder"))
 
 
 @pytest.fixture

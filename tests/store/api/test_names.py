@@ -107,6 +107,7 @@ class Subclass(str):
 @for_each("kind", [np.str_, Subclass])
 @for_each("name", ["x", "é" * 500, '"\\\ud800\n', "n" * 5000])
 def test_names_can_be_str_subclasses_of_any_length(store, name, kind):
+    store.reset()
     store.save({kind(name): np.arange(5)})
     store.append({kind(name): np.arange(2)})
     store.replace({kind(name): np.array([9])}, [0])
@@ -172,11 +173,11 @@ def test_mappings_and_str_subclasses_are_accepted(filled):
 
 
 def test_messages_stay_short_with_many_names(filled):
-    filled.save({f"img/{number:05d}/points": np.array(number) for number in range(3000)})
+    filled.save({f"img/{number:05d}/points": np.array(number) for number in range(1000)})
     with pytest.raises(NotFoundError) as raised:
         filled.load("img/00017/point")
     assert "'img/00017/points'" in str(raised.value)
-    assert "3,002 arrays" in str(raised.value)
+    assert "1,002 arrays" in str(raised.value)
     assert len(str(raised.value)) < 400
     with pytest.raises(NotFoundError) as raised:
         filled.load("n" * 10_000)
@@ -184,7 +185,7 @@ def test_messages_stay_short_with_many_names(filled):
 
 
 def test_commit_size_does_not_grow_with_the_number_of_names(filled):
-    filled.save({f"img/{number:05d}": np.array(number) for number in range(3000)})
+    filled.save({f"img/{number:05d}": np.array(number) for number in range(1000)})
     filled.close()
     size = os.path.getsize("s.npk/commits.log")
     for number in range(20):
@@ -194,7 +195,7 @@ def test_commit_size_does_not_grow_with_the_number_of_names(filled):
             opened.drop(f"img/{number:05d}")
     assert os.path.getsize("s.npk/commits.log") - size < 20 * 1000
     with NumPack("s.npk", mode="r") as opened:
-        assert len(opened) == 3002
+        assert len(opened) == 1002
         assert opened.get_shape("x") == (26, 2)
         assert list(opened)[-1] == "new 19"
         assert opened.verify().ok

@@ -69,6 +69,7 @@ def test_clone_copies_the_live_rows_and_is_independent(filled, dropped):
 @for_each("dtype", ["f8", "S0", "U3"])
 def test_clone_of_0d_and_empty_arrays(store, shape, dtype):
     array = np.zeros(shape, dtype)
+    store.reset()
     store.save({"x": array})
     store.clone("x", "y")
     found = read_back("y")

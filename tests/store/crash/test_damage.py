@@ -129,7 +129,7 @@ def test_damaged_store_reads_right_values_or_reports_damage(template, thorough, 
     dice = random.Random(None if thorough else 5)
     found = dict.fromkeys(["an error", "a report", "nothing"], 0)
     wrong = []
-    for number in range(10_000 if thorough else 1100):
+    for number in range(10_000 if thorough else 300):
         shutil.copytree("template", "s.npk")
         what = damage(Path("s.npk", files[number % len(files)]), dice)
         try:
@@ -138,14 +138,15 @@ def test_damaged_store_reads_right_values_or_reports_damage(template, thorough, 
             wrong.append(f"{what}: {type(error).__name__}: {error}")
         shutil.rmtree("s.npk")
     assert not wrong, "\n".join(wrong)
-    assert min(found.values()) > 20, found
+    assert min(found.values()) > 5, found
     done["damaged stores"] += sum(found.values())
 
 
-def test_truncated_log_shows_a_known_state_or_raises(template, done):
+def test_truncated_log_shows_a_known_state_or_raises(template, thorough, done):
     whole = Path("template", log.NAME).read_bytes()
     shutil.copytree("template", "s.npk")
-    for size in range(len(whole)):
+    sizes = range(0, len(whole), 1 if thorough else 7)
+    for size in sizes:
         os.unlink(f"s.npk/{log.NAME}")
         Path("s.npk", log.NAME).write_bytes(whole[:size])
         try:
@@ -154,4 +155,4 @@ def test_truncated_log_shows_a_known_state_or_raises(template, done):
         except NumpackError:
             continue
         assert found in template, f"cut to {size}"
-    done["damaged stores"] += len(whole)
+    done["damaged stores"] += len(sizes)

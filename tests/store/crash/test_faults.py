@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from support.faults import FAIL, FULL, KILL_AFTER, KILL_BEFORE, KILL_HALF, KILLS, NAMES
+from support.fork_server import ForkServer
 from support.operations import OPERATIONS
 
 pytestmark = pytest.mark.system
@@ -18,21 +19,28 @@ KINDS = [KILL_BEFORE, KILL_HALF, FAIL, FULL]
 ALL_KINDS = [KILL_BEFORE, KILL_HALF, KILL_AFTER, FAIL, FULL]
 
 
+MOST = 8  # calls of an operation that are tried with each kind of fault, in the short form
 KILLING = {NAMES[kind] for kind in KILLS}
 
 
+@pytest.fixture(scope="module")
+def server(faults_library):
+    server = ForkServer("support.faults", LD_PRELOAD=str(faults_library))
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def inject_faults(start_module, faults_library, thorough):
-    """Inject a fault at each system call of an operation.
+def inject_faults(server, thorough, tmp_path):
+    """Inject faults at the system calls of an operation: at each, or at some of each kind.
 
     Return the calls and, for each fault, what was found after it.
     """
 
     def run(name: str) -> tuple[list[str], list[dict]]:
         kinds = ",".join(map(str, ALL_KINDS if thorough else KINDS))
-        process = start_module("support.faults", name, kinds, LD_PRELOAD=str(faults_library))
-        first, *results = map(json.loads, process.stdout)
-        assert process.wait() == 0
+        output = server.run(tmp_path, name, kinds, "1000000" if thorough else str(MOST))
+        first, *results = map(json.loads, output.splitlines())
         return first["calls"], results
 
     return run

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import support
 from support import power_loss
+from support.fork_server import ForkServer
 from support.power_loss_kinds import KINDS
 
 pytestmark = pytest.mark.system
@@ -18,23 +15,17 @@ pytestmark = pytest.mark.system
 SEED = 7
 
 
-@pytest.fixture(scope="session")
-def recorder(tmp_path_factory):
-    return power_loss.built(tmp_path_factory.mktemp("recorder"))
+@pytest.fixture(scope="module")
+def server(recorder_library):
+    server = ForkServer("support.power_loss_kinds", LD_PRELOAD=str(recorder_library))
+    yield server
+    server.close()
 
 
 @pytest.fixture
-def losses(recorder, tmp_path):
+def losses(server, tmp_path):
     def record(*args: str, cwd: Path) -> None:
-        tests = str(Path(support.__file__).parents[1])
-        paths = [tests, *filter(None, [os.environ.get("PYTHONPATH")])]
-        env = {"PYTHONPATH": os.pathsep.join(paths), "LD_PRELOAD": str(recorder)}
-        subprocess.run(
-            [sys.executable, "-W", "error", "-m", "support.power_loss_kinds", *args],
-            cwd=cwd,
-            env={**os.environ, **env},
-            check=True,
-        )
+        server.run(cwd, *args)
 
     return lambda name: power_loss.Losses(name, tmp_path, record)
 
@@ -44,7 +35,7 @@ def test_returned_calls_survive_a_power_loss(name, losses, thorough, done):
     lost = losses(name)
     assert len(lost.states) > 1
     flaws = []
-    count = 10_000 if thorough else 200
+    count = 10_000 if thorough else 60
     for at, flaw in lost.run(count, SEED):
         flaws.append(f"event {at} of {len(lost.events)}: {flaw}")
     assert not flaws, f"{len(flaws)} of {count}:\n" + "\n".join(flaws[:5])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from support import power_loss
 from support.flushes import CHANGES
 
 pytestmark = pytest.mark.system
@@ -23,9 +22,9 @@ NEEDED = {
 
 
 @pytest.fixture
-def flushed(start_module, tmp_path):
+def flushed(start_module, recorder_library):
     def run(durability: str) -> dict[str, list[str]]:
-        library = str(power_loss.built(tmp_path))
+        library = str(recorder_library)
         process = start_module("support.flushes", durability, LD_PRELOAD=library)
         output, _ = process.communicate()
         assert process.returncode == 0

@@ -35,10 +35,10 @@ def check_refused(phrase: str) -> None:
     assert contents() == before
 
 
-def test_flipped_bit_is_reported_by_open_or_verify(history):
+def test_flipped_bit_is_reported_by_open_or_verify(history, thorough):
     whole, right = LOG.read_bytes(), shapes()
     before, harmless = contents(), 0
-    for position in range(len(whole) - 1):
+    for position in range(0, len(whole) - 1, 1 if thorough else 5):
         flipped = bytearray(whole)
         flipped[position] ^= 1 << position % 8
         LOG.write_bytes(flipped)
