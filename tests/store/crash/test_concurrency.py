@@ -160,12 +160,12 @@ def test_reader_beside_a_writing_process_sees_whole_commits(store, start):
 
 
 def test_threads_sharing_a_handle_see_whole_commits(store):
-    names = [f"{number} {letter}" for letter in "abcde" for number in range(100)]
+    names = [f"{number} {letter}" for letter in "abcde" for number in range(50)]
     done = threading.Event()
 
     def write():
         try:
-            for _ in range(20):
+            for _ in range(8):
                 store.save(dict.fromkeys(names, ROWS[:0]))
                 store.drop(names)
         finally:

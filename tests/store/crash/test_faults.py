@@ -19,7 +19,7 @@ KINDS = [KILL_BEFORE, KILL_HALF, FAIL, FULL]
 ALL_KINDS = [KILL_BEFORE, KILL_HALF, KILL_AFTER, FAIL, FULL]
 
 
-MOST = 8  # calls of an operation that are tried with each kind of fault, in the short form
+MOST = 3  # calls of an operation that are tried with each kind of fault, in the short form
 KILLING = {NAMES[kind] for kind in KILLS}
 
 

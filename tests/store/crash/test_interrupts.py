@@ -114,7 +114,7 @@ INTERRUPTED = ["save", "append", "append two", "drop", "drop rows", "replace"]
 def test_exception_from_a_signal_handler_leaves_the_store_intact_and_usable(
     run_python, thorough, operation, compact, error
 ):
-    first, step = (1, 1) if thorough else (1 + INTERRUPTED.index(operation), 6)
+    first, step = (1, 1) if thorough else (1 + INTERRUPTED.index(operation), 10)
     output = run_python(INTERRUPTS, operation, str(compact), error, str(first), str(step))
     results = [json.loads(each) for each in output.splitlines()]
     assert results[-1][0] > 30, "the interrupts no longer strike"

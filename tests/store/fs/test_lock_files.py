@@ -34,41 +34,42 @@ def no_flock(tmp_path_factory):
     return library
 
 
-@pytest.mark.parametrize(
-    "error", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, 524]
-)
-def test_file_system_without_locks_allows_reading_only(store, no_flock, error):
+def test_file_system_without_locks_allows_reading_only(store, no_flock):
     script = """
+import os, sys
 import numpy as np
 from numpack import LockError, LockTimeoutError, NumPack
-for mode in ("a", "r", "r+"):
-    with NumPack("s.npk", mode=mode, lock_timeout=5) as store:
-        assert store["x"].tolist() == store.getitem("x", [0, 1, 2]).tolist()
-        assert store.load("x", lazy=True).shape == (3, 2)
-        assert store.verify().ok
-for call in (
-    lambda: NumPack("new.npk").open(),
-    lambda: NumPack("s.npk", mode="w").open(),
-    lambda: NumPack("s.npk", drop_if_exists=True).open(),
-    lambda: NumPack("s.npk").__enter__().append({"x": np.zeros((1, 2))}),
-    lambda: NumPack("s.npk", lock_timeout=3).__enter__().sync(),
-):
-    try:
-        call()
-    except LockError as error:
-        assert not isinstance(error, LockTimeoutError)
-        assert ".npk cannot be locked" in str(error) and "mode='r' reads" in str(error), error
-        print(error.errno)
+for number in sys.argv[1:]:
+    os.environ["E"] = number  # which flock returns
+    for mode in ("a", "r", "r+"):
+        with NumPack("s.npk", mode=mode, lock_timeout=5) as store:
+            assert store["x"].tolist() == store.getitem("x", [0, 1, 2]).tolist()
+            assert store.load("x", lazy=True).shape == (3, 2)
+            assert store.verify().ok
+    for call in (
+        lambda: NumPack(f"new{number}.npk").open(),
+        lambda: NumPack("s.npk", mode="w").open(),
+        lambda: NumPack("s.npk", drop_if_exists=True).open(),
+        lambda: NumPack("s.npk").__enter__().append({"x": np.zeros((1, 2))}),
+        lambda: NumPack("s.npk", lock_timeout=3).__enter__().sync(),
+    ):
+        try:
+            call()
+        except LockError as error:
+            assert not isinstance(error, LockTimeoutError)
+            assert ".npk cannot be locked" in str(error) and "mode='r' reads" in str(error)
+            print(error.errno)
 """
+    numbers = [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, 524]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        env={**os.environ, "LD_PRELOAD": str(no_flock), "E": str(error)},
+        [sys.executable, "-W", "error", "-c", script, *map(str, numbers)],
+        env={**os.environ, "LD_PRELOAD": str(no_flock)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(error)] * 5
+    assert done.stdout.split() == [str(number) for number in numbers for _ in range(5)]
     assert issubclass(LockError, StoreError)
 
 

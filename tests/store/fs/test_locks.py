@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from support.for_each import for_each
 
 from numpack import (
     InvalidValueError,
@@ -84,8 +85,8 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("seconds", [0, 0.05, np.float32(0.05)])
-@pytest.mark.parametrize("write", WRITES)
+@for_each("seconds", [0, 0.05, np.float32(0.05)])
+@for_each("write", WRITES)
 def test_lock_timeout_error_names_the_holder(holder, seconds, write):
     start = time.monotonic()
     with (

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import contents
-from support.numpack0_store import FIXTURES, FOLDER, META, Old, bitmap, write, write_metadata
+from support.numpack0_store import FIXTURES, FOLDER, META, Old, write, write_metadata
 
 from numpack import CorruptStoreError, NumPack
 from numpack.errors import NumpackError
@@ -166,28 +166,31 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_claim_larger_than_the_files_is_refused_quickly(claim, run_python):
+def test_claim_larger_than_the_files_is_refused_quickly(run_python):
     """Memory and time are bounded by the sizes of the files, not by what they claim."""
-    write({"x": ROWS})
-    CLAIMS[claim]()
+    for claim, make in CLAIMS.items():
+        write({"x": ROWS})
+        make()
+        FOLDER.rename(claim)
     run_python(
         """
-import resource, time
+import resource, sys, time
 from numpack import CorruptStoreError, NumPack
 pages = int(open("/proc/self/statm").read().split()[0])
 room = pages * resource.getpagesize() + 300_000_000
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
-for options in ({}, {"mode": "r"}, {"upgrade": True}):
-    began = time.process_time()
-    try:
-        NumPack("old.npk", **options).open()
-    except CorruptStoreError as error:
-        assert "damaged" in str(error), error
-    else:
-        raise AssertionError(options)
-    assert time.process_time() - began < 1
-"""
+for claim in sys.argv[1:]:
+    for options in ({}, {"mode": "r"}, {"upgrade": True}):
+        began = time.process_time()
+        try:
+            NumPack(claim, **options).open()
+        except CorruptStoreError as error:
+            assert "damaged" in str(error), (claim, error)
+        else:
+            raise AssertionError((claim, options))
+        assert time.process_time() - began < 1, claim
+""",
+        *CLAIMS,
     )
 
 
@@ -198,11 +201,3 @@ def test_bitmap_of_many_deleted_rows():
     assert len(reader.read(FOLDER)["x"].dropped) == rows
     with NumPack(OLD) as store:
         assert store.get_shape("x") == (0,)
-
-
-def test_bitmap_must_match_its_array():
-    write({"x": ROWS})
-    for content in (bitmap(5), bitmap(6) + bytes(8), bitmap(6)[:-1]):
-        (FOLDER / "deleted_x.npkb").write_bytes(content)
-        with pytest.raises(CorruptStoreError, match="deleted_x"):
-            NumPack(OLD).open()

@@ -12,7 +12,7 @@ from support.files import contents
 from support.for_each import for_each
 from support.numpack0_store import FOLDER, META, Old, bitmap, write, write_metadata
 
-from numpack import CorruptStoreError, NewerFormatError, StoreError
+from numpack import CorruptStoreError, NewerFormatError, NumPack, StoreError
 from numpack.errors import UnsupportedError
 from numpack.store.format.numpack0 import reader
 
@@ -223,6 +223,8 @@ def test_damaged_bitmap_is_refused(case):
     write({"x": ROWS})
     (FOLDER / "deleted_x.npkb").write_bytes(data)
     assert "deleted_x.npkb" in check_refused(phrase)
+    with pytest.raises(CorruptStoreError, match="deleted_x"):
+        NumPack(str(FOLDER)).open()
 
 
 def test_removing_a_bitmap_of_another_length_restores_all_rows():
