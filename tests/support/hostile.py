@@ -211,8 +211,8 @@ DTYPES: tuple[Any, ...] = (
 def stores(step: int = 1) -> Iterator[tuple[str, list[Any], dict[str, bytes]]]:
     """Yield the stores that must be refused, or of which an array must be refused.
 
-    Of the wrong values for a member, only every `step`-th is tried, beginning with another one for
-    each member.
+    Of the wrong values for a member, only every `step`-th is tried, beginning with another one
+    for each member.
     """
     offsets = itertools.count()
 

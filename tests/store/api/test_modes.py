@@ -20,8 +20,6 @@ from numpack import (
 from numpack.store.format import folder
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 MODES = ["a", "r", "r+", "w", "x"]
 
 

@@ -24,8 +24,6 @@ from numpack import (
 )
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 NAMES = [
     "a/b",
     "/etc/passwd",

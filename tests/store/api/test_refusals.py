@@ -17,8 +17,6 @@ from numpack import (
 )
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 REFUSED = {
     "save of pairs": (
         lambda s: s.save([("x", ROWS)]),

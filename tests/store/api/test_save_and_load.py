@@ -15,14 +15,8 @@ from numpack import (
 )
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 MASKED = [(name, "masked") for name in FIXED]
-
-
 STORED = [cell for cell in cells(FIXED) if cell not in MASKED]
-
-
 UNUSUAL = {
     "titled": np.dtype([(("Title", "a"), "<i4"), ("b", "<f8")]),
     "padded": np.dtype({"names": ["a", "b"], "formats": ["u1", "<i8"]}, align=True),

@@ -12,8 +12,6 @@ import pytest
 from numpack import ConflictError, NumPack, StoreError
 
 ROWS = np.arange(1.0, 13.0).reshape(6, 2)
-
-
 CHANGES = {
     "append": "n.append({'x': np.ones((1, 2))})",
     "replace": "n.replace({'x': np.full((1, 2), 77.0)}, [2])",

@@ -37,8 +37,6 @@ def with_first_row_changed(rows: np.ndarray) -> np.ndarray:
 
 
 CHANGED = with_first_row_changed(ROWS)
-
-
 CHANGES = {
     "append": (
         lambda s: s.append({"x": ROWS}),

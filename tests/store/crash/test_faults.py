@@ -11,14 +11,8 @@ from support.fork_server import ForkServer
 from support.operations import OPERATIONS
 
 pytestmark = pytest.mark.system
-
-
 KINDS = [KILL_BEFORE, KILL_HALF, FAIL, FULL]
-
-
 ALL_KINDS = [KILL_BEFORE, KILL_HALF, KILL_AFTER, FAIL, FULL]
-
-
 MOST = 3  # calls of an operation that are tried with each kind of fault, in the short form
 KILLING = {NAMES[kind] for kind in KILLS}
 

@@ -98,8 +98,6 @@ while left <= 0:
     lost.clear()
     at += int(step)
 """
-
-
 INTERRUPTED = ["save", "append", "append two", "drop", "drop rows", "replace"]
 
 

@@ -21,8 +21,6 @@ from numpack.store.fs.directory import Folder
 from numpack.store.fs.lock import SharedLock
 
 ROWS = np.arange(6.0).reshape(3, 2)
-
-
 KILLED_IN_REPLACE = """
 import os, signal
 import numpy as np
@@ -33,8 +31,6 @@ session.Session.apply_replacement = kill
 with NumPack("s.npk") as store:
     store.replace({"x": np.full((2, 2), -1.0)}, [0, 2])
 """
-
-
 REPLACED = [[-1, -1], [2, 3], [-1, -1]]
 
 

@@ -10,8 +10,6 @@ from support.fork_server import ForkServer
 from support.power_loss_kinds import KINDS
 
 pytestmark = pytest.mark.system
-
-
 SEED = 7
 
 

@@ -14,8 +14,6 @@ from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StoreMemoryError
 
 DATA = f"data/{ID}.bin"
-
-
 STORE = Path("s.npk")
 
 

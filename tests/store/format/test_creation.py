@@ -16,11 +16,7 @@ from numpack import (
 from numpack.store.format import folder
 
 FOLDER = Path("s.npk")
-
-
 HEADER = FOLDER / "numpack.json"
-
-
 ROWS = np.arange(6.0).reshape(3, 2)
 
 

@@ -8,8 +8,6 @@ import pytest
 from support.flushes import CHANGES
 
 pytestmark = pytest.mark.system
-
-
 NEEDED = {
     "save": {"data", "commits.log"},
     "append": {"commits.log"},

@@ -17,11 +17,7 @@ from numpack import (
 )
 
 FOLDER = Path("s.npk")
-
-
 HEADER = FOLDER / "numpack.json"
-
-
 ROWS = np.arange(6.0).reshape(3, 2)
 
 

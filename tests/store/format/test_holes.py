@@ -15,14 +15,8 @@ from numpack._core.pages import allocate, first_hole
 from numpack.store.format import data_files, open_files
 
 pytestmark = pytest.mark.system
-
-
 SHAPE = 3000, 64  # zeros: 1.5 MB, more than a block
-
-
 ROWS = np.ones((3, 64))
-
-
 MANY = np.random.default_rng(1).permutation(SHAPE[0])[:500]
 
 

@@ -15,8 +15,6 @@ from numpack import CorruptStoreError, NumPack
 from numpack.store import session
 
 DATA = f"data/{ID}.bin"
-
-
 STORE = Path("s.npk")
 
 
@@ -36,8 +34,6 @@ def journal(rows=(0,), fresh=b"abcd", sums=(), extent=(16, 4), **members) -> Non
 
 
 LARGE = (1 << 19, 4)
-
-
 JOURNALS = {
     **{f"id {bad!r}": {"id": bad} for bad in (f"00000009-{TOKEN}", 5, None, [1], "../x", {})},
     **{f"width {bad}": {"width": bad} for bad in (0, -4, 3, 8, 2**62, 2**63, 4.0, True, "4")},
@@ -51,8 +47,6 @@ JOURNALS = {
     "many sums": {"sums": range(1000), "extent": LARGE},
     "more members": {"more": 1},
 }
-
-
 COUNTS = {f"{key} {bad}": {key: bad} for key in ("rows", "sums") for bad in hostile.HUGE}
 
 

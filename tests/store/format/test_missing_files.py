@@ -15,14 +15,8 @@ from numpack import (
 )
 
 FOLDER = Path("s.npk")
-
-
 LOG = FOLDER / "commits.log"
-
-
 DATA = FOLDER / "data"
-
-
 ROWS = np.arange(6.0).reshape(3, 2)
 
 

@@ -14,8 +14,6 @@ from numpack import (
 )
 
 FOLDER = Path("s.npk")
-
-
 ROWS = np.arange(6.0).reshape(3, 2)
 
 

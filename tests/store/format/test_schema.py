@@ -13,8 +13,6 @@ from support.hostile import ID, entry, snapshot
 from numpack.store.format import dtype_codes, schema
 
 DATA = f"data/{ID}.bin"
-
-
 STORE = Path("s.npk")
 
 

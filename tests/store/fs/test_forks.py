@@ -47,8 +47,6 @@ def hold():
 
 HOW
 """
-
-
 HELD_LOCKS = {
     "a reader's": """
 threading.Thread(target=hold).start(); ready.wait()
@@ -164,8 +162,6 @@ store = NumPack("s.npk")
 store.open()
 store.save({"x": ROWS})
 """
-
-
 FORK_IN_A_SAVE = """
 thread = threading.Thread(target=lambda: store.save({"y": ROWS}))
 thread.start()

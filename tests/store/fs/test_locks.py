@@ -23,8 +23,6 @@ from numpack import (
 from numpack.store.fs.lock import SharedLock
 
 ROWS = np.arange(6.0).reshape(3, 2)
-
-
 HOLDER = """
 import signal, sys
 import numpy as np

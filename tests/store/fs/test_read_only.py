@@ -62,8 +62,6 @@ if os.geteuid() == 0:
 paths = sys.argv[1::2]
 print(json.dumps([read(*each) for each in zip(paths, sys.argv[2::2])]))
 """
-
-
 BUILD = """
 import sys
 import numpy as np
@@ -77,14 +75,10 @@ with NumPack(sys.argv[1]) as store:
         session.Session.apply_replacement = lambda *args, **options: sys.exit()
         store.replace({"x": -ROWS[:2], "y": -ROWS[:2]}, [0, 1])
 """
-
-
 WHOLE = {
     "x": [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]],
     "y": [[10.0, 11.0], [14.0, 15.0], [16.0, 17.0]],
 }
-
-
 REPLACED = {
     "x": [[0.0, -1.0], [-2.0, -3.0], [4.0, 5.0], [6.0, 7.0]],
     "y": [[0.0, -1.0], [-2.0, -3.0], [16.0, 17.0]],

@@ -64,8 +64,6 @@ REPLACED_FILES = {
         replace_by_copy(each) for each in Path("s.npk").rglob("*") if each.is_file()
     ],
 }
-
-
 CHANGES_AFTER = {
     "append": lambda s: s.append({"x": ROWS[:1]}),
     "append two": lambda s: s.append({"x": ROWS[:1], "y": ROWS}),

@@ -49,8 +49,6 @@ USES = {
     "writable batch": with_writable,
     "verify": lambda s: s.verify(),
 }
-
-
 REMOVALS = {
     "drop": lambda s: s.drop("x"),
     "save": lambda s: s.save({"x": ROWS[:1]}),

@@ -17,14 +17,8 @@ from support.hostile import BLOCK, CALLS, CHANGES, ID, TOKEN, entry, line, raw_e
 from numpack import CorruptStoreError, NumPack, StoreError
 
 DATA = f"data/{ID}.bin"
-
-
 STORE = Path("s.npk")
-
-
 SECRET = b"precious" * 8
-
-
 ONE_DROPPED = {"dropped": 1, "dropped_crc32": zlib.crc32(bytes(8))}
 
 
@@ -53,8 +47,6 @@ def put_special_file(kind: str, name: str) -> None:
 
 
 KINDS = ("link", "dangling link", "device link", "fifo", "folder", "socket")
-
-
 FILES = (
     *("numpack.json", "commits.log", "lock", "journal", "commits.log.new", "numpack.json.new"),
     *(DATA, f"data/{ID}.sum", f"data/{ID}.del", f"data/00000009-{TOKEN}.bin"),

@@ -62,8 +62,6 @@ def test_has_changed(open_temporary):
 
 
 DATA = f"data/{ID}.bin"
-
-
 STORE = Path("s.npk")
 
 

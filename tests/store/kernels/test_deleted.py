@@ -12,8 +12,6 @@ from numpack import NumPack
 from numpack.store.kernels.deleted import map_live_to_stored, merge_deleted
 
 COUNT = 60
-
-
 Numbers = st.lists(st.integers(0, COUNT - 1), unique=True).map(sorted)
 
 

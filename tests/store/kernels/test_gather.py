@@ -20,8 +20,6 @@ from numpack._core.mapped_files import map_file
 from numpack.store.kernels.gather import take_rows
 
 INT64 = np.iinfo(np.int64)
-
-
 WIDTHS = [1, 2, 3, 4, 7, 8, 12, 16, 20, 24, 32, 40, 48, 63, 64, 65, 128, 512, 4095, 4096, 4097]
 
 

@@ -19,13 +19,10 @@ from numpack.store.kernels.checksums import (
 from numpack.store.kernels.patch import pwrite_rows, scatter, update_checksums
 
 NOISE = np.random.default_rng(7).integers(0, 256, 7 * BLOCK + 12345, np.uint8)
-
-
 U32 = st.integers(0, 2**32 - 1)
 
 
 # Sizes around the boundaries of the algorithm: folding widths, words, blocks.
-EDGES = sorted({edge + d for edge in (0, 8, 16, 64, 128, 256, 512, BLOCK) for d in (-1, 0, 1)})
 
 
 def expected(content):

@@ -9,8 +9,6 @@ from support.for_each import for_each
 from numpack import LazyArray, NumPack
 
 ROWS = np.arange(1, 13).reshape(6, 2)
-
-
 SHAPES = [(6, 2), (6,), (2, 3, 4), (1,), (), (0,), (0, 3), (3, 0)]
 
 
@@ -93,8 +91,6 @@ DROPPED = {
     "first and middle": [0, 2],
     "all": slice(None),
 }
-
-
 DEEP = np.arange(1, 145).reshape(12, 4, 3)
 
 

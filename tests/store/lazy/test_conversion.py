@@ -162,8 +162,6 @@ DROPPED = {
     "first and middle": [0, 2],
     "all": slice(None),
 }
-
-
 SHARED = ("none", "first", "last", "both ends", "all")
 
 

@@ -34,15 +34,11 @@ CHANGES = {
     "drop_if_exists": lambda s: NumPack("s.npk", drop_if_exists=True).open(),
     "close": lambda s: s.close(),
 }
-
-
 SCRIPT = """
 import numpy as np
 from numpack import NumPack
 ROWS = np.arange(1, 13).reshape(6, 2)
 """
-
-
 REMOTE = {
     "save": 's.save({"x": -ROWS})',
     "append": 's.append({"x": -ROWS})',

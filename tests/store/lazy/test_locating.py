@@ -16,8 +16,6 @@ from support import numpack0_store
 from numpack import MovedError, NumPack
 
 ROWS = np.arange(24.0).reshape(8, 3)
-
-
 LARGE = np.arange(400_000.0)  # several blocks
 
 

@@ -10,8 +10,6 @@ import pytest
 from numpack import LazyArray, NumPack
 
 ROWS = np.arange(24.0).reshape(8, 3)
-
-
 LARGE = np.arange(400_000.0)  # several blocks
 
 

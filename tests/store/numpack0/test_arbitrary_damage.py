@@ -139,11 +139,7 @@ def test_claimed_sizes_are_not_allocated(case):
 
 
 OLD = str(FOLDER)
-
-
 HUGE = 2**63 - 1
-
-
 CLAIMS = {
     "rows": lambda: write_metadata(Old(shape=(2**40, 2), size=2**44)),
     "arrays": lambda: write_metadata(Old(), count=2**32 - 1),

@@ -41,8 +41,6 @@ def write_malformed(**fields) -> None:
 
 
 HUGE = 2**64 - 1
-
-
 REFUSED = {
     "another magic": (lambda: write_metadata(magic=b"NPKC"), "begins with b'NPKC'"),
     "version 0": (lambda: write_metadata(version=0), "version 0"),
@@ -111,8 +109,6 @@ REFUSED = {
         "need 48 bytes, but its size is 96",
     ),
 }
-
-
 INVALID_DATA_FILES = [
     "",
     ".",

@@ -16,8 +16,6 @@ from numpack import NumPack
 from numpack.store.format.numpack0 import upgrade
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 OLD = str(FOLDER)
 
 

@@ -16,8 +16,6 @@ from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.store.format.numpack0 import reader
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 OLD = str(FOLDER)
 
 

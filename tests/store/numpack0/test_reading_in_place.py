@@ -16,8 +16,6 @@ from support.numpack0_store import FIXTURES, FOLDER, FOLDERS, write
 from numpack import NotAStoreError, NumPack, StoreError
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 OLD = str(FOLDER)
 
 

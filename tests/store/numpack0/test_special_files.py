@@ -17,11 +17,7 @@ from numpack.errors import NumpackError
 from numpack.store.format.numpack0 import reader
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 OLD = str(FOLDER)
-
-
 FILES = ["metadata.npkm", "data_x.npkd", "deleted_x.npkb"]
 
 

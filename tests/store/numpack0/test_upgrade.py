@@ -14,8 +14,6 @@ from support.numpack0_store import FIXTURES, FOLDER, FOLDERS, META, Old, write, 
 from numpack import CorruptStoreError, InvalidValueError, NumPack, StoreError
 
 ROWS = np.arange(12.0).reshape(6, 2)
-
-
 OLD = str(FOLDER)
 
 

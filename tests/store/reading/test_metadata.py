@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.arrays import FIXED
 
 from numpack import (
     NumPack,
@@ -16,17 +15,10 @@ from numpack import (
 ROWS = np.arange(12.0).reshape(6, 2)
 
 
-MASKED = [(name, "masked") for name in FIXED]
-
-
 @pytest.fixture
 def filled(store):
     store.save({"x": ROWS, "number": np.array(5)})
     return store
-
-
-def masked(array: np.ndarray) -> np.ma.MaskedArray:
-    return np.ma.array(array, mask=np.arange(array.size).reshape(array.shape) == 1)
 
 
 def test_member_list_is_in_order_of_insertion(store):

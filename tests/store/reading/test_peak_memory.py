@@ -7,11 +7,7 @@ import numpy as np
 from numpack import NumPack
 
 ROWS = 4_000_000  # one byte each
-
-
 MIB = 1 << 20
-
-
 MEASURE = """
 import sys, tracemalloc
 import numpy as np

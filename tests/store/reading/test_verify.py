@@ -13,14 +13,8 @@ from support.for_each import for_each
 from numpack import CorruptStoreError, NotFoundError, NumPack, StoreError
 
 BLOCK = 1 << 20
-
-
 WIDTH = 24  # bytes per row, so that blocks end within rows
-
-
 ARRAY = np.random.default_rng(1).random((7 * BLOCK // 2 // WIDTH, 3))  # 3.5 MiB
-
-
 BLOCKS = range(4)
 
 
@@ -269,8 +263,6 @@ def test_replace_with_missing_checksums_is_refused(store):
 
 
 WIDTHS = [1, 7, 24, 4096, BLOCK // 3, BLOCK - 1, BLOCK, BLOCK + 1]
-
-
 STEPS = st.tuples(
     st.sampled_from(["append", "replace", "drop", "update", "reopen", "writable", "clone"]),
     st.integers(0, 2**32 - 1),

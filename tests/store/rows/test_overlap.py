@@ -27,8 +27,6 @@ VIEWS = {
     "DLPack": lambda s: np.from_dlpack(s.load("x", lazy=True)),
     "reopened": lambda s: NumPack("s.npk"),
 }
-
-
 MOVES = {
     "down": (lambda x: x[:-1], slice(1, None)),
     "up": (lambda x: x[1:], slice(None, -1)),

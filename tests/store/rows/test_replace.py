@@ -15,8 +15,6 @@ from numpack import (
 )
 
 ROWS = np.arange(1.0, 13.0).reshape(6, 2)
-
-
 UNUSUAL = {
     "empty bytes": np.dtype("S0"),
     "empty void": np.dtype("V0"),

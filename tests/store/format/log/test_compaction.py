@@ -14,8 +14,6 @@ from numpack import NumPack
 from numpack.store.format.log import log
 
 LOG = Path("s.npk/commits.log")
-
-
 ROWS = np.arange(6.0).reshape(3, 2)
 
 

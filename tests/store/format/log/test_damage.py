@@ -13,8 +13,6 @@ from support.hostile import header_line, line
 from numpack import CorruptStoreError, NumPack
 
 LOG = Path("s.npk/commits.log")
-
-
 ROWS = np.arange(6.0).reshape(3, 2)
 
 

@@ -13,8 +13,6 @@ import numpy as np
 from numpack import NumPack
 
 LOG = Path("s.npk/commits.log")
-
-
 ROWS = np.arange(6.0).reshape(3, 2)
 
 

@@ -15,8 +15,6 @@ from support.hostile import CALLS, CHANGES, ID, entry, line, snapshot
 from numpack import CorruptStoreError, NumPack
 
 DATA = f"data/{ID}.bin"
-
-
 STORE = Path("s.npk")
 
 

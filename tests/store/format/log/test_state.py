@@ -68,24 +68,3 @@ def _outcome(call) -> str:
         return repr(call())
     except ValueError as error:
         return str(error)
-
-
-LARGE = (1 << 19, 4)
-
-
-JOURNALS = {
-    **{f"id {bad!r}": {"id": bad} for bad in (f"00000009-{TOKEN}", 5, None, [1], "../x", {})},
-    **{f"width {bad}": {"width": bad} for bad in (0, -4, 3, 8, 2**62, 2**63, 4.0, True, "4")},
-    **{f"row {bad}": {"rows": (bad,)} for bad in (-1, 16, 2**61, 2**63 - 1)},
-    "a row twice": {"rows": (0, 0), "fresh": b"abcdefgh"},
-    "more rows than there are": {"rows": range(17), "fresh": b"abcd" * 17},
-    **{
-        f"first {bad}": {"first": bad, "sums": (1,), "extent": LARGE}
-        for bad in (-1, 2, 3, 2**40, -(2**40), 10**30, "1", 1.0, None, True)
-    },
-    "many sums": {"sums": range(1000), "extent": LARGE},
-    "more members": {"more": 1},
-}
-
-
-COUNTS = {f"{key} {bad}": {key: bad} for key in ("rows", "sums") for bad in hostile.HUGE}

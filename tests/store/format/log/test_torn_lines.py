@@ -15,8 +15,6 @@ from support.hostile import TOKEN, entry, snapshot
 from numpack import CorruptStoreError, NumPack
 
 LOG = Path("s.npk/commits.log")
-
-
 ROWS = np.arange(6.0).reshape(3, 2)
 
 
