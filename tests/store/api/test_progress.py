@@ -10,6 +10,10 @@ from numpack import (
     NumPack,
     StoreClosedError,
 )
+from numpack.store.format import data_files
+from numpack.store.kernels.checksums import BLOCK
+from numpack.store.reading import verify
+from numpack.store.rows import live_rows
 
 ROWS = np.arange(12.0).reshape(6, 2)
 
@@ -27,7 +31,7 @@ def store(filled):
         yield opened
 
 
-LARGE = np.arange(20_000_000.0 / 8)
+LARGE = np.arange(5_000_000.0 / 8)  # several chunks
 
 
 def save_in_a_batch(store, progress):
@@ -54,8 +58,19 @@ LONG = {
 }
 
 
+AT_ONCE = ("save in a batch", "load in a batch", "load where rows were dropped")
+
+
 @pytest.fixture
-def large(store):
+def large(store, monkeypatch):
+    """Save arrays of several chunks, which are made smaller."""
+    for module, name in (
+        (data_files, "_CHUNK_BYTES"),
+        (data_files, "_CONVERTED_BYTES"),
+        (live_rows, "_READ_NBYTES"),
+        (verify, "_READ_NBYTES"),
+    ):
+        monkeypatch.setattr(module, name, 2 * BLOCK)
     store.save({"large": LARGE, "holed": LARGE})
     store.drop("holed", [5, 7])
     return store
@@ -65,6 +80,7 @@ def large(store):
 def test_progress_increases_to_the_total(large, call):
     calls_made: list[tuple[int, int]] = []
     LONG[call](large, lambda done, total: calls_made.append((done, total)))
+    assert len(calls_made) > 1 or call in AT_ONCE
     total = calls_made[0][1]
     assert calls_made[-1] == (total, total)
     assert total > 0
