@@ -83,7 +83,7 @@ def test_log_and_opening_stay_small_after_a_long_history(thorough, done):
         before = bytes_read()
         store.open()
         assert store.get_shape("x") == (appends,)
-        assert 0 < bytes_read() - before < 64 * 1024
+        assert 0 < bytes_read() - before < 30 * 1024
         assert np.array_equal(store.load("x", verify=True), np.arange(appends))
         assert store.verify().ok
     done["appends in one history"] += appends

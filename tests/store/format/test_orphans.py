@@ -55,12 +55,6 @@ def test_drop_if_exists_creates_a_missing_store():
     assert usable()
 
 
-def test_drop_if_exists_does_nothing_before_open(saved):
-    before = contents()
-    NumPack(FOLDER, drop_if_exists=True)
-    assert contents() == before
-
-
 def test_drop_if_exists_discards_a_damaged_log(saved):
     LOG.write_bytes(b"damage\n")
     with NumPack(FOLDER, drop_if_exists=True) as store:

@@ -93,6 +93,10 @@ def test_iteration_is_over_the_names_at_its_start(store):
         store.save({f"{name} again": store[name]})
         store.drop(name)
     assert list(store) == ["x again", "number again"]
+    for name in store:
+        store.drop(name)
+    assert list(store) == []
+    store.save({"x again": ROWS})
     for name, array in store.items():
         store[name] = array + 1
     assert np.array_equal(store["x again"], ROWS + 1)

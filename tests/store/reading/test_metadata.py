@@ -38,12 +38,6 @@ def test_member_list_is_a_copy(filled):
     assert filled.get_member_list() == ["x", "number"]
 
 
-def test_members_can_be_dropped_during_iteration(filled):
-    for name in filled:
-        filled.drop(name)
-    assert filled.get_member_list() == []
-
-
 def test_has_array(filled):
     assert filled.has_array("x")
     assert not filled.has_array("X")

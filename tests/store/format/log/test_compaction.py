@@ -42,20 +42,6 @@ def test_compaction_of_thousands_of_commits(monkeypatch):
         assert again.get_member_list() == ["x", "y"]
 
 
-def test_opening_does_not_read_the_whole_history():
-    def read() -> int:
-        return int(Path("/proc/self/io").read_text().split()[1])
-
-    with NumPack("s.npk") as store:
-        store.save({"x": np.zeros(0, "i8")})
-        for number in range(5000):
-            store.append({"x": np.array([number])})
-        before = read()
-        with NumPack("s.npk", mode="r") as again:
-            assert again.get_shape("x") == (5000,)
-        assert read() - before < 30 * 1024
-
-
 def test_snapshots_and_compaction_write_a_bounded_share(monkeypatch):
     compactions, write_new = [], log.write_new
 
