@@ -9,10 +9,7 @@ import pytest
 from support.files import contents
 from support.for_each import for_each
 
-from numpack import (
-    InvalidValueError,
-    NumPack,
-)
+from numpack import InvalidValueError, NumPack
 
 ROWS = np.arange(12.0).reshape(6, 2)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 
 ROWS = np.arange(12.0).reshape(6, 2)
 

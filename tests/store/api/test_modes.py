@@ -11,11 +11,7 @@ import pytest
 from support.files import contents
 from support.for_each import for_each
 
-from numpack import (
-    InvalidValueError,
-    NotAStoreError,
-    NumPack,
-)
+from numpack import InvalidValueError, NotAStoreError, NumPack
 from numpack.store.format import folder
 
 ROWS = np.arange(12.0).reshape(6, 2)

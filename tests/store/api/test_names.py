@@ -17,11 +17,7 @@ from hypothesis import strategies as st
 from support.files import contents
 from support.for_each import for_each
 
-from numpack import (
-    NotFoundError,
-    NumPack,
-    WrongTypeError,
-)
+from numpack import NotFoundError, NumPack, WrongTypeError
 
 ROWS = np.arange(12.0).reshape(6, 2)
 NAMES = [

@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 from support.files import contents
 
-from numpack import (
-    InvalidValueError,
-    NumPack,
-    NumpackError,
-    WrongTypeError,
-)
+from numpack import InvalidValueError, NumPack, NumpackError, WrongTypeError
 
 ROWS = np.arange(12.0).reshape(6, 2)
 

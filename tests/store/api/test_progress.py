@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from support.files import contents
 
-from numpack import (
-    NumPack,
-    StoreClosedError,
-)
+from numpack import NumPack, StoreClosedError
 from numpack.store.format import data_files
 from numpack.store.kernels.checksums import BLOCK
 from numpack.store.reading import verify

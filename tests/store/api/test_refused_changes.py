@@ -7,12 +7,7 @@ import pytest
 from support.files import contents
 from support.for_each import for_each
 
-from numpack import (
-    InvalidValueError,
-    NotFoundError,
-    UnsupportedError,
-    WrongTypeError,
-)
+from numpack import InvalidValueError, NotFoundError, UnsupportedError, WrongTypeError
 
 ROWS = np.arange(1.0, 13.0).reshape(6, 2)
 

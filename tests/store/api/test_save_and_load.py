@@ -10,9 +10,7 @@ from support.arrays import FIXED, LAYOUTS, cells, elements, make, values
 from support.files import contents
 from support.for_each import for_each
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 
 ROWS = np.arange(12.0).reshape(6, 2)
 MASKED = [(name, "masked") for name in FIXED]

@@ -9,9 +9,7 @@ import pytest
 from support.files import contents
 from support.for_each import for_each
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 
 ROWS = np.arange(1.0, 13.0).reshape(6, 2)
 

@@ -13,9 +13,7 @@ import threading
 import numpy as np
 import pytest
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 from numpack.store import session
 from numpack.store.fs.directory import Folder
 from numpack.store.fs.lock import SharedLock

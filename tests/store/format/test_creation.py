@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 from numpack.store.format import folder
 
 FOLDER = Path("s.npk")

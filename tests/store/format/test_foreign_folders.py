@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from numpack import (
-    CorruptStoreError,
-    NewerFormatError,
-    NotAStoreError,
-    NumPack,
-    StoreError,
-)
+from numpack import CorruptStoreError, NewerFormatError, NotAStoreError, NumPack, StoreError
 
 FOLDER = Path("s.npk")
 

@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 from support.for_each import for_each
 
-from numpack import (
-    CorruptStoreError,
-    NewerFormatError,
-    NumPack,
-)
+from numpack import CorruptStoreError, NewerFormatError, NumPack
 
 FOLDER = Path("s.npk")
 HEADER = FOLDER / "numpack.json"

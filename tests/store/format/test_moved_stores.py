@@ -8,10 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpack import (
-    NumPack,
-    StoreError,
-)
+from numpack import NumPack, StoreError
 
 FOLDER = Path("s.npk")
 ROWS = np.arange(6.0).reshape(3, 2)

@@ -8,10 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpack import (
-    CorruptStoreError,
-    NumPack,
-)
+from numpack import CorruptStoreError, NumPack
 
 FOLDER = Path("s.npk")
 LOG = FOLDER / "commits.log"

@@ -10,9 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 
 FORK_WITH_A_HELD_LOCK = """
 import fcntl, os, signal, sys, threading, time, warnings

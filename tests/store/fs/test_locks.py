@@ -14,12 +14,7 @@ import numpy as np
 import pytest
 from support.for_each import for_each
 
-from numpack import (
-    InvalidValueError,
-    LockTimeoutError,
-    NumPack,
-    WrongTypeError,
-)
+from numpack import InvalidValueError, LockTimeoutError, NumPack, WrongTypeError
 from numpack.store.fs.lock import SharedLock
 
 ROWS = np.arange(6.0).reshape(3, 2)

@@ -9,10 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from numpack import (
-    NumPack,
-    StoreError,
-)
+from numpack import NumPack, StoreError
 from numpack.store import session
 
 ROWS = np.arange(6.0).reshape(3, 2)

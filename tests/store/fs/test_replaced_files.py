@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 from support.for_each import for_each
 
-from numpack import (
-    LockTimeoutError,
-    NumPack,
-)
+from numpack import LockTimeoutError, NumPack
 from numpack.store import session
 
 ROWS = np.arange(6.0).reshape(3, 2)

@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.for_each import for_each
 
-from numpack.store.kernels.checksums import (
-    BLOCK,
-)
+from numpack.store.kernels.checksums import BLOCK
 from numpack.store.kernels.patch import pwrite_rows, scatter, update_checksums
 
 NOISE = np.random.default_rng(7).integers(0, 256, 7 * BLOCK + 12345, np.uint8)

@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpack import (
-    LazyArray,
-    NumPack,
-)
+from numpack import LazyArray, NumPack
 
 ROWS = np.arange(1, 13).reshape(6, 2)
 

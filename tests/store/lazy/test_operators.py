@@ -9,11 +9,7 @@ import pytest
 from support.files import contents
 from support.for_each import for_each
 
-from numpack import (
-    LazyArray,
-    NumPack,
-    UnsupportedError,
-)
+from numpack import LazyArray, NumPack, UnsupportedError
 
 ROWS = np.arange(1, 13).reshape(6, 2)
 

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 from support.files import contents
 
-from numpack import (
-    InvalidValueError,
-    NotFoundError,
-    NumPack,
-    StoreClosedError,
-)
+from numpack import InvalidValueError, NotFoundError, NumPack, StoreClosedError
 
 ROWS = np.arange(12.0).reshape(6, 2)
 

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 
 ROWS = np.arange(12.0).reshape(6, 2)
 

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from support.for_each import for_each
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 
 ROWS = np.arange(12.0).reshape(6, 2)
 

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from support.files import contents
 
-from numpack import (
-    IndexRangeError,
-    NumPack,
-)
+from numpack import IndexRangeError, NumPack
 
 ROWS = np.arange(1.0, 13.0).reshape(6, 2)
 

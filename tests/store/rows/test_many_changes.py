@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpack import (
-    NumPack,
-)
+from numpack import NumPack
 
 
 def read_back(name: str = "x") -> np.ndarray:
