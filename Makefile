@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
 BARE_NUMPY ?= numpy
-BARE_TESTS ?= tests/core
+BARE_TESTS ?= tests/core tests/store
 BARE_OPTIONS ?=
 # What is installed: the sources, or a wheel that `make wheel` has built of them.
 PACKAGE ?= .
@@ -15,8 +15,8 @@ FUZZ_SEED ?= $(shell date +%s)
 BUILD := pyproject.toml meson.build constraints.txt
 SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -name 'meson.build' \
   -o -name 'py.typed')
-NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py malformed_producers.py deleters.py tables.py \
-  sums.py gather.py dropped.py changes.py lazy.py) \
+NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py malformed_producers.py deleters.py tables.py) \
+  $(addprefix tests/store/,kernels rows lazy api/test_update_clone_reset.py) \
   $(addprefix tests/frameworks/test_,from_torch.py torch_table.py from_arrow.py to_arrow.py \
   roundtrips.py)
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
@@ -38,8 +38,8 @@ bare: $(BARE)/.installed
 # operation, thousands of kills, a million appends, 10,000 power losses for each kind of change, a
 # really full disk, and power losses on a real file system.
 crash: $(VENV)/.installed
-	CRASH=1 $(VENV)/bin/python -m pytest $(addprefix tests/core/test_,faults.py kills.py \
-	  damage.py read_only.py crash.py power_loss.py)
+	CRASH=1 $(VENV)/bin/python -m pytest $(addprefix tests/store/,crash format/log fs/test_read_only.py \
+	  fs/test_forks.py numpack0/test_arbitrary_damage.py api/test_model.py)
 	PYTHONPATH=tests $(VENV)/bin/python -W error -m support.full_disk
 	CRASH=1 PYTHONPATH=tests $(VENV)/bin/python -m support.power_loss_ext4
 

@@ -1,7 +1,7 @@
 """A fault at each system call of an operation in turn, and a check of the store after it.
 
-Run as ``python -m support.faults OPERATION`` with the library of `built` in ``LD_PRELOAD``, it
-prints a line of JSON for each fault.
+Run as ``python -m support.faults OPERATION KINDS MOST`` with the library of `built` in
+``LD_PRELOAD``, it prints a line of JSON for each fault.
 """
 
 from __future__ import annotations
@@ -87,12 +87,20 @@ class Trial:
         shutil.rmtree("model")
         self.calls = self._counted()
 
-    def run(self, kinds: list[int]) -> None:
-        """Inject a fault at each call, and then once after the last."""
+    def run(self, kinds: list[int], most: int) -> None:
+        """Inject a fault at each call, and then once after the last.
+
+        Of many calls, about `most` are chosen, evenly and others for each kind of fault.
+        """
         for kind in kinds:
-            for at, call in enumerate([*self.calls, ""], start=1):
-                if not call or self._differs(kind, call):
-                    self._run_one(kind, at, call)
+            calls = [
+                (at, call)
+                for at, call in enumerate(self.calls, start=1)
+                if self._differs(kind, call)
+            ]
+            step = max(1, -(-len(calls) // most))
+            for at, call in [*calls[kind % step :: step], (len(self.calls) + 1, "")]:
+                self._run_one(kind, at, call)
 
     def _differs(self, kind: int, call: str) -> bool:
         """Check whether a fault at a call differs from one at the previous call."""
@@ -226,7 +234,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
     trial = Trial(sys.argv[1])
     sys.stdout.write(json.dumps({"calls": trial.calls}) + "\n")
-    trial.run([int(each) for each in sys.argv[2].split(",")])
+    trial.run([int(each) for each in sys.argv[2].split(",")], int(sys.argv[3]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -13,7 +14,7 @@ import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,46 +208,58 @@ DTYPES: tuple[Any, ...] = (
 )
 
 
-def stores() -> Iterator[tuple[str, list[Any], dict[str, bytes]]]:
-    """Yield all stores that must be refused, or of which an array must be refused."""
+def stores(step: int = 1) -> Iterator[tuple[str, list[Any], dict[str, bytes]]]:
+    """Yield the stores that must be refused, or of which an array must be refused.
+
+    Of the wrong values for a member, only every `step`-th is tried, beginning with another one
+    for each member.
+    """
+    offsets = itertools.count()
+
+    def some(values: Sequence[Any]) -> Sequence[Any]:
+        return values[next(offsets) % step :: step]
+
     data = {f"data/{ID}.bin": bytes(16)}
     usual = snapshot({"x": entry()})
     dropped = {"dropped": 1, "dropped_crc32": zlib.crc32(bytes(8))}
     full = entry() | dropped | {"revision": 1, "writable": False}
     gone = {**data, f"data/{ID}.del": bytes(8)}
     for key in ("store", "commit", "next_id", "journal", "arrays", "more"):
-        yield from ((f"snapshot {key}", [usual | {key: bad}], data) for bad in BAD)
+        yield from ((f"snapshot {key}", [usual | {key: bad}], data) for bad in some(BAD))
         without = {other: usual[other] for other in usual if other != key}
         yield f"snapshot without {key}", [without], data
     for key in (*full, "more"):
         yield from (
-            (f"{key} {bad!r:.60}", [snapshot({"x": full | {key: bad}})], gone) for bad in BAD
+            (f"{key} {bad!r:.60}", [snapshot({"x": full | {key: bad}})], gone)
+            for bad in some(BAD)
         )
         without = {other: full[other] for other in full if other != key}
         yield f"array without {key}", [snapshot({"x": without})], gone
-    for code in DTYPES:
-        for shape in ([2], [0], []):
+    for shape in ([2], [0], []):
+        for code in some(DTYPES):
             described = entry(dtype=code, shape=shape, tail=0)
             yield f"dtype {code!r:.60}", [snapshot({"x": described})], data
-    for bad in IDS:
+    for bad in some(IDS):
         yield f"id {bad!r}", [snapshot({"x": entry(id=bad)})], data
     yield "an id twice", [snapshot({"x": entry(), "y": entry()})], data
     yield "no name", [snapshot({"": entry()})], data
-    yield from ((f"an array {bad!r:.60}", [snapshot({"x": bad})], data) for bad in BAD)
-    yield from commits(usual, data)
+    yield from ((f"an array {bad!r:.60}", [snapshot({"x": bad})], data) for bad in some(BAD))
+    yield from commits(usual, data, some)
     yield from lines(usual, data)
 
 
-def commits(usual: Any, data: dict[str, bytes]) -> Iterator[tuple[str, list[Any], Any]]:
+def commits(
+    usual: Any, data: dict[str, bytes], some: Callable[[Sequence[Any]], Sequence[Any]]
+) -> Iterator[tuple[str, list[Any], Any]]:
     commit = {"commit": 2, "time_us": 1}
     for key in ("commit", "time_us", "drop", "put", "set", "journal", "more"):
-        for bad in BAD:
+        for bad in some(BAD):
             yield f"commit {key} {bad!r:.60}", [usual, commit | {key: bad}], data
     for key in ("rows", "tail", "dropped", "dropped_crc32", "revision", "writable", "id"):
-        for bad in BAD:
+        for bad in some(BAD):
             change = commit | {"set": {"x": {key: bad}}}
             yield f"set {key} {bad!r:.60}", [usual, change], data
-    for bad in IDS:
+    for bad in some(IDS):
         put = {"y": entry(id=bad)}
         put["y"].pop("modified_us")
         yield f"put {bad!r}", [usual, commit | {"put": put}], data
@@ -279,8 +292,9 @@ def limit(seconds: int) -> None:
 
 def main() -> None:
     limit(int(sys.argv[1]))
+    step = int(sys.argv[2])
     wrong, number, slowest = [], 0, ("", 0.0)
-    for number, (what, records, files) in enumerate(stores()):
+    for number, (what, records, files) in enumerate(stores(step)):
         mode = MODES[number % 3]
         write("s.npk", *records, files=files)
         started = time.perf_counter()

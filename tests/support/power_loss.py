@@ -341,16 +341,13 @@ class Losses:
         if not name or found is None or state is None:
             return found == state
         rest = [{n: a for n, a in each.items() if n != name} for each in (found, state)]
-        return rest[0] == rest[1] and all(
-            any(value == _values(each, name)[at] for each in allowed if each)
-            for at, value in enumerate(_values(found, name))
-        )
+        mixable = np.array([_values(each, name) for each in allowed if each])
+        return rest[0] == rest[1] and bool((mixable == _values(found, name)).any(axis=0).all())
 
 
-def _values(state: State, name: str) -> list[int]:
+def _values(state: State, name: str) -> np.ndarray:
     dtype, _, content = state[name]
-    values: list[int] = np.frombuffer(content, dtype).tolist()
-    return values
+    return np.frombuffer(content, dtype)
 
 
 def _found(path: str) -> State | None:

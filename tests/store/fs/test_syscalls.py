@@ -1,0 +1,103 @@
+"""System calls that fail, and a file that has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from pathlib import Path
+
+import pytest
+from support import hostile
+from support.hostile import ID, entry, snapshot
+
+from numpack import CorruptStoreError, NumPack, StoreError
+from numpack.errors import StorePermissionError
+from numpack.store.fs.syscalls import has_changed
+
+
+@pytest.fixture
+def open_temporary():
+    """Open files in the folder of the test; they are closed at its end."""
+    descriptors = []
+
+    def open_file(content=b"", flags=os.O_RDWR, path="data.bin"):
+        with open(path, "wb") as file:
+            file.write(content)
+        descriptors.append(os.open(path, flags))
+        return descriptors[-1]
+
+    yield open_file
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def content(path="data.bin"):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def raises(code):
+    with pytest.raises(OSError) as caught:
+        yield
+    assert caught.value.errno == code
+    assert os.strerror(code) in str(caught.value)
+
+
+def test_has_changed(open_temporary):
+    file = open_temporary(b"12345")
+    assert has_changed(file, 5) is False
+    assert has_changed(file, 4) is True
+    assert has_changed(file, -1) is True
+    os.link("data.bin", "other.bin")
+    assert has_changed(file, 5) is True
+    os.unlink("other.bin")
+    assert has_changed(file, 5) is False
+    os.unlink("data.bin")
+    assert has_changed(file, 5) is True
+    with raises(errno.EBADF):
+        has_changed(-1, 5)
+
+
+DATA = f"data/{ID}.bin"
+STORE = Path("s.npk")
+
+
+def write(*lines, **files: bytes) -> None:
+    hostile.write(STORE, *lines, files=files.get("files"))
+
+
+def open_store(mode: str) -> NumPack:
+    store = NumPack(STORE, mode=mode)
+    store.open()
+    return store
+
+
+@pytest.mark.parametrize("number", [13, 1, 24, 23, 5])
+def test_error_of_a_system_call_is_not_reported_as_damage(monkeypatch, number):
+    write(snapshot({"x": entry()}), files={DATA: bytes(16)})
+    store = open_store("r")
+    path = os.path.abspath(STORE)
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    calls = [lambda: store.load("x"), store.verify]
+    monkeypatch.setattr("numpack.store.fs.directory.open_at", refuse)
+    monkeypatch.setattr("numpack.store.fs.directory.OpenFile", refuse)
+    monkeypatch.setattr("numpack.store.format.log.reader.open_head_and_tail", refuse)
+    calls.append(lambda: NumPack(STORE, mode="r").open())
+    if number == errno.EIO:  # `verify` reports the array and continues with the next
+        calls.remove(store.verify)
+        assert re.search(f"{path}.*{os.strerror(number)}", str(store.verify()))
+    for call in calls:
+        with pytest.raises(StoreError) as raised:
+            call()
+        assert raised.value.errno == number
+        assert not isinstance(raised.value, CorruptStoreError)
+        assert "damage" not in str(raised.value)
+        assert path in str(raised.value)
+        assert isinstance(raised.value, PermissionError) == (number in (13, 1))
+    assert issubclass(StorePermissionError, PermissionError)
