@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """Exempt the objects of tests and frameworks from garbage collection, which is then fast."""
+    """Exempt the objects of imported frameworks from garbage collection, which slows it."""
     gc.collect()
     gc.freeze()
 

@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpack import CorruptStoreError, NewerFormatError, NotAStoreError, NumPack, StoreError
+from numpack import (
+    CorruptStoreError,
+    NewerFormatError,
+    NotAStoreError,
+    NumPack,
+    StoreError,
+)
 from numpack.store.format import folder
 
 FOLDER = Path("s.npk")
