@@ -76,3 +76,21 @@ def run_python(tmp_path):
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def _torch_server():
+    from support.fork_server import ForkServer
+
+    with ForkServer("torch", "pyarrow", "ml_dtypes") as server:
+        yield server
+
+
+@pytest.fixture
+def run_with_torch(_torch_server, tmp_path):
+    """Run a script in a child that has imported torch and pyarrow; else as `run_python`."""
+
+    def run(script: str, *args: str, expect: int = 0) -> str:
+        return _torch_server.run(script, *args, folder=tmp_path, expect=expect)
+
+    return run

@@ -158,10 +158,9 @@ ROUTES = {
     # Not DuckDB: version 2.0 itself leaks some 270 bytes per connection.from_arrow().
 }
 
-PASSES = 2_000  # each costs up to 0.3 ms; this is enough to detect a leak
-
 
 if __name__ == "__main__":
     gc.freeze()  # the frameworks' objects, which each collection would traverse
-    found = {route: growth(go, PASSES) for route, go in ROUTES.items()}
+    times = int(sys.argv[1])
+    found = {route: growth(go, times) for route, go in ROUTES.items()}
     sys.stdout.write(json.dumps(found))

@@ -1,4 +1,4 @@
-"""Every route, and the objects and memory that 10,000 passes over each leak."""
+"""Every route, and the objects and memory that many passes over each leak."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def passes(go: Callable[[], object], times: int) -> list[int]:
     return [*grown[:4], max(grown[4:])]
 
 
-def growth(go: Callable[[], object], times: int = 10_000) -> list[int]:
+def growth(go: Callable[[], object], times: int) -> list[int]:
     """Warm up, and return the smaller growth of two rounds: a leak grows in both."""
     for _ in range(times // 10):
         go()
@@ -192,4 +192,5 @@ def growth(go: Callable[[], object], times: int = 10_000) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps({route: growth(go) for route, go in ROUTES.items()}))
+    times = int(sys.argv[1])
+    sys.stdout.write(json.dumps({route: growth(go, times) for route, go in ROUTES.items()}))

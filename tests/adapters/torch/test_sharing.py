@@ -137,9 +137,9 @@ def test_torch_function_and_fake_tensor_modes_are_ignored(to_numpy):
         assert torch_to_numpy_zero_copy(t).tolist() == [0, 1, 2]
 
 
-def test_mode_that_returns_wrong_types_does_not_crash(run_python):
+def test_mode_that_returns_wrong_types_does_not_crash(run_with_torch):
     """A mode that intercepts operations may return any object."""
-    run_python(
+    run_with_torch(
         """
 import torch
 from torch.overrides import TorchFunctionMode

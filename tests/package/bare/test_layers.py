@@ -119,7 +119,7 @@ for name, why in (
 
 
 def test_registry_and_extras_require_the_same_versions():
-    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     extras = extras["project"]["optional-dependencies"]
     for framework in FRAMEWORKS_KNOWN:
         if framework.install.startswith("numpack["):
@@ -140,7 +140,7 @@ def test_every_adapter_is_typed():
     names = {framework.name for framework in FRAMEWORKS_KNOWN}
     assert set(get_args(Target)) == names
     checked = ast.parse(
-        (Path(__file__).parents[1] / "typing" / "check_adapters.py").read_text()
+        (Path(__file__).parents[2] / "typing" / "check_adapters.py").read_text()
     )
     (adapters,) = (
         node.value

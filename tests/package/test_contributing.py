@@ -13,7 +13,7 @@ BLOCKS = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.D
 FIRST_LINE = "FRAMEWORKS: tuple[Framework, ...] = ("
 
 
-def test_documented_framework_can_be_added(tmp_path, run_python):
+def test_documented_framework_can_be_added(tmp_path, run_with_torch):
     package, module, line, use = BLOCKS
     copy = shutil.copytree(Path(numpack.__file__).parent, tmp_path / "numpack")
     (tmp_path / "grids.py").write_text(package)
@@ -22,7 +22,7 @@ def test_documented_framework_can_be_added(tmp_path, run_python):
     text = registry.read_text()
     assert text.count(FIRST_LINE) == 1
     registry.write_text(text.replace(FIRST_LINE, f"{FIRST_LINE}\n    {line}"))
-    run_python(
+    run_with_torch(
         f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})

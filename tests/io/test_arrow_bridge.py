@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.each import for_each
 from support.oracles import oracle
 
 from numpack import ReadOnlyWarning, WrongTypeError, ZeroCopyError, explain, share
@@ -42,8 +43,8 @@ class Both(OneArray):
         return pa.chunked_array([self.array]).__arrow_c_stream__(requested_schema)
 
 
-@pytest.mark.parametrize("source", ARROW_LIBRARIES)
-@pytest.mark.parametrize("target", ARROW_LIBRARIES)
+@for_each("source", ARROW_LIBRARIES)
+@for_each("target", ARROW_LIBRARIES)
 def test_nulls_share_memory(source, target):
     given = share(NULLS, source, copy=False)
     assert explain(given, target).shares_memory
@@ -55,8 +56,8 @@ def test_nulls_share_memory(source, target):
     assert share(copied, "arrow", copy=False).to_pylist() == NULLS.to_pylist()
 
 
-@pytest.mark.parametrize("source", WITH_STRING_VIEWS)
-@pytest.mark.parametrize("target", WITH_STRING_VIEWS)
+@for_each("source", WITH_STRING_VIEWS)
+@for_each("target", WITH_STRING_VIEWS)
 def test_chunks_and_string_views_are_preserved(source, target):
     kind = pa.string_view()
     long = "a string of more than twelve bytes"
@@ -67,8 +68,8 @@ def test_chunks_and_string_views_are_preserved(source, target):
     assert back.to_pylist() == ["x", None, long, "yé"]
 
 
-@pytest.mark.parametrize("source", ARROW_LIBRARIES)
-@pytest.mark.parametrize("target", ARROW_LIBRARIES)
+@for_each("source", ARROW_LIBRARIES)
+@for_each("target", ARROW_LIBRARIES)
 def test_chunks_of_numbers_are_preserved(source, target):
     column = pa.chunked_array([[1, None], [3]])
     back = share(share(share(column, source, copy=False), target, copy=False), "arrow")
@@ -76,8 +77,8 @@ def test_chunks_of_numbers_are_preserved(source, target):
     assert back.to_pylist() == [1, None, 3]
 
 
-@pytest.mark.parametrize("source", WITH_STRING_VIEWS)
-@pytest.mark.parametrize("target", [*WITH_STRING_VIEWS, "duckdb"])
+@for_each("source", WITH_STRING_VIEWS)
+@for_each("target", [*WITH_STRING_VIEWS, "duckdb"])
 def test_tables_round_trip(source, target):
     table = pa.table({"a": [1, None], "b": pa.array(["x", None], pa.string_view())})
     found = share(share(table, source, copy=False), target, copy=False)
@@ -89,7 +90,7 @@ TARGETS = ["numpy", "torch", *ARROW_LIBRARIES, "duckdb"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("wrap", [OneArray, Both, Stream])
+@for_each("wrap", [OneArray, Both, Stream])
 def test_array_of_an_unknown_producer(wrap, target):
     values = pa.array(np.arange(5.0))
     if wrap is Stream:
@@ -113,8 +114,8 @@ def test_array_of_an_unknown_producer(wrap, target):
     assert place in (None, oracle("arrow").address(values))
 
 
-@pytest.mark.parametrize("target", ["arrow", "polars", "arro3", "nanoarrow", "duckdb"])
-@pytest.mark.parametrize("wrap", [OneArray, Stream])
+@for_each("target", ["arrow", "polars", "arro3", "nanoarrow", "duckdb"])
+@for_each("wrap", [OneArray, Stream])
 def test_table_of_an_unknown_producer(wrap, target):
     batch = pa.record_batch({"a": [1, 2], "b": [3.5, None]})
     given = wrap(batch if wrap is OneArray else pa.Table.from_batches([batch]).to_reader())
@@ -122,7 +123,7 @@ def test_table_of_an_unknown_producer(wrap, target):
     assert share(found, "arrow", copy=True).to_pydict() == batch.to_pydict()
 
 
-@pytest.mark.parametrize("target", ["arrow", "arro3", "nanoarrow"])
+@for_each("target", ["arrow", "arro3", "nanoarrow"])
 def test_stream_is_read_once_with_options_that_require_numpy(target):
     stream = Stream(pa.chunked_array([np.arange(4)]))
     found = share(stream, target, layout="flat", copy=False)
@@ -162,7 +163,7 @@ def buffers(columns) -> dict[int, int]:
     return {b.address: b.size for b in (*columns.buffers(), *inside) if b and b.size}
 
 
-@pytest.mark.parametrize("name", OWNED)
+@for_each("name", OWNED)
 def test_copy_shares_nothing_and_is_trimmed_to_its_slice(name):
     columns = OWNED[name]
     copied = copy_columns(columns)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from support.each import for_each
 
 import numpack
 from numpack import UnsupportedError, WrongTypeError, explain, share
@@ -33,8 +34,8 @@ ADAPTERS = dict(
 )
 
 
-@pytest.mark.parametrize("first", PROTOCOLS)
-@pytest.mark.parametrize("second", PROTOCOLS)
+@for_each("first", PROTOCOLS)
+@for_each("second", PROTOCOLS)
 def test_protocols_are_chosen_in_order(first, second):
     """DLPack describes devices and dtypes, Arrow nulls; the older protocols describe less."""
     both = type("Both", (), {first: PROTOCOLS[first], second: PROTOCOLS[second]})()
@@ -128,7 +129,7 @@ NOT_ARRAYS = {
 }
 
 
-@pytest.mark.parametrize("kind", NOT_ARRAYS)
+@for_each("kind", NOT_ARRAYS)
 def test_other_objects_are_refused_with_a_fix(kind):
     x, fix_for = NOT_ARRAYS[kind]
     for call in (share, explain):
@@ -157,8 +158,8 @@ SPARSE = {
 }
 
 
-@pytest.mark.parametrize("kind", ["array", "matrix"])
-@pytest.mark.parametrize("form", SPARSE)
+@for_each("kind", ["array", "matrix"])
+@for_each("form", SPARSE)
 def test_sparse_matrices_are_refused_with_a_fix(form, kind):
     x = getattr(scipy.sparse, f"{form}_{kind}")(np.eye(3))
     route = explain(x, "torch")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.oracles import TARGETS
-
-TESTS = Path(__file__).parents[1]
 
 COMMON = """
 import gc, importlib, os, shutil, sys, threading, warnings, weakref
@@ -165,18 +160,13 @@ print("end")
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_writes_and_lifetimes_in_a_separate_process(target, tmp_path):
+def test_writes_and_lifetimes_in_a_separate_process(target, run_with_frameworks):
     """Writes do not reach the store; results outlive their source, the store and a fork."""
-    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", COMMON + WRITES + LIFETIMES, target],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        timeout=300,
-        check=False,
-    )
+    output = run_with_frameworks(COMMON + WRITES + LIFETIMES, target)
     own = ("absl::", "port.cc")  # messages of TensorFlow at import
-    said = [line for line in done.stderr.splitlines() if not any(each in line for each in own)]
-    assert (done.returncode, done.stdout, said) == (0, "end\n", [])
+    said = [
+        line
+        for line in Path("stderr").read_text().splitlines()
+        if not any(each in line for each in own)
+    ]
+    assert (output, said) == ("end\n", [])
