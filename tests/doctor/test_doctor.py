@@ -20,12 +20,42 @@ absent = "torch jax pyarrow ml_dtypes tensorflow cupy onnxruntime xarray pandas 
 for name in (*absent.split(), *"nanoarrow arro3 safetensors scipy rich".split()):
     sys.modules[name] = None
 from numpack.__main__ import main
-sys.exit(main(sys.argv[1:]))
 """
+MAIN = BARE + "sys.exit(main(sys.argv[1:]))"
+RUNS = {
+    "plain": ["doctor"],
+    "narrow": ["doctor"],
+    "json": ["doctor", "--json", "--dtype", "int16"],
+    "refused": ["doctor", "--dtype", "datetime64[s]"],
+}
 
 
-def test_report_with_numpy_alone_lists_installable_frameworks(run_python):
-    text = run_python(BARE, "doctor")
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Run each of `RUNS` in one process without frameworks, and return what it prints."""
+    script = (
+        BARE
+        + """
+import contextlib, io, json, os
+outputs = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    if name == "narrow":
+        os.environ["COLUMNS"] = "60"
+    else:
+        os.environ.pop("COLUMNS", None)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert not main(arguments)
+    outputs[name] = printed.getvalue()
+print(json.dumps(outputs))
+"""
+    )
+    command = [sys.executable, "-W", "error", "-c", script, json.dumps(RUNS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_report_with_numpy_alone_lists_installable_frameworks(outputs):
+    text = outputs["plain"]
     assert f"numpack {numpack.__version__}, Python" in text
     assert f"NumPy {np.__version__}" in text
     assert "torch                  pip install 'numpack[torch]'" in text
@@ -39,8 +69,8 @@ def test_report_with_numpy_alone_lists_installable_frameworks(run_python):
     assert "!!" not in words.replace("!! explain was wrong", "")
 
 
-def test_json_report(run_python):
-    make_report = json.loads(run_python(BARE, "doctor", "--json", "--dtype", "int16"))
+def test_json_report(outputs):
+    make_report = json.loads(outputs["json"])
     assert make_report["dtype"] == "int16"
     assert make_report["environment"]["numpack"] == numpack.__version__
     known = {each["name"]: each for each in make_report["frameworks"]}
@@ -71,15 +101,15 @@ def test_broken_installation_is_reported(run_python, tmp_path):
     broken = {"torch": "raise RuntimeError('driver too old')", "xarray": "raise SystemExit(3)"}
     for name, body in broken.items():
         (tmp_path / f"{name}.py").write_text(body)
-    absent = BARE.replace("torch ", "").replace("xarray ", "")
+    absent = MAIN.replace("torch ", "").replace("xarray ", "")
     text = run_python("import sys; sys.path.insert(0, '')\n" + absent, "doctor")
     assert "torch cannot be imported: RuntimeError: driver too old" in text
     assert "xarray cannot be imported: SystemExit: 3" in text
     assert "numpy             = " in text
 
 
-def test_refusal_is_reported_with_its_fix(run_python):
-    text = run_python(BARE, "doctor", "--dtype", "datetime64[s]")
+def test_refusal_is_reported_with_its_fix(outputs):
+    text = outputs["refused"]
     assert "dlpack holds no datetime64[s]: DLPack has no name for this dtype; " in " ".join(
         text.split()
     )
@@ -143,7 +173,6 @@ def test_matrix_fits_the_terminal(capsys):
     assert all(to in text for to in targets)
 
 
-def test_report_fits_the_terminal(run_python, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    text = run_python(BARE, "doctor")
+def test_report_fits_the_terminal(outputs):
+    text = outputs["narrow"]
     assert max(map(len, text.splitlines())) <= 60

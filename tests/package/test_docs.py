@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.each import for_each
 
 import numpack
 
@@ -36,7 +37,7 @@ def blocks(language: str) -> list:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring(name, monkeypatch):
+def test_docstring(name):
     module = importlib.import_module(name)
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
@@ -72,7 +73,7 @@ def test_code_blocks_are_found():
     assert len(blocks("sh")) >= 3
 
 
-@pytest.mark.parametrize("text", blocks("sh"))
+@for_each("text", [each.values[0] for each in blocks("sh")])
 def test_documented_commands_are_run_by_ci(text):
     """Shell blocks are not run by the tests; .ci/run contains each of their commands."""
     runs = (ROOT / ".ci" / "run").read_text()

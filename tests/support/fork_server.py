@@ -6,6 +6,7 @@ The server imports modules and forks a child for each script. The child runs the
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import gc
 import importlib
@@ -75,11 +76,12 @@ def _serve() -> dict[str, Any] | None:
             warnings.simplefilter("ignore")  # Python and frameworks warn about every fork
             child = os.fork()
         if child == 0:
-            os.close(requests.fileno())
+            requests.close()
             os.close(answers)
             return request
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         os.write(answers, f"{status}\n".encode())
+    requests.close()
     return None
 
 
@@ -91,6 +93,7 @@ def _become(request: dict[str, Any]) -> types.ModuleType:
         os.dup2(file, number)
         os.close(file)
     faulthandler.dump_traceback_later(SECONDS, exit=True)
+    atexit.register(gc.unfreeze)  # the first comes last: finalization frees all
     sys.argv[:] = ["-c", *request["args"]]
     sys.path[0] = ""
     sys.modules["__main__"] = types.ModuleType("__main__")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.oracles import TARGETS
+
+TESTS = Path(__file__).parents[2]
 
 COMMON = """
 import gc, importlib, os, shutil, sys, threading, warnings, weakref
@@ -15,6 +20,7 @@ from numpack import CopyWarning, NumPack, share
 from support.memory import region_at
 from support.oracles import oracle
 framework = oracle(target)
+gc.freeze()  # the objects of its modules, which every collection would traverse
 VALUES = np.arange(1000, dtype="f4")
 
 class Memory(np.ndarray):
@@ -155,18 +161,24 @@ kept.append(kept)
 sys.kept_to_the_end = importlib.import_module("numpack").kept_to_the_end = kept
 if target != "numpy":
     importlib.import_module(type(held[0]).__module__.partition(".")[0]).kept_to_the_end = kept
+gc.unfreeze()  # what finalization frees
 print("end")
 """
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_writes_and_lifetimes_in_a_separate_process(target, run_with_frameworks):
+def test_writes_and_lifetimes_in_a_separate_process(target, tmp_path):
     """Writes do not reach the store; results outlive their source, the store and a fork."""
-    output = run_with_frameworks(COMMON + WRITES + LIFETIMES, target)
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", COMMON + WRITES + LIFETIMES, target],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        timeout=300,
+        check=False,
+    )
     own = ("absl::", "port.cc")  # messages of TensorFlow at import
-    said = [
-        line
-        for line in Path("stderr").read_text().splitlines()
-        if not any(each in line for each in own)
-    ]
-    assert (output, said) == ("end\n", [])
+    said = [line for line in done.stderr.splitlines() if not any(each in line for each in own)]
+    assert (done.returncode, done.stdout, said) == (0, "end\n", [])

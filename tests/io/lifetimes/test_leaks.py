@@ -37,11 +37,10 @@ def excess(found: dict[str, list[int]], passes: int) -> dict[str, list[int]]:
     }
 
 
-def test_routes_of_all_frameworks_leak_nothing(run_with_frameworks):
+def test_routes_of_all_frameworks_leak_nothing(run_python):
     """Fewer passes, each of which costs more; all frameworks in one process."""
-    passes = PASSES * 3 // 5
-    script = SCRIPT.format("framework_routes")
-    found = json.loads(run_with_frameworks(script, str(passes)))
+    passes = PASSES // 2
+    found = json.loads(run_python(SCRIPT.format("framework_routes"), str(passes)))
     assert len(found) > 90
     assert excess(found, passes) == {}
 

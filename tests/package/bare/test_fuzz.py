@@ -18,7 +18,7 @@ def test_short_run_finds_nothing(run_python):
         RUN
         + """
 with Fuzzer(2) as fuzzer:
-    report = fuzzer.run(seconds=9, inputs=600)
+    report = fuzzer.run(seconds=4, inputs=600)
 assert report.inputs.total() > 20 and len(report.messages) > 10, report
 assert report.unchecked < report.inputs.total(), report
 assert not report.findings, report
@@ -65,7 +65,7 @@ def spin():
     while True:
         pass
 
-child._WALL = 4
+child._WALL = 2
 with Fuzzer(0, kinds=(STORE,)) as fuzzer:
     [plain] = fuzzer._seeds = [each for each in fuzzer._seeds if each.name == "plain"]
     assert not fuzzer.run(seconds=0).findings
