@@ -65,7 +65,7 @@ def spin():
     while True:
         pass
 
-child._WALL = 2
+child._WALL = 3
 with Fuzzer(0, kinds=(STORE,)) as fuzzer:
     [plain] = fuzzer._seeds = [each for each in fuzzer._seeds if each.name == "plain"]
     assert not fuzzer.run(seconds=0).findings
