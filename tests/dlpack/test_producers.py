@@ -49,6 +49,7 @@ def test_buffer_error_of_a_producer_is_a_refusal(importer):
 def test_producer_that_accepts_no_keyword_and_fails(importer):
     producer = ScriptedProducer(TypeError("my own fault"))
     assert "TypeError: my own fault" in refusal_of(importer, producer, UnsupportedError)
+    assert issubclass(UnsupportedError, TypeError)
     assert producer.asked[-1] == {}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array as arrays
-import gc
 import json
 import sys
 import warnings
@@ -23,7 +22,7 @@ from PIL import Image
 
 from numpack import explain, share
 from numpack.io import SafetensorsFile
-from support.routes import growth, refused
+from support.routes import growths, refused
 
 VALUES = np.arange(1000, dtype="f4")
 TARGETS = (
@@ -160,7 +159,4 @@ ROUTES = {
 
 
 if __name__ == "__main__":
-    gc.freeze()  # the frameworks' objects, which each collection would traverse
-    times = int(sys.argv[1])
-    found = {route: growth(go, times) for route, go in ROUTES.items()}
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(json.dumps(growths(ROUTES, int(sys.argv[1]))))

@@ -85,6 +85,7 @@ UNKNOWN_DTYPES = {  # valid, but unknown to NumPy
     "80 bits": {"bits": 80},
     "128 bits": {"bits": 128},
     "255 bits": {"bits": 255},
+    "float of 4 bits": {"bits": 4},
     "float of 8 bits": {"bits": 8},
     "integer of 128 bits": {"code": 0, "bits": 128},
     "unsigned of 256 bits less one": {"code": 1, "bits": 255},

@@ -21,7 +21,7 @@ def limits(passes: int) -> tuple[int, ...]:
     """Return limits that one leak a pass exceeds, for each count of `support.routes.counts`."""
     return (
         50,  # objects
-        min(500, 100 + passes // 3),  # blocks of Python's allocator
+        min(500, 150 + passes // 3),  # blocks of Python's allocator
         2400 + passes * 8,  # bytes; the smallest allocation of malloc takes 32
         min(2 * 2**20, passes * 2000),  # resident bytes; the arrays have 4000 or more
         min(500, passes // 2),  # references
