@@ -45,13 +45,12 @@ def no_switching():
 
 @pytest.fixture
 def manual_collection():
-    """Disable automatic garbage collection and freeze existing objects."""
+    """Disable automatic garbage collection, and exempt existing objects from it."""
     thresholds, was_enabled = gc.get_threshold(), gc.isenabled()
     gc.disable()
     gc.collect()
     gc.freeze()
     yield
-    gc.unfreeze()
     gc.set_threshold(*thresholds)
     if was_enabled:
         gc.enable()
