@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
 BARE_NUMPY ?= numpy
-BARE_TESTS ?= tests/core tests/store
+BARE_TESTS ?= tests/core tests/dlpack tests/store tests/doctor tests/package/bare
 BARE_OPTIONS ?=
 # What is installed: the sources, or a wheel that `make wheel` has built of them.
 PACKAGE ?= .
@@ -15,10 +15,9 @@ FUZZ_SEED ?= $(shell date +%s)
 BUILD := pyproject.toml meson.build constraints.txt
 SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -name 'meson.build' \
   -o -name 'py.typed')
-NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py malformed_producers.py deleters.py tables.py) \
-  $(addprefix tests/store/,kernels rows lazy api/test_update_clone_reset.py) \
-  $(addprefix tests/frameworks/test_,from_torch.py torch_table.py from_arrow.py to_arrow.py \
-  roundtrips.py)
+NATIVE_TESTS := tests/dlpack tests/adapters/torch tests/adapters/arrow \
+  $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
+  $(addprefix tests/store/,kernels rows lazy format/log api/test_update_clone_reset.py)
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
@@ -86,7 +85,7 @@ sanitize: $(VENV)/.requirements
 
 # Leaks of each route after 10,000 passes: objects, memory, references.
 leaks: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest tests/frameworks/test_lifetimes.py -k leak
+	PASSES=10000 $(VENV)/bin/python -m pytest tests/io/lifetimes/test_leaks.py
 
 wheel: $(VENV)-build/.installed
 	rm -rf dist

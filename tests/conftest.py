@@ -1,9 +1,14 @@
 """Fixtures and hooks shared by all tests; each test runs in an empty folder."""
 
+import gc
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# The kernel's table of mappings exists on Linux only.
+collect_ignore = [] if sys.platform == "linux" else ["core/test_mapped_files.py"]
 
 # CI tries the same examples on every run; elsewhere hypothesis draws new ones.
 settings.register_profile(
@@ -21,6 +26,12 @@ def pytest_collection_modifyitems(config, items):
     if need_gpu and not _has_cuda():
         config.hook.pytest_deselected(items=need_gpu)
         items[:] = [item for item in items if item not in need_gpu]
+
+
+def pytest_collection_finish():
+    """Exempt the objects of imported frameworks from garbage collection, which slows it."""
+    gc.collect()
+    gc.freeze()
 
 
 def _has_cuda() -> bool:
@@ -63,5 +74,23 @@ def run_python(tmp_path):
             f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
         return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def _torch_server():
+    from support.fork_server import ForkServer
+
+    with ForkServer("torch", "pyarrow", "ml_dtypes") as server:
+        yield server
+
+
+@pytest.fixture
+def run_with_torch(_torch_server, tmp_path):
+    """Run a script in a child that has imported torch and pyarrow; else as `run_python`."""
+
+    def run(script: str, *args: str, expect: int = 0) -> str:
+        return _torch_server.run(script, *args, folder=tmp_path, expect=expect)
 
     return run

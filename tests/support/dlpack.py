@@ -98,3 +98,20 @@ class Producer:
             msg = f"__dlpack__() got an unexpected keyword argument {unknown.pop()!r}"
             raise TypeError(msg)
         return self.tensor.capsule()
+
+
+class ScriptedProducer:
+    """A producer whose `__dlpack__` returns or raises the given answers in turn."""
+
+    def __init__(self, *answers, device=(1, 0)):
+        self.answers, self.device, self.asked = list(answers), device, []
+
+    def __dlpack__(self, **keywords):
+        self.asked.append(keywords)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def __dlpack_device__(self):
+        return self.device

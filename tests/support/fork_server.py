@@ -1,91 +1,111 @@
-"""Runs a module in forked children of one process, which imports it once.
+"""Scripts in children of a process that has imported the frameworks: as isolated, but faster.
 
-``python -m support.fork_server MODULE`` reads requests from its standard input, one a line.
+The server imports modules and forks a child for each script. The child runs the script as
+``__main__`` and ends as an interpreter does, with its exit handlers and finalization.
 """
 
 from __future__ import annotations
 
+import atexit
+import faulthandler
+import gc
 import importlib
 import json
 import os
 import subprocess
 import sys
-import traceback
+import types
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import support
+SECONDS = 300  # after which a script is stopped
 
 
 class ForkServer:
-    """Starts the process, and runs the module in it as often as needed.
+    """The parent's side.
 
     Parameters
     ----------
-    module : str
-        Its function ``main`` reads ``sys.argv``.
-    **env : str
+    *modules : str
+        Imported once, before any script.
+    **variables : str
         Environment variables of the process.
     """
 
-    def __init__(self, module: str, **env: str) -> None:
-        tests = str(Path(support.__file__).parents[1])
+    def __init__(self, *modules: str, **variables: str) -> None:
+        tests = os.fspath(Path(__file__).parents[1])
         paths = [tests, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "support.fork_server", module],
+            [sys.executable, "-W", "error", "-m", "support.fork_server", *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **env},
+            env=environment,
         )
 
-    def run(self, folder: Path, *args: str) -> str:
-        """Run the module in a folder; check its status and return what it printed."""
-        output = folder / "output"
-        request = {"folder": str(folder), "output": str(output), "args": args}
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+
+    def run(self, script: str, *args: str, folder: Path, expect: int = 0) -> str:
+        """Run a script in a folder and return its output; check its status."""
+        request = {"script": script, "args": args, "folder": os.fspath(folder)}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        status = json.loads(self._process.stdout.readline())
-        printed = output.read_text()
-        assert status == 0, f"{args}: exit {status}\n{printed}"
-        return printed
-
-    def close(self) -> None:
-        self._process.communicate()
+        answer = self._process.stdout.readline()
+        assert answer, f"the server of forked scripts has ended: {self._process.wait()}"
+        stdout, stderr = ((folder / name).read_text() for name in ("stdout", "stderr"))
+        assert int(answer) == expect, f"exit {answer}\n{stdout}\n{stderr}"
+        return stdout
 
 
-def main() -> None:
-    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-    name = sys.argv[1]
-    module = importlib.import_module(name)
-    for line in sys.stdin:
+def _serve() -> dict[str, Any] | None:
+    """Answer requests; return one in each child, and `None` in the server at the end."""
+    requests, answers = os.fdopen(os.dup(0)), os.dup(1)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    for line in requests:
         request = json.loads(line)
-        pid = os.fork()
-        if not pid:
-            os._exit(_run(module, name, **request))
-        _, status = os.waitpid(pid, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python and frameworks warn about every fork
+            child = os.fork()
+        if child == 0:
+            requests.close()
+            os.close(answers)
+            return request
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.write(answers, f"{status}\n".encode())
+    requests.close()
+    return None
 
 
-def _run(module: Any, name: str, folder: str, output: str, args: list[str]) -> int:
-    os.chdir(folder)
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for each in (1, 2):
-        os.dup2(descriptor, each)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.argv = [name, *args]
-    try:
-        module.main()
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
+def _become(request: dict[str, Any]) -> types.ModuleType:
+    """Redirect the output of this child, and make a new ``__main__``."""
+    os.chdir(request["folder"])
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, number)
+        os.close(file)
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    atexit.register(gc.unfreeze)  # the first comes last: finalization frees all
+    sys.argv[:] = ["-c", *request["args"]]
+    sys.path[0] = ""
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    return sys.modules["__main__"]
 
 
 if __name__ == "__main__":
-    main()
+    for _name in sys.argv[1:]:
+        importlib.import_module(_name)
+    gc.collect()
+    gc.freeze()
+    if (_request := _serve()) is not None:
+        exec(compile(_request["script"], "<string>", "exec"), _become(_request).__dict__)

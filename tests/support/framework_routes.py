@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array as arrays
-import gc
 import json
 import sys
 import warnings
@@ -23,7 +22,7 @@ from PIL import Image
 
 from numpack import explain, share
 from numpack.io import SafetensorsFile
-from support.routes import growth, refused
+from support.routes import growths, refused
 
 VALUES = np.arange(1000, dtype="f4")
 TARGETS = (
@@ -158,10 +157,6 @@ ROUTES = {
     # Not DuckDB: version 2.0 itself leaks some 270 bytes per connection.from_arrow().
 }
 
-PASSES = 2_000  # each costs up to 0.3 ms; this is enough to detect a leak
-
 
 if __name__ == "__main__":
-    gc.freeze()  # the frameworks' objects, which each collection would traverse
-    found = {route: growth(go, PASSES) for route, go in ROUTES.items()}
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(json.dumps(growths(ROUTES, int(sys.argv[1]))))

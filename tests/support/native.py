@@ -52,6 +52,13 @@ def take(capsule: object) -> Legacy | Versioned:
     return managed
 
 
+def managed_over(
+    a: object, exporter: type, version: tuple[int, int] | None = (1, 0)
+) -> Legacy | Versioned:
+    """Return a managed tensor that alone owns its exporter; the caller owns the array too."""
+    return take(exporter(a).__dlpack__(max_version=version))
+
+
 def delete(managed: Legacy | Versioned, *, keep_gil: bool = False) -> None:
     """Call a managed tensor's deleter on this thread, by default without the GIL."""
     prototype = (ctypes.PYFUNCTYPE if keep_gil else ctypes.CFUNCTYPE)(None, VOID)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ctypes
 
+import numpy as np
+
+from numpack._dlpack import fast_path
 from numpack.adapters import dlpack
+from numpack.io import from_dlpack
 from support.dlpack import DLTensor, Tensor, Versioned
 
 NAME = b"dlpack_exchange_api"
@@ -83,6 +87,18 @@ def allocate(kind: type, prototype: DLTensor) -> Versioned | list[tuple[bytes, b
     assert status == -1
     assert all(context == 77 for context, _, _ in errors)
     return [error[1:] for error in errors]
+
+
+def describe(managed: Versioned) -> tuple:
+    """Return shape, strides in elements, dtype and flags of a managed tensor."""
+    tensor = managed.tensor
+    dtype = tensor.dtype
+    return (
+        tuple(tensor.shape[: tensor.ndim]),
+        tuple(tensor.strides[: tensor.ndim]),
+        (dtype.code, dtype.bits, dtype.lanes),
+        managed.flags,
+    )
 
 
 # A producer ------------------------------------------------------------------------------
@@ -170,3 +186,18 @@ def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
     publish(Kind, table)
     steady(Kind)
     return Kind
+
+
+def register(kind: type) -> type:
+    """Give a type a fast path."""
+    fast_path.register_fast_path(None, (kind,))
+    return kind
+
+
+def import_once(kind: type[Foreign]) -> type[Foreign]:
+    """Import one object, after which its type has a fast path, and reset the counters."""
+    tensor = Tensor(np.zeros(1))
+    assert from_dlpack(kind(tensor, tensor)).tolist() == [0]
+    assert kind.asked == 1
+    kind.asked = kind.calls = 0
+    return kind

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import contents
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import NotFoundError, NumPack, WrongTypeError
 

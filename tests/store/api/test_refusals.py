@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.arrays import FIXED, make
 from support.files import contents
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import (
     InvalidValueError,

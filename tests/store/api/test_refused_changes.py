@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.files import contents
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import InvalidValueError, NotFoundError, UnsupportedError, WrongTypeError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.arrays import FIXED, LAYOUTS, cells, elements, make, values
 from support.files import contents
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import NumPack
 

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from support.files import contents
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import InvalidValueError, NotFoundError, NumPack
 

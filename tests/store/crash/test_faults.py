@@ -19,9 +19,8 @@ KILLING = {NAMES[kind] for kind in KILLS}
 
 @pytest.fixture(scope="module")
 def server(faults_library):
-    server = ForkServer("support.faults", LD_PRELOAD=str(faults_library))
-    yield server
-    server.close()
+    with ForkServer("support.faults", LD_PRELOAD=str(faults_library)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -33,7 +32,9 @@ def inject_faults(server, thorough, tmp_path):
 
     def run(name: str) -> tuple[list[str], list[dict]]:
         kinds = ",".join(map(str, ALL_KINDS if thorough else KINDS))
-        output = server.run(tmp_path, name, kinds, "1000000" if thorough else str(MOST))
+        most = "1000000" if thorough else str(MOST)
+        script = "from support.faults import main; main()"
+        output = server.run(script, name, kinds, most, folder=tmp_path)
         first, *results = map(json.loads, output.splitlines())
         return first["calls"], results
 

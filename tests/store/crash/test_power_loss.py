@@ -15,15 +15,15 @@ SEED = 7
 
 @pytest.fixture(scope="module")
 def server(recorder_library):
-    server = ForkServer("support.power_loss_kinds", LD_PRELOAD=str(recorder_library))
-    yield server
-    server.close()
+    with ForkServer("support.power_loss_kinds", LD_PRELOAD=str(recorder_library)) as server:
+        yield server
 
 
 @pytest.fixture
 def losses(server, tmp_path):
     def record(*args: str, cwd: Path) -> None:
-        server.run(cwd, *args)
+        script = "from support.power_loss_kinds import main; main()"
+        server.run(script, *args, folder=cwd)
 
     return lambda name: power_loss.Losses(name, tmp_path, record)
 

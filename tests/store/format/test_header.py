@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import CorruptStoreError, NewerFormatError, NumPack
 

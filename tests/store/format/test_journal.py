@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import hostile
-from support.for_each import for_each
+from support.each import for_each
 from support.hostile import BLOCK, CALLS, ID, TOKEN, entry, line, raw_errors, snapshot
 
 from numpack import CorruptStoreError, NumPack

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import InvalidValueError, LockTimeoutError, NumPack, WrongTypeError
 from numpack.store.fs.lock import SharedLock

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack.store.kernels import checksums
 from numpack.store.kernels.checksums import (

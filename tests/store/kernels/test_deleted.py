@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import NumPack
 from numpack.store.kernels.deleted import map_live_to_stored, merge_deleted

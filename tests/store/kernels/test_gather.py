@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack._core.mapped_files import map_file
 from numpack.store.kernels.gather import take_rows

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack.store.kernels.checksums import BLOCK
 from numpack.store.kernels.patch import pwrite_rows, scatter, update_checksums

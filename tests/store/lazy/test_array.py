@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import LazyArray, NumPack
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
-from support.for_each import for_each
+from support.each import for_each
 from support.memory import address, file_position, shares_pages
 
 from numpack import (

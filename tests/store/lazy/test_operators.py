@@ -7,7 +7,7 @@ import operator
 import numpy as np
 import pytest
 from support.files import contents
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import LazyArray, NumPack, UnsupportedError
 

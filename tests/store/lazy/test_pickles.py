@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.for_each import for_each
+from support.each import for_each
 from support.memory import address, shares_pages
 
 from numpack import LazyArray, MovedError, NumPack, StoreError

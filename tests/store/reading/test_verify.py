@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.for_each import for_each
+from support.each import for_each
 
 from numpack import CorruptStoreError, NotFoundError, NumPack, StoreError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import hostile
-from support.for_each import for_each
+from support.each import for_each
 from support.hostile import CALLS, CHANGES, ID, entry, line, snapshot
 
 from numpack import CorruptStoreError, NumPack
