@@ -17,8 +17,9 @@ SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -na
   -o -name 'py.typed')
 NATIVE_TESTS := $(addprefix tests/core/test_,dlpack.py malformed_producers.py deleters.py tables.py \
   sums.py gather.py dropped.py changes.py lazy.py) \
-  $(addprefix tests/frameworks/test_,from_torch.py torch_table.py from_arrow.py to_arrow.py \
-  roundtrips.py)
+  $(addprefix tests/frameworks/test_,from_torch.py torch_table.py roundtrips.py) \
+  $(addprefix tests/adapters/arrow/test_,to_numpy.py nulls.py producers.py from_numpy.py \
+  requested_types.py)
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
