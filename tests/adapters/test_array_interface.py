@@ -12,7 +12,7 @@ import pytest
 from adapters.conformance import REFUSE, SHARE, FromNumpy, ToNumpy
 from PIL import Image
 from support.arrays import LOWPREC, NATIVE, TIMES, cells, elements, make
-from support.each import assert_each
+from support.each import assert_each, for_each
 from support.oracles.array_interface import Named
 
 from numpack import CopyWarning, UnsupportedError, WrongTypeError, ZeroCopyError, explain, share
@@ -129,7 +129,7 @@ OUTSIDE = {
 }
 
 
-@pytest.mark.parametrize("kind", OUTSIDE)
+@for_each("kind", OUTSIDE)
 def test_interface_that_exceeds_its_buffer_is_refused(kind):
     """NumPy does not check this."""
     data, changed = OUTSIDE[kind]
@@ -166,7 +166,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("kind", WRONG)
+@for_each("kind", WRONG)
 def test_invalid_interfaces_are_refused(kind):
     with pytest.raises(InvalidValueError, match="is not valid"):
         share(WithInterface(WRONG[kind]), "numpy")
@@ -224,7 +224,7 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+@for_each("mode", MODES)
 def test_image_is_copied(mode):
     image = Image.new(mode, (3, 2), 1)
     dtype, bands = MODES[mode]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.dlpack import Tensor
+from support.each import for_each
 
 from numpack import (
     CopyWarning,
@@ -37,7 +38,7 @@ class DeviceProducer:
         return tensor.capsule()
 
 
-@pytest.mark.parametrize("target", ["numpy", "torch", "jax", "arrow", "buffer", "dlpack"])
+@for_each("target", ["numpy", "torch", "jax", "arrow", "buffer", "dlpack"])
 def test_device_memory_is_not_read_by_the_host(target):
     producer = DeviceProducer(moves=False)
     options = {"dtype": "float32"} if target == "jax" else {}

@@ -12,6 +12,7 @@ import pytest
 from adapters.conformance import REFUSE, FromNumpyToColumns, arrow_verdict, in_another_thread
 from support.arrays import LOWPREC, OTHERS, dtype_of
 from support.cells import NUMBERS, TIMES, Owner
+from support.each import for_each
 from support.oracles import duckdb as oracle
 
 from numpack import (
@@ -33,7 +34,7 @@ def connection():
         yield opened
 
 
-@pytest.mark.parametrize("dtype", ["?", "i1", "u8", "f4", "f8", "M8[ns]", "S3"])
+@for_each("dtype", ["?", "i1", "u8", "f4", "f8", "M8[ns]", "S3"])
 def test_change_of_the_source_is_visible_to_the_next_query(dtype):
     array = np.ones((4, 2), "u1").astype(dtype)
     shared = share(array, "duckdb", copy=False)
@@ -124,9 +125,7 @@ def relation_over_a_stream(connection, rows: int = 3) -> duckdb.DuckDBPyRelation
     return connection.from_arrow(pa.table({"x": np.arange(rows)}).to_reader())
 
 
-@pytest.mark.parametrize(
-    "target", ["numpy", "torch", "arrow", "polars", "nanoarrow", "arro3", "duckdb"]
-)
+@for_each("target", ["numpy", "torch", "arrow", "polars", "nanoarrow", "arro3", "duckdb"])
 def test_query_runs_once(connection, target):
     share(relation_over_a_stream(connection), target, copy=True)
     with pytest.raises(ZeroCopyError, match="from DuckDB failed: relation of 1 columns"):
@@ -171,7 +170,7 @@ def test_columns_take_the_direct_route(connection):
     assert connection.sql("select count(value) from xs").fetchall() == [(1,)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "kind",
     [
         *(pa.float16(), pa.duration("ns"), pa.month_day_nano_interval(), pa.date64()),
@@ -191,7 +190,7 @@ def test_arrow_types_that_duckdb_would_change_are_refused(kind):
             share(source, "duckdb", copy=True)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "column",
     [
         pa.array([2**64 - 1, None], pa.uint64()),
@@ -218,7 +217,7 @@ def test_arrow_columns_round_trip(column):
     assert back.to_pylist() == column.to_pylist()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "query",
     [
         *("select 1::uhugeint as x", "select '101'::bit as x", "select 1::bignum as x"),
@@ -227,7 +226,7 @@ def test_arrow_columns_round_trip(column):
         "select timestamp '-infinity' as x",
     ],
 )
-@pytest.mark.parametrize("target", ["numpy", "arrow"])
+@for_each("target", ["numpy", "arrow"])
 def test_results_that_the_export_would_change_are_refused(connection, query, target):
     relation = connection.sql(query)
     route = explain(relation, target)

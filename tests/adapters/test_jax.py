@@ -11,6 +11,7 @@ from jax.experimental import sparse
 from numpy.lib.array_utils import byte_bounds
 from support.arrays import LOWPREC, NATIVE
 from support.arrays import values as values_of
+from support.each import for_each
 from support.memory import address
 from support.oracles import jax as oracle
 
@@ -45,7 +46,7 @@ def test_transposed_memory_round_trips_without_a_copy(axes):
     assert back.tolist() == array.tolist()
 
 
-@pytest.mark.parametrize("offset", range(4, 68, 4))
+@for_each("offset", range(4, 68, 4))
 def test_unaligned_memory_is_copied(offset):
     array = np.ndarray((10,), "f4", aligned_empty((128,), np.dtype("u1")), offset)
     array[...] = 1
@@ -115,7 +116,7 @@ NOT_REPRESENTABLE = [
 ]
 
 
-@pytest.mark.parametrize(("numbers", "dtype"), REPRESENTABLE)
+@for_each(("numbers", "dtype"), REPRESENTABLE)
 def test_cast_rounds_values(numbers, dtype):
     array = np.array(numbers)
     assert explain(array, "jax", dtype=dtype).nbytes == len(numbers) * np.dtype(dtype).itemsize
@@ -125,7 +126,7 @@ def test_cast_rounds_values(numbers, dtype):
     np.testing.assert_array_equal(*wide)
 
 
-@pytest.mark.parametrize(("numbers", "dtype"), NOT_REPRESENTABLE)
+@for_each(("numbers", "dtype"), NOT_REPRESENTABLE)
 def test_cast_out_of_range_is_refused(numbers, dtype):
     array = np.array(numbers)
     assert not explain(array, "jax", dtype=dtype).supported
@@ -140,7 +141,7 @@ def test_casts_accept_every_numeric_dtype(name):
     assert result.tolist() == array.astype("f4").tolist()
 
 
-@pytest.mark.parametrize("name", ["m8[s]", "M8[s]", "U5", "object", "struct", "string"])
+@for_each("name", ["m8[s]", "M8[s]", "U5", "object", "struct", "string"])
 def test_casts_refuse_other_dtypes(name):
     with pytest.raises(UnsupportedError):
         share(values_of(name), "jax", dtype="int32", copy=True)

@@ -22,7 +22,7 @@ from support.arrays import (
     values,
 )
 from support.cells import TIMES
-from support.each import assert_each
+from support.each import assert_each, for_each
 from support.oracles import nanoarrow as oracle
 
 from numpack import CopyWarning, UnsupportedError, WrongTypeError, explain, share
@@ -37,7 +37,7 @@ def test_stream_is_read_once_and_not_by_explain():
         share(nanoarrow.ArrayStream(pa.array([1, None])), "arrow", layout="flat")
 
 
-@pytest.mark.parametrize("target", ["numpy", "arrow", "pandas", "polars", "arro3", "torch"])
+@for_each("target", ["numpy", "arrow", "pandas", "polars", "arro3", "torch"])
 def test_stream_is_read_once_through_numpy(target):
     options = {"arrow": {"layout": "flat"}, "torch": {}}.get(target, {"nulls": "mask"})
     for _ in range(2):

@@ -26,7 +26,7 @@ from support.arrays import (
     make,
     values,
 )
-from support.each import assert_each
+from support.each import assert_each, for_each
 from support.memory import address
 from support.oracles import oracle
 
@@ -47,8 +47,8 @@ PACKED = ["int4", "uint4", "int2", "uint2", "float4_e2m1fn"]
 FLOAT = onnx.tensor(onnx.FLOAT)
 
 
-@pytest.mark.parametrize("count", [0, 1, 5, 8, 13])
-@pytest.mark.parametrize("name", PACKED)
+@for_each("count", [0, 1, 5, 8, 13])
+@for_each("name", PACKED)
 def test_packed_values_round_trip(name, count):
     a = (np.arange(count) % 4 - 2 * name.startswith("int")).astype(getattr(ml_dtypes, name))
     with pytest.warns(CopyWarning, match="values of .* in a byte and NumPy stores one"):
@@ -157,7 +157,7 @@ def test_other_objects_of_onnxruntime_are_refused(wrong):
         share(wrong, "numpy")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("array", "out"),
     [
         (np.array([1 + 2j]), lambda x: np.stack([x.real, x.imag], -1)),

@@ -17,6 +17,7 @@ from support.arrays import (
     values,
 )
 from support.cells import NUMBERS, TIMES
+from support.each import for_each
 from support.oracles import polars as oracle
 
 from numpack import (
@@ -53,7 +54,7 @@ FROM = {
 }
 
 
-@pytest.mark.parametrize("name", FROM)
+@for_each("name", FROM)
 def test_from_polars(name):
     series, wanted = FROM[name]
     route = explain(series, "numpy")
@@ -104,7 +105,7 @@ def test_fixes_to_polars_avoid_the_copy():
     share(names.view("u1").reshape(len(names), -1), "polars", copy=False)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "series",
     [
         pl.Series([object()], dtype=pl.Object),
@@ -116,7 +117,7 @@ def test_fixes_to_polars_avoid_the_copy():
     ],
     ids=lambda each: str(getattr(each, "dtype", type(each).__name__)),
 )
-@pytest.mark.parametrize("target", ["numpy", "arrow", "polars"])
+@for_each("target", ["numpy", "arrow", "polars"])
 def test_refused_from_polars(series, target):
     route = explain(series, target)
     assert not route.supported
@@ -230,7 +231,7 @@ ARRIVING = {
 }
 
 
-@pytest.mark.parametrize("name", ARRIVING)
+@for_each("name", ARRIVING)
 def test_arrow_columns_take_the_direct_route(name):
     column, wanted = ARRIVING[name]
     route = explain(column, "polars")

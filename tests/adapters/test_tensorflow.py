@@ -10,6 +10,7 @@ import tensorflow as tf
 from adapters.conformance import COPY, REFUSE, SHARE, FromNumpy, ToNumpy
 from support.arrays import NATIVE
 from support.arrays import values as values_of
+from support.each import for_each
 from support.memory import address, is_private_copy_on_write, shares_pages
 from support.oracles import tensorflow as oracle
 
@@ -41,7 +42,7 @@ def update_in_place(tensor: tf.Tensor, value: float = 50.0) -> None:
     tf.raw_ops.InplaceUpdate(x=tensor, i=[0], v=[value])
 
 
-@pytest.mark.parametrize("offset", range(4, 68, 4))
+@for_each("offset", range(4, 68, 4))
 def test_unaligned_memory_is_copied_and_the_fix_copies_nothing(offset):
     array = at_offset(offset)
     assert explain(array, "tensorflow").shares_memory is (offset == 64)
@@ -80,8 +81,8 @@ def test_from_dlpack_returns_read_only_tensors():
     assert not from_dlpack(tf.constant([1.0])).flags.writeable
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (0, 2)])
-@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+@for_each("shape", [(), (3,), (0, 2)])
+@for_each("name", ["float32", "bfloat16"])
 def test_a_variable_is_converted_to_its_present_value(name, shape):
     variable = tf.Variable(tf.ones(shape, name))
     array = share(variable, "numpy", copy=False)
@@ -135,8 +136,8 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-@pytest.mark.parametrize("convert", [lambda x: share(x, "numpy"), from_dlpack])
+@for_each("kind", REFUSED)
+@for_each("convert", [lambda x: share(x, "numpy"), from_dlpack])
 def test_tensors_without_numbers_are_refused_and_do_not_abort(kind, convert):
     make_one, fix_for = REFUSED[kind]
     obj = make_one()

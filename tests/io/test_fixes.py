@@ -24,11 +24,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
-import pytest
 import scipy.sparse
 import tensorflow as tf
 import torch
 import xarray as xr
+from support.each import for_each
 from support.fixes import FIXES, Fix
 
 import numpack
@@ -81,7 +81,7 @@ def quietly(make: Any) -> Any:
         return make()
 
 
-@pytest.mark.parametrize("kind", FIXES)
+@for_each("kind", FIXES)
 def test_the_fix_works(kind):
     fix = FIXES[kind]
     text = fix_text(kind)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from adapters.conformance import FromNumpyToColumns, arrow_verdict
+from support.each import for_each
 from support.memory import address
 
 from numpack import (
@@ -23,11 +24,9 @@ def last_buffer(array: pa.Array) -> int:
     return [each for each in array.buffers() if each is not None][-1].address
 
 
-@pytest.mark.parametrize(
-    "shape", [(4,), (4, 3), (4, 3, 2), (4, 1, 3), (0, 3), (4, 0), (4, 2, 0)]
-)
-@pytest.mark.parametrize("layout", ["flat", "tensor", "list"])
-@pytest.mark.parametrize("dtype", ["f4", "i8", "M8[us]", "S3", "V2"])
+@for_each("shape", [(4,), (4, 3), (4, 3, 2), (4, 1, 3), (0, 3), (4, 0), (4, 2, 0)])
+@for_each("layout", ["flat", "tensor", "list"])
+@for_each("dtype", ["f4", "i8", "M8[us]", "S3", "V2"])
 def test_layouts_are_shared_and_round_trip(dtype, layout, shape):
     a = np.arange(1, np.prod(shape, dtype=int) + 1).astype(
         "S2" if dtype == "V2" else dtype.replace("M8[us]", "i8")
@@ -97,7 +96,7 @@ def test_message_names_input_reason_and_fix():
         numpy_to_arrow_zero_copy(np.zeros(1000, bool), copy=False)
 
 
-@pytest.mark.parametrize("values", ["i8", "f4", "M8[s]", "bool", "U3", "O"])
+@for_each("values", ["i8", "f4", "M8[s]", "bool", "U3", "O"])
 def test_mask_becomes_null_and_values_stay_shared(values):
     data = np.array([1, 0, 1, 1]).astype(values)
     a = np.ma.array(data, mask=[False, True, False, True])
@@ -132,8 +131,8 @@ def test_mask_of_an_n_d_array():
         assert numpy_to_arrow_zero_copy(fortran).to_pylist() == a.ravel().tolist()
 
 
-@pytest.mark.parametrize("kind", ["M8", "m8"])
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@for_each("kind", ["M8", "m8"])
+@for_each("unit", ["s", "ms", "us", "ns"])
 def test_nat_becomes_null_and_the_buffer_stays_shared(kind, unit):
     a = np.array([1, "NaT", 3], f"{kind}[{unit}]")
     array = numpy_to_arrow_zero_copy(a, copy=False)
@@ -165,7 +164,7 @@ TIMES = [
 ]
 
 
-@pytest.mark.parametrize(("dtype", "values", "kind"), TIMES, ids=lambda each: str(each))
+@for_each(("dtype", "values", "kind"), TIMES, ids=lambda each: str(each))
 def test_coarse_times_are_converted_exactly(dtype, values, kind):
     a = (
         np.array(values).astype(dtype)

@@ -7,6 +7,7 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 from support.arrow_reference import reference
+from support.each import for_each
 
 from numpack import UnsupportedError, ZeroCopyError, explain, share
 from numpack.adapters.arrow.rewrite import Rewriting
@@ -81,7 +82,7 @@ def test_types_on_which_polars_panics_are_refused(array, fixed_by):
     assert len(share(fixed_by(array), "polars", copy=True)) == len(array)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "values",
     [
         pa.array([5, 7]),
@@ -130,7 +131,7 @@ MISREAD_BY_DUCKDB = {
 }
 
 
-@pytest.mark.parametrize("name", MISREAD_BY_DUCKDB)
+@for_each("name", MISREAD_BY_DUCKDB)
 def test_dictionaries_that_duckdb_misreads_are_refused(name):
     import duckdb
 
@@ -223,7 +224,7 @@ def test_strings_of_polars_are_usable_in_pandas():
     assert explain(series.to_frame(), "pandas").reason.startswith("pandas cannot read")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("array", "fixed_by"),
     [
         (

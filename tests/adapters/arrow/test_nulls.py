@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.each import for_each
 from support.memory import address
 
 from numpack import (
@@ -96,7 +97,7 @@ def assert_copied(array, expected, **options):
     return result
 
 
-@pytest.mark.parametrize("name", NULLS)
+@for_each("name", NULLS)
 def test_nulls_are_converted_as_by_pyarrow(name):
     array, values, dtype = NULLS[name]
     expected = np.array(values, dtype)
@@ -104,7 +105,7 @@ def test_nulls_are_converted_as_by_pyarrow(name):
     assert result.dtype == expected.dtype
 
 
-@pytest.mark.parametrize(
+@for_each(
     "array",
     [
         pa.array([2**53 + 1, None]),
@@ -247,7 +248,7 @@ MISREAD = {
 }
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("array", "target", "options"),
     [
         (pa.array([DAY] * 1000), "arrow", {"nulls": "convert"}),
@@ -301,8 +302,8 @@ def test_mask_of_lists_of_objects_covers_the_rows():
     assert result.mask.tolist() == [False, True]
 
 
-@pytest.mark.parametrize("nulls", ["convert", "mask", "raise"])
-@pytest.mark.parametrize("name", [*COPIED, *NULLS, *MISREAD])
+@for_each("nulls", ["convert", "mask", "raise"])
+@for_each("name", [*COPIED, *NULLS, *MISREAD])
 def test_empty_array_of_any_type(name, nulls):
     array = {**COPIED, **NULLS, **MISREAD}[name][0]
     kind = array.type

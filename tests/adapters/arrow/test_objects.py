@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from support.each import for_each
 from support.ids import stable_repr
 
 from numpack import (
@@ -63,7 +64,7 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize(("values", "kind"), WHOLE, ids=lambda each: str(each)[:50])
+@for_each(("values", "kind"), WHOLE, ids=lambda each: str(each)[:50])
 def test_objects_of_one_kind_are_converted_exactly(values, kind):
     assert explain(objects(*values), "arrow").supported
     array = to_arrow(*values)
@@ -75,7 +76,7 @@ def test_objects_of_one_kind_are_converted_exactly(values, kind):
     assert to_arrow(*values, type=kind).equals(array)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("given", "count", "kind"),
     [
         (EXACT, EXACT.value, pa.timestamp("ns")),
@@ -111,7 +112,7 @@ MISSING = [
 ]
 
 
-@pytest.mark.parametrize(("values", "want"), MISSING, ids=str)
+@for_each(("values", "want"), MISSING, ids=str)
 def test_missing_values_of_pandas_are_null(values, want):
     array = to_arrow(*values)
     found = array.to_pylist()
@@ -135,7 +136,7 @@ ARRAYS = [
 ]
 
 
-@pytest.mark.parametrize(("values", "want"), ARRAYS, ids=str)
+@for_each(("values", "want"), ARRAYS, ids=str)
 def test_arrays_inside_objects_are_converted_exactly(values, want):
     array = to_arrow(*values)
     array.validate(full=True)
@@ -195,7 +196,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@for_each("name", REFUSED)
 def test_objects_that_arrow_would_change_are_refused(name):
     array = objects(*REFUSED[name])
     route = explain(array, "arrow")
@@ -241,7 +242,7 @@ def test_nanoseconds_of_objects_reach_polars():
     assert series.to_physical()[0] == EXACT.value
 
 
-@pytest.mark.parametrize(
+@for_each(
     "objects",
     [[1, "a"], [1j], [2**70], [2**53 + 1, 0.5], ["\ud800"], [object()], [True, 2]],
     ids=stable_repr,
@@ -257,7 +258,7 @@ def test_objects_that_arrow_cannot_infer_are_refused(objects):
 DAY, UTC = dt.date(2020, 1, 1), dt.UTC
 
 
-@pytest.mark.parametrize(
+@for_each(
     "objects",
     [
         [1, np.float16(1.5)],
@@ -280,7 +281,7 @@ def test_objects_that_arrow_would_coerce_are_refused(objects):
         numpy_to_arrow_zero_copy(a)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "objects",
     [
         [1, 0.5, None],

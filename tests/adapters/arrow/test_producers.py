@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.each import for_each
 from support.memory import address
 
 from numpack import (
@@ -60,7 +61,7 @@ def reader_of_two():
     return pa.table({"a": [1.5, 2.5], "b": [3.5, 4.5]}).to_reader()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "target", ["numpy", "torch", "arrow", "pandas", "polars", "nanoarrow", "arro3", "xarray"]
 )
 def test_column_of_a_stream(target):
@@ -101,8 +102,8 @@ class PanicError(BaseException):
     pass
 
 
-@pytest.mark.parametrize("protocol", ["__arrow_c_array__", "__arrow_c_stream__"])
-@pytest.mark.parametrize("target", ["numpy", "arrow", "polars", "duckdb"])
+@for_each("protocol", ["__arrow_c_array__", "__arrow_c_stream__"])
+@for_each("target", ["numpy", "arrow", "polars", "duckdb"])
 def test_errors_of_a_producer_become_unsupported_error(protocol, target):
     for error in (
         RuntimeError("out of cheese"),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from support.each import for_each
 from support.memory import address
 
 from numpack import (
@@ -43,7 +44,7 @@ def test_type_of_the_same_layout_is_shared(a, kind):
     assert last_buffer(array) == address(a)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("a", "kind", "values"),
     [
         (np.array([1, 2]), pa.int8(), [1, 2]),
@@ -72,7 +73,7 @@ def test_other_type_is_cast_to_new_memory(a, kind, values):
         assert last_buffer(array) != address(a)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("a", "kind"),
     [
         (np.array([300]), pa.int8()),
@@ -142,7 +143,7 @@ TYPED = {
 }
 
 
-@pytest.mark.parametrize("name", TYPED)
+@for_each("name", TYPED)
 def test_requested_type_is_used(name):
     array, kind, want = TYPED[name]
     found = numpy_to_arrow_zero_copy(array, type=kind)
@@ -151,7 +152,7 @@ def test_requested_type_is_used(name):
     assert found.to_pylist() == want
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("values", "kind"),
     [
         ([dt.datetime(2020, 1, 1, 5)], pa.date32()),

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from adapters.conformance import COPY, SHARE, ToNumpy
 from support.arrays import LOWPREC, NATIVE, values
+from support.each import for_each
 from support.memory import address
 from support.oracles import arrow as oracle
 
@@ -145,8 +146,8 @@ def assert_copied(array, expected, **options):
     return result
 
 
-@pytest.mark.parametrize("part", [slice(None), slice(3, 9), slice(5, None), slice(4, 4)])
-@pytest.mark.parametrize("name", SHARED)
+@for_each("part", [slice(None), slice(3, 9), slice(5, None), slice(4, 4)])
+@for_each("name", SHARED)
 def test_shared(name, part):
     array, expected = SHARED[name]
     cut = array[part]
@@ -165,14 +166,14 @@ def test_shared(name, part):
     assert not np.shares_memory(independent, arrow_to_numpy_zero_copy(cut))
 
 
-@pytest.mark.parametrize("name", SHARED)
+@for_each("name", SHARED)
 def test_address_is_the_buffer(name):
     array, _ = SHARED[name]
     buffers = [each for each in array.buffers() if each is not None and each.size]
     assert address(arrow_to_numpy_zero_copy(array)) == buffers[-1].address
 
 
-@pytest.mark.parametrize("name", COPIED)
+@for_each("name", COPIED)
 def test_copied(name):
     array, values = COPIED[name]
     result = assert_copied(array, arrow_objects(values))
@@ -329,7 +330,7 @@ def nested_lists(array: np.ndarray) -> list:
     return [nested_lists(each) if isinstance(each, np.ndarray) else each for each in array]
 
 
-@pytest.mark.parametrize("name", MISREAD)
+@for_each("name", MISREAD)
 def test_types_that_pyarrow_misreads_are_converted_correctly(name):
     array, values = MISREAD[name]
     assert not explain(array, "numpy").shares_memory
@@ -365,8 +366,8 @@ def test_more_dimensions_than_numpy_supports():
         arrow_to_numpy_zero_copy(array)
 
 
-@pytest.mark.parametrize("layout", ["flat", "list", "tensor"])
-@pytest.mark.parametrize("nulls", ["convert", "raise"])
+@for_each("layout", ["flat", "list", "tensor"])
+@for_each("nulls", ["convert", "raise"])
 def test_sharing_allocates_no_memory_for_any_nulls_option(nulls, layout):
     array = numpy_to_arrow_zero_copy(np.zeros((10**6, 8), "f4"), layout=layout)
     tracemalloc.start()

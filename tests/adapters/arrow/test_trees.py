@@ -14,6 +14,7 @@ import pytest
 from support.arrow_reference import reference
 from support.arrow_trees import make_column, random_spec
 from support.arrow_walk import TARGETS, run
+from support.each import for_each
 
 from numpack import CopyWarning, UnsupportedError, explain, share
 from numpack.adapters.arrow.errors import translate_errors
@@ -111,7 +112,7 @@ HIDDEN_NULLS = {
 }
 
 
-@pytest.mark.parametrize("name", HIDDEN_NULLS)
+@for_each("name", HIDDEN_NULLS)
 def test_nulls_without_a_bitmap_are_found(name):
     array = HIDDEN_NULLS[name]
     missing = [value is None for value in array.to_pylist()]
@@ -150,7 +151,7 @@ def test_tensors_beside_null_rows_keep_their_shape():
 FAR = 10**12  # seconds: the year 33658
 
 
-@pytest.mark.parametrize(
+@for_each(
     "array",
     [
         pa.array([[("k", FAR)]], pa.map_(pa.string(), pa.int64())).cast(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from adapters.conformance import COPY, REFUSE, SHARE, FromNumpy
 from support.arrays import LOWPREC, TIMES, elements, make
+from support.each import for_each
 
 import numpack
 from numpack import (
@@ -25,7 +26,7 @@ def test_format_and_strides_are_kept():
     assert view.strides == (-4, 12)
 
 
-@pytest.mark.parametrize("name", sorted(WITHOUT_FORMAT - {"object"}))
+@for_each("name", sorted(WITHOUT_FORMAT - {"object"}))
 def test_fix_for_a_dtype_without_a_format_works(name, tmp_path):
     a = make(name, "c", tmp_path)
     with pytest.raises(UnsupportedError) as caught:

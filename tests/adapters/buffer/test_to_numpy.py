@@ -13,6 +13,7 @@ import pytest
 import torch
 from adapters.conformance import ToNumpy
 from support.arrays import NATIVE, elements, values
+from support.each import for_each
 from support.oracles import buffer as oracle
 from support.oracles.buffer import address
 
@@ -105,7 +106,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@for_each("kind", SOURCES)
 def test_buffers_are_shared(kind):
     made, dtype, shape, values = SOURCES[kind]
     source = made()
@@ -122,7 +123,7 @@ def test_buffers_are_shared(kind):
     assert a.size == 0 or not np.shares_memory(own, a)
 
 
-@pytest.mark.parametrize("kind", [Base, Derived, Packed, Big, Either, Nested])
+@for_each("kind", [Base, Derived, Packed, Big, Either, Nested])
 def test_ctypes_structure_becomes_the_dtype_of_its_layout(kind):
     source = (kind * 3)()
     a = share(source, "numpy", copy=False)
@@ -178,7 +179,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@for_each("kind", REFUSED)
 def test_pointers_and_bit_fields_are_refused(kind):
     source = REFUSED[kind]()
     assert not explain(source, "numpy").supported
@@ -215,7 +216,7 @@ def test_bytes_are_read_as_another_dtype():
     assert share(b"", "numpy", format="f4", shape=(0, 3)).shape == (0, 3)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "options",
     [
         {"format": "f8"},

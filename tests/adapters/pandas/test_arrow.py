@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from adapters.conformance import quietly
+from support.each import for_each
 from support.memory import address
 from support.oracles import oracle
 
@@ -160,8 +161,8 @@ MOVED = {
 }
 
 
-@pytest.mark.parametrize("target", ["arrow", "polars", "nanoarrow", "arro3"])
-@pytest.mark.parametrize("kind", MOVED)
+@for_each("target", ["arrow", "polars", "nanoarrow", "arro3"])
+@for_each("kind", MOVED)
 def test_frames_with_a_copied_column(kind, target):
     column = MOVED[kind]
     frame = pd.DataFrame({"f": [1.0, np.nan], "x": column})

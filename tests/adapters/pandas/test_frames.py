@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from adapters.conformance import quietly
+from support.each import for_each
 
 from numpack import (
     CopyWarning,
@@ -98,7 +99,7 @@ FRAMES = {
 }
 
 
-@pytest.mark.parametrize("kind", FRAMES)
+@for_each("kind", FRAMES)
 def test_frames_whose_columns_become_one_dtype(kind):
     frame = FRAMES[kind]
     route = explain(frame, "numpy")

@@ -13,6 +13,7 @@ from support.arrays import (
     NATIVE,
     values,
 )
+from support.each import for_each
 from support.memory import address
 from support.oracles import oracle
 from support.oracles import pandas as of_pandas
@@ -66,7 +67,7 @@ SHARED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SHARED)
+@for_each("name", SHARED)
 def test_shared_from_pandas(name):
     make_one, values = SHARED[name]
     source = make_one()
@@ -111,7 +112,7 @@ def blocks() -> pd.DataFrame:
     return frame
 
 
-@pytest.mark.parametrize("name", ARRAYS)
+@for_each("name", ARRAYS)
 def test_copied_from_pandas(name):
     source, values = ARRAYS[name][0](), ARRAYS[name][1]
     route = explain(source, "numpy")

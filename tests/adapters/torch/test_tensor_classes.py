@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.each import for_each
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
@@ -90,7 +91,7 @@ def test_functional_tensors_are_refused():
 NARROW = ("uint1", "uint4", "int4", "bits8", "bits16", "bits1x8", "float4_e2m1fn_x2")
 
 
-@pytest.mark.parametrize("name", [*NARROW, "complex32"])
+@for_each("name", [*NARROW, "complex32"])
 @pytest.mark.filterwarnings("ignore:ComplexHalf")
 def test_fix_for_a_dtype_that_numpy_lacks_works(name):
     tensor = torch.zeros(2, dtype=torch.uint8).repeat(4).view(getattr(torch, name))

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from support.each import for_each
 from support.subclasses import Hooked, Masked, Owned, of_class, owned
 
 from numpack import NumPack, UnsupportedError, ZeroCopyArray, explain, share
@@ -38,8 +39,8 @@ def _frozen_modules():
     gc.unfreeze()
 
 
-@pytest.mark.parametrize("kind", [Owned, np.ndarray], ids=["subclass", "plain"])
-@pytest.mark.parametrize("route", ROUTES)
+@for_each("kind", [Owned, np.ndarray], ids=["subclass", "plain"])
+@for_each("route", ROUTES)
 def test_result_of_several_steps_keeps_the_array_itself_alive(route, kind):
     for shape in ((1, 16), (4, 16)):
         gone: list[str] = []
@@ -63,7 +64,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("source", SOURCES)
 def test_array_keeps_its_source_alive(source):
     for _ in range(3):
         gone: list[str] = []
@@ -78,7 +79,7 @@ def test_array_keeps_its_source_alive(source):
         assert gone
 
 
-@pytest.mark.parametrize("dtype", ["f4", "?", "M8[D]", "M8[ns]", "U2", "S2", "O", "c8"])
+@for_each("dtype", ["f4", "?", "M8[D]", "M8[ns]", "U2", "S2", "O", "c8"])
 def test_no_code_of_a_subclass_runs(dtype):
     array = of_class(np.zeros(2, dtype), Hooked)
     for target in (*TARGETS, "duckdb", "nanoarrow", "arro3", "dlpack"):

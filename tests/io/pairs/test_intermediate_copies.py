@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 import torch
 from PIL import Image
-from support.each import assert_each
+from support.each import assert_each, for_each
 from support.oracles import TARGETS
 
 from numpack import (
@@ -70,7 +70,7 @@ COPIED = {
 }
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@for_each("target", TARGETS)
 def test_address_of_an_intermediate_copy_does_not_matter(target):
     """Allocators return a different address each time; the route must not depend on it."""
     assert_each(COPIED, lambda what: check_route(COPIED[what], target))
@@ -114,8 +114,8 @@ def test_explain_reads_values_that_decide_the_route(target, options, count):
             assert not refused
 
 
-@pytest.mark.parametrize("nulls", ["convert", "mask"])
-@pytest.mark.parametrize("target", TARGETS)
+@for_each("nulls", ["convert", "mask"])
+@for_each("target", TARGETS)
 def test_explain_considers_the_mask_of_an_intermediate_copy(target, nulls):
     frame = pl.DataFrame({"a": [1, None], "b": [3, 4]})
     for x in (frame, pd.Series([1, None, 2], dtype="category")):

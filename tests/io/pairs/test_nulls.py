@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 import xarray as xr
+from support.each import for_each
 
 from numpack import NullError, UnsupportedError, WrongTypeError, explain, share
 
@@ -44,8 +45,8 @@ PANDAS = {
 }
 
 
-@pytest.mark.parametrize("kind", PANDAS)
-@pytest.mark.parametrize("form", ["series", "index", "array", "frame"])
+@for_each("kind", PANDAS)
+@for_each("form", ["series", "index", "array", "frame"])
 def test_nulls_of_pandas(kind, form):
     series = PANDAS[kind]
     x = {
@@ -106,7 +107,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("kind", OTHERS)
+@for_each("kind", OTHERS)
 def test_nulls_of_other_sources(kind):
     x = OTHERS[kind]
     with pytest.raises(NullError):

@@ -10,8 +10,8 @@ import gc
 import warnings
 
 import numpy as np
-import pytest
 from support.arrays import LOWPREC, NATIVE, elements, values
+from support.each import for_each
 from support.memory import shares_pages
 from support.oracles import NAMES, SOURCES_ONLY, TARGETS, oracle
 
@@ -58,8 +58,8 @@ def record_warnings(call):
     return result, {each.category for each in caught}
 
 
-@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", NAMES)
+@for_each("target", TARGETS)
 def test_explain_matches_the_addresses(source, target):
     names = common_dtypes(source, target)
     assert names, "two frameworks that have no dtype in common"
@@ -128,11 +128,12 @@ def test_every_installed_framework_is_tested():
 
     # These have no array type of their own, or need a GPU.
     untested = {"dlpack", "cuda_array_interface", "scipy", "cupy"}
-    assert {each.name for each in frameworks()} - untested == set(NAMES)
-    assert {each.name for each in frameworks() if not each.installed} <= {"cupy"}
+    known = frameworks()
+    assert {each.name for each in known} - untested == set(NAMES)
+    assert {each.name for each in known if not each.installed} <= {"cupy"}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@for_each("target", TARGETS)
 def test_stream_is_read_once(target):
     import nanoarrow
     import pyarrow as pa

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import xarray as xr
+from support.each import for_each
 
 from numpack import CopyWarning, UnsupportedError, explain, share
 
@@ -49,8 +50,8 @@ def first_of(found):
     return found[0]
 
 
-@pytest.mark.parametrize("target", ["arrow", "polars", "pandas"])
-@pytest.mark.parametrize("name", SOURCES)
+@for_each("target", ["arrow", "polars", "pandas"])
+@for_each("name", SOURCES)
 def test_zone_is_kept_and_memory_is_shared(name, target):
     source, options = SOURCES[name]
     shared = not (name == "chunks" and target == "pandas")
@@ -62,7 +63,7 @@ def test_zone_is_kept_and_memory_is_shared(name, target):
         assert value.utcoffset() == FIRST.utcoffset()
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@for_each("name", SOURCES)
 def test_numpy_gets_utc_times(name):
     source, options = SOURCES[name]
     found = share(source, "numpy", copy=True, **options)
@@ -70,7 +71,7 @@ def test_numpy_gets_utc_times(name):
     assert found[0] == INSTANT
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@for_each("name", SOURCES)
 def test_zone_is_not_lost_in_xarray(name):
     source, options = SOURCES[name]
     if name == "index of xarray":

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from support.each import for_each
 from support.memory import address
 
 import numpack
@@ -45,7 +46,7 @@ def test_options_reach_their_adapter():
         explain(a, "numpy", layout="list")
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda framework: framework.name)
+@for_each("framework", FRAMEWORKS, ids=lambda framework: framework.name)
 def test_declared_options_match_the_signatures(framework):
     if framework.name == "cupy":  # cannot be imported without a GPU
         return

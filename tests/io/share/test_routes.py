@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from support.each import for_each
 
 import numpack
 from numpack import (
@@ -37,8 +38,8 @@ def sources():
     }
 
 
-@pytest.mark.parametrize("target", ["numpy", "torch", "arrow", "dlpack"])
-@pytest.mark.parametrize("source", SOURCES)
+@for_each("target", ["numpy", "torch", "arrow", "dlpack"])
+@for_each("source", SOURCES)
 @pytest.mark.filterwarnings("ignore::numpack.ReadOnlyWarning")
 def test_all_sources_to_all_targets(source, target):
     x = sources()[source]

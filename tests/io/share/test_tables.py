@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.each import for_each
 from support.memory import address
 
 from numpack import (
@@ -33,12 +34,12 @@ class Stream:
         return self.table.__arrow_c_stream__(requested_schema)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "table",
     [TABLE, TABLE.to_batches()[0], Stream(TABLE), TABLE.slice(0)],
     ids=["table", "batch", "stream", "slice"],
 )
-@pytest.mark.parametrize("column", ["y", 1, -2])
+@for_each("column", ["y", 1, -2])
 def test_one_column_is_shared(table, column):
     result = table_to_numpy_zero_copy(table, column, copy=False)
     assert result.tolist() == [0, 1, 2, 3]

@@ -12,6 +12,7 @@ from support.arrays import (
     elements,
     make,
 )
+from support.each import for_each
 from support.memory import address
 from support.oracles import oracle
 
@@ -172,11 +173,9 @@ def record_warnings(function):
     return result, [warning.category for warning in caught]
 
 
-@pytest.mark.parametrize(
-    "layout", ["c", "fortran", "sliced", "negative", "swapped", "odd_bytes"]
-)
-@pytest.mark.parametrize("order", ["C", "K"])
-@pytest.mark.parametrize("name", ["float32", "bfloat16", "M8[D]", "U5", "object", "struct"])
+@for_each("layout", ["c", "fortran", "sliced", "negative", "swapped", "odd_bytes"])
+@for_each("order", ["C", "K"])
+@for_each("name", ["float32", "bfloat16", "M8[D]", "U5", "object", "struct"])
 def test_wrapper_normalizes_an_array_once(name, layout, order, tmp_path):
     if layout == "odd_bytes" and name == "object":
         return  # objects cannot be made at an odd address
