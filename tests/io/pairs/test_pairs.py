@@ -10,6 +10,7 @@ import gc
 import warnings
 
 import numpy as np
+import pytest
 from support.arrays import LOWPREC, NATIVE, elements, values
 from support.each import for_each
 from support.memory import shares_pages
