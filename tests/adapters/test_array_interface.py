@@ -49,6 +49,9 @@ def interface(array: np.ndarray, **changed) -> dict:
     } | changed
 
 
+# NumPy arrays and producers
+
+
 def test_owner_is_freed_with_the_array():
     for kind in (Named, Struct):
         owner = kind(np.arange(1000.0))
@@ -81,6 +84,9 @@ def buffered(data, **changed) -> WithInterface:
     return WithInterface(
         {"version": 3, "shape": (4,), "typestr": "<i2", "data": data} | changed
     )
+
+
+# Data in a buffer
 
 
 def test_bytes_are_shared_read_only():
@@ -166,6 +172,9 @@ WRONG = {
 }
 
 
+# Invalid interfaces
+
+
 @for_each("kind", WRONG)
 def test_invalid_interfaces_are_refused(kind):
     with pytest.raises(InvalidValueError, match="is not valid"):
@@ -222,6 +231,9 @@ MODES = {
     "I;16": ("<u2", ()),
     "I;16B": (">u2", ()),
 }
+
+
+# Pillow
 
 
 @for_each("mode", MODES)

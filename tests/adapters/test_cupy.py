@@ -80,6 +80,9 @@ def cupy(monkeypatch):
     return sys.modules["cupy"]
 
 
+# With a stand-in for CuPy
+
+
 def test_conversion_to_cupy_copies(cupy):
     a = np.arange(6.0).reshape(2, 3)
     route = explain(a, "cupy")

@@ -35,6 +35,9 @@ def aligned(name: str, shape: tuple[int, ...] = (4, 6)) -> np.ndarray:
     return aligned_copy(values_of(name, shape))
 
 
+# NumPy to JAX
+
+
 @pytest.mark.parametrize("axes", [(0, 2, 1), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
 def test_transposed_memory_round_trips_without_a_copy(axes):
     array = aligned("float32", (2, 3, 4)).transpose(axes)
@@ -62,6 +65,9 @@ def test_the_fix_in_the_message_copies_nothing(change):
     route = explain(array.view(array.dtype.newbyteorder()), "jax")
     assert "numpack.ZeroCopyArray(array, copy=True)" in route.fix
     assert explain(ZeroCopyArray(array, copy=True), "jax").shares_memory
+
+
+# Modes and casts
 
 
 @pytest.mark.parametrize("name", WIDE)
@@ -161,6 +167,9 @@ def test_a_cast_to_the_same_dtype_shares_memory():
     assert explain(aligned("float32"), "jax", dtype=jnp.float32).shares_memory
 
 
+# JAX to NumPy
+
+
 @pytest.mark.parametrize("end", ["donated", "deleted"])
 def test_a_view_outlives_the_deleted_array(end):
     made = jnp.arange(1000.0) + 1
@@ -206,6 +215,9 @@ def test_tracers_are_refused(transform):
 def test_other_jax_objects_are_of_the_wrong_type():
     with pytest.raises(WrongTypeError, match=r"expects a jax\.Array"):
         share(jax.ShapeDtypeStruct((2,), jnp.float32), "numpy")
+
+
+# Memory that must not be written, and lifetimes
 
 
 def test_donation_does_not_write_to_shared_memory(tmp_path):

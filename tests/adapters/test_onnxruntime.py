@@ -47,6 +47,9 @@ PACKED = ["int4", "uint4", "int2", "uint2", "float4_e2m1fn"]
 FLOAT = onnx.tensor(onnx.FLOAT)
 
 
+# Sub-byte values
+
+
 @for_each("count", [0, 1, 5, 8, 13])
 @for_each("name", PACKED)
 def test_packed_values_round_trip(name, count):
@@ -80,6 +83,9 @@ def test_model_reads_packed_values(name, opset):
     assert out.numpy().tolist() == [-2, 1, 0, -1, 1]
 
 
+# Silent errors of ONNX Runtime
+
+
 def test_silent_errors_of_onnxruntime_are_avoided():
     """If one of these is fixed upstream, its workaround in the adapter can be removed."""
     big = np.arange(3, dtype=">f4")
@@ -104,6 +110,9 @@ def test_model_computes_on_shared_memory(tmp_path):
         result = share(out, "numpy", copy=False)
         assert result.tolist() == (a + a).tolist()
         assert address(result) == out.data_ptr()
+
+
+# Refusals
 
 
 def test_optional_without_a_value_is_refused_without_a_crash():
@@ -243,6 +252,9 @@ def test_dtype_that_an_older_version_lacks(monkeypatch):
     module._is_known.cache_clear()
 
 
+# Lifetimes
+
+
 def test_every_result_keeps_the_memory_alive():
     a = np.full(1000, 7.0)
     count = sys.getrefcount(a)
@@ -271,6 +283,9 @@ def test_bound_value_is_kept_alive():
     np.zeros(1000, "f4")
     same.run_with_iobinding(binding)
     assert (out == 1).all()
+
+
+# Read-only memory
 
 
 def test_writes_do_not_reach_a_file(tmp_path):

@@ -42,6 +42,9 @@ def update_in_place(tensor: tf.Tensor, value: float = 50.0) -> None:
     tf.raw_ops.InplaceUpdate(x=tensor, i=[0], v=[value])
 
 
+# NumPy to TensorFlow
+
+
 @for_each("offset", range(4, 68, 4))
 def test_unaligned_memory_is_copied_and_the_fix_copies_nothing(offset):
     array = at_offset(offset)
@@ -69,6 +72,9 @@ def test_fixes_of_refusals_work():
 def test_the_current_device_does_not_matter():
     with tf.device("CPU:0"):
         assert "CPU:0" in share(aligned("float8_e5m2"), "tensorflow").device
+
+
+# TensorFlow to NumPy
 
 
 def test_a_temporary_tensor_keeps_its_memory():
@@ -173,6 +179,9 @@ def test_device_memory_is_not_treated_as_host_memory():
     assert "GPU:0" in obstacle.reason
     tensor.backing_device = "/job:localhost/replica:0/task:0/device:CPU:1"
     assert module._device_obstacle(tensor) is None
+
+
+# Writers and read-only memory
 
 
 def test_in_place_writes_do_not_reach_a_read_only_map(tmp_path):

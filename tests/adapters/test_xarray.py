@@ -97,6 +97,9 @@ def test_mapped_files_are_shared_and_unchanged(kind):
     assert np.array_equal(np.asarray(source), values, equal_nan=True)
 
 
+# From xarray
+
+
 @pytest.mark.parametrize("make_one", [xr.DataArray, lambda v: xr.Variable(("x", "y"), v)])
 def test_values_are_shared(make_one):
     values = np.arange(6.0).reshape(2, 3)

@@ -178,6 +178,9 @@ def template(node: ast.AST) -> str | None:
     return "".join(v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
 
 
+# Completeness
+
+
 def test_every_fix_with_code_is_executed():
     said = [fix_text(kind) for kind in FIXES]
     missing = {}

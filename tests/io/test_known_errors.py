@@ -31,6 +31,8 @@ from numpack.io import (
     torch_to_numpy_zero_copy,
 )
 
+# Wrong values, silently
+
 
 def test_bool_bytes_are_not_read_as_bits():
     a = np.array([True, False, True, True])
@@ -94,6 +96,9 @@ def test_offset_of_an_arrow_slice_is_applied():
     assert arrow_to_numpy_zero_copy(array).tolist() == [3, 4]
 
 
+# Crashes
+
+
 def test_negative_strides_do_not_abort():
     a = np.arange(4.0)[::-1]
     for convert in (numpy_to_torch_zero_copy, lambda x: torch.from_dlpack(to_dlpack(x))):
@@ -106,6 +111,9 @@ def test_0d_array_is_stored():
         npk.save({"z": np.array(3.0)})
         assert npk.load("z").shape == ()
         assert share(npk.load("z", lazy=True), "torch").item() == 3
+
+
+# Refused although it could be shared
 
 
 @pytest.mark.parametrize("versioned", [False, True])
@@ -158,6 +166,9 @@ def test_fixed_size_lists_become_n_d_arrays():
     assert arrow_to_numpy_zero_copy(lists, copy=False).tolist() == [[1, 2], [3, 4]]
 
 
+# Copied although it could be shared
+
+
 def test_stored_and_owned_memory_is_aligned_to_64_bytes():
     a = np.arange(12, dtype="f4").reshape(3, 4)
     with NumPack("a.npk") as npk:
@@ -175,6 +186,9 @@ def test_lazy_array_is_pickled_by_reference():
     data = pickle.dumps(lazy)
     assert len(data) < 1000
     assert np.array_equal(pickle.loads(data), lazy)
+
+
+# Found during the development of this library
 
 
 def test_conjugate_view_is_resolved_in_one_copy():

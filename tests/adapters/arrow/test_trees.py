@@ -126,6 +126,9 @@ def test_nulls_without_a_bitmap_are_found(name):
     assert found == missing
 
 
+# Tensors
+
+
 @pytest.mark.parametrize("permutation", [None, [2, 0, 1], [1, 2, 0], [1, 0, 2]])
 def test_tensors_keep_their_strides_through_dlpack(permutation):
     kind = pa.fixed_shape_tensor(pa.int8(), [2, 2, 3], permutation=permutation)
@@ -149,6 +152,9 @@ def test_tensors_beside_null_rows_keep_their_shape():
 
 
 FAR = 10**12  # seconds: the year 33658
+
+
+# Python objects
 
 
 @for_each(
@@ -213,6 +219,9 @@ class Panic(BaseException):
 
 
 Panic.__module__ = "pyo3_runtime"
+
+
+# Errors of other libraries
 
 
 @pytest.mark.parametrize(

@@ -42,14 +42,13 @@ from .verdicts import ALL, COPY, REFUSE, SHARE, in_another_thread, recorded, ver
 
 # Of the layouts of support.arrays, in memory aligned to 64 bytes, as some frameworks need it.
 ALIGNED = (
-    *(
-        ("c", (4, 6)),
-        ("c", (1,)),
-        ("zero_d", ()),
-        ("empty_first", (0, 3)),
-        ("empty_last", (2, 0)),
-    ),
-    *(("transposed", (2, 3, 4)), ("fortran", (2, 3))),
+    ("c", (4, 6)),
+    ("c", (1,)),
+    ("zero_d", ()),
+    ("empty_first", (0, 3)),
+    ("empty_last", (2, 0)),
+    ("transposed", (2, 3, 4)),
+    ("fortran", (2, 3)),
 )
 
 

@@ -46,6 +46,9 @@ def test_objects_are_not_inferred():
             assert all(one is other for one, other in zip(held, values, strict=True))
 
 
+# Strings
+
+
 def test_strings_keep_their_contents():
     array = np.array(["", "é\0x", "nan", "None", "NA"])
     with pytest.warns(CopyWarning, match=r"array.astype\(object\)"):
@@ -79,6 +82,9 @@ def test_masked_strings_are_missing():
     assert series.isna().tolist() == [False, True]
 
 
+# Times
+
+
 @pytest.mark.parametrize(
     ("value", "unit"), [(2**61, "M8[h]"), (2**60, "m8[D]"), (2**62, "M8[Y]")]
 )
@@ -96,6 +102,9 @@ def test_fix_of_times_avoids_the_copy():
     masked = np.ma.array(days.astype("M8[s]"), mask=[1, 0])
     assert "array.filled(np.datetime64('NaT'))" in explain(masked, "pandas").fix
     assert explain(masked.filled(np.datetime64("NaT")), "pandas").shares_memory
+
+
+# Masks
 
 
 def test_a_mask_becomes_a_nullable_column_and_nan_stays_a_number():

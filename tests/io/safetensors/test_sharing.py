@@ -58,6 +58,9 @@ def misaligned(count: int = 3) -> SafetensorsFile:
     return SafetensorsFile(write(header, np.arange(float(count)).tobytes(), pad=pad))
 
 
+# Sharing
+
+
 def test_all_tensors_in_the_order_of_the_file():
     tensors = {"bias": np.ones(3, "f4"), "weight": np.zeros((2, 2)), "odd": np.ones(3, "u1")}
     upstream.save_file(tensors, "model.safetensors", metadata={"format": "np"})
@@ -113,6 +116,9 @@ def test_more_than_four_gibibytes():
     assert share(file, "torch", tensor="high", copy=False).tolist() == [1.5, 2.5]
 
 
+# Alignment
+
+
 def test_misaligned_tensor_is_copied_with_a_warning():
     file = misaligned()
     assert not file["x"].flags.aligned
@@ -160,6 +166,9 @@ def test_jax_requires_more_alignment_than_the_format():
     with pytest.warns(CopyWarning, match="64-byte aligned"):
         share(file, "jax")
     assert explain(ZeroCopyArray(file["x"], copy=True), "jax").shares_memory
+
+
+# To safetensors
 
 
 def test_the_fix_avoids_a_silent_error_of_save_file():
