@@ -12,5 +12,3 @@ def _frozen_modules():
     """Freeze the objects of the modules that the tests import, to speed up `gc.collect`."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()

@@ -22,22 +22,14 @@ from numpack import (
     share,
 )
 from numpack.io import (
-    arrow_to_numpy_zero_copy,
     from_dlpack,
     numpy_to_arrow_zero_copy,
     numpy_to_torch_zero_copy,
-    table_to_numpy_zero_copy,
     to_dlpack,
     torch_to_numpy_zero_copy,
 )
 
 # Wrong values, silently
-
-
-def test_bool_bytes_are_not_read_as_bits():
-    a = np.array([True, False, True, True])
-    with pytest.warns(CopyWarning):
-        assert numpy_to_arrow_zero_copy(a).to_pylist() == [True, False, True, True]
 
 
 @pytest.mark.parametrize("target", ["torch", "arrow", "dlpack"])
@@ -85,15 +77,6 @@ def test_low_precision_floats_keep_their_dtype_in_the_store(name):
 def test_mask_is_not_dropped(target):
     with pytest.raises(UnsupportedError, match=r"no masks.*array.filled\(value\)"):
         share(np.ma.array([1, 2], mask=[False, True]), target)
-
-
-def test_nan_is_not_null():
-    assert numpy_to_arrow_zero_copy(np.array([np.nan])).null_count == 0
-
-
-def test_offset_of_an_arrow_slice_is_applied():
-    array = pa.array([1, 2, 3, 4])[2:]
-    assert arrow_to_numpy_zero_copy(array).tolist() == [3, 4]
 
 
 # Crashes
@@ -152,18 +135,6 @@ def test_strides_of_axes_shorter_than_two_are_ignored(a):
     assert numpy_to_torch_zero_copy(a, copy=False).tolist() == a.tolist()
     assert torch.from_dlpack(to_dlpack(a, copy=False)).tolist() == a.tolist()
     assert numpy_to_arrow_zero_copy(a, copy=False).to_pylist() == a.ravel().tolist()
-
-
-def test_single_chunk_is_shared():
-    f = np.arange(5.0)
-    table = pa.table({"v": f})
-    assert address(table_to_numpy_zero_copy(table, "v", copy=False)) == address(f)
-    assert address(arrow_to_numpy_zero_copy(table.column("v"), copy=False)) == address(f)
-
-
-def test_fixed_size_lists_become_n_d_arrays():
-    lists = pa.array([[1, 2], [3, 4]], pa.list_(pa.int64(), 2))
-    assert arrow_to_numpy_zero_copy(lists, copy=False).tolist() == [[1, 2], [3, 4]]
 
 
 # Copied although it could be shared

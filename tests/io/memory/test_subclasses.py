@@ -35,8 +35,6 @@ def _frozen_modules():
         share(np.zeros((4, 16), "f4"), target)
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @for_each("kind", [Owned, np.ndarray], ids=["subclass", "plain"])

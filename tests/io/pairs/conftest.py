@@ -13,5 +13,3 @@ def _frozen_modules():
         oracle(name)
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
