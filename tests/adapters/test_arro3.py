@@ -73,7 +73,6 @@ def test_other_objects_are_refused(obj):
 class TestFromNumpy(FromNumpyToColumns):
     target = "arro3"
     dtypes = (*NATIVE, *LOWPREC[:2], *TIMES, *OTHERS)
-    kinds = ("read-only",)  # its values cannot be written
 
     def expected(self, name, layout, array):
         return arrow_verdict(name, layout, array)

@@ -278,7 +278,6 @@ def test_explain_registers_nothing(connection):
 class TestFromNumpy(FromNumpyToColumns):
     target = "duckdb"
     dtypes = (*NUMBERS, LOWPREC[0], *TIMES, *OTHERS)
-    kinds = ("read-only",)  # its values cannot be written
 
     def expected(self, name, layout, array):
         if dtype_of(name).kind == "m" or name == "float16":

@@ -331,7 +331,6 @@ def test_objects_that_polars_does_not_support():
 class TestFromNumpy(FromNumpyToColumns):
     target = "polars"
     dtypes = (*NUMBERS, LOWPREC[0], *TIMES, *OTHERS)
-    kinds = ("read-only",)  # its values cannot be written
 
     def expected(self, name, layout, array):
         if array.ndim > 1 and 0 in array.shape[1:]:

@@ -244,6 +244,9 @@ def test_lists_longer_than_arrow_supports():
 class TestFromNumpy(FromNumpyToColumns):
     target = "arrow"
 
+    def kinds(self, name):
+        return ("writable", "read-only")
+
     def expected(self, name, layout, array):
         return arrow_verdict(name, layout, array)
 
