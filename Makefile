@@ -15,8 +15,9 @@ FUZZ_SEED ?= $(shell date +%s)
 BUILD := pyproject.toml meson.build constraints.txt
 SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -name 'meson.build' \
   -o -name 'py.typed')
-NATIVE_TESTS := tests/dlpack tests/adapters/torch tests/adapters/arrow \
-  $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
+NATIVE_TESTS := tests/dlpack tests/adapters/torch \
+  $(addprefix tests/adapters/arrow/test_,to_numpy.py nulls.py producers.py from_numpy.py \
+  requested_types.py) $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
   $(addprefix tests/store/,kernels rows lazy format/log api/test_update_clone_reset.py)
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()

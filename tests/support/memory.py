@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +22,10 @@ class Region(NamedTuple):
 
 def region_at(address: int) -> Region:
     """Return the mapping that contains an address."""
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        bounds, rights, offset, _, inode, *_ = line.split(None, 5)
+    lines = Path("/proc/self/maps").read_text().splitlines()  # sorted by address
+    number = bisect.bisect(lines, address, key=lambda line: int(line.split("-", 1)[0], 16))
+    if number:
+        bounds, rights, offset, _, inode, *_ = lines[number - 1].split(None, 5)
         start, end = (int(each, 16) for each in bounds.split("-"))
         if start <= address < end:
             return Region(start, end, rights, int(offset, 16), int(inode))
