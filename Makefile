@@ -40,8 +40,8 @@ bare: $(BARE)/.installed
 crash: $(VENV)/.installed
 	CRASH=1 $(VENV)/bin/python -m pytest $(addprefix tests/store/,crash format/log fs/test_read_only.py \
 	  fs/test_forks.py numpack0/test_arbitrary_damage.py api/test_model.py)
-	PYTHONPATH=tests $(VENV)/bin/python -W error -m support.full_disk
-	CRASH=1 PYTHONPATH=tests $(VENV)/bin/python -m support.power_loss_ext4
+	PYTHONPATH=tests $(VENV)/bin/python -W error -m support.crash.full_disk
+	CRASH=1 PYTHONPATH=tests $(VENV)/bin/python -m support.crash.power_loss_ext4
 
 # Mutated stores, folders of NumPack 0.x and safetensors files, opened and used in every way.
 # Findings are saved in build/fuzz; FUZZ="--replay build/fuzz/…" replays one.

@@ -30,7 +30,7 @@ from support.arrays import (
     OTHERS,
     values,
 )
-from support.cells import TIMES
+from support.exchange.cells import TIMES
 from support.oracles import arro3 as oracle
 
 from numpack import WrongTypeError, explain, share

@@ -7,8 +7,8 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from support import fake_cupy
-from support.fake_cupy import asked
+from support.exchange import fake_cupy
+from support.exchange.fake_cupy import asked
 
 from numpack import (
     CopyWarning,
@@ -45,7 +45,7 @@ import sys, numpy as np, numpack
 numpack.share(np.zeros(3), "torch"), numpack.share(b"abc", "numpy")
 assert "cupy" not in sys.modules
 sys.modules["cupy"] = None
-from support.dlpack import Tensor
+from support.exchange.dlpack import Tensor
 def said(x, target):
     for call in (numpack.share, numpack.explain):
         try:

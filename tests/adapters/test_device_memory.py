@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.dlpack import Tensor
 from support.each import for_each
+from support.exchange.dlpack import Tensor
 
 from numpack import (
     CopyWarning,

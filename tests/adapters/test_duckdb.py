@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from adapters.conformance import REFUSE, FromNumpyToColumns, arrow_verdict, in_another_thread
 from support.arrays import LOWPREC, OTHERS, dtype_of
-from support.cells import NUMBERS, TIMES, Owner
 from support.each import for_each
+from support.exchange.cells import NUMBERS, TIMES, Owner
 from support.oracles import duckdb as oracle
 
 from numpack import (

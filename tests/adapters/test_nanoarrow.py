@@ -21,8 +21,8 @@ from support.arrays import (
     OTHERS,
     values,
 )
-from support.cells import TIMES
 from support.each import assert_each, for_each
+from support.exchange.cells import TIMES
 from support.oracles import nanoarrow as oracle
 
 from numpack import CopyWarning, UnsupportedError, WrongTypeError, explain, share

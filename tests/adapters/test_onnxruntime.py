@@ -16,7 +16,6 @@ import pytest
 import torch
 from adapters.conformance import COPY, REFUSE, SHARE, FromNumpy, ToNumpy
 from onnxruntime import OrtValue
-from support import onnx
 from support.arrays import (
     CONTIGUOUS,
     LOWPREC,
@@ -27,6 +26,7 @@ from support.arrays import (
     values,
 )
 from support.each import assert_each, for_each
+from support.exchange import onnx
 from support.memory import address
 from support.oracles import oracle
 

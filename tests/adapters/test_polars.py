@@ -16,8 +16,8 @@ from support.arrays import (
     OTHERS,
     values,
 )
-from support.cells import NUMBERS, TIMES
 from support.each import for_each
+from support.exchange.cells import NUMBERS, TIMES
 from support.oracles import polars as oracle
 
 from numpack import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.pointers import rows_behind_pointers
+from support.exchange.pointers import rows_behind_pointers
 
 import numpack
 from numpack import explain, share

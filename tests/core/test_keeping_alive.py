@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from support.subclasses import Owned, owned
+from support.exchange.subclasses import Owned, owned
 
 from numpack import ZeroCopyArray, share
 from numpack.io import from_dlpack, to_dlpack

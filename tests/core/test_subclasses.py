@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.each import for_each
-from support.subclasses import Hooked, Masked, Owned, Unreadable, of_class
+from support.exchange.subclasses import Hooked, Masked, Owned, Unreadable, of_class
 
 import numpack
 from numpack import UnsupportedError, ZeroCopyArray, explain, share

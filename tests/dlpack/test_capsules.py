@@ -6,10 +6,10 @@ import ctypes
 
 import numpy as np
 import pytest
-from support.dlpack import LEGACY, VERSIONED
 from support.each import for_each
-from support.importers import EXPLAINERS, IMPORTERS
-from support.malformed_tensors import matrix
+from support.exchange.dlpack import LEGACY, VERSIONED
+from support.exchange.importers import EXPLAINERS, IMPORTERS
+from support.exchange.malformed_tensors import matrix
 from support.memory import address
 from support.native import name_of
 

@@ -7,8 +7,8 @@ import ctypes
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.dlpack import Tensor
-from support.malformed_tensors import I64, falsify
+from support.exchange.dlpack import Tensor
+from support.exchange.malformed_tensors import I64, falsify
 from support.memory import address
 from support.native import name_of
 

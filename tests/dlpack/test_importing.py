@@ -6,8 +6,8 @@ import gc
 
 import numpy as np
 import pytest
-from support.dlpack import Producer, Tensor
 from support.each import for_each
+from support.exchange.dlpack import Producer, Tensor
 
 from numpack import CopyWarning, InvalidValueError, WrongTypeError, ZeroCopyError, explain
 from numpack._dlpack import importing

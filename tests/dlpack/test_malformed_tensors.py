@@ -12,8 +12,8 @@ import sys
 
 import pytest
 from support.each import assert_each
-from support.importers import EXPLAINERS, IMPORTERS
-from support.malformed_tensors import (
+from support.exchange.importers import EXPLAINERS, IMPORTERS
+from support.exchange.malformed_tensors import (
     ANOTHER_MAJOR,
     MALFORMED,
     OTHER_DEVICES,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.dlpack import Producer, ScriptedProducer, Tensor
 from support.each import for_each
+from support.exchange.dlpack import Producer, ScriptedProducer, Tensor
+from support.exchange.importers import BY_PROTOCOL, EXPLAINERS, IMPORTERS
+from support.exchange.malformed_tensors import MALFORMED, falsify, matrix
 from support.ids import stable_repr
-from support.importers import BY_PROTOCOL, EXPLAINERS, IMPORTERS
-from support.malformed_tensors import MALFORMED, falsify, matrix
 
 from numpack import InvalidValueError, NumpackError, UnsupportedError, ZeroCopyError
 from numpack.io import from_dlpack

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.dlpack import Tensor
 from support.each import for_each
-from support.importers import IMPORTERS
-from support.malformed_tensors import I64, falsify, matrix
+from support.exchange.dlpack import Tensor
+from support.exchange.importers import IMPORTERS
+from support.exchange.malformed_tensors import I64, falsify, matrix
 from support.memory import address
 
 from numpack._dlpack import importing

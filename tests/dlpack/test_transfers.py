@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.dlpack import Producer, ScriptedProducer, Tensor
 from support.each import for_each
-from support.malformed_tensors import ANOTHER_MAJOR, MALFORMED, UNKNOWN_DTYPES, falsify, matrix
+from support.exchange.dlpack import Producer, ScriptedProducer, Tensor
+from support.exchange.malformed_tensors import (
+    ANOTHER_MAJOR,
+    MALFORMED,
+    UNKNOWN_DTYPES,
+    falsify,
+    matrix,
+)
 
 from numpack import (
     CopyWarning,

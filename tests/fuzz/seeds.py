@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from support.numpack0_store import CODES, Old, bitmap
+from support.store.numpack0_store import CODES, Old, bitmap
 
 from numpack import NumPack
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from support.dlpack import Tensor
+from support.exchange.dlpack import Tensor
 from support.memory import address
 
 from numpack import (

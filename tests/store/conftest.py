@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import support
-from support import faults, power_loss
+from support.crash import faults, power_loss
 
 from numpack import NumPack
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from support.dlpack import LEGACY, VERSIONED, Legacy, Versioned
+from support.exchange.dlpack import LEGACY, VERSIONED, Legacy, Versioned
 
 libc = ctypes.CDLL(None)  # its calls release the GIL
 holding = ctypes.PyDLL(None)  # its calls keep the GIL

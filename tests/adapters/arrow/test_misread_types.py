@@ -6,7 +6,7 @@ import datetime as dt
 
 import pyarrow as pa
 import pytest
-from support.arrow_reference import reference
+from support.arrow.reference import reference
 from support.each import for_each
 
 from numpack import UnsupportedError, ZeroCopyError, explain, share

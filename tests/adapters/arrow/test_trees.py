@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from support.arrow_reference import reference
-from support.arrow_trees import make_column, random_spec
-from support.arrow_walk import TARGETS, run
+from support.arrow.reference import reference
+from support.arrow.trees import make_column, random_spec
+from support.arrow.walk import TARGETS, run
 from support.each import for_each
 
 from numpack import CopyWarning, UnsupportedError, explain, share

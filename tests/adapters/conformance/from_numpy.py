@@ -21,11 +21,11 @@ from support.arrays import (
     make,
     values,
 )
-from support.cells import same_values
 from support.each import assert_each
+from support.exchange.cells import same_values
+from support.exchange.subclasses import Owned, owned
 from support.memory import address, is_private_copy_on_write, shares_pages
 from support.oracles import oracle
-from support.subclasses import Owned, owned
 
 from numpack import (
     CopyWarning,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.tensors import TO_NUMPY, TO_TORCH
+from support.exchange.tensors import TO_NUMPY, TO_TORCH
 
 from numpack.io import torch_to_numpy_zero_copy
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from support.arrays import LAYOUTS, LOWPREC, values
 from support.each import for_each
+from support.exchange.tensors import TO_TORCH, TORCH_NAMES
 from support.memory import address
-from support.tensors import TO_TORCH, TORCH_NAMES
 
 from numpack import CopyWarning, UnsupportedError, ZeroCopyError
 from numpack._core.dtypes import DTYPES

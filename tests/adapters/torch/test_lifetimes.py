@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from support.each import for_each
+from support.exchange.tensors import CHANGES, TO_NUMPY, reuse_freed_memory
 from support.memory import address
-from support.tensors import CHANGES, TO_NUMPY, reuse_freed_memory
 
 from numpack import UnsupportedError, explain
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from support.each import for_each
+from support.exchange.tensors import LAZY, TRANSFORMS, WITHOUT_MEMORY
 from support.memory import address
-from support.tensors import LAZY, TRANSFORMS, WITHOUT_MEMORY
 
 from numpack import (
     CopyWarning,

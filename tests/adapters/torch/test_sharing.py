@@ -11,8 +11,15 @@ import pytest
 import torch
 from support.arrays import dtype_of
 from support.each import for_each
+from support.exchange.tensors import (
+    TO_NUMPY,
+    TORCH_NAMES,
+    Plain,
+    complexes,
+    tensor,
+    without_warnings,
+)
 from support.memory import address
-from support.tensors import TO_NUMPY, TORCH_NAMES, Plain, complexes, tensor, without_warnings
 
 from numpack import InvalidValueError, UnsupportedError, explain, share
 from numpack.io import from_dlpack, numpy_to_torch_zero_copy, torch_to_numpy_zero_copy

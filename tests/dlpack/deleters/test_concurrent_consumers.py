@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from support.dlpack import Tensor
+from support.exchange.dlpack import Tensor
 from support.native import pointer_in
 
 from numpack import InvalidValueError

@@ -103,7 +103,7 @@ import atexit, sys
 import numpy as np
 from numpack import ZeroCopyArray
 from numpack.io import DLPackBuffer, from_dlpack
-from support.dlpack import Tensor
+from support.exchange.dlpack import Tensor
 from support.native import kill_after
 kill_after(60)
 kept = []

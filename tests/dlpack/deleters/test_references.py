@@ -8,7 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
-from support.dlpack import LEGACY, VERSIONED, Tensor
+from support.exchange.dlpack import LEGACY, VERSIONED, Tensor
 from support.native import delete, join, managed_over, name_of, start_deleter, take
 
 from numpack.io import from_dlpack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.tables import import_once, register
+from support.exchange.tables import import_once, register
 
 from numpack import ZeroCopyArray
 from numpack.io import DLPackBuffer

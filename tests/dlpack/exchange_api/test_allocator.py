@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from support.dlpack import DLTensor, Versioned
+from support.exchange.dlpack import DLTensor, Versioned
+from support.exchange.tables import OUT, VOID, allocate, describe, table_of, to_py_object
 from support.memory import address, resident_bytes
 from support.native import delete, join, libc, start_deleter
-from support.tables import OUT, VOID, allocate, describe, table_of, to_py_object
 
 from numpack._dlpack.importing import PADDED
 

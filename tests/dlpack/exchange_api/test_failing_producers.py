@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.dlpack import Tensor
 from support.each import assert_each
-from support.malformed_tensors import REFUSED, malformed
-from support.tables import framework, native, register
+from support.exchange.dlpack import Tensor
+from support.exchange.malformed_tensors import REFUSED, malformed
+from support.exchange.tables import framework, native, register
 
 from numpack import CopyWarning, InvalidValueError, UnsupportedError, ZeroCopyError, share
 from numpack._dlpack import fast_path
@@ -76,8 +76,8 @@ def test_success_without_a_tensor_does_not_crash(run_python):
 import numpy as np
 from numpack._dlpack import fast_path
 from numpack.io import from_dlpack
-from support.dlpack import Tensor
-from support.tables import framework
+from support.exchange.dlpack import Tensor
+from support.exchange.tables import framework
 kind = framework(lambda obj, out: 0)
 fast_path.register_fast_path(None, (kind,))
 assert from_dlpack(kind(None, Tensor(np.arange(3.0)))).tolist() == [0, 1, 2]

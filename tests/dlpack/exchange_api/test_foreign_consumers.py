@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from support.dlpack import Tensor, Versioned
+from support.exchange.dlpack import Tensor, Versioned
+from support.exchange.tables import failed, framework
 from support.memory import address
 from support.native import delete
-from support.tables import failed, framework
 
 from numpack._dlpack import fast_path
 
@@ -120,7 +120,7 @@ def test_consumer_that_succeeds_without_an_object_does_not_crash(run_python):
 import sys
 import numpy as np
 from numpack._dlpack import fast_path
-from support.tables import framework
+from support.exchange.tables import framework
 fast_path.register_fast_path("says yes", (framework(to_py=lambda managed, out: 0),))
 a = np.arange(3.0)
 try:

@@ -7,9 +7,17 @@ import gc
 
 import numpy as np
 import pytest
-from support.dlpack import Tensor
+from support.exchange.dlpack import Tensor
+from support.exchange.tables import (
+    ATTRIBUTE,
+    Table,
+    framework,
+    publish,
+    register,
+    steady,
+    table_of,
+)
 from support.memory import address
-from support.tables import ATTRIBUTE, Table, framework, publish, register, steady, table_of
 
 from numpack import explain, share
 from numpack._dlpack import fast_path

@@ -9,10 +9,8 @@ import sys
 import numpy as np
 import pytest
 from support.arrays import NATIVE, values
-from support.dlpack import LEGACY
-from support.memory import address
-from support.native import delete, join, name_of, start_deleter
-from support.tables import (
+from support.exchange.dlpack import LEGACY
+from support.exchange.tables import (
     ATTRIBUTE,
     FROM_PY,
     NAME,
@@ -22,6 +20,8 @@ from support.tables import (
     from_py_object,
     table_of,
 )
+from support.memory import address
+from support.native import delete, join, name_of, start_deleter
 
 from numpack import CopyWarning, NumpackError, UnsupportedError, ZeroCopyArray
 from numpack._dlpack.importing import READ_ONLY

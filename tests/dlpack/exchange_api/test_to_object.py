@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.dlpack import Tensor
 from support.each import assert_each
-from support.malformed_tensors import REFUSED, malformed
+from support.exchange.dlpack import Tensor
+from support.exchange.malformed_tensors import REFUSED, malformed
+from support.exchange.tables import from_py_object, to_py_object
 from support.memory import address
 from support.native import join, start_deleter
-from support.tables import from_py_object, to_py_object
 
 from numpack._dlpack.importing import IS_COPIED, READ_ONLY
 

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import torch
-from support.routes import ROUTES
+from support.exchange.routes import ROUTES
 
 from numpack import NumPack, share
 
@@ -18,7 +18,7 @@ SCRIPT = "import runpy; runpy.run_module('support.{}', run_name='__main__')"
 
 
 def limits(passes: int) -> tuple[int, ...]:
-    """Return limits that one leak a pass exceeds, for each count of `support.routes.counts`."""
+    """Return limits that one leak a pass exceeds, as counted by `exchange.routes.counts`."""
     return (
         50,  # objects
         min(500, 150 + passes // 3),  # blocks of Python's allocator

@@ -9,8 +9,8 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from support.dlpack import Tensor
-from support.routes import array
+from support.exchange.dlpack import Tensor
+from support.exchange.routes import array
 
 from numpack import NumPack, ZeroCopyArray, share
 from numpack.io import (

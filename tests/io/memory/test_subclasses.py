@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 from support.each import for_each
-from support.subclasses import Hooked, Masked, Owned, of_class, owned
+from support.exchange.subclasses import Hooked, Masked, Owned, of_class, owned
 
 from numpack import NumPack, UnsupportedError, ZeroCopyArray, explain, share
 from numpack.io import to_dlpack

@@ -18,9 +18,9 @@ from hypothesis.extra import numpy as of_numpy
 from hypothesis.extra import pandas as of_pandas
 from polars.testing.parametric import series as polars_series
 from pyarrow.tests import strategies as of_pyarrow
-from support.walk import TARGETS, Instant, check
-from support.walk import of_arrow as arrow_values
-from support.walk import of_numpy as numpy_values
+from support.exchange.walk import TARGETS, Instant, check
+from support.exchange.walk import of_arrow as arrow_values
+from support.exchange.walk import of_numpy as numpy_values
 
 EXAMPLES = int(os.environ.get("NUMPACK_EXAMPLES", "12"))
 limited = settings(

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.files import contents
 from support.each import for_each
+from support.files import contents
 
 from numpack import NotFoundError, NumPack, WrongTypeError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.files import contents
 from support.each import for_each
+from support.files import contents
 
 from numpack import InvalidValueError, NotFoundError, UnsupportedError, WrongTypeError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.files import contents
 from support.each import for_each
+from support.files import contents
 
 from numpack import NumPack
 

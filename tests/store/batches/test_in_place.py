@@ -10,8 +10,8 @@ import sys
 
 import numpy as np
 import pytest
-from support.files import contents
 from support.each import for_each
+from support.files import contents
 
 from numpack import InvalidValueError, NotFoundError, NumPack
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.crash.operations import ROWS, WIDE, state_of, wide
 from support.files import contents
-from support.operations import ROWS, WIDE, state_of, wide
 
 from numpack import NumPack
 from numpack.errors import NumpackError

@@ -6,9 +6,9 @@ import json
 import signal
 
 import pytest
-from support.faults import FAIL, FULL, KILL_AFTER, KILL_BEFORE, KILL_HALF, KILLS, NAMES
+from support.crash.faults import FAIL, FULL, KILL_AFTER, KILL_BEFORE, KILL_HALF, KILLS, NAMES
+from support.crash.operations import OPERATIONS
 from support.fork_server import ForkServer
-from support.operations import OPERATIONS
 
 pytestmark = pytest.mark.system
 KINDS = [KILL_BEFORE, KILL_HALF, FAIL, FULL]
@@ -19,7 +19,7 @@ KILLING = {NAMES[kind] for kind in KILLS}
 
 @pytest.fixture(scope="module")
 def server(faults_library):
-    with ForkServer("support.faults", LD_PRELOAD=str(faults_library)) as server:
+    with ForkServer("support.crash.faults", LD_PRELOAD=str(faults_library)) as server:
         yield server
 
 
@@ -33,7 +33,7 @@ def inject_faults(server, thorough, tmp_path):
     def run(name: str) -> tuple[list[str], list[dict]]:
         kinds = ",".join(map(str, ALL_KINDS if thorough else KINDS))
         most = "1000000" if thorough else str(MOST)
-        script = "from support.faults import main; main()"
+        script = "from support.crash.faults import main; main()"
         output = server.run(script, name, kinds, most, folder=tmp_path)
         first, *results = map(json.loads, output.splitlines())
         return first["calls"], results

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import concurrent_processes
+from support.crash import concurrent_processes
 from support.files import contents
 
 from numpack import NumPack
@@ -21,7 +21,7 @@ def test_kill_at_a_random_moment_leaves_the_state_before_or_after_a_change(
     start_module, thorough, done
 ):
     kills, seed = (1500, random.randrange(1000)) if thorough else (60, 1)
-    process = start_module("support.history", str(kills), str(seed))
+    process = start_module("support.crash.history", str(kills), str(seed))
     output = process.communicate()[0]
     assert process.returncode == 0, f"seed {seed}"
     changes, inside = map(int, output.split())
@@ -35,13 +35,13 @@ def test_concurrent_writers_and_readers_with_kills(start_module, thorough, done)
     seconds = 60 if thorough else 4
     concurrent_processes.build()
     readers = [
-        start_module("support.concurrent_processes", "read", str(me), str(seconds))
+        start_module("support.crash.concurrent_processes", "read", str(me), str(seconds))
         for me in (10, 11)
     ]
     numbers_committed, until, me = {}, time.monotonic() + seconds, 0
-    lasting = start_module("support.concurrent_processes", "write", "99", str(seconds))
+    lasting = start_module("support.crash.concurrent_processes", "write", "99", str(seconds))
     while time.monotonic() < until:  # start and kill one writer after the other
-        writer = start_module("support.concurrent_processes", "write", str(me), "60")
+        writer = start_module("support.crash.concurrent_processes", "write", str(me), "60")
         time.sleep(0.5 + random.random() * 0.3)
         writer.kill()
         numbers_committed[me] = [int(line) for line in writer.communicate()[0].splitlines()]

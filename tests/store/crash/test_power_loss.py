@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import power_loss
+from support.crash import power_loss
+from support.crash.power_loss_kinds import KINDS
 from support.fork_server import ForkServer
-from support.power_loss_kinds import KINDS
 
 pytestmark = pytest.mark.system
 SEED = 7
@@ -15,14 +15,16 @@ SEED = 7
 
 @pytest.fixture(scope="module")
 def server(recorder_library):
-    with ForkServer("support.power_loss_kinds", LD_PRELOAD=str(recorder_library)) as server:
+    with ForkServer(
+        "support.crash.power_loss_kinds", LD_PRELOAD=str(recorder_library)
+    ) as server:
         yield server
 
 
 @pytest.fixture
 def losses(server, tmp_path):
     def record(*args: str, cwd: Path) -> None:
-        script = "from support.power_loss_kinds import main; main()"
+        script = "from support.crash.power_loss_kinds import main; main()"
         server.run(script, *args, folder=cwd)
 
     return lambda name: power_loss.Losses(name, tmp_path, record)

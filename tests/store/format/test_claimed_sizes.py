@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from support import hostile
-from support.hostile import ID, entry, snapshot
+from support.store import hostile
+from support.store.hostile import ID, entry, snapshot
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StoreMemoryError
@@ -21,7 +21,7 @@ def run_bounded(run_python, script: str) -> list[str]:
     """Run a script with limits on time and memory; return the raw errors that it collected."""
     head = (
         "import json, os\nimport numpy as np\n"
-        "from support import hostile\nfrom support.hostile import *\n"
+        "from support.store import hostile\nfrom support.store.hostile import *\n"
         "hostile.limit(60)\nwrong = []\n"
     )
     out = run_python(head + script + "\nprint(json.dumps(wrong))")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.flushes import CHANGES
+from support.crash.flushes import CHANGES
 
 pytestmark = pytest.mark.system
 NEEDED = {
@@ -23,7 +23,7 @@ NEEDED = {
 def flushed(start_module, recorder_library):
     def run(durability: str) -> dict[str, list[str]]:
         library = str(recorder_library)
-        process = start_module("support.flushes", durability, LD_PRELOAD=library)
+        process = start_module("support.crash.flushes", durability, LD_PRELOAD=library)
         output, _ = process.communicate()
         assert process.returncode == 0
         return json.loads(output)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import hostile
 from support.each import for_each
-from support.hostile import BLOCK, CALLS, ID, TOKEN, entry, line, raw_errors, snapshot
+from support.store import hostile
+from support.store.hostile import BLOCK, CALLS, ID, TOKEN, entry, line, raw_errors, snapshot
 
 from numpack import CorruptStoreError, NumPack
 from numpack.store import session

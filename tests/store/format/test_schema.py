@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import hostile
-from support.hostile import ID, entry, snapshot
+from support.store import hostile
+from support.store.hostile import ID, entry, snapshot
 
 from numpack.store.format import dtype_codes, schema
 

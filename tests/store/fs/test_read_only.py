@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.numpack0_store import FIXTURES
+from support.store.numpack0_store import FIXTURES
 
 # The script drops root's privileges, since root may write everywhere.
 READ = """

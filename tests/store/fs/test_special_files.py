@@ -11,8 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import hostile
-from support.hostile import BLOCK, CALLS, CHANGES, ID, TOKEN, entry, line, raw_errors, snapshot
+from support.store import hostile
+from support.store.hostile import (
+    BLOCK,
+    CALLS,
+    CHANGES,
+    ID,
+    TOKEN,
+    entry,
+    line,
+    raw_errors,
+    snapshot,
+)
 
 from numpack import CorruptStoreError, NumPack, StoreError
 

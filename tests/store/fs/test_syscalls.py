@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from support import hostile
-from support.hostile import ID, entry, snapshot
+from support.store import hostile
+from support.store.hostile import ID, entry, snapshot
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StorePermissionError

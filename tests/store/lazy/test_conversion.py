@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.files import contents
 from support.each import for_each
+from support.files import contents
 from support.memory import address, file_position, shares_pages
 
 from numpack import (

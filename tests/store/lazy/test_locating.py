@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import numpack0_store
+from support.store import numpack0_store
 
 from numpack import MovedError, NumPack
 

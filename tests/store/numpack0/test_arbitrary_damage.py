@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import contents
-from support.numpack0_store import FIXTURES, FOLDER, META, Old, write, write_metadata
+from support.store.numpack0_store import FIXTURES, FOLDER, META, Old, write, write_metadata
 
 from numpack import CorruptStoreError, NumPack
 from numpack.errors import NumpackError

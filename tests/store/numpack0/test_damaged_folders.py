@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.files import contents
 from support.each import for_each
-from support.numpack0_store import FOLDER, META, Old, bitmap, write, write_metadata
+from support.files import contents
+from support.store.numpack0_store import FOLDER, META, Old, bitmap, write, write_metadata
 
 from numpack import CorruptStoreError, NewerFormatError, NumPack, StoreError
 from numpack.errors import UnsupportedError

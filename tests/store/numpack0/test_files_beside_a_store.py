@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
-from support.numpack0_store import FOLDER, META, write
+from support.store.numpack0_store import FOLDER, META, write
 
 from numpack import NumPack
 from numpack.store.format.numpack0 import upgrade

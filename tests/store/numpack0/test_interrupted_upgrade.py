@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from support.files import contents
-from support.numpack0_store import FIXTURES, FOLDER, write
+from support.store.numpack0_store import FIXTURES, FOLDER, write
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.store.format.numpack0 import reader

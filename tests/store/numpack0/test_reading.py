@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.files import contents
 from support.each import for_each
-from support.numpack0_store import (
+from support.files import contents
+from support.store.numpack0_store import (
     CODES,
     FIXTURES,
     FOLDER,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.files import contents
 from support.each import for_each
+from support.files import contents
 from support.memory import address, file_position
-from support.numpack0_store import FIXTURES, FOLDER, FOLDERS, write
+from support.store.numpack0_store import FIXTURES, FOLDER, FOLDERS, write
 
 from numpack import NotAStoreError, NumPack, StoreError
 

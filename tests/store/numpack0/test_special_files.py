@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
-from support.numpack0_store import FOLDER, write
+from support.store.numpack0_store import FOLDER, write
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import NumpackError

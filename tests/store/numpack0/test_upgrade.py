@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.files import contents
-from support.numpack0_store import FIXTURES, FOLDER, FOLDERS, META, Old, write, write_metadata
+from support.store.numpack0_store import (
+    FIXTURES,
+    FOLDER,
+    FOLDERS,
+    META,
+    Old,
+    write,
+    write_metadata,
+)
 
 from numpack import CorruptStoreError, InvalidValueError, NumPack, StoreError
 

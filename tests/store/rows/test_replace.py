@@ -7,8 +7,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from support.arrays import FIXED, LOWPREC, dtype_of, elements, values
-from support.files import contents
 from support.each import for_each
+from support.files import contents
 
 from numpack import NumPack
 

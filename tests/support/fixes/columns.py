@@ -17,8 +17,8 @@ import tensorflow as tf
 import torch
 import xarray as xr
 
+from support.exchange.pointers import rows_behind_pointers
 from support.fixes.fix import Fix
-from support.pointers import rows_behind_pointers
 
 
 def bits() -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.hostile import header_line, line
+from support.store.hostile import header_line, line
 
 from numpack import NumPack
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.files import contents
 from support.each import for_each
-from support.hostile import header_line, line
+from support.files import contents
+from support.store.hostile import header_line, line
 
 from numpack import CorruptStoreError, NumPack
 

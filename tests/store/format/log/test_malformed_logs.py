@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import hostile
 from support.each import for_each
-from support.hostile import CALLS, CHANGES, ID, entry, line, snapshot
+from support.store import hostile
+from support.store.hostile import CALLS, CHANGES, ID, entry, line, snapshot
 
 from numpack import CorruptStoreError, NumPack
 
@@ -24,7 +24,7 @@ def write(*lines, **files: bytes) -> None:
 
 def test_malformed_logs_raise_only_errors_of_the_package(run_python, thorough):
     step = 1 if thorough else 5
-    script = "import sys; from support.hostile import main; main()"
+    script = "import sys; from support.store.hostile import main; main()"
     out = run_python(script, "150", str(step))
     found = json.loads(out.splitlines()[-1])
     assert found["wrong"] == []

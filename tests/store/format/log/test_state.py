@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import hostile
-from support.hostile import TOKEN, entry, snapshot
+from support.store import hostile
+from support.store.hostile import TOKEN, entry, snapshot
 
 from numpack.store.format.log import log, records
 from numpack.store.format.log.state import Catalog, Entry, LogCursor

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import hostile
 from support.files import contents
-from support.hostile import TOKEN, entry, snapshot
+from support.store import hostile
+from support.store.hostile import TOKEN, entry, snapshot
 
 from numpack import CorruptStoreError, NumPack
 

@@ -1,6 +1,6 @@
 """A fault at each system call of an operation in turn, and a check of the store after it.
 
-Run as ``python -m support.faults OPERATION KINDS MOST`` with the library of `built` in
+Run as ``python -m support.crash.faults OPERATION KINDS MOST`` with the library of `built` in
 ``LD_PRELOAD``, it prints a line of JSON for each fault.
 """
 
@@ -21,8 +21,8 @@ from typing import Any
 
 from numpack import NumPack
 from numpack.errors import NotAStoreError
+from support.crash.operations import OPERATIONS, ROWS, Operation, State, state_of
 from support.files import contents
-from support.operations import OPERATIONS, ROWS, Operation, State, state_of
 
 KILL_BEFORE, KILL_HALF, KILL_AFTER, FAIL, FULL = range(1, 6)
 KILLS = (KILL_BEFORE, KILL_HALF, KILL_AFTER)

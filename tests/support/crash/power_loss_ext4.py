@@ -1,4 +1,4 @@
-"""Power loss on a real file system: ``python -m support.power_loss_ext4``.
+"""Power loss on a real file system: ``python -m support.crash.power_loss_ext4``.
 
 The tests model a device that may lose anything that was not flushed, and run everywhere; this
 program checks the model against ext4, and needs the right to mount a file system. A store is
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from numpack import NotAStoreError, NumPack
-from support.operations import nothing, state_of
-from support.power_loss_kinds import KINDS, PATH
+from support.crash.operations import nothing, state_of
+from support.crash.power_loss_kinds import KINDS, PATH
 
 SIZE = 24 << 20
 DIGEST = 32  # bytes
@@ -181,11 +181,11 @@ def main() -> None:
         sys.stdout.write(f"{losses} power losses on ext4, nothing was lost\n")
         return
     folder = tempfile.mkdtemp()
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     probe = (
         f"cd {folder} && truncate -s 9M probe && mkfs.ext4 -q -F probe && mkdir disk && "
         "mount -o loop probe disk && umount disk || exit 77; "
-        f"exec {sys.executable} -W error -W ignore:.*fork -m support.power_loss_ext4 mounted"
+        f"exec {sys.executable} -W error -W ignore:.*fork -m {__spec__.name} mounted"
     )
     try:
         done = subprocess.run(["unshare", "-m", "sh", "-c", probe], env=env, check=False)

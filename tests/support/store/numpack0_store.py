@@ -10,7 +10,7 @@ import numpy as np
 
 FOLDER = Path("old.npk")
 META = FOLDER / "metadata.npkm"
-FIXTURES = Path(__file__).parents[1] / "data" / "numpack-0.7.0"  # written by NumPack 0.7
+FIXTURES = Path(__file__).parents[2] / "data" / "numpack-0.7.0"  # written by NumPack 0.7
 FOLDERS = sorted(path.name.removesuffix(".npk") for path in FIXTURES.glob("*.npk"))
 CODES = (
     "? u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8 c8 c16".split()

@@ -1,6 +1,6 @@
 """Names of the files that each change of a store flushes to the device.
 
-Run as ``python -m support.flushes DURABILITY`` with the library of `power_loss.built` in
+Run as ``python -m support.crash.flushes DURABILITY`` with the library of `power_loss.built` in
 ``LD_PRELOAD``; prints a JSON object of lists.
 """
 

@@ -18,7 +18,7 @@ State = dict[str, tuple[str, tuple[int, ...], bytes]]
 ROWS = np.arange(6.0).reshape(3, 2)
 BLOCK = 1 << 20
 WIDE = np.arange(1000, dtype=np.uint16).astype(np.uint8)  # a row: 1,048 nearly fill a block
-OLD = Path(__file__).parent.parent / "data" / "numpack-0.7.0"
+OLD = Path(__file__).parents[2] / "data" / "numpack-0.7.0"
 
 
 def state_of(store: NumPack) -> State:

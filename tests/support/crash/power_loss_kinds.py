@@ -1,6 +1,6 @@
 """Every kind of change under ``durability="power"``, run and recorded.
 
-Run as ``python -m support.power_loss_kinds KIND EVENTS STATES`` with the library of
+Run as ``python -m support.crash.power_loss_kinds KIND EVENTS STATES`` with the library of
 `power_loss.built` in ``LD_PRELOAD``.
 """
 
@@ -17,7 +17,17 @@ import numpy as np
 
 from numpack import NumPack
 from numpack.store.format.log import log
-from support.operations import FOLD, ROWS, SNAPSHOT, large, nothing, old, small, state_of, wide
+from support.crash.operations import (
+    FOLD,
+    ROWS,
+    SNAPSHOT,
+    large,
+    nothing,
+    old,
+    small,
+    state_of,
+    wide,
+)
 
 PATH = "deep/er/s.npk"
 Run = Callable[[], Iterator[None]]

@@ -1,6 +1,6 @@
 """Conversions of random Arrow columns to every framework, in a child process.
 
-    python -m support.arrow_walk TARGETS FIRST LAST START
+    python -m support.arrow.walk TARGETS FIRST LAST START
 
 prints a line before each conversion, so that the parent can name the one that crashed, and a
 line for each wrong conversion. TARGETS are separated by commas, and START is the number of the
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from support.arrow_reference import reference
-from support.arrow_trees import Spec, make_column, random_spec
+from support.arrow.reference import reference
+from support.arrow.trees import Spec, make_column, random_spec
 
 TARGETS = ("numpy", "polars", "duckdb", "arro3", "nanoarrow", "pandas", "arrow", "ArrowDtype")
 _UNIT = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "D": 86400 * 10**9}
@@ -51,7 +51,7 @@ def run(targets: tuple[str, ...], first: int, last: int) -> list[str]:
     while start < len(steps):
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "support.arrow_walk", ",".join(targets)),
+                *(sys.executable, "-m", "support.arrow.walk", ",".join(targets)),
                 *(str(first), str(last), str(start)),
             ],
             capture_output=True,

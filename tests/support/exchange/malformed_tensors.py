@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from numpack._dlpack import importing
-from support.dlpack import Tensor
+from support.exchange.dlpack import Tensor
 
 I64 = 2**63 - 1
 

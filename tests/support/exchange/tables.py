@@ -9,7 +9,7 @@ import numpy as np
 from numpack._dlpack import fast_path
 from numpack.adapters import dlpack
 from numpack.io import from_dlpack
-from support.dlpack import DLTensor, Tensor, Versioned
+from support.exchange.dlpack import DLTensor, Tensor, Versioned
 
 NAME = b"dlpack_exchange_api"
 ATTRIBUTE = "__dlpack_c_exchange_api__"

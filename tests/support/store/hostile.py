@@ -1,6 +1,7 @@
 """Hand-written stores with valid checksums and false claims.
 
-``python -m support.hostile`` makes every call on each of them, with limits on time and memory.
+``python -m support.store.hostile`` makes every call on each of them, with limits on time and
+memory.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from PIL import Image
 
 from numpack import explain, share
 from numpack.io import SafetensorsFile
-from support.routes import growths, refused
+from support.exchange.routes import growths, refused
 
 VALUES = np.arange(1000, dtype="f4")
 TARGETS = (

@@ -1,4 +1,4 @@
-"""A really full disk: ``python -m support.full_disk``.
+"""A really full disk: ``python -m support.crash.full_disk``.
 
 The tests simulate a full disk, and run everywhere; this program checks the simulation, and
 needs the right to mount a file system.
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from numpack import NumPack
-from support.operations import State, state_of
+from support.crash.operations import State, state_of
 
 SIZE = 4 << 20
 ROWS = np.arange(120_000.0).reshape(-1, 2)
@@ -97,9 +97,9 @@ def main() -> None:
     folder = tempfile.mkdtemp()
     script = (
         f"mount -t tmpfs -o size={SIZE} tmpfs {folder} || exit 77; cd {folder}; "
-        f"{sys.executable} -W error -m support.full_disk mounted"
+        f"{sys.executable} -W error -m support.crash.full_disk mounted"
     )
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     try:
         done = subprocess.run(["unshare", "-m", "sh", "-c", script], env=env, check=False)
     except FileNotFoundError:

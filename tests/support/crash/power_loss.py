@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from numpack import NotAStoreError, NumPack
-from support.operations import State, state_of
-from support.power_loss_kinds import KINDS, PATH
+from support.crash.operations import State, state_of
+from support.crash.power_loss_kinds import KINDS, PATH
 
 SECTOR = 512
 Files = dict[str, bytes]

@@ -28,7 +28,7 @@ from numpack.io import (
     to_dlpack,
     torch_to_numpy_zero_copy,
 )
-from support.dlpack import Tensor
+from support.exchange.dlpack import Tensor
 from support.memory import resident_bytes
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Arrow arrays of every type, and their values by other means."""

@@ -1,0 +1,1 @@
+"""Faults, kills and power losses, and what is found after them."""

@@ -1,0 +1,1 @@
+"""Stores as a stranger or an older version made them."""
