@@ -1,6 +1,6 @@
 """Every module of an adapter implements the protocols of `numpack.adapters._protocol`.
 
-Checked by mypy, never run. `tests/package/bare/test_layers.py` finds adapters that are left out.
+Checked by mypy, never run. `test_layers.py` finds adapters that are left out.
 """
 
 from __future__ import annotations
