@@ -22,19 +22,22 @@ NATIVE_TESTS := tests/dlpack tests/adapters/torch \
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
-.PHONY: demo test bare crash fuzz check bench matrix matrix-check sanitize leaks wheel format clean
+.PHONY: demo test bare faults crash fuzz check bench limits matrix matrix-check sanitize leaks wheel format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
 
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal -m 'not alone'
-	$(VENV)/bin/python -m pytest -m alone
+	$(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
 bare: $(BARE)/.installed
 	$(BARE)/bin/python -m pytest $(BARE_TESTS) $(BARE_OPTIONS)
 
-# The crash tests that CI runs in short form: a fault of every kind at every system call of every
+# A fault of each kind at every system call of every operation that changes a store.
+faults: $(VENV)/.installed
+	CRASH=1 $(VENV)/bin/python -m pytest -n $(TEST_JOBS) tests/store/crash/test_faults.py
+
+# The crash tests that `make test` runs in short form: a fault of every kind at every system call of every
 # operation, thousands of kills, a million appends, 10,000 power losses for each kind of change, a
 # really full disk, and power losses on a real file system.
 crash: $(VENV)/.installed
@@ -58,6 +61,10 @@ bench: $(VENV)/.bench $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/exchange.py --json benchmarks/exchange.json --readme README.md
 	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme README.md \
 	  --page docs/benchmarks.md --plot docs/store.svg
+
+# Ratios to the frameworks' own calls, which must not exceed their limits. To be run alone.
+limits: $(VENV)/.installed
+	$(VENV)/bin/python benchmarks/limits.py
 
 # The page of what is shared by dtype, layout and framework, for the pinned versions.
 matrix: $(VENV)/.installed

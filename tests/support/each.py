@@ -50,12 +50,15 @@ def for_each(
         taken = {name for each in axes for name in each[0][1]}
 
         @functools.wraps(test)
-        def run(**fixtures: Any) -> None:
+        def run(*args: Any, **fixtures: Any) -> None:  # `args`: of a method, the object
             _run(
                 (
                     ", ".join(label for label, _ in cell),
                     functools.partial(
-                        test, **{k: v for _, each in cell for k, v in each.items()}, **fixtures
+                        test,
+                        *args,
+                        **{k: v for _, each in cell for k, v in each.items()},
+                        **fixtures,
                     ),
                 )
                 for cell in itertools.product(*axes)

@@ -14,7 +14,7 @@ from numpack import NumPack, share
 
 # One leak a pass shows in some hundred passes; ``make leaks`` sets 10,000.
 PASSES = int(os.environ.get("PASSES", "500"))
-SCRIPT = "import runpy; runpy.run_module('support.{}', run_name='__main__')"
+SCRIPT = "import runpy; runpy.run_module('support.exchange.{}', run_name='__main__')"
 
 
 def limits(passes: int) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ def test_returned_calls_survive_a_power_loss(name, losses, thorough, done):
     lost = losses(name)
     assert len(lost.states) > 1
     flaws = []
-    count = 10_000 if thorough else 60
+    count = 10_000 if thorough else 200
     for at, flaw in lost.run(count, SEED):
         flaws.append(f"event {at} of {len(lost.events)}: {flaw}")
     assert not flaws, f"{len(flaws)} of {count}:\n" + "\n".join(flaws[:5])

@@ -1,7 +1,7 @@
 """Concurrent writers and readers of one store, each a process.
 
-``python -m support.crash.concurrent_processes write ME SECONDS`` writes, and reports each commit
-that has returned; ``read ME SECONDS`` checks that commits are seen whole.
+``python -m support.crash.concurrent_processes write ME SECONDS`` writes, and reports each
+commit that has returned; ``read ME SECONDS`` checks that commits are seen whole.
 """
 
 from __future__ import annotations
