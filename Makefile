@@ -1,4 +1,4 @@
-# Every target first sets up its own virtual environment.
+# Every target first sets up the virtual environment that it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
@@ -13,12 +13,14 @@ FUZZ_JOBS ?= 2
 FUZZ_SEED ?= $(shell date +%s)
 
 BUILD := pyproject.toml meson.build constraints.txt
-SOURCES := $(shell find src -name '*.py*' -o -name '*.pxd' -o -name '*.h' -o -name 'meson.build' \
-  -o -name 'py.typed')
+SOURCES := $(shell find src -name '*.py' -o -name '*.py[ix]' -o -name '*.px[di]' -o -name '*.h' \
+  -o -name 'meson.build' -o -name 'py.typed') $(filter %.whl,$(PACKAGE))
 NATIVE_TESTS := tests/dlpack tests/adapters/torch \
   $(addprefix tests/adapters/arrow/test_,to_numpy.py nulls.py producers.py from_numpy.py \
   requested_types.py) $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
-  $(addprefix tests/store/,kernels rows lazy format/log api/test_update_clone_reset.py)
+  $(addprefix tests/store/,kernels rows lazy fs/test_locks.py fs/test_forks.py \
+  format/log/test_state.py format/log/test_lines.py format/log/test_torn_lines.py \
+  api/test_update_clone_reset.py) $(addprefix tests/core/test_,mapped_files.py keeping_alive.py)
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
@@ -104,7 +106,7 @@ format: $(VENV)/.installed
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-build $(BARE) build dist
+	rm -rf $(VENV) $(VENV)-* $(BARE) build dist background.log
 
 # The package is installed, not linked, so that the tests run what a user gets.
 $(VENV)/.installed: $(VENV)/.requirements $(SOURCES)
@@ -130,7 +132,8 @@ $(VENV)/.bench: $(VENV)/.requirements benchmarks/constraints.txt
 # NumPy without frameworks and ml_dtypes. BARE_NUMPY selects the version of NumPy.
 $(BARE)/.installed: $(BUILD) $(SOURCES)
 	$(call new_venv,$(BARE))
-	$(BARE)/bin/pip install --quiet $(PACKAGE) '$(BARE_NUMPY)' pytest hypothesis
+	$(BARE)/bin/pip install --quiet '$(BARE_NUMPY)' pytest hypothesis
+	$(BARE)/bin/pip install --quiet --no-deps --force-reinstall $(PACKAGE)
 	touch $@
 
 define new_venv

@@ -282,7 +282,7 @@ WITHOUT_NAME = {*LOWPREC, "string"}
 
 class TestFromNumpy(FromNumpy):
     target = "array_interface"
-    reads_back = False
+    back_is_read_only = False
 
     def expected(self, name, layout, array):
         return REFUSE if name in WITHOUT_NAME or layout == "masked" else SHARE

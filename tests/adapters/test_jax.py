@@ -260,7 +260,7 @@ def is_shareable(array: np.ndarray) -> bool:
 
 class TestFromNumpy(FromNumpy):
     target = "jax"
-    reads_back = True
+    back_is_read_only = True
 
     def kinds(self, name):
         both = name in ("float32", "bfloat16", "float8_e5m2")  # the others are slow

@@ -329,7 +329,7 @@ WHOLE += [name for name in LOWPREC if ORT.make(values(name)) is not None]
 class TestFromNumpy(FromNumpy):
     target = "onnxruntime"
     cautions = True
-    reads_back = False
+    back_is_read_only = False
 
     def expected(self, name, layout, array):
         if name not in (*WHOLE, *PACKED) or layout == "masked":

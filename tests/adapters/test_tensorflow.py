@@ -259,7 +259,7 @@ def is_shareable(array: np.ndarray) -> bool:
 
 class TestFromNumpy(FromNumpy):
     target = "tensorflow"
-    reads_back = True
+    back_is_read_only = True
 
     def kinds(self, name):
         both = name in ("float32", "bfloat16", "float8_e5m2")  # the others are slow

@@ -239,7 +239,7 @@ def test_unknown_arrays_are_refused():
 
 class TestFromNumpy(FromNumpy):
     target = "xarray"
-    reads_back = False
+    back_is_read_only = False
 
     def expected(self, name, layout, array):
         if layout == "masked":

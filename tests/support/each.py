@@ -28,12 +28,14 @@ def for_each(
     values: Iterable[Any],
     ids: Sequence[str] | Callable[[Any], str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Run a test for every value within one test case; else as `pytest.mark.parametrize`.
+    """Run a test for every value within one test case, otherwise as `pytest.mark.parametrize`.
 
-    Several of these decorators run the test for the product of their values.
+    Several of these decorators run the test for the product of their values. The values share
+    the fixtures, for example one folder. Several names are a tuple.
     """
     parameters = (names,) if isinstance(names, str) else names
     values = list(values)
+    assert values, "there are no values"
     rows = [tuple(value) if len(parameters) > 1 else (value,) for value in values]
     if ids is None or callable(ids):
         labels = [", ".join(map(ids or _label, row)) for row in rows]

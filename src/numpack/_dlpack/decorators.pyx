@@ -96,7 +96,7 @@ cdef object _fast(function, Attempt attempt, target, size_t n_arguments=1):
 
 
 def fast_import(framework=None):
-    """Decorate a function of a framework's object: call `try_import` first."""
+    """Decorate a function of a framework's object: call `try_import_object` first."""
     return lambda function: _fast(function, try_import_object, framework)
 
 
@@ -106,7 +106,7 @@ def fast_import_column(function):
 
 
 def fast_share(function):
-    """Decorate a function of an object and a target: call `try_import` and `try_export` first."""
+    """Decorate a function of an object and a target: import and export it first."""
     return _fast(function, _share_object, None, 2)
 
 

@@ -117,7 +117,7 @@ def _bridge_import(producer: Any, *, dtype: object = None) -> Plan[jax.Array] | 
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
-BRIDGE_IMPORTS = {"device": BridgeImport(_bridge_import, TO_OPTIONS)}
+BRIDGE_IMPORTS = {"device": BridgeImport(_bridge_import, frozenset({"dtype"}))}
 
 
 def _numpy_info(array: Any) -> DTypeInfo:

@@ -109,7 +109,7 @@ def _bridge_import(producer: Any, *, device: object = None) -> Plan[torch.Tensor
 
 
 BRIDGE_EXPORTS = {"device": _bridge_export}
-BRIDGE_IMPORTS = {"device": BridgeImport(_bridge_import, TO_OPTIONS)}
+BRIDGE_IMPORTS = {"device": BridgeImport(_bridge_import, frozenset({"device"}))}
 
 
 def _is_misdescribed(tensor: torch.Tensor) -> bool:

@@ -38,7 +38,7 @@ _OPTIMISTIC_READS = 4  # reads that a replace may invalidate, before writers are
 
 
 class Session(JournalReplay):
-    """Catalog of an open store.
+    """An open store: its log, locks, files and caches.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Session(JournalReplay):
         Whether the folder is one of NumPack 0.x, which has no checksums.
     mutex : threading.RLock
         Acquired by the threads that write through this session, before `lock`.
-    lock : Lock
+    lock : WriteLock
         The writers' lock.
     files : OpenFiles
         Requires `mutex` and `lock`.

@@ -56,7 +56,7 @@ def test_memoryview_keeps_its_array_alive():
 
 class TestFromNumpy(FromNumpy):
     target = "buffer"
-    reads_back = False
+    back_is_read_only = False
 
     def expected(self, name, layout, array):
         if name in WITHOUT_FORMAT or layout == "masked":

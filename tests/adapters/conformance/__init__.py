@@ -1,7 +1,8 @@
 """What every adapter promises: the base classes of the tests of each adapter.
 
-A module of this folder derives a class from `FromNumpy`, one from `ToNumpy`, or both, and
-states what docs/exchange.md promises of its framework; the tests are inherited:
+The tests of an adapter derive a class from `FromNumpy` (`FromNumpyToColumns` if a 2-D array
+becomes columns), one from `ToNumpy`, or both, and state what docs/exchange.md promises of the
+framework. `ArrowLibrary` adds what libraries of Arrow arrays promise. The tests are inherited:
 
     class TestFromNumpy(FromNumpy):
         target = "tensorflow"

@@ -71,7 +71,7 @@ class FromNumpy:
     dtypes: Sequence[str] = ALL
     keeps_shape = True
     cautions = False  # of writes to read-only memory
-    reads_back: bool | None = None  # whether what NumPy gets back from it is read-only
+    back_is_read_only: bool | None = None  # of the array that NumPy gets back from it
 
     # What a framework states
 
@@ -229,13 +229,13 @@ class FromNumpy:
         return shares_pages(source, found) and is_private_copy_on_write(found)
 
     def check_back(self, result: Any, array: np.ndarray) -> None:
-        if self.reads_back is None or (self.cautions and not array.flags.writeable):
+        if self.back_is_read_only is None or (self.cautions and not array.flags.writeable):
             return  # without read-only memory, or not told that it is
         back = share(result, "numpy", copy=False)
         assert (back.dtype, back.shape) == (array.dtype, array.shape)
         assert elements(back) == elements(array)
         assert not array.nbytes or address(back) == self.address(result)
-        writable = array.flags.writeable and not self.reads_back
+        writable = array.flags.writeable and not self.back_is_read_only
         assert not array.nbytes or back.flags.writeable == writable
 
     def one(self, shape: tuple[int, ...] = (24,)) -> np.ndarray:
@@ -263,7 +263,7 @@ class FromNumpy:
             gc.collect()
             assert not gone
             assert self.has_values(box[0], expected)
-            if self.reads_back is not None:  # what is made of it keeps it alive as well
+            if self.back_is_read_only is not None:  # what is made of it keeps it alive as well
                 box[0] = share(box[0], "numpy", copy=False)
                 gc.collect()
                 assert not gone
@@ -281,7 +281,7 @@ class FromNumpy:
         before = references(array)
         for _ in range(100):
             result = share(array, self.target, copy=False, **self.options)
-            if self.reads_back is not None:
+            if self.back_is_read_only is not None:
                 share(result, "numpy", copy=False)
         del result
         gc.collect()
@@ -298,7 +298,7 @@ class FromNumpy:
         with NumPack("lazy.npk") as npk:
             assert_each(names, lambda name: self.check_lazy(npk.load(name, lazy=True)))
         with NumPack("lazy.npk") as npk:
-            npk.verify()
+            assert npk.verify().ok
             for name in names:
                 assert elements(npk.load(name)) == elements(whole[name]), name
 

@@ -13,7 +13,7 @@ SUB_BYTE = ("int4", "uint4", "int2", "uint2", "int1", "uint1")  # torch defines 
 class TestFromNumpy(FromNumpy):
     target = "torch"
     cautions = True
-    reads_back = False
+    back_is_read_only = False
 
     def expected(self, name, layout, array):
         if not isinstance(getattr(torch, name, None), torch.dtype) or name == "object":

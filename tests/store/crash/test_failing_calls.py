@@ -64,22 +64,3 @@ def test_log_that_cannot_be_extended_is_an_error_and_changes_nothing(
     WRITES[call](store)
     assert state() == state_of(store) != before
     assert np.array_equal(lazy, ROWS)
-
-
-@pytest.mark.parametrize("name", ["open", "unlink", "ftruncate"])
-def test_failing_system_call_loses_no_array(store, monkeypatch, name):
-    def fail(*args, **kwargs):
-        raise OSError(errno.EIO, "Input/output error")
-
-    store.save({"x": ROWS, "y": ROWS})
-    before = state()
-    with monkeypatch.context() as patched:
-        patched.setattr(os, name, fail)
-        try:
-            store.save({"new": ROWS})
-            expected = {**before, "new": ROWS.tolist()}
-        except OSError:
-            expected = before
-    assert state() == state_of(store) == expected
-    store.append({"x": ROWS})
-    assert state()["x"] == [*ROWS.tolist(), *ROWS.tolist()]

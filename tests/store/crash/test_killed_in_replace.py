@@ -134,7 +134,7 @@ def test_pending_replacement_is_discarded_after_the_next_replace(killed_in_repla
 
 def test_readers_do_not_wait_for_a_writer_stopped_in_a_replace(store):
     code = KILLED_IN_REPLACE.replace(
-        "os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), 19)"
+        "os.kill(os.getpid(), signal.SIGKILL)", "os.kill(os.getpid(), signal.SIGSTOP)"
     )
     writer = subprocess.Popen([sys.executable, "-c", code])
     try:

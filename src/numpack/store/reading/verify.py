@@ -74,7 +74,7 @@ class VerifyReport:
         Names of arrays that currently have no checksums: those of NumPack 0.x, or open in
         `writable_batch_mode`.
     blocks : int
-        Number of blocks that were checked.
+        Number of blocks of the arrays that have checksums.
     nbytes : int
         Number of bytes in these blocks.
 
@@ -132,7 +132,7 @@ def verify_array(
     """Check all blocks of an array, and add any damage to a report.
 
     An array that seems damaged is checked again with writers excluded: a replace may have
-    changed a block after it was read and before its checksum was.
+    changed a block after it was read and before its checksum was read.
     """
     entry = session.arrays().get(name)
     if entry is None:  # it was dropped meanwhile
@@ -212,19 +212,19 @@ def _damaged_blocks(
     computed = _compute_checksums(session, entry, progress)
     expected = data_files.read_checksums(session.folder, entry)
     if entry.writable or session.is_numpack0:
-        return []
+        return []  # there are none to compare with; but the file could be read
     change = session.pending_change(entry)
     if change is not None:
         expected[change.first : change.first + len(change.checksums)] = change.checksums
     blocks = -(-entry.nbytes // BLOCK)
-    listed = min(blocks, len(computed) + _LISTED_MISSING)
+    shown = min(blocks, len(computed) + _LISTED_MISSING)
     damaged = [
         Damage(name, block, _rows_in(session, entry, block), what)
-        for block in range(listed)
+        for block in range(shown)
         if (what := _block_damage(block, computed, expected, entry))
     ]
-    if listed < blocks:
-        what = f"blocks {listed:,} to {blocks - 1:,}: the file is truncated"
+    if shown < blocks:
+        what = f"blocks {shown:,} to {blocks - 1:,}: the file is truncated"
         damaged.append(Damage(name, -1, _all_rows(entry), what))
     return damaged
 

@@ -38,8 +38,8 @@ cdef extern from "status.h" nogil:
     int numpack_stat(int descriptor, const char *name, numpack_status *found)
 
 cdef enum:
-    NAME_MAX = 800  # bytes of an array's name in JSON
-    LINE_MAX = NAME_MAX + 224
+    KEY_BYTES = 800  # bytes of an array's name in JSON
+    LINE_BYTES = KEY_BYTES + 224  # with members, three numbers of 20 digits, and checksum
 
 cdef struct Growth:  # the extension of a file
     int file
@@ -49,7 +49,7 @@ cdef struct Growth:  # the extension of a file
     int64_t time  # of the commit, in microseconds since 1970
 
 cdef struct Line:
-    char text[LINE_MAX]
+    char text[LINE_BYTES]
     size_t length
 
 
@@ -84,7 +84,7 @@ def append_and_commit(LogCursor cursor not None, name, bytes key not None, int f
     cdef Growth growth
     cdef Entry entry = cursor.catalog.arrays[name]
     dtype = DTYPES.get(entry.code) if type(entry.code) is str else None
-    if dtype is None or rows.dtype != dtype or len(key) > NAME_MAX:
+    if dtype is None or rows.dtype != dtype or len(key) > KEY_BYTES:
         return None
     PyObject_GetBuffer(rows, &buffer, PyBUF_STRIDES)
     try:
@@ -145,7 +145,7 @@ def delete_and_commit(
     cdef Py_buffer buffer
     cdef Growth growth
     cdef Entry entry = cursor.catalog.arrays[name]
-    if len(key) > NAME_MAX:
+    if len(key) > KEY_BYTES:
         return None
     PyObject_GetBuffer(numbers, &buffer, PyBUF_SIMPLE)
     try:

@@ -68,7 +68,8 @@ def write_line(LogCursor cursor not None, bytes line not None, *, bint durable):
     Raises
     ------
     OSError
-        The line was not written; or it could not be flushed.
+        The line could not be written, and the log is as it was; or, if `durable`, the line was
+        written and could not be flushed.
     """
     cdef const char *text = PyBytes_AS_STRING(line)
     cdef size_t length = len(line)

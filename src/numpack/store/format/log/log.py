@@ -5,10 +5,10 @@ of the line. The first line, the *header line*, holds a lower bound for the numb
 and is the only line that is ever rewritten. Every other line is a commit, or a *snapshot* of
 all arrays after the preceding commit.
 
-A commit is a single write of one line, made after the data that it names has been written. An
-incomplete last line (a *torn* line) is no commit; the next writer truncates it. Opening a store
-reads the log from its last snapshot on. A long log is compacted: a new one is written to
-another file and renamed over it.
+A commit is one complete line, written after the data that it names. An incomplete last line (a
+*torn* line) is no commit; the next writer truncates it. Opening a store reads the log from its
+last snapshot on. A long log is compacted: a new one is written to another file and renamed over
+it.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Log:
         drop: Iterable[str] = (),
         journal: int | None = None,
     ) -> int:
-        """Append a commit to the log; its single write makes the change take effect.
+        """Append a commit to the log; the change takes effect with its complete line.
 
         Parameters
         ----------
@@ -184,7 +184,8 @@ class Log:
         Raises
         ------
         OSError
-            The line could not be written; nothing was committed.
+            The line could not be written, and nothing was committed; or, if the store is
+            durable, it was written and could not be flushed.
         """
         catalog, time_us = self._current().catalog, now_us()
         line: Record = {"commit": catalog.commit + 1, "time_us": time_us}
