@@ -67,7 +67,7 @@ class ForkServer:
 
 
 def _serve() -> dict[str, Any] | None:
-    """Answer requests; return one in each child, and `None` in the server at the end."""
+    """Answer requests; return the request in each child, and `None` in the server at the end."""
     requests, answers = os.fdopen(os.dup(0)), os.dup(1)
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
@@ -95,7 +95,7 @@ def _become(request: dict[str, Any]) -> types.ModuleType:
         os.dup2(file, number)
         os.close(file)
     faulthandler.dump_traceback_later(SECONDS, exit=True)
-    atexit.register(gc.unfreeze)  # the first comes last: finalization frees all
+    atexit.register(gc.unfreeze)  # called last, so that finalization frees all objects
     sys.argv[:] = ["-c", *request["args"]]
     sys.path[0] = ""
     sys.modules["__main__"] = types.ModuleType("__main__")

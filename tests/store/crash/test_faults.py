@@ -46,11 +46,11 @@ def flaws(result: dict, *, mixes: bool) -> list[str]:
     found = [*result["wrong"], *([result["error"]] if "error" in result else [])]
     injected, kills = bool(result["call"]), result["kind"] in KILLING
     if result.get("code") != (-signal.SIGKILL if injected and kills else 0):
-        found.append("it ended otherwise")
+        found.append("its exit status is wrong")
     if result.get("state") not in (
         ("before", "after", "mixture") if mixes else ("before", "after")
     ):
-        found.append("it is neither as before nor as after")
+        found.append("its state is neither that before nor that after")
     if kills or result.get("code"):
         return found
     if result["fired"] != injected:
@@ -81,6 +81,6 @@ def test_fault_at_any_call_leaves_the_state_before_or_after(name, inject_faults,
         ]
         assert states[-1] == "after", "the operation without a fault"
         if not operation.mixes:
-            assert states == sorted(states, reverse=True), "what happened happens later too"
+            assert states == sorted(states, reverse=True), "a later fault has less effect"
     done["kills at a call"] += sum(each.get("code") == -signal.SIGKILL for each in results)
     done["failures at a call"] += sum(each.get("fired", False) for each in results)

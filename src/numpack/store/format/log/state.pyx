@@ -90,7 +90,16 @@ cdef class Entry:
         )
 
     def with_changes(self, dict fields, time):
-        """Return the entry after a commit that sets some fields; they are not validated."""
+        """Return the entry after a commit that sets some fields.
+
+        Parameters
+        ----------
+        fields : dict
+            Members of the log's ``set``: ``rows``, ``tail``, ``dropped``, ``dropped_crc32``,
+            ``revision`` and ``writable``; not validated.
+        time : int
+            Of the commit, in microseconds since 1970.
+        """
         cdef Entry made = self.copy()
         get = fields.get
         made.modified = time
