@@ -67,7 +67,7 @@ class ForkServer:
 
 
 def _serve() -> dict[str, Any] | None:
-    """Answer requests; return the request in each child, and `None` in the server at the end."""
+    """Answer requests; return the request in a child, and `None` in the server at the end."""
     requests, answers = os.fdopen(os.dup(0)), os.dup(1)
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
