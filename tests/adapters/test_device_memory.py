@@ -58,6 +58,7 @@ def test_device_memory_is_not_read_by_the_host(target):
 
 
 def test_capsule_of_device_memory_is_refused():
-    capsule = DeviceProducer(moves=False).__dlpack__()
+    producer = DeviceProducer(moves=False)  # owns the tensor
+    capsule = producer.__dlpack__()
     with pytest.raises(UnsupportedError, match="and a raw capsule cannot be transferred"):
         share(capsule, "numpy")

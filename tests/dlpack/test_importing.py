@@ -16,12 +16,12 @@ from numpack.io import from_dlpack, to_dlpack
 
 def test_copy_by_the_producer_warns_or_is_refused():
     a = np.zeros(3)
-    tensor = Tensor(a)
-    tensor.managed.flags = importing.IS_COPIED
+    tensor = copied_tensor(a)
     with pytest.warns(CopyWarning, match="its producer made a copy"):
         from_dlpack(tensor.capsule())
+    tensor = copied_tensor(a)
     with pytest.raises(ZeroCopyError, match="its producer made a copy"):
-        from_dlpack(copied_tensor(a).capsule(), copy=False)
+        from_dlpack(tensor.capsule(), copy=False)
 
 
 def copied_tensor(a):
@@ -91,7 +91,8 @@ def test_read_only_flag_byte_offset_and_null_strides():
     a = from_dlpack(tensor.capsule(), copy=False)
     assert a.tolist() == [[2, 3], [4, 5]]
     assert not a.flags.writeable
-    assert from_dlpack(Tensor(memory).capsule(), copy=True).flags.writeable
+    tensor = Tensor(memory)
+    assert from_dlpack(tensor.capsule(), copy=True).flags.writeable
 
 
 @for_each("device", [None, "cpu", (1, 0)])

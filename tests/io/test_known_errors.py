@@ -102,9 +102,8 @@ def test_0d_array_is_stored():
 @pytest.mark.parametrize("versioned", [False, True])
 def test_raw_capsules_are_shared(versioned):
     a = np.arange(3.0)
-    assert address(
-        from_dlpack(Tensor(a, versioned=versioned).capsule(), copy=False)
-    ) == address(a)
+    tensor = Tensor(a, versioned=versioned)
+    assert address(from_dlpack(tensor.capsule(), copy=False)) == address(a)
     for capsule in (
         torch.utils.dlpack.to_dlpack(torch.ones(2)),
         pa.array([1]).__dlpack__(max_version=(1, 0)),
