@@ -123,7 +123,7 @@ class Fuzzer:
             seed = rng.choices(self._seeds, self._weights)[0]
         try:
             tree = _MUTATE.get(seed.kind, tensors)(rng, seed.tree)
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+        except (TypeError, ValueError, LookupError, AttributeError, RecursionError):
             tree = bytes_only(rng, seed.tree)  # an earlier mutation changed the form
         return seed, made(seed, tree, f"{self._seed}/{number}/choices")
 
