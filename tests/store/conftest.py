@@ -110,3 +110,19 @@ def start_module(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def open_temporary():
+    """Open files in the folder of the test; they are closed at its end."""
+    descriptors = []
+
+    def open_file(content=b"", flags=os.O_RDWR, path="data.bin"):
+        with open(path, "wb") as file:
+            file.write(content)
+        descriptors.append(os.open(path, flags))
+        return descriptors[-1]
+
+    yield open_file
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from adapters.conformance import COPY, SHARE, ToNumpy
 from support.arrays import LOWPREC, NATIVE, values
+from support.arrow.misread import MISREAD, extension
 from support.each import for_each
 from support.memory import address
 from support.oracles import arrow as oracle
@@ -27,10 +28,6 @@ from numpack import (
 from numpack.io import arrow_to_numpy_zero_copy, numpy_to_arrow_zero_copy
 
 DAY = datetime.date(2020, 1, 2)
-
-
-def extension(kind: pa.DataType, storage: pa.Array) -> pa.Array:
-    return pa.ExtensionArray.from_storage(kind, storage)
 
 
 def fixed_lists(values: np.ndarray) -> pa.Array:
@@ -274,56 +271,6 @@ def test_wrong_option():
         arrow_to_numpy_zero_copy(pa.array([1]), nulls="drop")
     with pytest.raises(InvalidValueError, match="copy must be None, False or True"):
         arrow_to_numpy_zero_copy(pa.array([1]), copy="yes")
-
-
-def user_extension(storage: pa.Array) -> pa.Array:
-    return extension(pa.opaque(storage.type, "t", "v"), storage)
-
-
-MISREAD = {
-    "sliced list view": (pa.array([None, [1], [2]], pa.list_view(pa.int64()))[1:], [[1], [2]]),
-    "sliced large list view": (
-        pa.array([None, [1], [2]], pa.large_list_view(pa.int64()))[1:],
-        [[1], [2]],
-    ),
-    "list view in a struct": (
-        pa.array([None, {"a": [1]}], pa.struct([("a", pa.list_view(pa.int64()))]))[1:],
-        [{"a": [1]}],
-    ),
-    "dictionary in an extension type": (
-        user_extension(pa.array(["a", "b", "a"]).dictionary_encode()),
-        ["a", "b", "a"],
-    ),
-    "extension type in an extension type": (
-        user_extension(extension(pa.json_(pa.string()), pa.array(["{}"]))),
-        ["{}"],
-    ),
-    "dictionary of string views": (
-        pa.DictionaryArray.from_arrays(
-            pa.array([0, 1, None], pa.int8()), pa.array(["a", "b"], pa.string_view())
-        ),
-        ["a", "b", None],
-    ),
-    "dictionary with a null in it": (
-        pa.chunked_array(
-            [
-                pa.DictionaryArray.from_arrays(pa.array([0, 1]), pa.array(["a", None])),
-                pa.DictionaryArray.from_arrays(pa.array([0]), pa.array(["b"])),
-            ]
-        ),
-        ["a", None, "b"],
-    ),
-    "a null that comes later": (
-        pa.array([["a"], None], pa.list_(pa.string_view(), 1)),
-        [["a"], None],
-    ),
-    "union": (
-        pa.UnionArray.from_sparse(
-            pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])]
-        ),
-        [1, "b"],
-    ),
-}
 
 
 def nested_lists(array: np.ndarray) -> list:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.files import contents
+from support.store.batch_changes import CHANGED, CHANGES
 
 from numpack import NumPack, StoreError
 
@@ -140,32 +141,6 @@ def test_calls_in_the_block_see_saved_arrays(store, call):
         kept[0] = 7
     assert read_back()[0].tolist() == [7, 7]
     assert np.array_equal(read_back()[1:], -ROWS[1:3])
-
-
-def with_first_row_changed(rows: np.ndarray) -> np.ndarray:
-    rows = rows.copy()
-    rows[0] = -1
-    return rows
-
-
-CHANGED = with_first_row_changed(ROWS)
-CHANGES = {
-    "append": (
-        lambda s: s.append({"x": ROWS}),
-        {"x": np.concatenate([CHANGED, ROWS])},
-    ),
-    "replace": (
-        lambda s: s.replace({"x": ROWS[:1]}, -1),
-        {"x": np.concatenate([CHANGED[:-1], ROWS[:1]])},
-    ),
-    "drop of rows": (lambda s: s.drop("x", [1, 2]), {"x": np.delete(CHANGED, [1, 2], 0)}),
-    "drop": (lambda s: s.drop("x"), {}),
-    "del": (lambda s: s.__delitem__("x"), {}),
-    "update": (lambda s: s.update("x"), {"x": CHANGED}),
-    "clone": (lambda s: s.clone("x", "w"), {"x": CHANGED, "w": CHANGED}),
-    "reset": (lambda s: s.reset(), {}),
-    "sync": (lambda s: s.sync(), {"x": CHANGED}),
-}
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support.each import for_each
 from support.files import contents
+from support.store.batch_changes import CHANGED, CHANGES
 
 from numpack import InvalidValueError, NotFoundError, NumPack
 
@@ -28,32 +29,6 @@ def store():
 def read_back(name: str = "x") -> np.ndarray:
     with NumPack("s.npk", mode="r") as other:
         return other.load(name, verify=True)
-
-
-def with_first_row_changed(rows: np.ndarray) -> np.ndarray:
-    rows = rows.copy()
-    rows[0] = -1
-    return rows
-
-
-CHANGED = with_first_row_changed(ROWS)
-CHANGES = {
-    "append": (
-        lambda s: s.append({"x": ROWS}),
-        {"x": np.concatenate([CHANGED, ROWS])},
-    ),
-    "replace": (
-        lambda s: s.replace({"x": ROWS[:1]}, -1),
-        {"x": np.concatenate([CHANGED[:-1], ROWS[:1]])},
-    ),
-    "drop of rows": (lambda s: s.drop("x", [1, 2]), {"x": np.delete(CHANGED, [1, 2], 0)}),
-    "drop": (lambda s: s.drop("x"), {}),
-    "del": (lambda s: s.__delitem__("x"), {}),
-    "update": (lambda s: s.update("x"), {"x": CHANGED}),
-    "clone": (lambda s: s.clone("x", "w"), {"x": CHANGED, "w": CHANGED}),
-    "reset": (lambda s: s.reset(), {}),
-    "sync": (lambda s: s.sync(), {"x": CHANGED}),
-}
 
 
 def test_writes_to_a_view_reach_the_store(store):

@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
 from pathlib import Path
 
 import pytest
+from support.files import raises
 from support.store import hostile
 from support.store.hostile import ID, entry, snapshot
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StorePermissionError
 from numpack.store.fs.syscalls import has_changed
-
-
-@pytest.fixture
-def open_temporary():
-    """Open files in the folder of the test; they are closed at its end."""
-    descriptors = []
-
-    def open_file(content=b"", flags=os.O_RDWR, path="data.bin"):
-        with open(path, "wb") as file:
-            file.write(content)
-        descriptors.append(os.open(path, flags))
-        return descriptors[-1]
-
-    yield open_file
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def content(path="data.bin"):
-    with open(path, "rb") as file:
-        return file.read()
-
-
-@contextlib.contextmanager
-def raises(code):
-    with pytest.raises(OSError) as caught:
-        yield
-    assert caught.value.errno == code
-    assert os.strerror(code) in str(caught.value)
 
 
 def test_has_changed(open_temporary):

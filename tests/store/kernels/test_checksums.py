@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import resource
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.each import for_each
+from support.files import content, raises
 
 from numpack.store.kernels import checksums
 from numpack.store.kernels.checksums import (
@@ -40,35 +40,6 @@ def expected(content):
     whole = len(content) // BLOCK * BLOCK
     sums = [zlib.crc32(content[i : i + BLOCK]) for i in range(0, whole, BLOCK)]
     return np.array(sums, "<u4").tobytes(), zlib.crc32(content[whole:])
-
-
-@pytest.fixture
-def open_temporary():
-    """Open files in the folder of the test; they are closed at its end."""
-    descriptors = []
-
-    def open_file(content=b"", flags=os.O_RDWR, path="data.bin"):
-        with open(path, "wb") as file:
-            file.write(content)
-        descriptors.append(os.open(path, flags))
-        return descriptors[-1]
-
-    yield open_file
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def content(path="data.bin"):
-    with open(path, "rb") as file:
-        return file.read()
-
-
-@contextlib.contextmanager
-def raises(code):
-    with pytest.raises(OSError) as caught:
-        yield
-    assert caught.value.errno == code
-    assert os.strerror(code) in str(caught.value)
 
 
 @pytest.mark.parametrize("sum_", [crc32, checksums._portable_crc32])

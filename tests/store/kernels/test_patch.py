@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import zlib
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.each import for_each
+from support.files import content, raises
 
 from numpack.store.kernels.checksums import BLOCK
 from numpack.store.kernels.patch import pwrite_rows, scatter, update_checksums
@@ -35,35 +35,6 @@ def all_sums(content):
     blocks, rest = expected(content)
     tail = [rest] if len(content) % BLOCK else []
     return np.concatenate([np.frombuffer(blocks, "<u4"), np.array(tail, "<u4")])
-
-
-@pytest.fixture
-def open_temporary():
-    """Open files in the folder of the test; they are closed at its end."""
-    descriptors = []
-
-    def open_file(content=b"", flags=os.O_RDWR, path="data.bin"):
-        with open(path, "wb") as file:
-            file.write(content)
-        descriptors.append(os.open(path, flags))
-        return descriptors[-1]
-
-    yield open_file
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def content(path="data.bin"):
-    with open(path, "rb") as file:
-        return file.read()
-
-
-@contextlib.contextmanager
-def raises(code):
-    with pytest.raises(OSError) as caught:
-        yield
-    assert caught.value.errno == code
-    assert os.strerror(code) in str(caught.value)
 
 
 @st.composite

@@ -10,43 +10,10 @@ import sys
 import numpy as np
 import pytest
 from support.files import contents
-from support.store.numpack0_store import FIXTURES, FOLDER, write
+from support.store.numpack0_store import FIXTURES, OLD, ROWS, check_store, write
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.store.format.numpack0 import reader
-
-ROWS = np.arange(12.0).reshape(6, 2)
-OLD = str(FOLDER)
-
-
-@pytest.fixture
-def generated_arrays():
-    write({"x": ROWS, "y": ROWS[:, 0].copy(), "empty": ROWS[:0]}, {"x": [1, 3]})
-    return {"x": np.delete(ROWS, [1, 3], 0), "y": ROWS[:, 0], "empty": ROWS[:0]}
-
-
-def same(found: np.ndarray, expected: np.ndarray) -> bool:
-    return (found.dtype, found.shape, found.tobytes()) == (
-        expected.dtype,
-        expected.shape,
-        expected.tobytes(),
-    )
-
-
-def check_store(expected: dict[str, np.ndarray], **options: object) -> None:
-    """Check that a store holds these arrays, in whichever way they are read."""
-    with NumPack(OLD, **options) as store:
-        assert sorted(store) == sorted(expected)
-        for name, array in expected.items():
-            assert same(store.load(name), array), name
-            assert same(np.asarray(store.load(name, lazy=True)), array), name
-            assert store.get_shape(name) == array.shape
-            if array.ndim:
-                half = slice(None, None, -2)
-                assert same(store.getitem(name, half), array[half].copy())
-                batches = list(store.stream_load(name, 7))
-                assert same(np.concatenate([array[:0], *batches]), array)
-
 
 CONCURRENT_UPGRADE = """
 import sys

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,49 +10,13 @@ import pytest
 from support.each import for_each
 from support.files import contents
 from support.memory import address, file_position
-from support.store.numpack0_store import FIXTURES, FOLDER, FOLDERS, write
+from support.store.numpack0_store import (
+    OLD,
+    ROWS,
+    check_store,
+)
 
 from numpack import NotAStoreError, NumPack, StoreError
-
-ROWS = np.arange(12.0).reshape(6, 2)
-OLD = str(FOLDER)
-
-
-@pytest.fixture(params=FOLDERS)
-def fixture_arrays(request):
-    """Copy a folder that NumPack 0.7 wrote; return the arrays that it read back."""
-    shutil.copytree(FIXTURES / f"{request.param}.npk", OLD)
-    with np.load(FIXTURES / f"{request.param}.expected.npz") as expected:
-        return dict(expected)
-
-
-@pytest.fixture
-def generated_arrays():
-    write({"x": ROWS, "y": ROWS[:, 0].copy(), "empty": ROWS[:0]}, {"x": [1, 3]})
-    return {"x": np.delete(ROWS, [1, 3], 0), "y": ROWS[:, 0], "empty": ROWS[:0]}
-
-
-def same(found: np.ndarray, expected: np.ndarray) -> bool:
-    return (found.dtype, found.shape, found.tobytes()) == (
-        expected.dtype,
-        expected.shape,
-        expected.tobytes(),
-    )
-
-
-def check_store(expected: dict[str, np.ndarray], **options: object) -> None:
-    """Check that a store holds these arrays, in whichever way they are read."""
-    with NumPack(OLD, **options) as store:
-        assert sorted(store) == sorted(expected)
-        for name, array in expected.items():
-            assert same(store.load(name), array), name
-            assert same(np.asarray(store.load(name, lazy=True)), array), name
-            assert store.get_shape(name) == array.shape
-            if array.ndim:
-                half = slice(None, None, -2)
-                assert same(store.getitem(name, half), array[half].copy())
-                batches = list(store.stream_load(name, 7))
-                assert same(np.concatenate([array[:0], *batches]), array)
 
 
 @pytest.mark.parametrize("mode", ["a", "r", "r+"])

@@ -64,7 +64,7 @@ def from_py_object(kind: type, obj: object) -> Versioned:
 
 
 def to_py_object(kind: type, tensor: Versioned | Tensor) -> object:
-    """Give a managed tensor to a type's table, or raise what it raises."""
+    """Convert a managed tensor by a type's table; raise what the table raises."""
     managed = tensor.managed if isinstance(tensor, Tensor) else tensor
     out = VOID()
     status = TO_PY(table_of(kind).to_py_object)(ctypes.addressof(managed), ctypes.byref(out))
@@ -189,7 +189,7 @@ def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
 
 
 def register(kind: type) -> type:
-    """Give a type a fast path."""
+    """Register a fast path for a type."""
     fast_path.register_fast_path(None, (kind,))
     return kind
 

@@ -1,4 +1,4 @@
-"""A writer of folders of NumPack 0.x whose metadata can be falsified."""
+"""Folders of NumPack 0.x: their contents, and a writer whose metadata can be falsified."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from numpack import NumPack
 
 FOLDER = Path("old.npk")
 META = FOLDER / "metadata.npkm"
@@ -80,3 +82,32 @@ def write(arrays: dict[str, np.ndarray], dropped: dict[str, list[int]] | None = 
 
 def _code(dtype: np.dtype) -> str:
     return "?" if dtype.kind == "b" else dtype.str[1:]
+
+
+ROWS = np.arange(12.0).reshape(6, 2)
+
+
+OLD = str(FOLDER)
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> bool:
+    return (found.dtype, found.shape, found.tobytes()) == (
+        expected.dtype,
+        expected.shape,
+        expected.tobytes(),
+    )
+
+
+def check_store(expected: dict[str, np.ndarray], **options: object) -> None:
+    """Check that a store holds these arrays, in whichever way they are read."""
+    with NumPack(OLD, **options) as store:
+        assert sorted(store) == sorted(expected)
+        for name, array in expected.items():
+            assert same(store.load(name), array), name
+            assert same(np.asarray(store.load(name, lazy=True)), array), name
+            assert store.get_shape(name) == array.shape
+            if array.ndim:
+                half = slice(None, None, -2)
+                assert same(store.getitem(name, half), array[half].copy())
+                batches = list(store.stream_load(name, 7))
+                assert same(np.concatenate([array[:0], *batches]), array)

@@ -257,7 +257,7 @@ cdef class WriteLock(FileLock):
     cdef bint has_name(self) except -1:
         """Return whether the name of the lock file still refers to the locked file.
 
-        A folder whose ctime has not changed contains the same names. A very recent ctime is
+        The names in a folder are the same while its ctime is. A very recent ctime is
         not relied on, because a later change may have the same one.
         """
         cdef int folder = self.folder.descriptor
