@@ -22,9 +22,9 @@ from numpy.lib.array_utils import byte_bounds
 
 from ..errors import ZeroCopyError
 from .file_mapping import PRIVATE, READABLE, FileMapping, origin_of
-from .owner import ArrayOwner
 from .pages import mappings_between
 from .policy import Obstacle
+from .writability import is_heap, memory_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ def map_open(
 
 def mapping_of(array: Array) -> FileMapping | None:
     """Return this package's mapping that an array is a view of, or ``None``."""
-    root = _root(array)
+    root = memory_root(array)
     return root if isinstance(root, FileMapping) else None
 
 
@@ -170,8 +170,8 @@ def backing_of(array: Array) -> Backing:
     """Return the memory behind an array; cheap unless it is read-only and of unknown origin."""
     if array.flags.writeable or array.nbytes == 0:
         return Backing(array, safe=True)
-    root = _root(array)
-    if _is_heap(root):
+    root = memory_root(array)
+    if is_heap(root):
         return Backing(array, safe=True)
     lowest, beyond = byte_bounds(array)
     own_mapping = origin_of(lowest)
@@ -341,24 +341,3 @@ def _regions() -> Iterator[_Region]:
             int(inode),
             os.fsdecode(path[0].replace(b"\\012", b"\n")) if path else "",
         )
-
-
-def _root(array: Array) -> Any:
-    """Follow the chain of bases to the object that owns the memory."""
-    owner: Any = array
-    while True:
-        if isinstance(owner, np.ndarray) and owner.base is not None:
-            owner = owner.base
-        elif isinstance(owner, ArrayOwner):
-            owner = owner.array
-        elif isinstance(owner, memoryview):
-            owner = owner.obj
-        else:
-            return owner
-
-
-def _is_heap(root: Any) -> bool:
-    """Check whether memory is certainly on the heap: NumPy's own, or that of bytes."""
-    return isinstance(root, bytes | bytearray) or (
-        isinstance(root, np.ndarray) and root.flags.owndata
-    )

@@ -231,51 +231,6 @@ def vector_obstacle(
     return alignment_obstacle(array)
 
 
-def writable_alias(array: Array) -> Array:
-    """View read-only memory as writable, for a framework without read-only arrays.
-
-    The caller guarantees either that the framework never writes, or that a write cannot
-    fault (see `mapped_files`) and a warning was issued. A writable array is returned as it is.
-    """
-    if array.flags.writeable:
-        return array
-    return from_address(array.ctypes.data, array.shape, array.strides, array.dtype, owner=array)
-
-
-def from_address(
-    address: int,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...] | None,
-    dtype: DType,
-    *,
-    owner: object,
-    readonly: bool = False,
-) -> Array:
-    """View the memory at an address as an array that keeps `owner` alive.
-
-    Parameters
-    ----------
-    address : int
-        Address of the element at index (0, …, 0).
-    shape : tuple of int
-    strides : tuple of int or None
-        In bytes; ``None`` for C order.
-    dtype : numpy.dtype
-    owner : object
-        Kept alive by the array and its views.
-    readonly : bool
-    """
-    carrier = np.dtype(f"V{dtype.itemsize}") if dtype.isbuiltin != 1 else dtype
-    interface = {
-        "version": 3,
-        "shape": shape,
-        "strides": strides,
-        "typestr": carrier.str,
-        "data": (address, readonly),
-    }
-    return from_interface(interface, owner=owner).view(dtype)
-
-
 def from_interface(interface: dict[str, object], *, owner: object) -> Array:
     """View the memory described by an ``__array_interface__``, keeping `owner` alive."""
     holder = _Holder(owner)

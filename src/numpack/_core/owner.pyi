@@ -1,3 +1,6 @@
+from typing import Any
+
+from .dtypes import DType
 from .memory import Array
 
 class ArrayOwner:
@@ -5,3 +8,14 @@ class ArrayOwner:
     source: object
 
 def base_view(array: Array, source: object = None) -> Array: ...
+def readonly_view(array: Array) -> Array: ...
+def writable_alias(array: Array) -> Array: ...
+def from_address(
+    address: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...] | None,
+    dtype: DType,
+    *,
+    owner: Any,
+    readonly: bool = False,
+) -> Array: ...

@@ -106,17 +106,119 @@ cdef bint _is_kept_by_views(cnp.ndarray array) noexcept:
     return base == NULL or Py_TYPE(<object>base) != &PyArray_Type
 
 
+def from_address(
+    size_t address, tuple shape, strides, cnp.dtype dtype, *, owner, bint readonly=False
+):
+    """View the memory at an address as an array that keeps `owner` alive.
+
+    Parameters
+    ----------
+    address : int
+        Address of the element at index (0, …, 0).
+    shape : tuple of int
+    strides : tuple of int or None
+        In bytes; ``None`` for C order.
+    dtype : numpy.dtype
+    owner : object
+        Kept alive by the array and its views.
+    readonly : bool
+    """
+    cdef cnp.npy_intp extents[NPY_MAXDIMS]
+    cdef cnp.npy_intp steps[NPY_MAXDIMS]
+    cdef int ndim = len(shape), i
+    cdef bint empty = False
+    if ndim > NPY_MAXDIMS or dtype.hasobject or (strides is not None and len(strides) != ndim):
+        raise ValueError(f"no array of {dtype} has the shape {shape} and strides {strides}")
+    for i in range(ndim):
+        extents[i] = shape[i]
+        steps[i] = 0 if strides is None else strides[i]
+        empty = empty or extents[i] == 0
+    if empty:  # there is no memory to share or protect
+        array = np.empty(shape, dtype)
+        array.flags.writeable = not readonly
+        return array
+    return view_owned(
+        <void *>address, ndim, extents, NULL if strides is None else steps, dtype,
+        0 if readonly else cnp.NPY_ARRAY_WRITEABLE, owner, None,
+    )
+
+
+def readonly_view(cnp.ndarray array not None):
+    """View a base-class array as read-only; an array that already is one is returned as it is."""
+    if not cnp.PyArray_ISWRITEABLE(array):
+        return array
+    return _view_memory(
+        array, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_STRIDES(array), None, 0
+    )
+
+
+def writable_alias(cnp.ndarray array not None):
+    """View read-only memory as writable, for a framework without read-only arrays.
+
+    The caller guarantees either that the framework never writes, or that a write cannot
+    fault (see `mapped_files`) and a warning was issued. A writable array is returned as it is.
+    """
+    return writable_view(array)
+
+
+cdef object writable_view(cnp.ndarray array):
+    if cnp.PyArray_ISWRITEABLE(array):
+        return array
+    return _view_memory(
+        array, cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_STRIDES(array), None,
+        cnp.NPY_ARRAY_WRITEABLE,
+    )
+
+
 cdef object _view(
     cnp.ndarray array, int ndim, const cnp.npy_intp *shape, const cnp.npy_intp *strides, source
 ):
-    cdef ArrayOwner owner = ArrayOwner.__new__(ArrayOwner)
+    cdef int flags = cnp.NPY_ARRAY_WRITEABLE if cnp.PyArray_ISWRITEABLE(array) else 0
+    return _view_memory(array, ndim, shape, strides, source, flags)
+
+
+cdef object _view_memory(
+    cnp.ndarray array,
+    int ndim,
+    const cnp.npy_intp *shape,
+    const cnp.npy_intp *strides,
+    source,
+    int flags,
+):
     descr = <object><PyObject *>cnp.PyArray_DESCR(array)
+    return view_owned(
+        cnp.PyArray_DATA(array), ndim, shape, strides, descr, flags, array, source
+    )
+
+
+cdef object view_owned(
+    void *data,
+    int ndim,
+    const cnp.npy_intp *shape,
+    const cnp.npy_intp *strides,
+    descr,
+    int flags,
+    array,
+    source,
+):
+    """View memory as an array whose base keeps two objects alive.
+
+    Parameters
+    ----------
+    data : pointer
+    ndim, shape, strides
+        As of an ndarray; `strides` may be NULL for C order.
+    descr : numpy.dtype
+    flags : int
+        ``NPY_ARRAY_WRITEABLE`` or 0.
+    array, source : object
+        As of `ArrayOwner`; `array` is released first.
+    """
+    cdef ArrayOwner owner = ArrayOwner.__new__(ArrayOwner)
     owner.array, owner.source = array, source
     Py_INCREF(descr)
     view = PyArray_NewFromDescr(
-        &PyArray_Type, <cnp.PyArray_Descr *>descr, ndim, shape, strides,
-        cnp.PyArray_DATA(array),
-        cnp.NPY_ARRAY_WRITEABLE if cnp.PyArray_ISWRITEABLE(array) else 0, NULL,
+        &PyArray_Type, <cnp.PyArray_Descr *>descr, ndim, shape, strides, data, flags, NULL
     )
     Py_INCREF(owner)
     PyArray_SetBaseObject(<cnp.ndarray>view, <PyObject *>owner)

@@ -37,12 +37,64 @@ numpack_mapping_at(
     found->query_flags = 0x10; /* PROCMAP_QUERY_COVERING_OR_NEXT_VMA */
     found->query_addr = address;
     found->name_size = room;
-    found->name = (uintptr_t)name;
+    found->name = room > 0 ? (uintptr_t)name : 0;
     name[0] = 0;
     if (ioctl(maps, _IOWR('f', 17, struct numpack_mapping), found) == 0) {
         return 1;
     }
     return errno == ENOENT ? 0 : -1;
+}
+
+/* An open /proc/self/maps, whose opening costs more than a query; -1 before the first one. A child
+ * process opens its own, since a descriptor lists the mappings of the process that opened it. */
+static int numpack_maps = -1;
+static struct stat numpack_maps_status;
+
+static inline void
+numpack_forget_maps(void)
+{
+    if (numpack_maps >= 0) {
+        close(numpack_maps);
+    }
+    numpack_maps = -1;
+}
+
+/* Return an open /proc/self/maps or -1. Whoever closes all descriptors of the process may have
+ * closed this one, and its number may be another file's by now. */
+static inline int
+numpack_open_maps(void)
+{
+    struct stat status;
+    if (numpack_maps >= 0 && fstat(numpack_maps, &status) == 0 &&
+        status.st_dev == numpack_maps_status.st_dev && status.st_ino == numpack_maps_status.st_ino) {
+        return numpack_maps;
+    }
+    numpack_maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    if (numpack_maps >= 0 && fstat(numpack_maps, &numpack_maps_status) != 0) {
+        numpack_forget_maps();
+    }
+    return numpack_maps;
+}
+
+/* Return 1 if all pages of a range are writable, 0 if one is not or is not mapped, -1 if the
+ * kernel lacks the query. */
+static inline int
+numpack_is_writable(uint64_t lowest, uint64_t beyond)
+{
+    struct numpack_mapping found;
+    char name[1];
+    int maps = numpack_open_maps(), status;
+    while (lowest < beyond) {
+        status = maps < 0 ? -1 : numpack_mapping_at(maps, lowest, &found, name, 0);
+        if (status < 0) {
+            return -1;
+        }
+        if (status == 0 || found.start > lowest || !(found.flags & 2)) {
+            return 0;
+        }
+        lowest = found.end;
+    }
+    return 1;
 }
 
 /* The magic numbers of statfs(2) are those of ext2 to ext4 and of tmpfs. Other file systems (xfs,
@@ -86,6 +138,24 @@ numpack_allocate(int descriptor, int64_t offset, int64_t length)
     return result < 0 ? errno : 0;
 }
 #else
+static inline void
+numpack_forget_maps(void)
+{
+}
+
+static inline int
+numpack_is_writable(uint64_t lowest, uint64_t beyond)
+{
+    (void)lowest, (void)beyond;
+    return -1;
+}
+
+static inline int
+numpack_open_maps(void)
+{
+    return -1;
+}
+
 static inline int
 numpack_mapping_at(
     int maps, uint64_t address, struct numpack_mapping *found, char *name, uint32_t room)

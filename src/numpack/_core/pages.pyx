@@ -19,6 +19,13 @@ cdef extern from "pages.h" nogil:
     int64_t numpack_first_hole(int descriptor, int64_t offset)
     int numpack_allocate(int descriptor, int64_t offset, int64_t length)
     void *numpack_map_private(void *address, size_t length, int descriptor)
+    int numpack_open_maps()
+    void numpack_forget_maps() noexcept
+    int numpack_is_writable(uint64_t lowest, uint64_t beyond)
+
+
+cdef extern from "pthread.h" nogil:
+    int pthread_atfork(void (*)() noexcept, void (*)() noexcept, void (*)() noexcept)
 
 
 def mappings_between(uint64_t lowest, uint64_t beyond):
@@ -33,27 +40,31 @@ def mappings_between(uint64_t lowest, uint64_t beyond):
     """
     cdef char name[4200]  # more than PATH_MAX
     cdef numpack_mapping found
-    cdef int status, maps
-    try:
-        maps = os.open("/proc/self/maps", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    cdef int status, maps = numpack_open_maps()
+    if maps < 0:
         return None
     result = []
-    try:
-        while lowest < beyond:
-            status = numpack_mapping_at(maps, lowest, &found, name, sizeof(name))
-            if status < 0:
-                return None
-            if status == 0 or found.start >= beyond:
-                break
-            result.append((
-                found.start, found.end, found.flags & 2 != 0, found.flags & 8 != 0, found.offset,
-                os.makedev(found.major, found.minor), found.inode, os.fsdecode(<bytes>name),
-            ))
-            lowest = found.end
-    finally:
-        os.close(maps)
+    while lowest < beyond:
+        status = numpack_mapping_at(maps, lowest, &found, name, sizeof(name))
+        if status < 0:
+            return None
+        if status == 0 or found.start >= beyond:
+            break
+        result.append((
+            found.start, found.end, found.flags & 2 != 0, found.flags & 8 != 0, found.offset,
+            os.makedev(found.major, found.minor), found.inode, os.fsdecode(<bytes>name),
+        ))
+        lowest = found.end
     return result
+
+
+cdef bint is_writable(uint64_t lowest, uint64_t beyond) noexcept:
+    """Check that all pages of a range are mapped writable; false if the kernel cannot tell."""
+    return numpack_is_writable(lowest, beyond) == 1
+
+
+if pthread_atfork(NULL, NULL, numpack_forget_maps) != 0:
+    raise MemoryError
 
 
 def remap_private(unsigned char[::1] memory, int descriptor) -> None:

@@ -13,8 +13,11 @@ cimport numpy as cnp
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
+from numpack._core.writability cimport is_safe_to_write
 from numpack._dlpack.abi.dlpack cimport DLDataType
-from numpack._dlpack.fast_path cimport try_export_array, try_import_column, try_import_object
+from numpack._dlpack.fast_path cimport (
+    try_export_array, try_import_column, try_import_object, try_share,
+)
 from numpack._dlpack.importing cimport dlpack_dtype
 from numpack._dlpack.exporting cimport Exporter
 
@@ -106,15 +109,8 @@ def fast_import_column(function):
 
 
 def fast_share(function):
-    """Decorate a function of an object and a target: import and export it first."""
-    return _fast(function, _share_object, None, 2)
-
-
-cdef object _share_object(obj, target):
-    if type(target) is not str:
-        return None
-    array = try_import_object(obj, None)
-    return array if array is None or target == "numpy" else try_export_array(array, target)
+    """Decorate a function of an object and a target: call `try_share` first."""
+    return _fast(function, try_share, None, 2)
 
 
 def fast_export(framework):
@@ -180,7 +176,7 @@ cdef bint _is_ready(array, bint exported) except -1:
     """Check that ``__init__`` would not change an array: C-contiguous, native and aligned.
 
     The fields of a struct may differ in byte order. To be exported, an array needs a DLPack
-    dtype and has to be writable.
+    dtype and memory that a consumer may write to.
     """
     cdef DLDataType dtype
     return (
@@ -188,7 +184,7 @@ cdef bint _is_ready(array, bint exported) except -1:
         and cnp.PyArray_IS_C_CONTIGUOUS(array)
         and cnp.PyArray_ISBEHAVED_RO(array)
         and cnp.PyArray_TYPE(array) != cnp.NPY_VOID
-        and (not exported or (cnp.PyArray_ISWRITEABLE(array) and dlpack_dtype(array, &dtype)))
+        and (not exported or (is_safe_to_write(array) and dlpack_dtype(array, &dtype)))
         and (not exported or dtype.bits <= 64 or _is_item_aligned(array))
     )
 

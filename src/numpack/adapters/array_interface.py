@@ -21,6 +21,8 @@ from .._core.memory import (
 )
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse
+from .._dlpack.fast_table import register_export, register_import
+from .._dlpack.memory_views import view_interface
 from ..errors import InvalidValueError
 from .numpy import base_array
 
@@ -44,6 +46,7 @@ def to_numpy(obj: Any) -> Plan[Array]:
     obstacle = boolean_obstacle(shared)
     if _recomputes(obj, shared):
         return _plan_computed(obj, shared)
+    _register(type(obj))
 
     def owned() -> Array:
         return own_copy(shared if obstacle is None else shared.view(np.uint8) != 0)
@@ -74,6 +77,21 @@ def from_numpy(array: Array) -> Plan[Array]:
         fix = "pass np.array(array.tolist()), where all have one width"
         refuse("to array interface", describe(array), why, fix)
     return plan_view(array, LABEL, lambda memory: memory)
+
+
+def _register(kind: type) -> None:
+    """Register a type, an object of which described the same memory twice, as a fast one."""
+    if kind not in _fast_types and len(_fast_types) < _MOST_TYPES:
+        _fast_types.add(kind)
+        register_import("array_interface", (kind,), view=view_interface)
+
+
+_MOST_TYPES = 256  # the registry keeps types alive
+_fast_types: set[type] = set()
+
+register_export(
+    "array_interface", lambda array: array, dtypes="?bBhHiIlLqQefdFD", order="K"
+)
 
 
 def _read(obj: Any) -> Array:

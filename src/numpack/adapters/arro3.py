@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
+from .._dlpack.arrow_arrays import view_arrow
+from .._dlpack.fast_path import try_export
+from .._dlpack.fast_table import register_columns, register_export, register_import
 from ._options import ArrowOptions, ColumnOptions
 from ._protocol import BridgeImport
+from .arrow import NUMBERS
 from .arrow.direct import import_columns, one_column, plan_to_numpy, plan_via_arrow
 from .arrow.supported_types import SupportedTypes, portable
 from .arrow.table import zone_of
@@ -51,6 +55,31 @@ def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[
     return plan_via_arrow(array, LABEL, _make, layout=layout, requested=type)
 
 
+def _view(array: arro3.core.Array) -> Array | None:
+    return view_arrow(array.__arrow_c_array__())
+
+
+def _columns(array: arro3.core.Array) -> pa.Array | None:
+    found = pa.array(array)
+    return found if type(found) in NUMBERS else None
+
+
+def _from_array(array: Array) -> Any:
+    column = try_export(array, "arrow")
+    return None if column is None else arro3.core.Array.from_arrow(column)
+
+
+def _make(columns: Columns) -> Any:
+    """Make the arro3 object that corresponds to a pyarrow object."""
+    found = next(theirs for ours, theirs in _TYPES if isinstance(columns, ours))
+    return found.from_arrow(columns)
+
+
+register_import("arro3", (arro3.core.Array,), view=_view, columns=_columns)
+register_export("arro3", _from_array, dtypes="bBhHiIlLqQefd", order="C")
+register_columns("arro3", _make)
+
+
 def _bridge_export(obj: Any) -> Columns:
     """Return the Arrow columns as pyarrow objects for the direct route."""
     return import_columns(obj, LABEL)
@@ -77,12 +106,6 @@ def zone(obj: Any) -> str | None:
 
 
 HAS_ZONES = True
-
-
-def _make(columns: Columns) -> Any:
-    """Make the arro3 object that corresponds to a pyarrow object."""
-    found = next(theirs for ours, theirs in _TYPES if isinstance(columns, ours))
-    return found.from_arrow(columns)
 
 
 def _misreads(array: pa.Array) -> bool:

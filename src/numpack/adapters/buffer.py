@@ -6,8 +6,10 @@ the formats.
 
 from __future__ import annotations
 
+import array
 import ctypes
 import math
+import mmap
 from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
@@ -17,13 +19,15 @@ from .._core import dtypes
 from .._core.memory import (
     aligned_empty,
     boolean_obstacle,
-    from_address,
     own_copy,
     representation_obstacle,
     with_owner,
 )
+from .._core.owner import from_address
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
+from .._dlpack.fast_table import register_export, register_import
+from .._dlpack.memory_views import view_buffer
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
 from .numpy import base_array
@@ -100,6 +104,12 @@ def from_numpy(array: Array) -> Plan[memoryview]:
             why = "the buffer protocol has no format for its dtype"
             refuse("to buffer", describe(array), why, _fix_for(array))
     return plan_view(array, LABEL, _memoryview, obstacle=swapped)
+
+
+register_import(
+    "buffer", (memoryview, bytes, bytearray, array.array, mmap.mmap), view=view_buffer
+)
+register_export("buffer", memoryview, dtypes="?bBhHiIlLqQefdFD", order="K")
 
 
 def _view(obj: Any) -> Any:

@@ -16,7 +16,7 @@ from .._core.memory import aligned_copy, normalize_strides
 from .._core.policy import Obstacle, Plan, carry_out, refuse, wrong_type
 from .._dlpack import importing
 from .._dlpack.exporting import Exporter
-from .._dlpack.fast_path import register_fast_path
+from .._dlpack.fast_table import register_export, register_fast_path
 from ..errors import InvalidValueError, NumpackError, ZeroCopyError
 from . import of_object
 from ._dlpack_buffer import DLPackBuffer, plan_export
@@ -70,6 +70,7 @@ _COMPUTED = Obstacle(
 )
 
 _fast_types: set[type] = set()  # registered with the fast path
+_MOST_TYPES = 256  # the registry keeps types alive
 _sharing_types: weakref.WeakSet[type] = weakref.WeakSet()  # two requests returned one memory
 
 
@@ -95,6 +96,9 @@ def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
         obstacle=layout.obstacle,
         action=backing_of(normalize_strides(array)).action,
     )
+
+
+register_export("dlpack", DLPackBuffer, dtypes="?bBhHiIlLqQefdFD", as_is=True, may_write=True)
 
 
 def import_producer(obj: Any, *, device: object = None, copy: bool | None = None) -> Array:
@@ -182,9 +186,9 @@ def _is_arrow_tensor(obj: object) -> bool:
 
 
 def _register_type(obj: object) -> None:
-    """Register the type of an object with the fast path if it has a C exchange API."""
+    """Register the type of an object, which returned one memory twice, with the fast path."""
     kind = type(obj)
-    if "__dlpack_c_exchange_api__" in kind.__dict__ and kind not in _fast_types:
+    if kind not in _fast_types and len(_fast_types) < _MOST_TYPES:
         _fast_types.add(kind)
         register_fast_path(None, (kind,), readonly=_is_immutable(obj))
 
@@ -248,6 +252,7 @@ def _copies_at_each_request(obj: Any, capsule: object) -> bool:
         return False
     if not moved:
         _sharing_types.add(type(obj))
+        _register_type(obj)
     return bool(moved)
 
 

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import nanoarrow
 import pyarrow as pa
 
+from .._core.owner import readonly_view
 from .._core.policy import refuse
+from .._dlpack.fast_path import try_export
+from .._dlpack.fast_table import register_columns, register_export, register_import
+from .._dlpack.memory_views import view_buffer
 from ._options import ArrowOptions, ColumnOptions
 from ._protocol import BridgeImport
 from .arrow.direct import (
@@ -47,6 +51,39 @@ def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[
     The options are those of the Arrow adapter.
     """
     return plan_via_arrow(array, LABEL, nanoarrow.Array, layout=layout, requested=type)
+
+
+def _view(array: nanoarrow.Array) -> Array | None:
+    """View an array of numbers in one chunk without nulls."""
+    stream = array._data  # noqa: SLF001 -- the public attributes build objects of Python
+    if not _holds_numbers(stream.schema) or stream.n_arrays != 1:
+        return None
+    chunk = stream.array(0)
+    values = view_buffer(array.buffer(1)) if chunk.null_count == 0 else None
+    if values is None or chunk.device_type_id != _CPU:
+        return None
+    return readonly_view(values[chunk.offset : chunk.offset + chunk.length])
+
+
+def _holds_numbers(schema: Any) -> bool:
+    return schema.format in _NUMBERS and schema.dictionary is None and schema.metadata is None
+
+
+def _columns(array: nanoarrow.Array) -> pa.ChunkedArray | None:
+    return pa.chunked_array(array) if _holds_numbers(array._data.schema) else None  # noqa: SLF001
+
+
+def _make(array: Array) -> nanoarrow.Array | None:
+    column = try_export(array, "arrow")
+    return None if column is None else nanoarrow.Array(column)
+
+
+_NUMBERS = frozenset("cCsSiIlLefg")  # their formats in the C data interface
+_CPU = 1  # ARROW_DEVICE_CPU
+
+register_import("nanoarrow", (nanoarrow.Array,), view=_view, columns=_columns)
+register_export("nanoarrow", _make, dtypes="bBhHiIlLqQefd", order="C")
+register_columns("nanoarrow", nanoarrow.Array)
 
 
 def _bridge_export(obj: Any) -> Columns:

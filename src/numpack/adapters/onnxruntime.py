@@ -16,15 +16,16 @@ from onnxruntime import OrtValue, __version__
 from .._core import dtypes
 from .._core.memory import (
     aligned_copy,
-    from_address,
     native_obstacle,
     normalize_strides,
     order_obstacle,
-    writable_alias,
 )
+from .._core.owner import from_address, writable_alias
 from .._core.plan_view import plan_view, unprotected
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._dlpack.exporting import export
+from .._dlpack.fast_table import register_export, register_import
+from .._dlpack.importing import try_consume_capsule
 from ._fixes import objects_fix
 from .numpy import base_array
 
@@ -113,6 +114,33 @@ def from_numpy(array: Array) -> Plan[OrtValue]:
         LABEL,
         lambda memory: _value(memory, info),
         obstacle=native_obstacle(values) or order_obstacle(values),
+        may_write=True,
+        caution=unprotected(LABEL, "OrtValue"),
+    )
+
+
+def _view(value: OrtValue) -> Array | None:
+    """View a tensor on the CPU; a capsule does not tell booleans from bytes."""
+    if not value.has_value():
+        return None
+    given = getattr(value, "_numpy_obj", None)
+    readonly = isinstance(given, np.ndarray) and not given.flags.writeable
+    array = try_consume_capsule(value.__dlpack__(), readonly=readonly, producer=value)
+    is_bytes = array is not None and array.dtype == np.uint8
+    return None if is_bytes and value.element_type() != _TYPE_NUMBERS["uint8"] else array
+
+
+def _make(array: Array) -> OrtValue:
+    return OrtValue.from_dlpack(export(writable_alias(array), versioned=False))
+
+
+if _OWNS_MEMORY:
+    register_import("onnxruntime", (OrtValue,), view=_view)
+    register_export(
+        "onnxruntime",
+        _make,
+        dtypes="?bBhHiIlLqQefd",
+        order="C",
         may_write=True,
         caution=unprotected(LABEL, "OrtValue"),
     )

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.ops import EagerTensor
 
 from .._core import dtypes
 from .._core.memory import (
+    ALIGNMENT,
     aligned_copy,
-    from_address,
     normalize_strides,
     order_obstacle,
     vector_obstacle,
     with_owner,
 )
+from .._core.owner import from_address, readonly_view
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
+from .._dlpack.fast_table import register_export, register_import
+from .._dlpack.memory_views import view_buffer
 from ._fixes import objects_fix
 from .numpy import base_array
 
@@ -82,6 +86,28 @@ def from_numpy(array: Array) -> Plan[tf.Tensor]:
         obstacle=vector_obstacle(normalize_strides(array), order_obstacle),
         may_write=True,
     )
+
+
+def _view(tensor: tf.Tensor) -> Array | None:
+    """View an eager tensor on the CPU, which exports its memory as a buffer."""
+    array = view_buffer(tensor) if "CPU" in tensor.backing_device else None
+    return None if array is None else readonly_view(array)
+
+
+def _make(array: Array) -> tf.Tensor:
+    _initialize_devices()
+    return tf.__internal__.EagerTensor(array, _CPU, None)
+
+
+register_import("tensorflow", (EagerTensor,), view=_view)
+register_export(
+    "tensorflow",
+    _make,
+    dtypes="?bBhHiIlLefdFD",
+    order="C",
+    alignment=ALIGNMENT,
+    may_write=True,
+)
 
 
 def _numpy_info(tensor: Any) -> DTypeInfo:

@@ -20,11 +20,11 @@ from .._core.memory import (
     normalize_strides,
     strides_obstacle,
     with_owner,
-    writable_alias,
 )
+from .._core.owner import writable_alias
 from .._core.plan_view import plan_view, unprotected
 from .._core.policy import Obstacle, Plan, describe, refuse
-from .._dlpack.fast_path import ResizableStorage, register_fast_path
+from .._dlpack.fast_table import ResizableStorage, register_fast_path
 from ..errors import InvalidValueError
 from ._fixes import objects_fix
 from ._protocol import BridgeImport
@@ -137,6 +137,7 @@ if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
             nbytes=torch.UntypedStorage.nbytes,
             pin=torch.Tensor.numpy,
         ),
+        caution=unprotected(LABEL, "tensor"),
     )
 
 

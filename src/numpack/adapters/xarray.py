@@ -6,6 +6,7 @@ Source: the xarray documentation of duck arrays, of lazy indexing and of ``Varia
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -16,6 +17,7 @@ from xarray.core.indexing import ExplicitlyIndexed, PandasIndexingAdapter
 from .._core.memory import aligned_copy, normalize_strides, representation_obstacle
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, check_nulls, describe, refuse, wrong_type
+from .._dlpack.fast_table import register_export, register_import
 from ..errors import InvalidValueError
 from . import by_name, of_object
 from ._columns import position
@@ -102,6 +104,21 @@ def from_numpy(
         independent=lambda: view(fresh),
         obstacle=obstacle,
     )
+
+
+def _make(array: Array, name: str | None = None) -> xr.DataArray:
+    """Make an array without coordinates, which needs none of the constructor's checks."""
+    variable = xr.Variable(_DIMS[: array.ndim], array, fastpath=True)
+    return xr.DataArray(variable, {}, name=name, indexes={}, fastpath=True)
+
+
+_DIMS = tuple(f"dim_{axis}" for axis in range(64))  # the names that xarray chooses
+
+register_import(
+    "xarray", (xr.DataArray,), view=operator.attrgetter("variable._data"), named=True
+)
+register_import("xarray", (xr.Variable,), view=operator.attrgetter("_data"))
+register_export("xarray", _make, dtypes="?bBhHiIlLqQefdFD", order="K", named=True)
 
 
 def _bridge_export(route: str, obj: Any) -> Any:

@@ -10,7 +10,7 @@ from support.exchange.malformed_tensors import REFUSED, malformed
 from support.exchange.tables import framework, native, register
 
 from numpack import CopyWarning, InvalidValueError, UnsupportedError, ZeroCopyError, share
-from numpack._dlpack import fast_path
+from numpack._dlpack import fast_path, fast_table
 from numpack._dlpack.importing import IS_COPIED
 from numpack.io import from_dlpack
 
@@ -74,12 +74,12 @@ def test_success_without_a_tensor_does_not_crash(run_python):
     run_python(
         """
 import numpy as np
-from numpack._dlpack import fast_path
+from numpack._dlpack import fast_path, fast_table
 from numpack.io import from_dlpack
 from support.exchange.dlpack import Tensor
 from support.exchange.tables import framework
 kind = framework(lambda obj, out: 0)
-fast_path.register_fast_path(None, (kind,))
+fast_table.register_fast_path(None, (kind,))
 assert from_dlpack(kind(None, Tensor(np.arange(3.0)))).tolist() == [0, 1, 2]
 """
     )
@@ -152,7 +152,7 @@ def test_copy_by_the_exchange_api_warns_or_is_refused(register_type):
 @pytest.mark.parametrize("answer", [True, None, 0, 1, "no"])
 def test_guard_allows_the_fast_path_only_if_it_returns_false(answer):
     kind = framework()
-    fast_path.register_fast_path(None, (kind,), guard=lambda obj: answer)
+    fast_table.register_fast_path(None, (kind,), guard=lambda obj: answer)
     tensor = Tensor(np.arange(3.0))
     assert fast_path.try_import(kind(tensor)) is None
     assert from_dlpack(kind(tensor, tensor)).tolist() == [0, 1, 2]
@@ -161,7 +161,7 @@ def test_guard_allows_the_fast_path_only_if_it_returns_false(answer):
 
 def test_guard_that_raises_disables_the_fast_path():
     kind = framework()
-    fast_path.register_fast_path(None, (kind,), guard=lambda obj: 1 / 0)
+    fast_table.register_fast_path(None, (kind,), guard=lambda obj: 1 / 0)
     tensor = Tensor(np.arange(3.0))
     assert from_dlpack(kind(tensor, tensor)).tolist() == [0, 1, 2]
     assert kind.calls == 0
@@ -170,7 +170,7 @@ def test_guard_that_raises_disables_the_fast_path():
 def test_dtype_guard_is_called_for_complex_and_int8_only():
     asked = []
     kind = framework()
-    fast_path.register_fast_path(None, (kind,), dtype_guard=lambda obj: asked.append(1) is None)
+    fast_table.register_fast_path(None, (kind,), dtype_guard=lambda obj: asked.append(1) is None)
     real = Tensor(np.arange(3.0))
     assert from_dlpack(kind(real)).tolist() == [0, 1, 2]
     assert not asked

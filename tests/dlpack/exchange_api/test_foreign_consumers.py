@@ -12,7 +12,7 @@ from support.exchange.tables import failed, framework
 from support.memory import address
 from support.native import delete
 
-from numpack._dlpack import fast_path
+from numpack._dlpack import fast_path, fast_table
 
 
 class RecordingConsumer:
@@ -28,7 +28,7 @@ class RecordingConsumer:
 
         kind = framework(to_py=to_py)
         self.result = kind(None, Tensor(np.arange(1.0)))
-        fast_path.register_fast_path(name, (kind,))
+        fast_table.register_fast_path(name, (kind,))
 
     def succeed(self, out):
         ctypes.PyDLL(None).Py_IncRef(ctypes.py_object(self.result))
@@ -119,9 +119,9 @@ def test_consumer_that_succeeds_without_an_object_does_not_crash(run_python):
         """
 import sys
 import numpy as np
-from numpack._dlpack import fast_path
+from numpack._dlpack import fast_path, fast_table
 from support.exchange.tables import framework
-fast_path.register_fast_path("says yes", (framework(to_py=lambda managed, out: 0),))
+fast_table.register_fast_path("says yes", (framework(to_py=lambda managed, out: 0),))
 a = np.arange(3.0)
 try:
     made = fast_path.try_export(a, "says yes")
@@ -143,7 +143,7 @@ import gc, sys, warnings
 import numpy as np
 from numpack import ZeroCopyArray
 from numpack._dlpack import exchange_api
-from numpack._dlpack import fast_path
+from numpack._dlpack import fast_path, fast_table
 from support.memory import address
 
 class Careful(ZeroCopyArray):
@@ -153,7 +153,7 @@ class Careful(ZeroCopyArray):
         super().__init__(array, order=order)
 
 exchange_api.publish(Careful, 1)
-fast_path.register_fast_path("careful", (Careful,))
+fast_table.register_fast_path("careful", (Careful,))
 a = np.arange(12.0)
 before = sys.getrefcount(a)
 made = fast_path.try_export(a, "careful")

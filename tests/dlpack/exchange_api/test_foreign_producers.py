@@ -20,7 +20,7 @@ from support.exchange.tables import (
 from support.memory import address
 
 from numpack import explain, share
-from numpack._dlpack import fast_path
+from numpack._dlpack import fast_path, fast_table
 from numpack._dlpack.importing import READ_ONLY
 from numpack.io import from_dlpack
 
@@ -125,7 +125,7 @@ def test_read_only_flag_is_applied(register_type):
 
 def test_fast_path_can_make_all_arrays_read_only():
     kind = framework()
-    fast_path.register_fast_path(None, (kind,), readonly=True)
+    fast_table.register_fast_path(None, (kind,), readonly=True)
     assert not from_dlpack(kind(Tensor(np.arange(3.0)))).flags.writeable
 
 
@@ -188,8 +188,8 @@ def test_many_types_have_a_fast_path():
 
 def test_fast_path_is_registered_once():
     kind = framework()
-    fast_path.register_fast_path(None, (kind,), readonly=True)
-    fast_path.register_fast_path(None, (kind,))
+    fast_table.register_fast_path(None, (kind,), readonly=True)
+    fast_table.register_fast_path(None, (kind,))
     assert not from_dlpack(kind(Tensor(np.arange(3.0)))).flags.writeable
 
 
@@ -247,7 +247,7 @@ def test_dlpack_method_on_the_object_only():
 
 def test_fast_path_is_per_framework():
     kind = framework()
-    fast_path.register_fast_path("one", (kind,))
+    fast_table.register_fast_path("one", (kind,))
     tensor = Tensor(np.arange(3.0))
     assert fast_path.try_import(kind(tensor), "another") is None
     assert kind.calls == 0

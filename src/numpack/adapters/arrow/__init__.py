@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ..._core.policy import Obstacle, Plan, refuse, wrong_type
-from ..._dlpack.fast_path import register_fast_path, register_table_fast_path
+from ..._dlpack.fast_path import register_table_fast_path
+from ..._dlpack.fast_table import register_columns, register_fast_path
 from .._fixes import fix_for
 from .._options import ArrowOptions, ColumnOptions
 from .._protocol import BridgeImport
@@ -52,21 +53,24 @@ _EXPECTED = (
 FROM_OPTIONS = ColumnOptions.__optional_keys__
 TO_OPTIONS = ArrowOptions.__optional_keys__
 
+# Without nulls, these types have the same memory layout in Arrow and in NumPy.
+NUMBERS = (
+    pa.FloatArray,
+    pa.DoubleArray,
+    pa.HalfFloatArray,
+    *(pa.Int8Array, pa.Int16Array, pa.Int32Array, pa.Int64Array),
+    *(pa.UInt8Array, pa.UInt16Array, pa.UInt32Array, pa.UInt64Array),
+)
+
+
+def _same(columns: Any) -> Any:
+    return columns
+
+
 if hasattr(pa.Array, "from_dlpack"):
-    # Without nulls, these types have the same memory layout in Arrow and in NumPy.
-    register_fast_path(
-        "arrow",
-        (
-            pa.FloatArray,
-            pa.DoubleArray,
-            pa.HalfFloatArray,
-            *(pa.Int8Array, pa.Int16Array, pa.Int32Array, pa.Int64Array),
-            *(pa.UInt8Array, pa.UInt16Array, pa.UInt32Array, pa.UInt64Array),
-        ),
-        consumer=pa.Array.from_dlpack,
-        readonly=True,
-    )
+    register_fast_path("arrow", NUMBERS, consumer=pa.Array.from_dlpack, readonly=True)
     register_table_fast_path(pa.Table)
+    register_columns("arrow", _same, columns=_same, types=NUMBERS)
 
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[pa.Array]:  # noqa: A002 -- pyarrow's name

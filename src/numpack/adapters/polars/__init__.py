@@ -15,8 +15,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ..._core.memory import from_address, preview
+from ..._core.memory import preview
+from ..._core.owner import from_address, readonly_view
 from ..._core.policy import Obstacle, Plan, describe, refuse, wrong_type
+from ..._dlpack.fast_path import try_export
+from ..._dlpack.fast_table import register_columns, register_export, register_import
 from .._columns import position, stack_columns
 from .._fixes import fix_for
 from .._options import ColumnOptions
@@ -103,6 +106,39 @@ def to_numpy(
         place = position(column, frame.columns)
         return _plan_series(frame.to_series(place), nulls)
     return _plan_frame(frame, nulls)
+
+
+def _view(series: pl.Series) -> Array | None:
+    """View a series of numbers in one chunk without nulls; Polars raises for others."""
+    array = series.to_numpy(allow_copy=False)
+    plain = array.ndim == 1 and array.dtype.kind in "iuf"
+    return readonly_view(array) if plain and array.size else None
+
+
+def _columns(series: pl.Series) -> pa.ChunkedArray | None:
+    return pa.chunked_array(series) if series.dtype in _NUMBERS else None
+
+
+def _make(array: Array, name: str = "") -> pl.Series | None:
+    column = try_export(array, "arrow")
+    return None if column is None else pl.Series(name, column)
+
+
+def _series(column: pa.Array | pa.ChunkedArray, name: str = "") -> Any:
+    series: Any = pl.from_arrow(column, rechunk=False)
+    return series.alias(name)
+
+
+_NUMBERS = frozenset({
+    *(pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64),
+    *(pl.Float32, pl.Float64),
+})
+
+register_import("polars", (pl.Series,), view=_view, columns=_columns, named=True)
+register_export(
+    "polars", _make, dtypes="bBhHiIlLqQfd", order="C", ndim=(1, 1), named=True
+)
+register_columns("polars", _series, named=True)
 
 
 def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
@@ -212,7 +248,3 @@ def _from_arrow(columns: Columns, name: str = "") -> Any:
         return pl.from_arrow(columns, rechunk=False)
     return _series(columns, name)
 
-
-def _series(column: pa.Array | pa.ChunkedArray, name: str) -> Any:
-    series: Any = pl.from_arrow(column, rechunk=False)
-    return series.alias(name)

@@ -1,0 +1,6 @@
+from typing import Any
+
+from .._core.memory import Array
+
+def view_buffer(obj: Any, address: int = 0) -> Array | None: ...
+def view_interface(obj: Any) -> Array | None: ...
