@@ -4,6 +4,7 @@ cimport numpy as cnp
 
 cdef object flat_view(cnp.ndarray array)
 cdef object owning_view(cnp.ndarray array, object source)
+cpdef object readonly_view(cnp.ndarray array)
 cdef object writable_view(cnp.ndarray array)
 cdef object view_owned(
     void *data,

@@ -143,7 +143,7 @@ def from_address(
     )
 
 
-def readonly_view(cnp.ndarray array not None):
+cpdef object readonly_view(cnp.ndarray array):
     """View a base-class array as read-only; an array that already is one is returned as it is."""
     if not cnp.PyArray_ISWRITEABLE(array):
         return array

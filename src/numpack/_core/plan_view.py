@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, TypeVar
 
 from .mapped_files import SHARED, backing_of
 from .memory import aligned_copy, normalize_strides
-from .policy import Obstacle, Plan, describe
+from .policy import Obstacle, Plan, describe, describe_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .dtypes import DType
     from .memory import Array
 
 T = TypeVar("T")
@@ -85,11 +87,16 @@ def unprotected(label: str, noun: str) -> Callable[[Array], str]:
         The framework's word for an array.
     """
 
-    def caution(array: Array) -> str:
+    @functools.lru_cache(128)  # formatting a dtype takes longer than a conversion
+    def text(dtype: DType, shape: tuple[int, ...]) -> str:
+        described = describe_layout(dtype, shape)
         return (
-            f"Zero-copy conversion to {label} shares read-only memory: {describe(array)}, and "
+            f"Zero-copy conversion to {label} shares read-only memory: {described}, and "
             f"{label} has no read-only {noun}s, so a write through the {noun} changes data "
             "that NumPy protects; pass copy=True for one that is safe to write"
         )
+
+    def caution(array: Array) -> str:
+        return text(array.dtype, array.shape)
 
     return caution

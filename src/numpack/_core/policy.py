@@ -35,7 +35,7 @@ MASK_OR_FILL = (
     "pass nulls='mask' for a masked array over the same memory, or fill them first for a "
     "framework that has no masks"
 )
-_PACKAGE = f"{os.path.dirname(os.path.dirname(__file__))}{os.sep}"
+PACKAGE = f"{os.path.dirname(os.path.dirname(__file__))}{os.sep}"
 
 
 class Obstacle(NamedTuple):
@@ -155,6 +155,11 @@ def describe(array: np.ndarray[tuple[int, ...], Any]) -> str:
     """Describe an array for messages: ``float32 array of shape (3, 4)``."""
     kind = "array" if type(array) is np.ndarray else type(array).__name__
     dtype, shape = np.ndarray.dtype.__get__(array), np.ndarray.shape.__get__(array)
+    return describe_layout(dtype, shape, kind)
+
+
+def describe_layout(dtype: np.dtype[Any], shape: tuple[int, ...], kind: str = "array") -> str:
+    """Describe an array of a dtype and a shape, as `describe` does."""
     name = "string" if dtype.kind == "T" else str(dtype)
     if dtype.kind in "SU" or not dtype.isnative:
         name = dtype.str
@@ -178,7 +183,7 @@ def _cannot_share(plan: Plan[Any], obstacle: Obstacle) -> str:
 
 def _caller_level() -> int:
     level, frame = 1, sys._getframe(1)  # noqa: SLF001 -- documented, for the caller's frame
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back
     return level
 

@@ -76,22 +76,50 @@ def view_arrow(exported):
     cdef ArrowSchema *schema = <ArrowSchema *>PyCapsule_GetPointer(schema_capsule, "arrow_schema")
     cdef ArrowArray *array = <ArrowArray *>PyCapsule_GetPointer(array_capsule, "arrow_array")
     cdef ArrowOwner owner
-    cdef cnp.npy_intp length
-    cdef char *start
-    if schema.release == NULL or array.release == NULL or schema.format == NULL:
-        return None
-    if schema.metadata != NULL or schema.dictionary != NULL or array.dictionary != NULL:
-        return None
-    descr = _TYPES.get(<bytes>schema.format)
-    if descr is None or array.n_buffers != 2 or array.length <= 0 or array.offset < 0:
-        return None
-    if array.null_count != 0 and (array.null_count != -1 or array.buffers[0] != NULL):
-        return None
-    if array.buffers[1] == NULL:
+    if _dtype(schema, array) is None:
         return None
     owner = ArrowOwner.__new__(ArrowOwner)
     owner.array = array[0]
     array.release = NULL  # moved
-    length = owner.array.length
-    start = <char *>owner.array.buffers[1] + owner.array.offset * (<cnp.dtype>descr).itemsize
+    return _view(schema, &owner.array, owner)
+
+
+def view_structs(size_t schema, size_t array, owner):
+    """View the memory of an Arrow array of numbers that another object owns.
+
+    Parameters
+    ----------
+    schema, array : int
+        The addresses of the C structs.
+    owner : object
+        Keeps the structs and the memory alive.
+
+    Returns
+    -------
+    ndarray or None
+        As of `view_arrow`.
+    """
+    return _view(<ArrowSchema *>schema, <ArrowArray *>array, owner)
+
+
+cdef object _dtype(const ArrowSchema *schema, const ArrowArray *array):
+    """Return the dtype of an array that NumPy can view; None for others."""
+    if schema.release == NULL or array.release == NULL or schema.format == NULL:
+        return None
+    if schema.metadata != NULL or schema.dictionary != NULL or array.dictionary != NULL:
+        return None
+    if array.n_buffers != 2 or array.length <= 0 or array.offset < 0:
+        return None
+    if array.null_count != 0 and (array.null_count != -1 or array.buffers[0] != NULL):
+        return None
+    return None if array.buffers[1] == NULL else _TYPES.get(<bytes>schema.format)
+
+
+cdef object _view(const ArrowSchema *schema, const ArrowArray *array, owner):
+    cdef cnp.npy_intp length = array.length
+    cdef char *start
+    descr = _dtype(schema, array)
+    if descr is None:
+        return None
+    start = <char *>array.buffers[1] + array.offset * (<cnp.dtype>descr).itemsize
     return view_owned(start, 1, &length, NULL, descr, 0, owner, None)

@@ -1,6 +1,12 @@
+from typing import TypeVar
+
 from .._core.memory import Array
 
+T = TypeVar("T", bound=Exporter)
+
 def export(array: Array, *, versioned: bool, copied: bool = False) -> object: ...
+
+def wrapped(cls: type[T], array: Array) -> T: ...
 
 class Exporter:
     array: Array

@@ -224,7 +224,7 @@ cdef class Exporter:
     """
 
     def __reduce__(self):
-        return _restored, (type(self), self.array)
+        return wrapped, (type(self), self.array)
 
     def __dlpack_device__(self):
         """Return the device type and device ID of the CPU, ``(1, 0)``."""
@@ -265,8 +265,8 @@ cdef class Exporter:
         return self._export(stream, max_version, dl_device, copy)
 
 
-def _restored(cls, array):
-    """Restore a pickled exporter without running its ``__init__``."""
+def wrapped(cls, array):
+    """Return an exporter of an array that is ready for export, without running its ``__init__``."""
     made = cls.__new__(cls)
     made.array = array
     return made

@@ -1,6 +1,8 @@
 """The exporting half of the fast path: objects of a framework over an array's memory."""
 
-from .._core.policy import warn
+import sys
+
+from .._core.policy import PACKAGE, warn
 from .importing import CPU
 from ..errors import ReadOnlyWarning
 
@@ -18,6 +20,10 @@ from numpack._dlpack.fast_import cimport call_or_none, clear_error
 from numpack._dlpack.fast_table cimport FastExport
 from numpack._dlpack.importing cimport delete_managed, dlpack_dtype
 
+
+cdef extern from "Python.h":
+    int PyErr_WarnEx(object, const char *, Py_ssize_t) except -1
+    const char *PyUnicode_AsUTF8(object) except NULL
 
 cdef extern from "calls.h":
     object _stolen "numpack_stolen"(PyObject *)  # takes the reference over
@@ -41,8 +47,16 @@ cdef object make_object(FastExport half, cnp.ndarray array, name):
     else:
         made = _make(half, array, name)
     if cautious and made is not None:
-        warn(half.caution(array), ReadOnlyWarning)
+        _warn(half.caution(array))
     return made
+
+
+cdef int _warn(str text) except -1:
+    """Issue a `ReadOnlyWarning` attributed to the caller's line, as `policy.warn` does."""
+    if sys._getframe().f_code.co_filename.startswith(PACKAGE):
+        warn(text, ReadOnlyWarning)
+        return 0
+    return PyErr_WarnEx(ReadOnlyWarning, PyUnicode_AsUTF8(text), 1)
 
 
 cdef object _make(FastExport half, cnp.ndarray array, name):

@@ -5,7 +5,7 @@ from .importing import MAX_VERSION
 cimport numpy as cnp
 from cpython.object cimport PyObject, Py_TYPE
 
-from numpack._core.owner cimport owning_view
+from numpack._core.owner cimport owning_view, readonly_view
 from numpack._dlpack.abi.dlpack cimport DLPACK_MAJOR, DLManagedTensorVersioned, DLTensor
 from numpack._dlpack.fast_table cimport FastImport, ResizableStorage
 from numpack._dlpack.importing cimport (
@@ -34,13 +34,27 @@ cdef object view_object(FastImport half, obj):
     """View the memory of an object as the array of its plan, or return None."""
     if half.view is not None:
         array = call_or_none(half.view, obj)
-        return array if cnp.PyArray_CheckExact(array) else None
+        return _checked(half, array, obj) if cnp.PyArray_CheckExact(array) else None
     if half.guard is not None and not _is_false(half.guard, obj):
         return None
     array = _import_by_protocol(half, obj) if half.api == NULL else _import_by_api(half, obj)
     if half.dtype_guard is None or array is None or not _needs_dtype_guard(array):
         return array
     return array if _is_false(half.dtype_guard, obj) else None
+
+
+cdef object _checked(FastImport half, cnp.ndarray array, obj):
+    """Return what an adapter's function has returned, in the form that `half` asks for."""
+    cdef int number = cnp.PyArray_TYPE(array)
+    if half.dtypes and not (
+        0 <= number < 64 and half.dtypes >> number & 1 and cnp.PyArray_SIZE(array)
+    ):
+        return None
+    if half.owned:
+        if cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_OWNDATA):
+            return None
+        return owning_view(array, obj)
+    return readonly_view(array) if half.readonly else array
 
 
 cdef object call_or_none(function, argument):

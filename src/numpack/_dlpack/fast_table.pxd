@@ -24,6 +24,8 @@ cdef class FastImport:
     cdef object producer
     cdef bint readonly
     cdef object view
+    cdef uint64_t dtypes  # a bit for each type number of NumPy that `view` returns; 0 for any
+    cdef bint owned
     cdef object columns
     cdef bint named
 

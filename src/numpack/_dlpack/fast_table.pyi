@@ -31,6 +31,9 @@ def register_import(
     types: Sequence[type],
     *,
     view: Callable[[Any], Array | None] | None = None,
+    dtypes: str = "",
+    readonly: bool = False,
+    owned: bool = False,
     columns: Callable[[Any], Any] | None = None,
     named: bool = False,
 ) -> None: ...

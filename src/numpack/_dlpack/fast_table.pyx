@@ -109,7 +109,10 @@ def register_fast_path(
         _exports[framework] = made
 
 
-def register_import(framework, types, *, view=None, columns=None, bint named=False):
+def register_import(
+    framework, types, *, view=None, str dtypes="", bint readonly=False, bint owned=False,
+    columns=None, bint named=False
+):
     """Register how to read objects of exact types that have no DLPack C exchange API.
 
     Parameters
@@ -119,14 +122,22 @@ def register_import(framework, types, *, view=None, columns=None, bint named=Fal
     view : callable, optional
         Returns an ndarray over the memory of an object: the array that the plan of the adapter's
         `to_numpy` without options results in.
+    dtypes : str
+        The type characters of the dtypes that the array may have; empty for any.
+    readonly : bool
+        Whether a writable array is viewed as read-only, because the objects are immutable.
+    owned : bool
+        Whether the array does not keep the object alive, and is viewed by one that does. An array
+        that owns its memory is a copy and not used.
     columns : callable, optional
-        Returns the pyarrow object for the direct route to frameworks that `register_columns`
-        has registered; `view` is not used for these.
+        Returns an object with the Arrow PyCapsule interface for the direct route to frameworks
+        that `register_columns` has registered; `view` is not used for these.
     named : bool
         Whether the objects have a ``name``, which a target with names takes over.
     """
     cdef FastImport half = FastImport()
     half.framework, half.view, half.columns, half.named = framework, view, columns, named
+    half.dtypes, half.readonly, half.owned = _mask(dtypes), readonly, owned
     _add_types(types, half)
 
 
@@ -165,10 +176,16 @@ def register_export(
     made.make, made.order_c, made.alignment = make, order == "C", alignment
     made.min_ndim, made.max_ndim = ndim
     made.may_write, made.caution, made.as_is, made.named = may_write, caution, as_is, named
-    made.dtypes = 0
-    for char in dtypes:
-        made.dtypes |= <uint64_t>1 << <int>np.dtype(char).num
+    made.dtypes = _mask(dtypes)
     _exports[framework] = made
+
+
+cdef uint64_t _mask(str dtypes) except? 0:
+    """Return a bit for each type number."""
+    cdef uint64_t mask = 0
+    for char in dtypes:
+        mask |= <uint64_t>1 << <int>np.dtype(char).num
+    return mask
 
 
 def register_columns(framework, make, *, columns=None, types=(), bint named=False):
@@ -178,7 +195,7 @@ def register_columns(framework, make, *, columns=None, types=(), bint named=Fals
     ----------
     framework : str
     make : callable
-        Called with the pyarrow object that a source's `columns` returns, and with its name if
+        Called with the object that a source's `columns` returns, and with its name if
         `named`.
     columns : callable, optional
         The `columns` of `register_import`, for types that `register_fast_path` has registered.

@@ -24,21 +24,15 @@ cnp.import_array()
 
 # struct's letters for C types, and their order marks for native memory
 cdef dict _FORMATS = {
-    prefix + code: np.dtype(code) for prefix in ("", "@") for code in "bBhHiIlLqQefd"
+    (prefix + code).encode(): np.dtype(code) for prefix in ("", "@") for code in "bBhHiIlLqQefd"
 }
-_FORMATS |= {"=" + code: np.dtype(code) for code in "bBhHiIqQefd"}
-_FORMATS |= {"<" + code: np.dtype("<" + code) for code in "bBhHiIqQefd" if np.little_endian}
+_FORMATS |= {("=" + code).encode(): np.dtype(code) for code in "bBhHiIqQefd"}
+_FORMATS |= {("<" + code).encode(): np.dtype("<" + code) for code in "bBhHiIqQefd" if np.little_endian}
 cdef dict _TYPESTRS = {np.dtype(code).str: np.dtype(code) for code in "bBhHiIqQefdFD"}
 
 
-def view_buffer(obj, size_t address=0):
+def view_buffer(obj):
     """View the memory of an object with a plain buffer; the array keeps its export open.
-
-    Parameters
-    ----------
-    obj : object
-    address : int, optional
-        Where the memory has to be, for an object that may export a copy.
 
     Returns
     -------
@@ -53,10 +47,8 @@ def view_buffer(obj, size_t address=0):
     memory = PyMemoryView_FromObject(obj)
     cdef Py_buffer *buffer = PyMemoryView_GET_BUFFER(memory)
     cdef cnp.npy_intp *strides = <cnp.npy_intp *>buffer.strides
-    descr = None if buffer.format == NULL else _FORMATS.get((<bytes>buffer.format).decode())
+    descr = None if buffer.format == NULL else _FORMATS.get(<bytes>buffer.format)
     if descr is None or buffer.itemsize != (<cnp.dtype>descr).itemsize or buffer.len <= 0:
-        return None
-    if address != 0 and <size_t>buffer.buf != address:
         return None
     if buffer.ndim < 1 or buffer.ndim > NPY_MAXDIMS or buffer.suboffsets != NULL:
         return None

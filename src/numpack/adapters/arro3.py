@@ -11,11 +11,9 @@ import arro3.core
 import pyarrow as pa
 
 from .._dlpack.arrow_arrays import view_arrow
-from .._dlpack.fast_path import try_export
 from .._dlpack.fast_table import register_columns, register_export, register_import
 from ._options import ArrowOptions, ColumnOptions
 from ._protocol import BridgeImport
-from .arrow import NUMBERS
 from .arrow.direct import import_columns, one_column, plan_to_numpy, plan_via_arrow
 from .arrow.supported_types import SupportedTypes, portable
 from .arrow.table import zone_of
@@ -59,14 +57,23 @@ def _view(array: arro3.core.Array) -> Array | None:
     return view_arrow(array.__arrow_c_array__())
 
 
-def _columns(array: arro3.core.Array) -> pa.Array | None:
-    found = pa.array(array)
-    return found if type(found) in NUMBERS else None
+def _columns(array: arro3.core.Array) -> arro3.core.Array | None:
+    return array if array.type in _NUMBERS else None
 
 
-def _from_array(array: Array) -> Any:
-    column = try_export(array, "arrow")
-    return None if column is None else arro3.core.Array.from_arrow(column)
+def _from_columns(columns: Any) -> arro3.core.Array | arro3.core.ChunkedArray:
+    if hasattr(columns, "__arrow_c_stream__"):
+        return arro3.core.ChunkedArray.from_arrow(columns)
+    return arro3.core.Array.from_arrow(columns)
+
+
+_NUMBERS = frozenset(
+    getattr(arro3.core.DataType, name)()
+    for name in (
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64"),
+    )
+)
 
 
 def _make(columns: Columns) -> Any:
@@ -76,8 +83,10 @@ def _make(columns: Columns) -> Any:
 
 
 register_import("arro3", (arro3.core.Array,), view=_view, columns=_columns)
-register_export("arro3", _from_array, dtypes="bBhHiIlLqQefd", order="C")
-register_columns("arro3", _make)
+register_export(
+    "arro3", arro3.core.Array.from_numpy, dtypes="bBhHiIlLqQfd", order="C", ndim=(1, 1)
+)
+register_columns("arro3", _from_columns)
 
 
 def _bridge_export(obj: Any) -> Columns:

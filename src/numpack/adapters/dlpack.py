@@ -7,6 +7,7 @@ Source: DLPack 1.1 (``dlpack.h``) and the Python specification of the array API 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import weakref
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
@@ -15,7 +16,7 @@ from .._core.mapped_files import backing_of
 from .._core.memory import aligned_copy, normalize_strides
 from .._core.policy import Obstacle, Plan, carry_out, refuse, wrong_type
 from .._dlpack import importing
-from .._dlpack.exporting import Exporter
+from .._dlpack.exporting import Exporter, wrapped
 from .._dlpack.fast_table import register_export, register_fast_path
 from ..errors import InvalidValueError, NumpackError, ZeroCopyError
 from . import of_object
@@ -98,7 +99,13 @@ def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
     )
 
 
-register_export("dlpack", DLPackBuffer, dtypes="?bBhHiIlLqQefdFD", as_is=True, may_write=True)
+register_export(
+    "dlpack",
+    functools.partial(wrapped, DLPackBuffer),
+    dtypes="?bBhHiIlLqQefdFD",
+    may_write=True,
+    as_is=True,
+)
 
 
 def import_producer(obj: Any, *, device: object = None, copy: bool | None = None) -> Array:

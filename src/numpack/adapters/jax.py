@@ -126,11 +126,6 @@ def _bridge_import(producer: Any, *, dtype: object = None) -> Plan[jax.Array] | 
     )
 
 
-def _view(array: jax.Array) -> Array | None:
-    """View an array on the host, which exports its memory as a buffer."""
-    return view_buffer(array, array.unsafe_buffer_pointer())
-
-
 def _make(array: Array) -> Any:
     """Make an array of plain memory; ``None`` if JAX would narrow it."""
     if array.dtype.char in _WIDE and not jax.config.jax_enable_x64:
@@ -161,7 +156,7 @@ def _consume(consume: Any, rest: tuple[Any, ...], capsule: object) -> Any:
     return consume(capsule, *rest)
 
 
-register_import("jax", (ArrayImpl,), view=_view)
+register_import("jax", (ArrayImpl,), view=view_buffer)  # on the host only
 register_export(
     "jax", _make, dtypes="?bBhHiIlLqQefdFD", order="C", alignment=ALIGNMENT, may_write=False
 )

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import nanoarrow
 import pyarrow as pa
 
-from .._core.owner import readonly_view
 from .._core.policy import refuse
+from .._dlpack.arrow_arrays import view_structs
 from .._dlpack.fast_path import try_export
 from .._dlpack.fast_table import register_columns, register_export, register_import
-from .._dlpack.memory_views import view_buffer
 from ._options import ArrowOptions, ColumnOptions
 from ._protocol import BridgeImport
 from .arrow.direct import (
@@ -56,21 +55,18 @@ def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[
 def _view(array: nanoarrow.Array) -> Array | None:
     """View an array of numbers in one chunk without nulls."""
     stream = array._data  # noqa: SLF001 -- the public attributes build objects of Python
-    if not _holds_numbers(stream.schema) or stream.n_arrays != 1:
+    if stream.n_arrays != 1:
         return None
     chunk = stream.array(0)
-    values = view_buffer(array.buffer(1)) if chunk.null_count == 0 else None
-    if values is None or chunk.device_type_id != _CPU:
+    if chunk.device_type_id != _CPU:
         return None
-    return readonly_view(values[chunk.offset : chunk.offset + chunk.length])
+    return view_structs(stream.schema._addr(), chunk._addr(), chunk)  # noqa: SLF001
 
 
-def _holds_numbers(schema: Any) -> bool:
-    return schema.format in _NUMBERS and schema.dictionary is None and schema.metadata is None
-
-
-def _columns(array: nanoarrow.Array) -> pa.ChunkedArray | None:
-    return pa.chunked_array(array) if _holds_numbers(array._data.schema) else None  # noqa: SLF001
+def _columns(array: nanoarrow.Array) -> nanoarrow.Array | None:
+    schema = array._data.schema  # noqa: SLF001
+    plain = schema.dictionary is None and schema.metadata is None
+    return array if schema.format in _NUMBERS and plain else None
 
 
 def _make(array: Array) -> nanoarrow.Array | None:

@@ -22,7 +22,7 @@ from .._core.memory import (
     vector_obstacle,
     with_owner,
 )
-from .._core.owner import from_address, readonly_view
+from .._core.owner import from_address
 from .._core.plan_view import plan_view
 from .._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from .._dlpack.fast_table import register_export, register_import
@@ -90,8 +90,7 @@ def from_numpy(array: Array) -> Plan[tf.Tensor]:
 
 def _view(tensor: tf.Tensor) -> Array | None:
     """View an eager tensor on the CPU, which exports its memory as a buffer."""
-    array = view_buffer(tensor) if "CPU" in tensor.backing_device else None
-    return None if array is None else readonly_view(array)
+    return view_buffer(tensor) if "CPU" in tensor.backing_device else None
 
 
 def _make(array: Array) -> tf.Tensor:
@@ -99,7 +98,7 @@ def _make(array: Array) -> tf.Tensor:
     return tf.__internal__.EagerTensor(array, _CPU, None)
 
 
-register_import("tensorflow", (EagerTensor,), view=_view)
+register_import("tensorflow", (EagerTensor,), view=_view, readonly=True)
 register_export(
     "tensorflow",
     _make,

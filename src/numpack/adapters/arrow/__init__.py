@@ -63,14 +63,22 @@ NUMBERS = (
 )
 
 
-def _same(columns: Any) -> Any:
-    return columns
+def _same(array: pa.Array) -> pa.Array:
+    return array
+
+
+def _from_columns(columns: Any) -> pa.Array | pa.ChunkedArray:
+    if type(columns) in NUMBERS:
+        return columns
+    if hasattr(columns, "__arrow_c_stream__"):
+        return pa.chunked_array(columns)
+    return pa.array(columns)
 
 
 if hasattr(pa.Array, "from_dlpack"):
     register_fast_path("arrow", NUMBERS, consumer=pa.Array.from_dlpack, readonly=True)
     register_table_fast_path(pa.Table)
-    register_columns("arrow", _same, columns=_same, types=NUMBERS)
+    register_columns("arrow", _from_columns, columns=_same, types=NUMBERS)
 
 
 def from_numpy(array: Array, *, layout: str = "flat", type: Any = None) -> Plan[pa.Array]:  # noqa: A002 -- pyarrow's name

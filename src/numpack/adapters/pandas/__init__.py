@@ -9,13 +9,12 @@ Source: the pandas documentation of copy-on-write, of nullable integers and of `
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-import numpy as np
 import pandas as pd
 
 from ..._core.policy import check_nulls
-from ..._core.owner import readonly_view
 from ..._dlpack.fast_table import register_export, register_import
 from ...errors import InvalidValueError, MissingDependencyError
 from .. import by_name
@@ -69,20 +68,20 @@ def from_numpy(
     return plan if name is None else _named(plan, name)
 
 
-def _view(column: pd.Series) -> Array | None:
-    """View a column of numbers, which pandas stores as an ndarray."""
-    values = column._values  # noqa: SLF001 -- the attribute `values` makes a view by two calls
-    plain = type(values) is np.ndarray and values.dtype.kind in "biufc"
-    return readonly_view(values) if plain else None
-
-
 def _make(array: Array, name: str | None = None) -> pd.Series | pd.DataFrame:
     if array.ndim == 1:
         return pd.Series(array, copy=False, name=name)
     return pd.DataFrame(array, copy=False)
 
 
-register_import("pandas", (pd.Series, pd.Index), view=_view, named=True)
+register_import(
+    "pandas",
+    (pd.Series, pd.Index),
+    view=operator.attrgetter("_values"),  # the ndarray; `values` makes a view by three calls
+    dtypes="?bBhHiIlLqQefdFD",
+    readonly=True,
+    named=True,
+)
 register_export(
     "pandas", _make, dtypes="?bBhHiIlLqQefdFD", order="K", ndim=(1, 2), named=True
 )

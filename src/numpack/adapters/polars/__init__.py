@@ -9,6 +9,7 @@ Source: the Polars documentation of data types, of ``from_arrow`` and of ``Serie
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -16,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from ..._core.memory import preview
-from ..._core.owner import from_address, readonly_view
+from ..._core.owner import from_address
 from ..._core.policy import Obstacle, Plan, describe, refuse, wrong_type
 from ..._dlpack.fast_path import try_export
 from ..._dlpack.fast_table import register_columns, register_export, register_import
@@ -108,15 +109,15 @@ def to_numpy(
     return _plan_frame(frame, nulls)
 
 
-def _view(series: pl.Series) -> Array | None:
-    """View a series of numbers in one chunk without nulls; Polars raises for others."""
-    array = series.to_numpy(allow_copy=False)
-    plain = array.ndim == 1 and array.dtype.kind in "iuf"
-    return readonly_view(array) if plain and array.size else None
+def _columns(series: pl.Series) -> pl.Series | None:
+    return series if series.dtype in _NUMBERS else None
 
 
-def _columns(series: pl.Series) -> pa.ChunkedArray | None:
-    return pa.chunked_array(series) if series.dtype in _NUMBERS else None
+def _from_columns(columns: Any, name: str = "") -> pl.Series:
+    if hasattr(columns, "__arrow_c_stream__"):
+        columns = pa.chunked_array(columns)
+        return _series(columns, name) if columns.num_chunks != 1 else pl.Series(name, columns)
+    return pl.Series(name, columns)
 
 
 def _make(array: Array, name: str = "") -> pl.Series | None:
@@ -134,11 +135,19 @@ _NUMBERS = frozenset({
     *(pl.Float32, pl.Float64),
 })
 
-register_import("polars", (pl.Series,), view=_view, columns=_columns, named=True)
+register_import(
+    "polars",
+    (pl.Series,),
+    view=operator.methodcaller("to_numpy", allow_copy=False),
+    dtypes="bBhHiIlLqQefd",
+    readonly=True,
+    columns=_columns,
+    named=True,
+)
 register_export(
     "polars", _make, dtypes="bBhHiIlLqQfd", order="C", ndim=(1, 1), named=True
 )
-register_columns("polars", _series, named=True)
+register_columns("polars", _from_columns, named=True)
 
 
 def _plan_series(series: pl.Series, nulls: str) -> Plan[Array]:
