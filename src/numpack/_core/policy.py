@@ -45,7 +45,7 @@ class Obstacle(NamedTuple):
     fix: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)  # a frozen one takes three times as long to make
 class Plan(Generic[T]):
     """One conversion, planned but not executed.
 

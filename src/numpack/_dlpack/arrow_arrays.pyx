@@ -84,6 +84,36 @@ def view_arrow(exported):
     return _view(schema, &owner.array, owner)
 
 
+@cython.final
+cdef class ExportedNumbers:
+    """An Arrow array of numbers as its library has exported it, for one consumer."""
+
+    cdef tuple capsules
+
+    def __arrow_c_array__(self, requested_schema=None):
+        """Return the schema and the array, whatever was requested."""
+        return self.capsules
+
+
+def exported_numbers(tuple capsules):
+    """Return an object that exports the schema and the array of `capsules`.
+
+    Returns
+    -------
+    object or None
+        ``None`` for types other than numbers.
+    """
+    cdef ExportedNumbers made
+    cdef ArrowSchema *schema = <ArrowSchema *>PyCapsule_GetPointer(capsules[0], "arrow_schema")
+    if schema.release == NULL or schema.metadata != NULL or schema.dictionary != NULL:
+        return None
+    if schema.format == NULL or <bytes>schema.format not in _TYPES:
+        return None
+    made = ExportedNumbers.__new__(ExportedNumbers)
+    made.capsules = capsules
+    return made
+
+
 def view_structs(size_t schema, size_t array, owner):
     """View the memory of an Arrow array of numbers that another object owns.
 

@@ -122,7 +122,7 @@ cdef object try_share(obj, target):
     made = <FastExport>found
     if half.columns is not None and made.from_columns is not None:
         return _share_columns(half, made, obj)
-    if half.view is None and not half.exchanged:
+    if half.view is None and half.api == NULL and half.producer is None:
         return None
     array = view_object(half, obj)
     if array is None:

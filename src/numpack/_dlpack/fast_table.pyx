@@ -80,7 +80,8 @@ def register_fast_path(
         The name for `try_import` and `try_export`; None to register imports only.
     types : sequence of type
         Exact types. Objects are read through the C exchange API that the first type itself
-        publishes, or by ``__dlpack__``. Only functions of the API that return an owning tensor
+        publishes, or by ``__dlpack__``, in which case `try_import` accepts them only with a
+        framework: `from_dlpack` asks them once by itself. Only functions of the API that return an owning tensor
         are used; a borrowed tensor is read before any other code runs.
     guard, dtype_guard : callable, optional
         Called with an object, the second only if its dtype is complex or an 8-bit integer. The
@@ -97,12 +98,13 @@ def register_fast_path(
     """
     cdef FastImport half = FastImport()
     cdef FastExport made = FastExport()
-    half.framework, half.readonly, half.exchanged = framework, readonly, True
+    half.framework, half.readonly = framework, readonly
     half.guard, half.dtype_guard, half.storage = guard, dtype_guard, storage
     half.api = made.api = _exchange_api(types[0])
     half.producer = getattr(types[0], "__dlpack__", None)
     if half.api == NULL and half.producer is None:
         return
+    half.exchanged = half.api != NULL or framework is not None
     _add_types(types, half)
     if framework is not None and (made.api != NULL or consumer is not None):
         made.consumer, made.result_type, made.caution = consumer, types[0], caution

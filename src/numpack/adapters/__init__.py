@@ -51,9 +51,11 @@ from ..errors import InvalidValueError, MissingDependencyError
 from ._fixes import fix_for, names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ._protocol import Adapter
+    from .._core.memory import Array
+    from .._core.policy import Plan
+    from ._protocol import Adapter, BridgeImport
 
 __all__ = [
     "FRAMEWORKS",
@@ -67,6 +69,41 @@ __all__ = [
 ]
 
 LOADED: dict[str, Any] = {}  # imported adapters, by the framework's name
+_DECLARED: dict[str, Declaration] = {}
+
+
+class Declaration(NamedTuple):
+    """What an imported adapter defines, with defaults for what it may leave out.
+
+    The attributes are those that the description of this package lists.
+    """
+
+    label: str
+    from_options: frozenset[str]
+    to_options: frozenset[str]
+    to_numpy: Callable[..., Plan[Array]]
+    from_numpy: Callable[..., Plan[Any]] | None
+    exports: Mapping[str, Callable[[Any], Any]]
+    imports: Mapping[str, BridgeImport]
+    select_column: Callable[[Any, Any], Any] | None
+    zone: Callable[[Any], str | None] | None
+    has_zones: bool
+
+    @classmethod
+    def of(cls, module: Any) -> Declaration:
+        """Return the declaration of a module."""
+        return cls(
+            label=module.LABEL,
+            from_options=module.FROM_OPTIONS,
+            to_options=getattr(module, "TO_OPTIONS", frozenset()),
+            to_numpy=module.to_numpy,
+            from_numpy=getattr(module, "from_numpy", None),
+            exports=getattr(module, "BRIDGE_EXPORTS", {}),
+            imports=getattr(module, "BRIDGE_IMPORTS", {}),
+            select_column=getattr(module, "select_column", None),
+            zone=getattr(module, "zone", None),
+            has_zones=getattr(module, "HAS_ZONES", False),
+        )
 
 
 class Framework(NamedTuple):
@@ -106,6 +143,13 @@ class Framework(NamedTuple):
             for requirement in self.packages:
                 self._require(*requirement.split(">="))
             found = LOADED[self.name] = importlib.import_module(f"{__name__}.{self.name}")
+        return found
+
+    def declaration(self) -> Declaration:
+        """Return what the adapter defines; its first call imports it and the framework."""
+        found = _DECLARED.get(self.name)
+        if found is None:
+            found = _DECLARED[self.name] = Declaration.of(self.module())
         return found
 
     def _require(self, package: str, oldest: str = "") -> None:
@@ -207,6 +251,7 @@ _DATASETS = Framework("datasets", ("datasets.",), (), ("pyarrow>=18",), "numpack
 _IN_SEQUENCES = frozenset({"numpy", "torch", "jax", "tensorflow", "cupy"})
 
 _BY_NAME = {framework.name: framework for framework in FRAMEWORKS}
+_NUMPY = _BY_NAME["numpy"]
 _BY_TYPE_NAME = {
     name: framework
     for framework in (*FRAMEWORKS, WRAPPER, _DATASETS)
@@ -234,6 +279,8 @@ def by_name(name: str) -> Framework:
 def of_object(obj: object) -> Framework | None:
     """Return the framework that an object belongs to, or ``None``."""
     kind = type(obj)
+    if kind is np.ndarray:
+        return _NUMPY
     found = _BY_TYPE.get(kind) or _claim(kind)
     if found is None:
         return _claim_one(obj)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import arro3.core
 import pyarrow as pa
 
-from .._dlpack.arrow_arrays import view_arrow
+from .._dlpack.arrow_arrays import exported_numbers, view_arrow
 from .._dlpack.fast_table import register_columns, register_export, register_import
 from ._options import ArrowOptions, ColumnOptions
 from ._protocol import BridgeImport
@@ -57,29 +57,14 @@ def _view(array: arro3.core.Array) -> Array | None:
     return view_arrow(array.__arrow_c_array__())
 
 
-def _columns(array: arro3.core.Array) -> arro3.core.Array | None:
-    return array if array.type in _NUMBERS else None
+def _columns(array: arro3.core.Array) -> Any:
+    return exported_numbers(array.__arrow_c_array__())
 
 
 def _from_columns(columns: Any) -> arro3.core.Array | arro3.core.ChunkedArray:
     if hasattr(columns, "__arrow_c_stream__"):
         return arro3.core.ChunkedArray.from_arrow(columns)
     return arro3.core.Array.from_arrow(columns)
-
-
-_NUMBERS = frozenset(
-    getattr(arro3.core.DataType, name)()
-    for name in (
-        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-        *("float16", "float32", "float64"),
-    )
-)
-
-
-def _make(columns: Columns) -> Any:
-    """Make the arro3 object that corresponds to a pyarrow object."""
-    found = next(theirs for ours, theirs in _TYPES if isinstance(columns, ours))
-    return found.from_arrow(columns)
 
 
 register_import("arro3", (arro3.core.Array,), view=_view, columns=_columns)
@@ -115,6 +100,12 @@ def zone(obj: Any) -> str | None:
 
 
 HAS_ZONES = True
+
+
+def _make(columns: Columns) -> Any:
+    """Make the arro3 object that corresponds to a pyarrow object."""
+    found = next(theirs for ours, theirs in _TYPES if isinstance(columns, ours))
+    return found.from_arrow(columns)
 
 
 def _misreads(array: pa.Array) -> bool:

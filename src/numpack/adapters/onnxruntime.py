@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 LABEL = "ONNX Runtime"
 FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS: frozenset[str] = frozenset()
+_CAUTION = unprotected(LABEL, "OrtValue")
 
 _TYPE_NAMES = (  # of TensorProto.DataType, from 1
     *("float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool"),
@@ -114,7 +115,7 @@ def from_numpy(array: Array) -> Plan[OrtValue]:
         lambda memory: _value(memory, info),
         obstacle=native_obstacle(values) or order_obstacle(values),
         may_write=True,
-        caution=unprotected(LABEL, "OrtValue"),
+        caution=_CAUTION,
     )
 
 
@@ -125,12 +126,16 @@ def _view(value: OrtValue) -> Array | None:
     if not native.has_value() or (given is not None and not given.flags.writeable):
         return None
     array: Array = native.numpy()
+    if array.itemsize == 1 and native.element_type() not in _BYTES:
+        return None  # the bits of another type
     return array
 
 
 def _make(array: Array) -> OrtValue:
     return OrtValue.from_dlpack(export(writable_alias(array), versioned=False))
 
+
+_BYTES = frozenset(_TYPE_NUMBERS[name] for name in ("bool", "int8", "uint8"))
 
 if _OWNS_MEMORY:
     register_import("onnxruntime", (OrtValue,), view=_view, dtypes="?bBhHiIlLqQefd", owned=True)
@@ -140,7 +145,7 @@ if _OWNS_MEMORY:
         dtypes="?bBhHiIlLqQefd",
         order="C",
         may_write=True,
-        caution=unprotected(LABEL, "OrtValue"),
+        caution=_CAUTION,
     )
 
 

@@ -90,13 +90,22 @@ def from_numpy(array: Array) -> Plan[tf.Tensor]:
 
 def _view(tensor: tf.Tensor) -> Array | None:
     """View an eager tensor on the CPU, which exports its memory as a buffer."""
-    return view_buffer(tensor) if "CPU" in tensor.backing_device else None
+    plain = tensor._datatype_enum() in _NUMBERS and "CPU" in tensor.backing_device  # noqa: SLF001
+    return view_buffer(tensor) if plain else None
 
 
 def _make(array: Array) -> tf.Tensor:
     _initialize_devices()
     return tf.__internal__.EagerTensor(array, _CPU, None)
 
+
+_NUMBERS = frozenset(  # quantized values have the same buffers
+    tf.as_dtype(name).as_datatype_enum
+    for name in (
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64"),
+    )
+)
 
 register_import("tensorflow", (EagerTensor,), view=_view, readonly=True)
 register_export(

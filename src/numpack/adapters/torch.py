@@ -49,6 +49,7 @@ FROM_OPTIONS: frozenset[str] = frozenset()
 TO_OPTIONS = ToOptions.__optional_keys__
 _MAX_NDIM = 64
 _CPU = torch.device("cpu")
+_CAUTION = unprotected(LABEL, "tensor")
 
 
 def to_numpy(tensor: torch.Tensor) -> Plan[Array]:
@@ -87,7 +88,7 @@ def from_numpy(
         obstacle=native_obstacle(values) or strides_obstacle(values),
         transfer=_device_obstacle(target),
         may_write=True,
-        caution=unprotected(LABEL, "tensor"),
+        caution=_CAUTION,
     )
 
 
@@ -137,7 +138,7 @@ if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
             nbytes=torch.UntypedStorage.nbytes,
             pin=torch.Tensor.numpy,
         ),
-        caution=unprotected(LABEL, "tensor"),
+        caution=_CAUTION,
     )
 
 

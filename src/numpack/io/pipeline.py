@@ -16,11 +16,10 @@ from ..adapters import WRAPPER, fix_for, of_object, of_sequence
 from ..errors import UnsupportedError, WrongTypeError, ZeroCopyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from .._core.memory import Array
-    from ..adapters import Framework
-    from ..adapters._protocol import BridgeImport
+    from ..adapters import Declaration, Framework
 
 _VIA_NUMPY = frozenset({"layout", "type"})  # options with which there is no direct route
 _NAMED = frozenset({"pandas", "polars", "xarray"})  # whose 1-D arrays have names
@@ -54,14 +53,19 @@ class Pipeline:
         The plan of the second step depends on the result of the first: `carry_out` makes it
         from the result, `steps` from a preview of it.
         """
-        source = self.source
-        from_options, self._to_options = _split(self.x, options, source, self.target)
-        x = _select_column(_read_stream(self.x, source), source, from_options)
-        first = None if from_options else _direct_plan(x, source, self.target, self._to_options)
-        self._is_one_step = first is not None or self.target.name == "numpy"
+        x, source, target = self.x, self.source.declaration(), self.target
+        from_options: dict[str, Any] = {}
+        self._to_options: dict[str, Any] = {}
+        first = None
+        if options or self.source.name != "numpy":
+            from_options, self._to_options = _split(x, options, self.source, target)
+            x = _select_column(_read_stream(x, source), source, from_options)
+            if not from_options:
+                first = _direct_plan(x, source, target, self._to_options)
+        self._is_one_step = first is not None or target.name == "numpy"
         if first is None:
-            _refuse_lost_zone(x, source, self.target, self._to_options)
-            first = source.module().to_numpy(x, **from_options)
+            _refuse_lost_zone(x, source, target, self._to_options)
+            first = source.to_numpy(x, **from_options)
         self._first: Plan[Any] = first
         return self
 
@@ -119,7 +123,7 @@ class Pipeline:
         if array.ndim != 1 and isinstance(options.get("name"), _InheritedName):
             options = {k: v for k, v in options.items() if k != "name"}  # a frame has none
         try:
-            return self.target.module().from_numpy(array, **options)
+            return self.target.declaration().from_numpy(array, **options)
         except UnsupportedError as error:
             fix = first.object_fix() if first.object_fix and array.dtype.kind == "O" else ""
             if not fix:
@@ -159,10 +163,10 @@ def _split(
     x: Any, options: dict[str, Any], source: Framework, target: Framework
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split options into those of the source's adapter and those of the target's."""
-    from_names = source.module().FROM_OPTIONS
+    from_names = source.declaration().from_options
     to_names: frozenset[str] = frozenset()
     if target.name != "numpy":
-        to_names = target.module().TO_OPTIONS
+        to_names = target.declaration().to_options
     unknown = options and options.keys() - from_names - to_names
     if unknown:
         known = ", ".join(sorted(from_names | to_names)) or "none"
@@ -180,12 +184,11 @@ def _split(
     return from_options, to_options
 
 
-def _select_column(x: Any, source: Framework, from_options: dict[str, Any]) -> Any:
+def _select_column(x: Any, source: Declaration, from_options: dict[str, Any]) -> Any:
     """Select the requested column, so that it is converted as it would be by itself."""
-    select = getattr(source.module(), "select_column", None)
-    if select is None or from_options.get("column") is None:
+    if source.select_column is None or from_options.get("column") is None:
         return x
-    found = select(x, from_options["column"])
+    found = source.select_column(x, from_options["column"])
     if found is None:  # x exports other buffers at each request: `to_numpy` has to see all
         return x
     del from_options["column"]
@@ -208,11 +211,11 @@ class _ReadStream:
         return self._columns.__arrow_c_stream__(requested_schema)
 
 
-def _read_stream(x: Any, source: Framework) -> Any:
+def _read_stream(x: Any, source: Declaration) -> Any:
     """Read a single-use stream; return any other object unchanged."""
     if not _is_single_use(x):
         return x
-    exports = _bridge_exports(source)
+    exports = source.exports
     return _ReadStream(exports["arrow"](x)) if "arrow" in exports else x
 
 
@@ -232,19 +235,14 @@ def _is_single_use(x: object) -> bool:
 # Direct routes ------------------------------------------------------------------------------
 
 
-def _bridge_exports(source: Framework) -> Mapping[str, Callable[[Any], Any]]:
-    found: Mapping[str, Callable[[Any], Any]] = getattr(source.module(), "BRIDGE_EXPORTS", {})
-    return found
-
-
 def _direct_plan(
-    x: object, source: Framework, target: Framework, to_options: dict[str, Any]
+    x: object, source: Declaration, target: Framework, to_options: dict[str, Any]
 ) -> Plan[Any] | None:
     """Plan a conversion that bypasses NumPy; ``None`` if there is no such route for `x`."""
-    exports = _bridge_exports(source)
+    exports = source.exports
     if not exports:
         return None
-    imports: Mapping[str, BridgeImport] = getattr(target.module(), "BRIDGE_IMPORTS", {})
+    imports = target.declaration().imports
     for route in exports.keys() & imports.keys():
         plan_import, known = imports[route]
         exported = exports[route](x) if to_options.keys() <= known else None
@@ -289,15 +287,12 @@ def _joined(export: Plan[Any], then: Plan[Any], plan_import: Callable[[Any], Any
 
 
 def _refuse_lost_zone(
-    x: Any, source: Framework, target: Framework, to_options: dict[str, Any]
+    x: Any, source: Declaration, target: Framework, to_options: dict[str, Any]
 ) -> None:
     """Refuse times with a zone by way of NumPy, which has none, to a framework with zones."""
-    zone = getattr(source.module(), "zone", None)
-    if zone is None or target.name == "numpy":
+    if source.zone is None or target.name == "numpy" or not target.declaration().has_zones:
         return
-    if not getattr(target.module(), "HAS_ZONES", False):
-        return
-    found = zone(x)
+    found = source.zone(x)
     if found is None or getattr(to_options.get("type"), "tz", None) is not None:
         return
     options = ", ".join(f"{name}=" for name in sorted(to_options.keys() & _VIA_NUMPY))
@@ -306,4 +301,4 @@ def _refuse_lost_zone(
         fix = f"leave out {options}, or {fix}"
     given = f"{type(x).__name__} with times in {found}"
     why = "it converts by way of NumPy, whose times have no zone"
-    refuse(f"to {target.module().LABEL}", given, why, fix)
+    refuse(f"to {target.declaration().label}", given, why, fix)

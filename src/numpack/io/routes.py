@@ -291,10 +291,10 @@ def explain(x: object, target: str, **options: Any) -> Route:
         pipeline = Pipeline(x, framework)
         source, x = pipeline.source.name, pipeline.x
         refuse_single_use(x)
-        direction = f"from {pipeline.source.module().LABEL}"
+        direction = f"from {pipeline.source.declaration().label}"
         for step in pipeline.plan(options).steps():
             steps.append(step)
-            direction = f"to {framework.module().LABEL}"
+            direction = f"to {framework.declaration().label}"
     except UnsupportedError as error:
         step = Step(error.direction or direction, "refused", reason=error.reason, fix=error.fix)
         steps.append(step)

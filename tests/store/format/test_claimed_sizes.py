@@ -124,3 +124,22 @@ for call in (lambda s: s.load("x"), lambda s: s.load("x", lazy=True)):
     )
     assert wrong == []
     assert issubclass(StoreMemoryError, StoreError)
+
+
+def test_verify_reads_no_more_than_what_has_checksums(run_python):
+    """A data file of 1 TiB without blocks on the disk, and a log that claims all of it."""
+    wrong = run_bounded(
+        run_python,
+        """
+for record in ({"shape": [2**37], "sum": 2**20}, {"shape": [2**37 - 1]}, {"shape": [2**60]},
+               {"shape": [2**37], "writable": True}):
+    write("s.npk", snapshot({"x": entry(tail=0) | record}),
+          files={f"data/{ID}.bin": b"", f"data/{ID}.sum": bytes(4)})
+    os.truncate(f"s.npk/data/{ID}.bin", 2**40)
+    started = time.perf_counter()
+    wrong += raw_errors("s.npk", "r")
+    if time.perf_counter() - started > 5:
+        wrong.append(f"{record} takes too long")
+""",
+    )
+    assert wrong == []

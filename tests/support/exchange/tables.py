@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from numpack._dlpack import fast_path
+from numpack._dlpack import fast_table
 from numpack.adapters import dlpack
 from numpack.io import from_dlpack
 from support.exchange.dlpack import DLTensor, Tensor, Versioned
@@ -190,7 +190,7 @@ def framework(from_py=None, to_py=None, **fields) -> type[Foreign]:
 
 def register(kind: type) -> type:
     """Register a fast path for a type."""
-    fast_path.register_fast_path(None, (kind,))
+    fast_table.register_fast_path(None, (kind,))
     return kind
 
 

@@ -9,7 +9,6 @@ Source: the Polars documentation of data types, of ``from_arrow`` and of ``Serie
 from __future__ import annotations
 
 import dataclasses
-import operator
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -113,11 +112,15 @@ def _columns(series: pl.Series) -> pl.Series | None:
     return series if series.dtype in _NUMBERS else None
 
 
-def _from_columns(columns: Any, name: str = "") -> pl.Series:
-    if hasattr(columns, "__arrow_c_stream__"):
-        columns = pa.chunked_array(columns)
-        return _series(columns, name) if columns.num_chunks != 1 else pl.Series(name, columns)
-    return pl.Series(name, columns)
+def _from_columns(columns: Any, name: str = "") -> pl.Series | None:
+    """Make a series of one chunk; the constructor would copy several into one."""
+    return pl.Series(name, columns) if hasattr(columns, "__arrow_c_array__") else None
+
+
+def _view(series: pl.Series) -> Array:
+    """View a column of one chunk without nulls, for which Polars has no faster public method."""
+    found: Array = series._s.to_numpy(writable=False, allow_copy=False)  # noqa: SLF001
+    return found
 
 
 def _make(array: Array, name: str = "") -> pl.Series | None:
@@ -138,7 +141,7 @@ _NUMBERS = frozenset({
 register_import(
     "polars",
     (pl.Series,),
-    view=operator.methodcaller("to_numpy", allow_copy=False),
+    view=_view,
     dtypes="bBhHiIlLqQefd",
     readonly=True,
     columns=_columns,

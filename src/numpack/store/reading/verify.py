@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ from ..kernels.checksums import BLOCK, checksum_blocks
 from ..rows import deleted_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
 
+    from ..._core.memory import Array
     from ..format.data_files import Progress
     from ..format.log.state import Entry
     from ..session import Session
@@ -209,10 +211,12 @@ def _damaged_blocks(
 ) -> list[Damage]:
     if entry.dropped and not session.is_numpack0:
         deleted_rows.read(session.folder, entry)  # the list on disk, not the cached one
-    computed = _compute_checksums(session, entry, progress)
+    if entry.writable or session.is_numpack0:  # there are no checksums
+        _read_file(session, entry, progress)
+        return []
     expected = data_files.read_checksums(session.folder, entry)
-    if entry.writable or session.is_numpack0:
-        return []  # there are none to compare with; but the file could be read
+    nbytes = min(entry.nbytes, (len(expected) + 1) * BLOCK)  # a log may claim any size
+    computed = _compute_checksums(session, entry, nbytes, progress)
     change = session.pending_change(entry)
     if change is not None:
         expected[change.first : change.first + len(change.checksums)] = change.checksums
@@ -224,7 +228,8 @@ def _damaged_blocks(
         if (what := _block_damage(block, computed, expected, entry))
     ]
     if shown < blocks:
-        what = f"blocks {shown:,} to {blocks - 1:,}: the file is truncated"
+        why = _block_damage(shown, computed, expected, entry)
+        what = f"blocks {shown:,} to {blocks - 1:,}: {why}"
         damaged.append(Damage(name, -1, _all_rows(entry), what))
     return damaged
 
@@ -234,6 +239,8 @@ def _all_rows(entry: Entry) -> range:
 
 
 def _block_damage(block: int, computed: Checksums, expected: Checksums, entry: Entry) -> str:
+    if block > len(expected):
+        return "its checksum is missing"
     if block >= len(computed):
         return "the file is truncated"
     if block == entry.nbytes // BLOCK:  # the partial last block, whose checksum is in the log
@@ -243,31 +250,69 @@ def _block_damage(block: int, computed: Checksums, expected: Checksums, entry: E
     return "" if computed[block] == expected[block] else "its checksum is wrong"
 
 
-def _compute_checksums(session: Session, entry: Entry, progress: Progress) -> Checksums:
-    """Compute the checksums of the data file, up to its end."""
+def _compute_checksums(
+    session: Session, entry: Entry, nbytes: int, progress: Progress
+) -> Checksums:
+    """Compute the checksums of the first bytes of the data file, up to its end."""
     if session.pending_change(entry) is not None:
         whole, tail = checksum_blocks(
             data_files.as_bytes(session.read_stored(entry)), data_files.thread_count()
         )
         return data_files.checksums_from(whole, entry.replace(tail=tail))
-    buffer, sums = aligned_empty((min(_READ_NBYTES, entry.nbytes),), np.dtype(np.uint8)), b""
+    sums = b""
+    with closing(_parts(session, entry, nbytes, _every_byte)) as parts:
+        for part in parts:
+            whole, tail = checksum_blocks(part, data_files.thread_count())
+            sums += whole
+            if len(part) % BLOCK:
+                sums += tail.to_bytes(4, "little")
+            progress(len(part))
+    return np.frombuffer(sums, "<u4")
+
+
+def _read_file(session: Session, entry: Entry, progress: Progress) -> None:
+    """Read the data file, up to its end, except for its holes."""
+    rest = entry.nbytes
+    with closing(_parts(session, entry, entry.nbytes, _next_data)) as parts:
+        for part in parts:
+            progress(len(part))
+            rest -= len(part)
+    progress(rest)
+
+
+def _parts(
+    session: Session, entry: Entry, nbytes: int, next_offset: Callable[[int, int], int | None]
+) -> Generator[Array, None, None]:
+    """Read the first bytes of the data file in parts, which share one buffer."""
+    buffer = aligned_empty((min(_READ_NBYTES, nbytes),), np.dtype(np.uint8))
     descriptor = session.folder.open(entry.data_file)
     try:
-        for start in range(0, entry.nbytes, _READ_NBYTES):
-            part = buffer[: entry.nbytes - start]
+        start = next_offset(descriptor, 0)
+        while start is not None and start < nbytes:
+            part = buffer[: nbytes - start]
             count = data_files.read_part(
                 session.folder, entry.data_file, descriptor, part, start
             )
-            whole, tail = checksum_blocks(part[:count], data_files.thread_count())
-            sums += whole
+            yield part[:count]
             if count < len(part):
-                break
-            if count % BLOCK:
-                sums += tail.to_bytes(4, "little")
-            progress(count)
+                return
+            start = next_offset(descriptor, start + count)
     finally:
         os.close(descriptor)
-    return np.frombuffer(sums, "<u4")
+
+
+def _every_byte(_: int, offset: int) -> int:
+    return offset
+
+
+def _next_data(descriptor: int, offset: int) -> int | None:
+    """Return the offset of the next byte that is not in a hole; ``None`` if there is none."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        return offset  # the file system does not report holes
 
 
 def _rows_in(session: Session, entry: Entry, block: int) -> range:
