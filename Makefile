@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
 BARE_NUMPY ?= numpy
-BARE_TESTS ?= tests/core tests/dlpack tests/store tests/doctor tests/package/bare
+BARE_TESTS ?= tests/allocation tests/core tests/dlpack tests/store tests/doctor tests/package/bare
 BARE_OPTIONS ?=
 # What is installed: the sources, or a wheel that `make wheel` has built of them.
 PACKAGE ?= .
@@ -15,7 +15,7 @@ FUZZ_SEED ?= $(shell date +%s)
 BUILD := pyproject.toml meson.build constraints.txt
 SOURCES := $(shell find src -name '*.py' -o -name '*.py[ix]' -o -name '*.px[di]' -o -name '*.h' \
   -o -name 'meson.build' -o -name 'py.typed') $(filter %.whl,$(PACKAGE))
-NATIVE_TESTS := tests/dlpack tests/adapters/torch \
+NATIVE_TESTS := tests/allocation tests/dlpack tests/adapters/torch \
   $(addprefix tests/adapters/arrow/test_,to_numpy.py nulls.py producers.py from_numpy.py \
   requested_types.py) $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
   $(addprefix tests/store/,kernels rows lazy fs/test_locks.py fs/test_forks.py \
@@ -63,6 +63,8 @@ bench: $(VENV)/.bench $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/exchange.py --json benchmarks/exchange.json --readme README.md
 	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme README.md \
 	  --page docs/benchmarks.md --plot docs/store.svg
+	$(VENV)/bin/python benchmarks/allocation.py --json benchmarks/allocation.json \
+	  --page docs/benchmarks.md
 
 # Ratios to the frameworks' own calls, which must not exceed their limits. To be run alone.
 limits: $(VENV)/.installed

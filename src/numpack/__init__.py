@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from . import errors
 from ._core.policy import Route
+from .allocation import aligned_allocation, use_aligned_allocation
 from .errors import (
     CopyWarning,
     NumpackError,
@@ -29,9 +30,11 @@ __all__ = [
     "ZeroCopyArray",
     "ZeroCopyError",
     "__version__",
+    "aligned_allocation",
     "explain",
     "frameworks",
     "share",
+    "use_aligned_allocation",
 ]
 
 if TYPE_CHECKING:

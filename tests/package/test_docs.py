@@ -9,12 +9,14 @@ import inspect
 import os
 import pkgutil
 import re
+from contextvars import Context
 from pathlib import Path
 
 import pytest
 from support.each import for_each
 
-import numpack
+import numpack.allocation
+from numpack.allocation.allocator import replace_default
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,6 +24,17 @@ MODULES = ["numpack"] + [m.name for m in pkgutil.walk_packages(numpack.__path__,
 if importlib.util.find_spec("cupy") is None:  # cannot be imported without CuPy
     MODULES.remove("numpack.adapters.cupy")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _own_allocator():
+    """Undo an example's `use_aligned_allocation`, which has no end."""
+    variable, handler = numpack.allocation._setting_of_numpy()
+    default, token = Context().run(variable.get), variable.set(handler)
+    yield
+    variable.reset(token)
+    if Context().run(variable.get) is not default:
+        assert replace_default(variable, handler, default)
 
 
 def blocks(language: str) -> list:

@@ -40,3 +40,17 @@ def test_readme_has_the_results_of_the_store_benchmark():
             line.startswith(f"| {result['ours']} |") and line.endswith(row)
             for line in table.splitlines()
         ), result
+
+
+def test_page_has_the_results_of_the_allocation_benchmark():
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    table = page.split("<!-- benchmarks/allocation.py -->")[1].split(measure.END)[0]
+    head, _, *lines = (line.strip("| ").split("|") for line in table.strip().splitlines())
+    found = {
+        (line[0].strip(), size.strip()): ratio.strip()
+        for line in lines
+        for size, ratio in zip(head, line[1:], strict=False)
+        if ratio.strip()
+    }
+    results = json.loads((ROOT / "benchmarks/allocation.json").read_text())["results"]
+    assert found == {(r["ours"], r["theirs"]): f"{r['ratio']:.2f}" for r in results}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import ctypes
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -60,3 +61,23 @@ def resident_bytes() -> int:
     """Return the resident size of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Heap(ctypes.Structure):
+    """The result of glibc's mallinfo2(3)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def allocated_bytes() -> int:
+    """Return the number of bytes that malloc has allocated and not freed."""
+    heap = ctypes.CDLL(None).mallinfo2
+    heap.restype = _Heap
+    taken = heap()
+    return taken.uordblks + taken.hblkhd

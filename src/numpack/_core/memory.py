@@ -214,7 +214,8 @@ def alignment_obstacle(array: Array) -> Obstacle | None:
     """Return the obstacle of memory that is not 64-byte aligned."""
     if array.nbytes == 0 or array.ctypes.data % ALIGNMENT == 0:
         return None
-    return Obstacle(f"its memory is not {ALIGNMENT}-byte aligned", _ALIGN)
+    fix = f"make it under numpack.aligned_allocation(), or {_ALIGN}"
+    return Obstacle(f"its memory is not {ALIGNMENT}-byte aligned", fix)
 
 
 def vector_obstacle(

@@ -19,6 +19,7 @@ FRAMEWORKS += ("duckdb", "nanoarrow", "arro3", "xarray", "safetensors", "onnxrun
 # A layer may import itself and those listed before it.
 LAYERS = [
     {"errors"},
+    {"allocation"},
     {"_core"},
     {"_dlpack"},
     {"adapters"},

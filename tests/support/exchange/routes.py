@@ -29,7 +29,7 @@ from numpack.io import (
     torch_to_numpy_zero_copy,
 )
 from support.exchange.dlpack import Tensor
-from support.memory import resident_bytes
+from support.memory import allocated_bytes, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,18 +137,6 @@ ROUTES = {
 }
 
 
-class _Heap(ctypes.Structure):
-    """The result of glibc's mallinfo2(3)."""
-
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    )
-
-
 # Long-lived objects: a leaked reference to one of them leaks no memory.
 SHARED = (
     *(None, True, False, (), importing.CPU, importing.MAX_VERSION),
@@ -161,13 +149,10 @@ SHARED = (
 
 def counts() -> list[int]:
     """Count Python objects and blocks, malloc bytes, resident bytes, and references."""
-    heap = ctypes.CDLL(None).mallinfo2
-    heap.restype = _Heap
-    taken = heap()
     return [
         len(gc.get_objects()),
         sys.getallocatedblocks(),
-        taken.uordblks + taken.hblkhd,
+        allocated_bytes(),
         resident_bytes(),
         *map(sys.getrefcount, SHARED),
     ]

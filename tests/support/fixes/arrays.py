@@ -26,6 +26,11 @@ def misaligned() -> np.ndarray:
     return np.frombuffer(b"\0" * 17, np.uint8)[1:].view("f8")
 
 
+def unaligned() -> np.ndarray:
+    memory = np.zeros(128, np.uint8)
+    return memory[-memory.ctypes.data % 64 + 16 :][:8].view("f4")
+
+
 def unready() -> Any:
     return np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")]))["b"]
 
@@ -50,6 +55,9 @@ FIXES = {
     ),
     "packed": Fix(unready, "torch", "array.copy()", [0, 0, 0]),
     "misaligned": Fix(misaligned, "torch", "array.copy()", [0, 0]),
+    "unaligned": Fix(
+        unaligned, "tensorflow", "numpack.aligned_allocation()(array.copy)()", [0, 0]
+    ),
     "Fortran": Fix(
         lambda: np.ones((2, 3)),
         "polars",

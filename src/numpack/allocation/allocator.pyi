@@ -1,0 +1,6 @@
+from contextvars import ContextVar
+
+HANDLER: object
+
+def set_handler(handler: object) -> object: ...
+def replace_default(variable: ContextVar[object], old: object, new: object) -> bool: ...
