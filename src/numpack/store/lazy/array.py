@@ -41,12 +41,14 @@ class LazyArray(ArrayProtocols):
     valid and unchanged whatever happens to the store: later saves, appends, drops, and
     closing it; only `NumPack.replace` and `NumPack.writable_batch_mode` are visible in it.
 
-    Indexing, `reshape` and `T` return read-only ndarrays over the mapping; operators return
-    new ndarrays. In-place operators do not change the store but rebind the name to a new
-    ndarray. Every framework accepts a lazy array without a copy, by `numpack.share`, by its
-    DLPack methods or by `numpy.asarray`. If a framework writes to such a view although it is
-    read-only, the writes stay private to that view: they change neither the file nor what is
-    read from the array later.
+    It has the attributes and methods of ndarray, with the same arguments, results and errors,
+    but for those that work in place, and for `take`. Indexing, `reshape`, `T` and other views
+    are read-only ndarrays over the mapping; operators and all other methods return new
+    ndarrays. In-place operators do not change the store but rebind the name to a new ndarray.
+    Every framework accepts a lazy array without a copy, by `numpack.share`, by its DLPack
+    methods, by the buffer protocol or by `numpy.asarray`. If a framework writes to such a view
+    although it is read-only, the writes stay private to that view: they change neither the
+    file nor what is read from the array later.
 
     A lazy array is pickled in a few hundred bytes, also a range of `rows`: the other process
     maps the same file. If the array has been dropped or saved again meanwhile, its file is

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_registered: set[type] = set()
+_registered: dict[type, object] = {}
 
 
 def register_pytree(kind: type) -> None:
@@ -22,8 +22,9 @@ def register_pytree(kind: type) -> None:
         return
     register = getattr(sys.modules.get("jax.tree_util"), "register_pytree_node", None)
     if register is not None:  # otherwise JAX is still being imported
-        _registered.add(kind)
-        register(kind, _flatten, _unflatten)
+        token = object()
+        if _registered.setdefault(kind, token) is token:  # not by another thread meanwhile
+            register(kind, _flatten, _unflatten)
 
 
 def _flatten(array: Any) -> tuple[tuple[np.ndarray[Any, Any]], None]:
