@@ -43,7 +43,8 @@ def forwarded(example: str, result: str) -> Callable[[Method], Method]:
 
         @functools.wraps(declared)
         def method(self: ArrayMethods, *args: Any, **options: Any) -> Any:
-            _refuse_out(options)
+            if options:
+                _refuse_out(options)
             return self._private_view(getattr(self._array, name)(*args, **options))
 
         method.__doc__ = _document(declared, example, result)
@@ -61,12 +62,14 @@ def reduction(example: str, result: str) -> Callable[[Method], Method]:
 
         @functools.wraps(declared)
         def method(self: ArrayMethods, *args: Any, **options: Any) -> Any:
-            _refuse_out(options)
-            given = dict(zip(parameters, args, strict=False))
-            if len(args) == len(given) and not given.keys() & options.keys():
-                found = self._reduce_live(name, given | options)
-                if found is not None:
-                    return found
+            if options:
+                _refuse_out(options)
+            if self._deleted is not None:
+                given = dict(zip(parameters, args, strict=False))
+                if len(args) == len(given) and not given.keys() & options.keys():
+                    found = self._reduce_live(name, given | options)
+                    if found is not None:
+                        return found
             return getattr(self._array, name)(*args, **options)
 
         method.__doc__ = _document(declared, example, result)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.memory import Array
     from ..._core.policy import Obstacle
+    from ..rows.deleted_rows import DeletedRows
 
 
 class ArrayMethods(ArrayOperators):
@@ -31,7 +32,8 @@ class ArrayMethods(ArrayOperators):
     __slots__ = ()
 
     shape: tuple[int, ...]
-    _stored: Array
+    _stored: Array  # the rows of the file, including deleted ones
+    _deleted: DeletedRows | None
 
     def _private_view(self, found: Any) -> Any:
         """Return a view of the mapping as one to hand out, and any other object unchanged."""
