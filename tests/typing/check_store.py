@@ -18,3 +18,12 @@ def options() -> None:
 def targets(npk: NumPack) -> None:
     npk.share("x", "torch", copy=False)
     npk.share("x", "trch")  # type: ignore[arg-type]
+
+
+def methods(npk: NumPack) -> None:
+    lazy = npk.load("x", lazy=True)
+    lazy.sum(axis=0, keepdims=True)
+    lazy.copy().sort()
+    memoryview(lazy)
+    lazy.cumsum(where=True)  # type: ignore[call-arg]
+    lazy.sorted()  # type: ignore[attr-defined]

@@ -57,6 +57,14 @@ CALLS = {
     "wide[[1, 2, 300], 9]": 3,
     "wide[5:10]": 5 * 40_000,
     "[row[0] for row in wide][:1]": 40_000,
+    "lazy.sum(), lazy.prod(), lazy.min(), lazy.max(), lazy.any(), lazy.all()": 0,
+    "lazy.argmin(), lazy.argmax(0), np.sum(lazy), np.max(lazy), np.add.reduce(lazy)": 0,
+    "wide.max(axis=0)": 40_000,
+    "wide.argmax(axis=0)": 6 * 8 * 40_000,
+    "wide.any(axis=1), wide.argmin(1)": 9 * 499,
+    "lazy.mean(), lazy.std()": 10 * ROWS,
+    "lazy.tobytes()": 2 * ROWS,
+    "lazy.item(5), lazy.strides, lazy.flags, lazy.base": 0,
 }
 
 

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import itertools
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from ..._core.mapped_files import mapping_of
 from ..._core.memory import aligned_copy, aligned_empty
 from ..._core.policy import Obstacle
-from ...errors import UnsupportedError, WrongTypeError, ZeroCopyError
-from ...io import share
+from ...errors import WrongTypeError, ZeroCopyError
 from ..rows.indexing import CHUNK_ROWS, Selection, as_int64, fancy_index, gather, normalize_rows
 from ..rows.live_rows import gather_live, index_live
+from ..rows.reductions import reduce_live
+from .buffer import UNLINKED_REASON
 from .locating import map_reference
-from .operators import ArrayOperators
+from .operators import read_only_error
+from .protocols import ArrayProtocols
+from .pytrees import register_pytree
 from .reference import PickledReference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ..._core.dtypes import DType
     from ..._core.memory import Array
-    from ...io import Layout
     from ..rows.deleted_rows import DeletedRows
     from .reference import Reference
 
 _ITERATED_NBYTES = 1 << 16  # of the rows that share a view while iterating
 _BASIC_INDEXES = (int, slice)  # types of most indexes, which cannot be fancy ones
-_UNLINKED = (
-    "the array's file has been deleted, and its pages were written to; load it from the store "
-    "again, or pass copy=True"
-)
 
 
-class LazyArray(ArrayOperators):
+class LazyArray(ArrayProtocols):
     """Read-only view of a stored array, mapped from its file.
 
     Created by ``NumPack.load(name, lazy=True)``. Nothing is read until elements are used, and
@@ -44,12 +41,14 @@ class LazyArray(ArrayOperators):
     valid and unchanged whatever happens to the store: later saves, appends, drops, and
     closing it; only `NumPack.replace` and `NumPack.writable_batch_mode` are visible in it.
 
-    Indexing, `reshape` and `T` return read-only ndarrays over the mapping; operators return
-    new ndarrays. In-place operators do not change the store but rebind the name to a new
-    ndarray. Every framework accepts a lazy array without a copy, by `numpack.share`, by its
-    DLPack methods or by `numpy.asarray`. If a framework writes to such a view although it is
-    read-only, the writes stay private to that view: they change neither the file nor what is
-    read from the array later.
+    It has the attributes and methods of ndarray, with the same arguments, results and errors,
+    but for those that work in place, and for `take`. Indexing, `reshape`, `T` and other views
+    are read-only ndarrays over the mapping; operators and all other methods return new
+    ndarrays. In-place operators do not change the store but rebind the name to a new ndarray.
+    Every framework accepts a lazy array without a copy, by `numpack.share`, by its DLPack
+    methods, by the buffer protocol or by `numpy.asarray`. If a framework writes to such a view
+    although it is read-only, the writes stay private to that view: they change neither the
+    file nor what is read from the array later.
 
     A lazy array is pickled in a few hundred bytes, also a range of `rows`: the other process
     maps the same file. If the array has been dropped or saved again meanwhile, its file is
@@ -75,6 +74,7 @@ class LazyArray(ArrayOperators):
     def __init__(
         self, stored: Array, origin: Reference | None, deleted: DeletedRows | None
     ) -> None:
+        register_pytree(LazyArray)
         self._origin = origin
         self._range: tuple[int, int] | None = None  # rows, of those that `origin` refers to
         span = None if deleted is None else deleted.live_span()
@@ -88,37 +88,6 @@ class LazyArray(ArrayOperators):
             self.shape = (len(stored) - len(deleted), *stored.shape[1:])
 
     @property
-    def dtype(self) -> DType:
-        """Dtype of the elements."""
-        return self._stored.dtype
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self._stored.ndim
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element."""
-        return self._stored.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the elements."""
-        return self.size * self.itemsize
-
-    @property
-    def T(self) -> Array:  # noqa: N802 -- NumPy's name
-        """Transposed array, a read-only view."""
-        view: Array = self._private_view(self._array.T)
-        return view
-
-    @property
     def _array(self) -> Array:
         """The mapping itself, to compute with, or a copy of the live rows."""
         if self._deleted is None:
@@ -127,21 +96,14 @@ class LazyArray(ArrayOperators):
         array.flags.writeable = False
         return array
 
-    def reshape(self, *shape: Any, **options: Any) -> Array:
-        """Return a read-only view of another shape; see `numpy.ndarray.reshape`.
+    @property
+    def _layout(self) -> Array:
+        return self._stored[: len(self)] if self.shape else self._stored[...]
 
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from numpack import NumPack
-        >>> with NumPack("reshape.npk") as npk:
-        ...     npk.save({"x": np.arange(4)})
-        ...     npk.load("x", lazy=True).reshape(2, 2)
-        array([[0, 1],
-               [2, 3]])
-        """
-        view: Array = self._private_view(self._array.reshape(*shape, **options))
-        return view
+    def _reduce_live(self, method: str, options: Mapping[str, Any]) -> Any:
+        if self._deleted is None:
+            return None
+        return reduce_live(self._stored, self._deleted, method, options)
 
     def _private_view(self, found: Any) -> Any:
         """Return a view of the mapping as one to hand out, and any other object unchanged.
@@ -316,6 +278,11 @@ class LazyArray(ArrayOperators):
                 return found
         return self._array[key]
 
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        """Raise `UnsupportedError`: the rows of a store are changed by `NumPack.replace`."""
+        fix = "it has no item assignment: change a copy, x.copy(), or call npk.replace"
+        raise read_only_error(fix)
+
     def __repr__(self) -> str:
         """Return dtype, shape and size, without reading elements."""
         return f"LazyArray({self.dtype}, shape={self.shape}, {self.nbytes:,} bytes)"
@@ -331,40 +298,11 @@ class LazyArray(ArrayOperators):
         if not copy and (dtype is None or dtype == self.dtype):
             array: Array = self._private_view(self._array)
             if copy is False and self._pages is not None and mapping_of(array) is None:
-                raise ZeroCopyError(f"a copy is needed: {_UNLINKED}")
+                raise ZeroCopyError(UNLINKED_REASON)
             return array
         if obstacle is not None or dtype is None or dtype == self.dtype:
             return self.copied().astype(dtype or self.dtype, copy=False)
         return np.array(self._array, dtype=dtype, copy=copy)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Return DLPack's device: the CPU, ``(1, 0)``."""
-        return (1, 0)
-
-    def __dlpack__(self, **options: Any) -> object:
-        """Export the pages, mapped copy-on-write for the consumer; see `DLPackBuffer`."""
-        copy = None if self._deleted is None else options.get("copy")
-        return share(self, "dlpack", copy=copy).__dlpack__(**options)
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Export the array as one chunk; further axes become fixed-size lists. Needs pyarrow.
-
-        Consumers of the Arrow PyCapsule interface, such as Polars, call this. Memory is shared
-        where Arrow's layout of the values is the same, and copied where Arrow packs them
-        (bool) or where rows are deleted.
-        """
-        if not self.ndim:
-            reason, fix = "Arrow has no 0-d arrays", "pass lazy.reshape(1)"
-            raise UnsupportedError(f"{reason}; {fix}", reason=reason, fix=fix)
-        layout: Layout = "flat" if self.ndim == 1 else "list"
-        try:
-            array = share(self, "arrow", copy=False, layout=layout)
-        except ZeroCopyError:
-            array = share(self, "arrow", copy=True, layout=layout)
-        import pyarrow as pa  # noqa: PLC0415
-
-        capsule: object = pa.chunked_array([array]).__arrow_c_stream__(requested_schema)
-        return capsule
 
     def __copy__(self) -> LazyArray:
         """Return itself: a shallow copy views the same rows."""

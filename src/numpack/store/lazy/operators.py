@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ...errors import UnsupportedError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Mapping
 
     from ..._core.memory import Array
+
+_REDUCTIONS = {np.add: "sum", np.multiply: "prod", np.minimum: "min", np.maximum: "max"}
 
 
 class ArrayOperators(NDArrayOperatorsMixin):
@@ -24,15 +28,25 @@ class ArrayOperators(NDArrayOperatorsMixin):
         """The elements as an ndarray to compute with."""
         raise NotImplementedError
 
+    def _reduce_live(self, method: str, options: Mapping[str, Any]) -> Any:
+        """Reduce without a copy of all elements; ``None`` where that is not possible."""
+        raise NotImplementedError
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Compute on the mapping; an in-place operator returns a new array."""
         out = kwargs.get("out")
         if out is not None and any(isinstance(each, ArrayOperators) for each in out):
             if len(out) > 1 or out[0] is not inputs[0]:
-                reason = "a LazyArray cannot be written"
-                fix = "pass an ndarray as out="
-                raise UnsupportedError(f"{reason}; {fix}", reason=reason, fix=fix)
+                raise read_only_error("pass an ndarray as out=")
             del kwargs["out"]
+        if (
+            method == "reduce"
+            and ufunc in _REDUCTIONS
+            and isinstance(inputs[0], ArrayOperators)
+        ):
+            found = inputs[0]._reduce_live(_REDUCTIONS[ufunc], {"axis": 0, **kwargs})  # noqa: SLF001
+            if found is not None:
+                return found
         if "where" in kwargs:
             kwargs["where"] = _as_ndarray(kwargs["where"])
         return getattr(ufunc, method)(*map(_as_ndarray, inputs), **kwargs)
@@ -63,9 +77,27 @@ class ArrayOperators(NDArrayOperatorsMixin):
         """Return a single element as a float, as NumPy does."""
         return float(self._array)
 
+    def __complex__(self) -> complex:
+        """Return a single element as a complex number, as NumPy does."""
+        return complex(self._array)
+
+    def __index__(self) -> int:
+        """Return the integer of a 0-d array, as NumPy does."""
+        return operator.index(self._array)
+
+    def __format__(self, spec: str) -> str:
+        """Format a single element, as NumPy does."""
+        return format(self._array, spec) if spec else str(self)
+
     def __bytes__(self) -> bytes:
         """Return the elements' bytes in C order, as `numpy.ndarray.tobytes` does."""
         return self._array.tobytes()
+
+
+def read_only_error(fix: str) -> UnsupportedError:
+    """Return the error of a call that would change a lazy array."""
+    reason = "a LazyArray cannot be written"
+    return UnsupportedError(f"{reason}; {fix}", reason=reason, fix=fix)
 
 
 def _as_ndarray(value: Any) -> Any:
