@@ -289,39 +289,39 @@ def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
 
 
 def open_head_and_tail(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
-    """Open a regular file of a folder and read its first bytes, then its last ones.
+    """Open a regular file of a folder, and read its first bytes, then its last ones.
+
+    The two are read with one system call if the file is short. Bytes that are appended
+    meanwhile may be missing from the end.
 
     Returns
     -------
     tuple
-        Descriptor; the first bytes, up to `first`; the size after reading them; the last
+        Descriptor; the first bytes, up to `first`; the offset after the last bytes; the last
         bytes, up to `last`.
     """
-    cdef numpack_status status
-    cdef int64_t size
+    cdef int64_t size = 0, start
     cdef int descriptor = open_regular(folder, name, flags, &size), tries = 0
     if descriptor < 0 and may_retry(&tries):
         descriptor = open_regular(folder, name, flags, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
     try:
-        head = read_at(descriptor, name, 0, first)
-        if numpack_stat(descriptor, b"", &status) < 0:
-            raise OSError(errno, os.strerror(errno))
-        size = min(last, status.size)
-        tail = read_at(descriptor, name, status.size - size, size)
+        start = max(0, size - last)
+        head = read_at(descriptor, name, 0, first) if start else None
+        tail = read_at(descriptor, name, start, size - start)
     except BaseException:
         close(descriptor)
         raise
-    return descriptor, head, status.size, tail
+    return descriptor, tail[:first] if head is None else head, start + len(tail), tail
 
 
 cdef bytes read_at(int descriptor, bytes name, int64_t offset, Py_ssize_t size):
     content = PyBytes_FromStringAndSize(NULL, size)
-    size = pread(descriptor, PyBytes_AS_STRING(content), size, offset)
-    if size < 0:
+    cdef Py_ssize_t count = pread(descriptor, PyBytes_AS_STRING(content), size, offset)
+    if count < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
-    return content[:size]
+    return content if count == size else content[:count]
 
 
 def read_small(int folder, bytes name, size_t limit) -> bytes:
