@@ -16,7 +16,7 @@ from ...errors import (
     StoreMemoryError,
     StorePermissionError,
 )
-from .syscalls import Directory, OpenFile, close_in_background, open_at, size_of, unlink_regular
+from .syscalls import Directory, OpenFile, close_in_background, open_at, read_small, size_of, unlink_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +93,10 @@ class Folder:
             It cannot be opened; `errno` holds the reason.
         """
         return self._open(open_at, name, flags)
+
+    def read_start(self, name: str, limit: int) -> bytes:
+        """Return up to `limit` bytes from the start of a file; raise errors as `open` does."""
+        return self._open(read_small, name, limit)
 
     def open_file(self, name: str, flags: int = os.O_RDONLY) -> OpenFile:
         """Open a file as `open` does, as a context manager that returns the descriptor."""

@@ -324,18 +324,19 @@ cdef bytes read_at(int descriptor, bytes name, int64_t offset, Py_ssize_t size):
     return content if count == size else content[:count]
 
 
-def read_small(int folder, bytes name, size_t limit) -> bytes:
+def read_small(int folder, str name, int64_t limit) -> bytes:
     """Return up to `limit` bytes of a regular file of a folder; the GIL is held."""
-    cdef int64_t size
-    cdef int descriptor = open_regular(folder, name, O_RDONLY, &size), tries = 0
+    cdef bytes path = name.encode()
+    cdef int64_t size = 0
+    cdef int descriptor = open_regular(folder, path, O_RDONLY, &size), tries = 0
     if descriptor < 0 and may_retry(&tries):
-        descriptor = open_regular(folder, name, O_RDONLY, &size)
+        descriptor = open_regular(folder, path, O_RDONLY, &size)
     if descriptor < 0:
-        raise OSError(errno, os.strerror(errno), os.fsdecode(name))
+        raise OSError(errno, os.strerror(errno), name)
     content = PyBytes_FromStringAndSize(NULL, min(limit, max(size, 0)))
     cdef Py_ssize_t count = pread(descriptor, PyBytes_AS_STRING(content), len(content), 0)
     cdef int error = errno
     close(descriptor)
     if count < 0:
-        raise OSError(error, os.strerror(error), os.fsdecode(name))
+        raise OSError(error, os.strerror(error), name)
     return content[:count]

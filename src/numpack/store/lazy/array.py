@@ -13,6 +13,8 @@ from ..._core.memory import aligned_copy, aligned_empty
 from ..._core.policy import Obstacle
 from ...errors import UnsupportedError, WrongTypeError, ZeroCopyError
 from ...io import share
+from ..kernels.gather import gather_rows
+from ..rows.foreign_indexes import out_of_range_error
 from ..rows.indexing import CHUNK_ROWS, Selection, as_int64, fancy_index, gather, normalize_rows
 from ..rows.live_rows import gather_live, index_live
 from .locating import map_reference
@@ -198,6 +200,8 @@ class LazyArray(ArrayOperators):
         ...     npk.load("x", lazy=True).take([4, 0])
         array([40,  0])
         """
+        if self._deleted is None and (found := gather_rows(self._stored, indexes)) is not None:
+            return found
         rows = normalize_rows(indexes, len(self))
         if self._deleted is None:
             if isinstance(rows, slice):
@@ -270,6 +274,8 @@ class LazyArray(ArrayOperators):
 
     def _take_fancy(self, key: Any) -> Any:
         """Index by row numbers or a row mask; ``None`` for other kinds of indexes."""
+        if self._deleted is None and (found := gather_rows(self._stored, key)) is not None:
+            return found
         index = fancy_index(key, len(self)) if self.ndim else None
         if index is None or (index.dtype.kind == "b" and index.ndim > 1):
             return None
@@ -303,18 +309,20 @@ class LazyArray(ArrayOperators):
             return taken
         if self._deleted is None:
             return self._private_view(self._stored[key])
-        return self._index_live(key)
+        return self._index_live(key, self._deleted)
 
-    def _index_live(self, key: Any) -> Any:
-        """Index an array that has deleted rows, copying only the selected rows if possible."""
+    def _index_live(self, key: Any, deleted: DeletedRows) -> Any:
+        """Index an array that has deleted rows, copying only the selected rows if necessary."""
+        if type(key) is int and (row := deleted.stored_number(key)) >= 0:
+            return self._private_view(self._stored[row])
         keys = key if isinstance(key, tuple) else (key,)
         if keys and isinstance(keys[0], int | np.integer) and not isinstance(keys[0], bool):
-            return self.take(int(keys[0]))[(0, *keys[1:])]
-        if self._deleted is not None:
-            found = index_live(self._stored, self._deleted, len(self), keys)
-            if found is not None:
-                return found
-        return self._array[key]
+            row = deleted.stored_number(int(keys[0]))
+            if row < 0:
+                raise out_of_range_error(keys[0], len(self))
+            return self._private_view(self._stored[(row, *keys[1:])])
+        found = index_live(self._stored, deleted, len(self), keys)
+        return self._array[key] if found is None else found
 
     def __repr__(self) -> str:
         """Return dtype, shape and size, without reading elements."""
