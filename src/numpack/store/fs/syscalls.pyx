@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, ELOOP, EMFILE, ENFILE, errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.string cimport strchr
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY
 from posix.unistd cimport close, pread
 
@@ -35,12 +36,17 @@ cdef extern from "status.h" nogil:
 cdef int open_regular(int folder, const char *name, int flags, int64_t *size) noexcept nogil:
     """Open a regular file of a folder; return -1 and set errno to ELOOP for any other type.
 
-    O_NONBLOCK keeps the call from blocking on a FIFO; it has no effect on a regular file.
+    O_NONBLOCK keeps the call from blocking on a FIFO; it has no effect on a regular file. No
+    link is followed, not even on the way to a file of a subfolder; where the system cannot ensure
+    that, opening such a file fails.
     """
     cdef numpack_status status
     cdef int descriptor
     flags |= O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
-    descriptor = openat(folder, name, flags, 0o666)
+    if strchr(name, c"/") != NULL:
+        descriptor = open_beneath(folder, name, flags)
+    else:
+        descriptor = openat(folder, name, flags, 0o666)
     if descriptor < 0:
         return -1
     if numpack_stat(descriptor, b"", &status) == 0:
@@ -63,7 +69,24 @@ cdef extern from *:
         close(descriptor);
         errno = saved;
     }
+    #if defined(__linux__) && __has_include(<linux/openat2.h>)
+    #include <fcntl.h>
+    #include <linux/openat2.h>
+    #include <sys/syscall.h>
+    #endif
+    static inline int numpack_open_beneath(int folder, const char *name, int flags)
+    {
+    #ifdef SYS_openat2
+        struct open_how how = {.flags = (uint64_t)flags,
+                               .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+        return (int)syscall(SYS_openat2, folder, name, &how, sizeof(how));
+    #else
+        errno = ENOSYS;
+        return -1;
+    #endif
+    }
     """
+    int open_beneath "numpack_open_beneath"(int, const char *, int) noexcept nogil
     void set_errno "numpack_set_errno"(int value) noexcept nogil
     void close_keeping_errno "numpack_close_keeping_errno"(int descriptor) noexcept nogil
 
@@ -81,8 +104,6 @@ cdef class Directory:
     parent : int, optional
         Descriptor of the parent folder; if given, links are not followed.
     """
-
-    cdef readonly int descriptor
 
     def __cinit__(self, str path, int parent=AT_FDCWD):
         cdef bytes encoded = PyUnicode_EncodeFSDefault(path)
@@ -160,8 +181,6 @@ cdef class OpenFile:
     name : str
     flags : int
     """
-
-    cdef readonly int descriptor
 
     def __cinit__(self, int folder, str name, int flags):
         self.descriptor = -1

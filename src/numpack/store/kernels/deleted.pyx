@@ -6,9 +6,19 @@ that are not deleted. The number of live rows before the i-th deleted row is its
 minus i. So a live row comes after it if its live number is at least that.
 """
 
+import sys
+
+cimport numpy as cnp
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 from libc.string cimport memcpy
+
+from numpack.store.kernels.checksums cimport crc32_of
+
+cnp.import_array()
+
+cdef bint IS_BIG_ENDIAN = sys.byteorder == "big"
 
 
 cdef extern from "parallel.h":
@@ -102,7 +112,7 @@ cdef bint contains(
     return True
 
 
-def stored_number(rows, recent, int64_t live, int64_t number) -> int:
+def stored_number(rows, recent, int64_t live, number) -> int:
     """Convert one live row number to its stored number; return -1 if it is out of range.
 
     Parameters
@@ -116,11 +126,9 @@ def stored_number(rows, recent, int64_t live, int64_t number) -> int:
     number : int
         Negative numbers count from the end.
     """
-    if number < 0:
-        number += live
-    if not 0 <= number < live:
+    if not -live <= number < live:
         return -1
-    return number_after(rows, number_after(recent, number))
+    return number_after(rows, number_after(recent, number + live if number < 0 else number))
 
 
 cdef int64_t number_after(rows, int64_t number) except -1:
@@ -157,11 +165,38 @@ def live_span(const int64_t[::1] dropped, int64_t count) -> tuple | None:
     return None
 
 
-def are_row_numbers(const int64_t[::1] numbers, int64_t count) -> bool:
-    """Return whether numbers are strictly increasing, and numbers of `count` rows."""
+def row_numbers(bytes content not None, crc, int64_t count) -> cnp.ndarray | None:
+    """Return the sorted row numbers of a deleted-row list; None if it is damaged.
+
+    Parameters
+    ----------
+    content : bytes
+    crc : int
+        Its checksum.
+    count : int
+        Number of stored rows. All numbers must be different and less than that.
+    """
+    cdef cnp.npy_intp size = len(content) // sizeof(int64_t)
+    cdef const char *data = PyBytes_AS_STRING(content)
+    if len(content) % sizeof(int64_t):
+        return None
+    if crc32_of(0, <const unsigned char *>data, len(content)) != crc:
+        return None
+    cdef cnp.ndarray rows = cnp.PyArray_EMPTY(1, &size, cnp.NPY_INT64, 0)
+    cdef int64_t *numbers = <int64_t *>cnp.PyArray_DATA(rows)
+    memcpy(numbers, data, len(content))
+    if IS_BIG_ENDIAN:
+        rows.byteswap(inplace=True)
+    if not are_increasing(numbers, size, count):
+        cnp.PyArray_Sort(rows, 0, cnp.NPY_QUICKSORT)
+    return rows if are_increasing(numbers, size, count) else None
+
+
+cdef bint are_increasing(const int64_t *numbers, Py_ssize_t size, int64_t count) noexcept:
+    """Return whether numbers are strictly increasing, from 0 up to less than `count`."""
     cdef Py_ssize_t i
     cdef int64_t last = -1
-    for i in range(len(numbers)):
+    for i in range(size):
         if numbers[i] <= last:
             return False
         last = numbers[i]

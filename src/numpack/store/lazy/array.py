@@ -14,7 +14,6 @@ from ..._core.policy import Obstacle
 from ...errors import UnsupportedError, WrongTypeError, ZeroCopyError
 from ...io import share
 from ..kernels.gather import gather_rows
-from ..rows.foreign_indexes import out_of_range_error
 from ..rows.indexing import CHUNK_ROWS, Selection, as_int64, fancy_index, gather, normalize_rows
 from ..rows.live_rows import gather_live, index_live
 from .locating import map_reference
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 _ITERATED_NBYTES = 1 << 16  # of the rows that share a view while iterating
 _BASIC_INDEXES = (int, slice)  # types of most indexes, which cannot be fancy ones
+_ROW_NUMBERS = (int, np.integer)
 _UNLINKED = (
     "the array's file has been deleted, and its pages were written to; load it from the store "
     "again, or pass copy=True"
@@ -274,8 +274,6 @@ class LazyArray(ArrayOperators):
 
     def _take_fancy(self, key: Any) -> Any:
         """Index by row numbers or a row mask; ``None`` for other kinds of indexes."""
-        if self._deleted is None and (found := gather_rows(self._stored, key)) is not None:
-            return found
         index = fancy_index(key, len(self)) if self.ndim else None
         if index is None or (index.dtype.kind == "b" and index.ndim > 1):
             return None
@@ -302,8 +300,8 @@ class LazyArray(ArrayOperators):
     def __getitem__(self, key: Any) -> Any:
         """Index as NumPy does.
 
-        Slices are read-only views of the mapping unless rows between them are deleted. Row
-        numbers and masks are gathered on several threads, as by `NumPack.getitem`.
+        Rows and slices are read-only views of the mapping, unless rows in a slice are deleted.
+        Row numbers and masks are gathered on several threads, as by `NumPack.getitem`.
         """
         if type(key) not in _BASIC_INDEXES and (taken := self._take_fancy(key)) is not None:
             return taken
@@ -313,13 +311,9 @@ class LazyArray(ArrayOperators):
 
     def _index_live(self, key: Any, deleted: DeletedRows) -> Any:
         """Index an array that has deleted rows, copying only the selected rows if necessary."""
-        if type(key) is int and (row := deleted.stored_number(key)) >= 0:
-            return self._private_view(self._stored[row])
         keys = key if isinstance(key, tuple) else (key,)
-        if keys and isinstance(keys[0], int | np.integer) and not isinstance(keys[0], bool):
+        if keys and isinstance(keys[0], _ROW_NUMBERS) and not isinstance(keys[0], bool):
             row = deleted.stored_number(int(keys[0]))
-            if row < 0:
-                raise out_of_range_error(keys[0], len(self))
             return self._private_view(self._stored[(row, *keys[1:])])
         found = index_live(self._stored, deleted, len(self), keys)
         return self._array[key] if found is None else found

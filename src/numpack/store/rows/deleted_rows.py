@@ -20,13 +20,14 @@ from ..fs.directory import has_hole, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
 from ..kernels.deleted import (
-    are_row_numbers,
     copy_live,
     live_span,
     map_live_to_stored,
     merge_deleted,
+    row_numbers,
     stored_number,
 )
+from .foreign_indexes import out_of_range_error
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
@@ -95,9 +96,19 @@ class DeletedRows:
         return numbers
 
     def stored_number(self, number: int) -> int:
-        """Convert one live row number, which may be negative; return -1 if out of range."""
+        """Convert one live row number, which may be negative.
+
+        Raises
+        ------
+        IndexRangeError
+            It is out of range.
+        """
         rows, recent = self._lists
-        return stored_number(rows, recent, self.count - len(rows) - len(recent), number)
+        live = self.count - len(rows) - len(recent)
+        stored = stored_number(rows, recent, live, number)
+        if stored < 0:
+            raise out_of_range_error(number, live)
+        return stored
 
     def live_before(self, stored: int) -> int:
         """Return the number of live rows before a row of the data file."""
@@ -215,9 +226,10 @@ def read(folder: Folder, entry: Entry) -> DeletedRows:
     """
     needed = _ITEM * entry.dropped
     if needed <= _SHORT:
-        rows = _checked(folder.read_start(entry.dropped_file, needed), entry)
-        if rows is not None:
-            return DeletedRows(rows, entry.stored[0])
+        content, count = folder.read_start(entry.dropped_file, needed), entry.stored[0]
+        found = row_numbers(content, entry.dropped_crc, count)
+        if found is not None and len(found) == entry.dropped:
+            return DeletedRows(found, count)
     path = f"{folder.path}/{entry.dropped_file}"
     descriptor = folder.open(entry.dropped_file)
     try:
@@ -242,15 +254,6 @@ def read(folder: Folder, entry: Entry) -> DeletedRows:
     if (rows[1:] == rows[:-1]).any():
         raise _damaged_error(path, "it has a row twice")
     return DeletedRows(rows.astype(np.int64, copy=False), entry.stored[0])
-
-
-def _checked(content: bytes, entry: Entry) -> Numbers | None:
-    """Return the sorted row numbers of a list, None if it is not the one of an entry."""
-    if len(content) != _ITEM * entry.dropped or crc32(content) != entry.dropped_crc:
-        return None
-    rows = np.frombuffer(content, "<i8").astype(np.int64)
-    rows.sort()
-    return rows if are_row_numbers(rows, entry.stored[0]) else None
 
 
 def _damaged_error(path: str, what: str) -> CorruptStoreError:

@@ -11,7 +11,7 @@ from ...fs.directory import has_hole, read_between, removed_error, store_error
 from ...fs.syscalls import open_head_and_tail, size_of
 from ..naming import listed
 from .lines import decode, decode_lines, has_duplicates
-from .ordinary import read_commits, read_header_line, read_snapshot
+from .ordinary.lines import open_ordinary, read_commits, read_header_line, read_snapshot
 from .records import CommitReader, commit_count, snapshot
 from .state import Catalog, LogCursor, apply_update
 
@@ -67,6 +67,11 @@ class LogReader:
         StoreError
             The log cannot be opened or read; `errno` holds the reason.
         """
+        ordinary = open_ordinary(self._folder.descriptor, _NAME, self._flags)
+        return self._open_other() if ordinary is None else ordinary
+
+    def _open_other(self) -> LogCursor:
+        """Open a log of any kind, or raise the error."""
         path = f"{self._folder.path}/{NAME}"
         try:
             opened = self._open()
@@ -178,9 +183,7 @@ class LogReader:
             end, last = cursor.end + whole, cursor.end + at
             if at < 0:  # there is no snapshot among the lines
                 last, length = cursor.snapshot, cursor.snapshot_length
-            return LogCursor(
-                cursor.descriptor, end, torn, last, length, update.catalog
-            ), update
+            return LogCursor(cursor.descriptor, end, torn, last, length, update.catalog), update
         if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:
             self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", cursor.catalog)
         reader = CommitReader(cursor.catalog)
