@@ -107,13 +107,15 @@ cdef class Directory:
 
     def __cinit__(self, str path, int parent=AT_FDCWD):
         cdef bytes encoded = PyUnicode_EncodeFSDefault(path)
-        cdef int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
+        cdef int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, tries = 0
         self.descriptor = -1
         if b"\0" in encoded:
             raise ValueError("embedded null byte")
         if parent != AT_FDCWD:
             flags |= O_NOFOLLOW
         self.descriptor = openat(parent, encoded, flags)
+        if self.descriptor < 0 and may_retry(&tries):
+            self.descriptor = openat(parent, encoded, flags)
         if self.descriptor < 0:
             raise OSError(errno, os.strerror(errno), path)
 
