@@ -20,6 +20,7 @@ NATIVE_TESTS := tests/allocation tests/dlpack tests/adapters/torch \
   requested_types.py) $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
   $(addprefix tests/store/,kernels rows lazy fs/test_locks.py fs/test_forks.py \
   format/log/test_state.py format/log/test_lines.py format/log/test_torn_lines.py \
+  format/log/test_ordinary_lines.py \
   api/test_update_clone_reset.py) tests/core/test_keeping_alive.py
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()

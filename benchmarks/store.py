@@ -19,15 +19,15 @@ import os
 import tempfile
 from functools import partial
 from pathlib import Path
-from timeit import Timer
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import page_cache
 from aims import AIMS, FSTAT, NARROW, NEW, REWRITING, TWO_WRITES, WIDE, Size
 from formats import FORMATS, Format, Npy, Store
-from measure import Result, as_table, fitted, machine, quantity, time_all, write_into
+from measure import Result, Work, as_table, machine, quantity, race, write_into
 from plot import draw
+from states import states_of, states_table
 
 from numpack import NumPack
 
@@ -43,17 +43,9 @@ BATCH = 100  # rows of an append, a replace and a drop
 GATHERS = (256, 4096, 65_536)
 LOG_LINE = b"x" * 95 + b"\n"
 PACKAGES = ("numpy", "h5py", "zarr", "safetensors")
-PAIR_SECONDS, OTHER_SECONDS = 1.5, 0.5  # per contender in a contest
 DRAWN = 0.8  # fraction of the rows that are drawn from, so that some can be dropped
 
 CLOSED = "numpack, and close"
-
-
-class Work(NamedTuple):
-    """A contender's call, and the setup before each burst, outside the measured time."""
-
-    call: Callable[[], object]
-    setup: Callable[[], object] = lambda: None
 
 
 class Contest:
@@ -209,24 +201,6 @@ def _rivals(works: dict[str, Work], name: str, rival: Work) -> dict[str, Work]:
     return {Store.label: works[Store.label], name: rival, **works}
 
 
-def race(works: dict[str, Work], most: int = 1) -> dict[str, float]:
-    """Time the first two in turns, for many rounds; then the others, in fewer.
-
-    If all took turns, a call of microseconds would run with the caches that a call of a second
-    has left behind.
-    """
-    timers = {who: Timer(work.call, work.setup) for who, work in works.items()}
-    names = list(timers)
-    times: dict[str, float] = {}
-    for among, seconds, fewest in ((names[:2], PAIR_SECONDS, 5), (names[2:], OTHER_SECONDS, 1)):
-        if among:
-            turns = [
-                fitted(timers[who], seconds=seconds, most=most, fewest=fewest) for who in among
-            ]
-            times.update(zip(among, time_all(turns), strict=True))
-    return times
-
-
 def opening(folder: Path) -> dict[str, float]:
     """Time opening and closing a store with a long history, and a new one."""
     row = np.zeros((1, 10), "f4")
@@ -314,11 +288,13 @@ def as_json(
     results: list[Result],
     times: dict[Size, Times],
     nbytes: dict[Size, dict[str, int]],
+    states: list[Result],
 ) -> str:
     """Return all figures as JSON."""
     figures: dict[str, Any] = {
         "machine": about,
         "aims": [result.figures() for result in results],
+        "states": [result.figures() for result in states],
         "times_ns": {size.label: known for size, known in times.items()},
         "bytes": {size.label: known for size, known in nbytes.items()},
     }
@@ -337,12 +313,15 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="benchmark-") as folder:
         times, nbytes = measured(Path(folder))
+        states = states_of(Path(folder) / "states")
     about, results = machine(PACKAGES), results_of(times)
     versions = ", ".join(f"{name} {value}" for name, value in about.items())
-    tables = f"{format_tables(times, nbytes)}\n\nMeasured with {versions}."
+    tables = "\n\n".join(
+        [format_tables(times, nbytes), states_table(states), f"Measured with {versions}."]
+    )
     print(aims_table(results), tables, sep="\n\n")
     if options.json:
-        options.json.write_text(as_json(about, results, times, nbytes))
+        options.json.write_text(as_json(about, results, times, nbytes, states))
     if options.readme:
         write_into(options.readme, "store.py", aims_table(results))
     if options.page:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import CorruptStoreError, InvalidValueError, MissingFileError, StoreError
 from .checks import entry_of
@@ -79,7 +79,7 @@ class Session(JournalReplay):
         super().__init__()
         self.folder = folder
         self.history = history
-        self.log = cast("Log", history)
+        self.log: Log = history  # type: ignore[assignment]  # not used for folders of NumPack 0.x
         self.counts = counts
         self.read_only = read_only
         self.is_numpack0 = isinstance(history, Numpack0Log)
@@ -170,8 +170,10 @@ class Session(JournalReplay):
         if cached is not None and cached[0] is entry:
             return cached[1]
         if entry is not None:
-            with contextlib.suppress(FileNotFoundError):  # it was replaced just now
+            try:
                 return self._map(name, entry)
+            except FileNotFoundError:  # it was replaced just now
+                pass
         return self.read_consistent(name, self._map)
 
     def lazy_rows(self, name: str) -> LazyArray:
@@ -196,11 +198,18 @@ class Session(JournalReplay):
         self.counts["bytes_read"] += array.nbytes
         return entry, array
 
-    def read_rows(self, name: str, take: Callable[[LazyArray], Array]) -> Array:
+    def read_rows(self, name: str, indexes: Any) -> Array:
         """Read selected rows, as of one commit, into new memory."""
-        array = self.read_consistent(
-            name, lambda name, _: take(self.lazy_rows(name)), stable=True
-        )
+        entry, cached = self.arrays().get(name), self._lazy_arrays.get(name)
+        array = None
+        if cached is not None and cached[0] is entry and entry.stored:  # the common case
+            array = cached[1].take(indexes)
+            if self.arrays().get(name) is not entry:
+                array = None
+        if array is None:
+            array = self.read_consistent(
+                name, lambda name, _: self.lazy_rows(name).take(indexes), stable=True
+            )
         self.counts["bytes_read"] += array.nbytes
         return array
 
@@ -254,7 +263,7 @@ class Session(JournalReplay):
             array = self.read_stored(entry)
             array.flags.writeable = False
         else:
-            array = resources.map_with_retry(lambda: data_files.map_rows(self.folder, entry))[0]
+            array = resources.map_with_retry(data_files.map_rows, self.folder, entry)[0]
             origin = Reference(self.folder.path, name, entry, array, deleted, self)
         lazy = LazyArray(array, origin, deleted)
         self.counts["mappings"] += 1

@@ -291,7 +291,10 @@ class NumPack(BatchModes):
 
 
 def _checked_path(filename: Any) -> str:
-    path = os.fspath(filename) if isinstance(filename, os.PathLike) else filename
+    is_plain = type(filename) is str
+    path = (
+        os.fspath(filename) if not is_plain and isinstance(filename, os.PathLike) else filename
+    )
     if not isinstance(path, str):
         fix = "pass os.fsdecode(path)" if isinstance(path, bytes) else "pass the folder's path"
         wrong_type("NumPack", "a str or os.PathLike", path, fix)

@@ -58,6 +58,7 @@ def test_error_of_a_system_call_is_not_reported_as_damage(monkeypatch, number):
     calls = [lambda: store.load("x"), store.verify]
     monkeypatch.setattr("numpack.store.fs.directory.open_at", refuse)
     monkeypatch.setattr("numpack.store.fs.directory.OpenFile", refuse)
+    monkeypatch.setattr("numpack.store.format.log.reader.open_ordinary", lambda *_: None)
     monkeypatch.setattr("numpack.store.format.log.reader.open_head_and_tail", refuse)
     calls.append(lambda: NumPack(STORE, mode="r").open())
     if number == errno.EIO:  # `verify` reports the array and continues with the next

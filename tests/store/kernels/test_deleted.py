@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from support.each import for_each
 
 from numpack import NumPack
-from numpack.store.kernels.deleted import map_live_to_stored, merge_deleted
+from numpack.store.kernels.checksums import crc32
+from numpack.store.kernels.deleted import (
+    live_span,
+    map_live_to_stored,
+    merge_deleted,
+    row_numbers,
+    stored_number,
+)
 
 COUNT = 60
 Numbers = st.lists(st.integers(0, COUNT - 1), unique=True).map(sorted)
@@ -98,3 +105,41 @@ def test_deleted_row_list_keeps_no_larger_buffer_alive():
             deleted = store.load("x", lazy=True)._origin._deleted
             assert deleted.rows.base is None
             assert deleted.recent.base is None
+
+
+@given(Numbers, Numbers)
+def test_stored_number_agrees_with_numpy(rows, recent):
+    live = np.delete(np.arange(2 * COUNT), rows)
+    live = np.delete(live, recent)
+    rows, recent = np.array(rows, np.int64), np.array(recent, np.int64)
+    for number in range(-len(live), len(live)):
+        assert stored_number(rows, recent, len(live), number) == live[number]
+    for number in (len(live), -len(live) - 1, 2**62, -(2**62)):
+        assert stored_number(rows, recent, len(live), number) == -1
+
+
+@given(Numbers)
+def test_live_span_is_that_of_contiguous_live_rows(dropped):
+    live = np.delete(np.arange(COUNT), dropped)
+    span = live_span(np.array(dropped, np.int64), COUNT)
+    is_contiguous = not len(live) or live[-1] - live[0] == len(live) - 1
+    assert (span is not None) == is_contiguous
+    if span is not None:
+        assert np.array_equal(np.arange(*span), live)
+
+
+@given(st.permutations(range(COUNT)), st.integers(0, COUNT))
+def test_row_numbers_are_sorted(order, length):
+    numbers = np.array(order[:length], "<i8")
+    content = numbers.tobytes()
+    found = row_numbers(content, crc32(content), COUNT)
+    assert found.dtype == np.int64
+    assert found.tolist() == sorted(order[:length])
+    assert row_numbers(content, crc32(content) ^ 1, COUNT) is None
+
+
+@for_each("numbers", [[-1], [COUNT], [3, 3], [5, 1, 5], [2**62], [-(2**63), 0]])
+def test_row_numbers_of_no_rows_are_refused(numbers):
+    content = np.array(numbers, "<i8").tobytes()
+    assert row_numbers(content, crc32(content), COUNT) is None
+    assert row_numbers(content[:-1], crc32(content[:-1]), COUNT) is None

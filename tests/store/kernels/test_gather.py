@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.each import for_each
 
 from numpack._core.mapped_files import map_file
-from numpack.store.kernels.gather import take_rows
+from numpack.store.kernels.gather import gather_rows, take_rows
 
 INT64 = np.iinfo(np.int64)
 WIDTHS = [1, 2, 3, 4, 7, 8, 12, 16, 20, 24, 32, 40, 48, 63, 64, 65, 128, 512, 4095, 4096, 4097]
@@ -268,7 +268,7 @@ def test_after_a_fork(run_python):
         """
 import os
 import numpy as np
-from numpack.store.kernels.gather import take_rows
+from numpack.store.kernels.gather import gather_rows, take_rows
 
 source = np.random.default_rng(0).integers(0, 256, (4096, 512), np.uint8)
 rows = np.random.default_rng(1).integers(-4096, 4096, 40_000)
@@ -285,3 +285,59 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), right())
 """
     )
     assert out.split() == ["0", "True"]
+
+
+@for_each("dtype", ["?", "i1", "u2", "<f4", "<f8", "<c16", "<M8[s]", "S5", "U3", "f2"])
+@for_each("shape", [(7,), (7, 3), (7, 2, 5), (1, 1)])
+def test_gathered_rows_agree_with_numpy(dtype, shape):
+    source = np.arange(np.prod(shape)).reshape(shape).astype("i8").astype(dtype)
+    rows = np.random.default_rng(0).integers(-shape[0], shape[0], 50)
+    found = gather_rows(source, rows)
+    assert found.dtype == source.dtype
+    assert np.array_equal(found, source[rows])
+    assert found.flags.writeable
+    assert found.flags.c_contiguous
+    assert found.ctypes.data % 64 == 0
+    assert not np.shares_memory(found, source)
+
+
+def test_other_ways_of_selecting_rows_are_declined():
+    source, rows = np.arange(12.0).reshape(4, 3), np.array([1, 2])
+    assert gather_rows(source, rows) is not None
+    others = [
+        [1, 2],
+        1,
+        slice(2),
+        None,
+        rows.astype("i4"),
+        rows.astype("u8"),
+        rows.astype(">i8"),
+        rows.astype("f8"),
+        rows > 1,
+        rows[:, None],
+        np.array(1),
+        np.array([4]),
+        np.array([-5]),
+        np.array([], np.int64),
+        np.arange(6)[::2],
+        rows.view(np.matrix),
+        np.frombuffer(bytes(17), np.uint8)[1:].view(np.int64),
+    ]
+    for other in others:
+        assert gather_rows(source, other) is None, other
+    sources = [
+        source[::2],
+        source.T,
+        np.array(1.0),
+        source.astype(">f8"),
+        np.zeros((4, 0)),
+        np.zeros((0, 3)),
+        np.zeros(4, "i4,f4"),
+        np.array([object()] * 4),
+        np.ma.array([1.0, 2, 3, 4]),
+        np.zeros(4, "V3"),
+        "abcd",
+        None,
+    ]
+    for other in sources:
+        assert gather_rows(other, rows) is None, other

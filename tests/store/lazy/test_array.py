@@ -193,6 +193,28 @@ def test_indexing_with_dropped_rows_agrees_with_numpy(store, hole):
         assert np.array_equal(found, expected), key
 
 
+@for_each("dtype", ["f4", "U3", "i4,f8"])
+@for_each("shape", [(9,), (9, 2), (9, 2, 3)])
+def test_a_single_row_beside_dropped_ones_is_a_view_like_any_other(dtype, shape):
+    array = np.arange(np.prod(shape)).reshape(shape).astype("i4").astype(dtype)
+    with NumPack("s.npk", mode="w") as store:
+        store.save({"x": array})
+        before = store.load("x", lazy=True)
+        store.drop("x", [2, 5])
+        lazy = store.load("x", lazy=True)
+    live = np.delete(array, [2, 5], axis=0)
+    for row in (*range(-7, 7), np.int64(3), (3,), (4, Ellipsis), (np.uint8(1), None)):
+        found, usual = lazy[row], before[row]
+        assert type(found) is type(usual)
+        assert np.array_equal(found, live[row])
+        if isinstance(found, np.ndarray):
+            assert found.flags.writeable == usual.flags.writeable is False
+            assert found.strides == usual.strides
+    for row in (7, -8, np.int64(7), (7,), 2**70):
+        with pytest.raises(IndexError):
+            lazy[row]
+
+
 @for_each(
     "key",
     [12, -13, (0, 4), (0, 0, 0, 0), [0, 12], "a", 1.0, [0.5], ([0, 1], [0, 1, 2])]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEADER = "numpack.json"
-_NAME, _HEADER_LIMIT = HEADER.encode(), 1 << 16
+_HEADER_LIMIT = 1 << 16
 FORMAT, VERSION = "numpack", 1
 
 _NEW_HEADER = f"{HEADER}.new"
@@ -212,7 +212,7 @@ def new_catalog() -> Catalog:
 def is_store(folder: Folder) -> bool:
     """Return whether a folder is a store; raise if this version cannot read it."""
     try:
-        text = read_small(folder.descriptor, _NAME, _HEADER_LIMIT)
+        text = read_small(folder.descriptor, HEADER, _HEADER_LIMIT)
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -53,10 +53,6 @@ class OpenFiles:
         self._pinned: set[str] = set()
         self._dense: dict[str, int] = {}  # id: bytes at the start known to have no holes
 
-    def __del__(self) -> None:
-        """Close all files."""
-        self.close()
-
     def close(self) -> None:
         """Close all files."""
         self._dense.clear()

@@ -16,7 +16,15 @@ from ...errors import (
     StoreMemoryError,
     StorePermissionError,
 )
-from .syscalls import Directory, OpenFile, close_in_background, open_at, size_of, unlink_regular
+from .syscalls import (
+    Directory,
+    OpenFile,
+    close_in_background,
+    open_at,
+    read_small,
+    size_of,
+    unlink_regular,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +102,14 @@ class Folder:
         """
         return self._open(open_at, name, flags)
 
+    def read_start(self, name: str, limit: int) -> bytes:
+        """Return up to `limit` bytes from the start of a file; raise errors as `open` does."""
+        return self._read(read_small, name, limit)
+
     def open_file(self, name: str, flags: int = os.O_RDONLY) -> OpenFile:
         """Open a file as `open` does, as a context manager that returns the descriptor."""
+        if flags == os.O_RDONLY:
+            return self._read(OpenFile, name, flags)
         return self._open(OpenFile, name, flags)
 
     def new(self, name: str, *, like: str = "") -> int:
@@ -220,6 +234,16 @@ class Folder:
             return read_between(descriptor, 0, size_of(descriptor))
         finally:
             os.close(descriptor)
+
+    def _read(self, use: Callable[[int, str, int], T], name: str, option: int) -> T:
+        """Read a file, if possible without opening its subfolder; else as `_open` does."""
+        if self._data is None:
+            try:
+                return use(self.descriptor, name, option)
+            except OSError as error:
+                if error.errno is None:  # raised by a signal handler
+                    raise
+        return self._open(use, name, option)
 
     def _open(self, use: Callable[[int, str, int], T], name: str, flags: int) -> T:
         try:

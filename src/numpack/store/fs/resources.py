@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from ..._core.file_mapping import close_descriptors
 from .forks import registered
@@ -12,6 +12,7 @@ from .syscalls import set_release_hook
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -31,15 +32,15 @@ def release_cached() -> None:
     close_descriptors()
 
 
-def map_with_retry(use: Callable[[], T]) -> T:
+def map_with_retry(use: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
     """Call a function that maps a file; retry once after `ENOMEM`, with caches released."""
     try:
-        return use()
+        return use(*args, **options)
     except OSError as error:
         if error.errno != errno.ENOMEM:
             raise
     release_cached()
-    return use()
+    return use(*args, **options)
 
 
 set_release_hook(release_cached)

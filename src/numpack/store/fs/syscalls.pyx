@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, ELOOP, EMFILE, ENFILE, errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.string cimport strchr
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY
 from posix.unistd cimport close, pread
 
@@ -35,12 +36,17 @@ cdef extern from "status.h" nogil:
 cdef int open_regular(int folder, const char *name, int flags, int64_t *size) noexcept nogil:
     """Open a regular file of a folder; return -1 and set errno to ELOOP for any other type.
 
-    O_NONBLOCK keeps the call from blocking on a FIFO; it has no effect on a regular file.
+    O_NONBLOCK keeps the call from blocking on a FIFO; it has no effect on a regular file. No
+    link is followed, not even on the way to a file of a subfolder; where the system cannot ensure
+    that, opening such a file fails.
     """
     cdef numpack_status status
     cdef int descriptor
     flags |= O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
-    descriptor = openat(folder, name, flags, 0o666)
+    if strchr(name, c"/") != NULL:
+        descriptor = open_beneath(folder, name, flags)
+    else:
+        descriptor = openat(folder, name, flags, 0o666)
     if descriptor < 0:
         return -1
     if numpack_stat(descriptor, b"", &status) == 0:
@@ -63,7 +69,24 @@ cdef extern from *:
         close(descriptor);
         errno = saved;
     }
+    #if defined(__linux__) && __has_include(<linux/openat2.h>)
+    #include <fcntl.h>
+    #include <linux/openat2.h>
+    #include <sys/syscall.h>
+    #endif
+    static inline int numpack_open_beneath(int folder, const char *name, int flags)
+    {
+    #ifdef SYS_openat2
+        struct open_how how = {.flags = (uint64_t)flags,
+                               .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+        return (int)syscall(SYS_openat2, folder, name, &how, sizeof(how));
+    #else
+        errno = ENOSYS;
+        return -1;
+    #endif
+    }
     """
+    int open_beneath "numpack_open_beneath"(int, const char *, int) noexcept nogil
     void set_errno "numpack_set_errno"(int value) noexcept nogil
     void close_keeping_errno "numpack_close_keeping_errno"(int descriptor) noexcept nogil
 
@@ -82,17 +105,17 @@ cdef class Directory:
         Descriptor of the parent folder; if given, links are not followed.
     """
 
-    cdef readonly int descriptor
-
     def __cinit__(self, str path, int parent=AT_FDCWD):
         cdef bytes encoded = PyUnicode_EncodeFSDefault(path)
-        cdef int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
+        cdef int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, tries = 0
         self.descriptor = -1
         if b"\0" in encoded:
             raise ValueError("embedded null byte")
         if parent != AT_FDCWD:
             flags |= O_NOFOLLOW
         self.descriptor = openat(parent, encoded, flags)
+        if self.descriptor < 0 and may_retry(&tries):
+            self.descriptor = openat(parent, encoded, flags)
         if self.descriptor < 0:
             raise OSError(errno, os.strerror(errno), path)
 
@@ -160,8 +183,6 @@ cdef class OpenFile:
     name : str
     flags : int
     """
-
-    cdef readonly int descriptor
 
     def __cinit__(self, int folder, str name, int flags):
         self.descriptor = -1
@@ -289,53 +310,54 @@ def is_current(int descriptor, int64_t size, int folder, bytes name) -> int:
 
 
 def open_head_and_tail(int folder, bytes name, int flags, int64_t first, int64_t last) -> tuple:
-    """Open a regular file of a folder and read its first bytes, then its last ones.
+    """Open a regular file of a folder, and read its first bytes, then its last ones.
+
+    The two are read with one system call if the file is short. Bytes that are appended
+    meanwhile may be missing from the end.
 
     Returns
     -------
     tuple
-        Descriptor; the first bytes, up to `first`; the size after reading them; the last
+        Descriptor; the first bytes, up to `first`; the offset after the last bytes; the last
         bytes, up to `last`.
     """
-    cdef numpack_status status
-    cdef int64_t size
+    cdef int64_t size = 0, start
     cdef int descriptor = open_regular(folder, name, flags, &size), tries = 0
     if descriptor < 0 and may_retry(&tries):
         descriptor = open_regular(folder, name, flags, &size)
     if descriptor < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
     try:
-        head = read_at(descriptor, name, 0, first)
-        if numpack_stat(descriptor, b"", &status) < 0:
-            raise OSError(errno, os.strerror(errno))
-        size = min(last, status.size)
-        tail = read_at(descriptor, name, status.size - size, size)
+        start = max(0, size - last)
+        head = read_at(descriptor, name, 0, first) if start else None
+        tail = read_at(descriptor, name, start, size - start)
     except BaseException:
         close(descriptor)
         raise
-    return descriptor, head, status.size, tail
+    return descriptor, tail[:first] if head is None else head, start + len(tail), tail
 
 
 cdef bytes read_at(int descriptor, bytes name, int64_t offset, Py_ssize_t size):
     content = PyBytes_FromStringAndSize(NULL, size)
-    size = pread(descriptor, PyBytes_AS_STRING(content), size, offset)
-    if size < 0:
+    cdef Py_ssize_t count = pread(descriptor, PyBytes_AS_STRING(content), size, offset)
+    if count < 0:
         raise OSError(errno, os.strerror(errno), os.fsdecode(name))
-    return content[:size]
+    return content if count == size else content[:count]
 
 
-def read_small(int folder, bytes name, size_t limit) -> bytes:
+def read_small(int folder, str name, int64_t limit) -> bytes:
     """Return up to `limit` bytes of a regular file of a folder; the GIL is held."""
-    cdef int64_t size
-    cdef int descriptor = open_regular(folder, name, O_RDONLY, &size), tries = 0
+    cdef bytes path = name.encode()
+    cdef int64_t size = 0
+    cdef int descriptor = open_regular(folder, path, O_RDONLY, &size), tries = 0
     if descriptor < 0 and may_retry(&tries):
-        descriptor = open_regular(folder, name, O_RDONLY, &size)
+        descriptor = open_regular(folder, path, O_RDONLY, &size)
     if descriptor < 0:
-        raise OSError(errno, os.strerror(errno), os.fsdecode(name))
+        raise OSError(errno, os.strerror(errno), name)
     content = PyBytes_FromStringAndSize(NULL, min(limit, max(size, 0)))
     cdef Py_ssize_t count = pread(descriptor, PyBytes_AS_STRING(content), len(content), 0)
     cdef int error = errno
     close(descriptor)
     if count < 0:
-        raise OSError(error, os.strerror(error), os.fsdecode(name))
+        raise OSError(error, os.strerror(error), name)
     return content[:count]

@@ -27,9 +27,8 @@ cdef extern from "crc32.h":
 
 
 cdef extern from "parallel.h":
-    const int NUMPACK_MAX_THREADS
-    ctypedef void (*numpack_work)(void *, int) noexcept nogil
-    void numpack_parallel(numpack_work, void *, int) noexcept nogil
+    ctypedef void (*numpack_work)(void *, int64_t) noexcept nogil
+    void numpack_parallel(numpack_work, void *, int64_t, int) noexcept nogil
 
 
 # With fallocate, the file system need not allocate blocks page by page. Errors are ignored: the
@@ -52,6 +51,9 @@ cdef enum:  # in bytes
     HOLD_GIL_MAX = 1 << 16  # up to this size, releasing the GIL costs more than the checksum
     HUGE_PAGE = 1 << 21  # allocated and cleared as a whole
     CALL_MAX = 1 << 30  # macOS rejects, and Linux truncates, transfers of 2 GiB or more
+
+cdef enum:
+    READS = 32  # parts of a read that threads share
 
 BLOCK = BLOCK_BYTES
 numpack_init_crc32()
@@ -77,7 +79,7 @@ cdef BufferView view_of(data, int flags=PyBUF_SIMPLE):
 # Checksums --------------------------------------------------------------------------------
 
 cdef struct Checksums:  # in progress
-    const unsigned char *data
+    const unsigned char *data  # used by `checksum_blocks` only
     size_t size
     size_t left  # bytes to the end of the current block
     uint32_t crc  # of the bytes of the current block so far
@@ -95,19 +97,16 @@ cdef uint32_t copy_and_crc32(
     return ~numpack_copy_crc32(~crc, copy, data, size)
 
 
-cdef void _checksum(Checksums *sums) noexcept nogil:
-    while sums.size >= sums.left:
-        numpack_store(sums.blocks, crc32_of(sums.crc, sums.data, sums.left))
-        sums.blocks += 4
-        sums.data += sums.left
-        sums.size -= sums.left
-        sums.left, sums.crc = BLOCK_BYTES, 0
-    sums.crc = crc32_of(sums.crc, sums.data, sums.size)
-    sums.left -= sums.size
-
-
-cdef void _checksum_part(void *parts, int part) noexcept nogil:
-    _checksum(&(<Checksums *>parts)[part])
+cdef void _checksum_block(void *context, int64_t block) noexcept nogil:
+    """Compute the checksum of a block, which may be the partial last one."""
+    cdef Checksums *sums = <Checksums *>context
+    cdef const unsigned char *data = sums.data + block * BLOCK_BYTES
+    cdef size_t size = min(<size_t>BLOCK_BYTES, sums.size - block * BLOCK_BYTES)
+    cdef uint32_t crc = crc32_of(0, data, size)
+    if size < BLOCK_BYTES:
+        sums.crc = crc
+    else:
+        numpack_store(sums.blocks + 4 * block, crc)
 
 
 cdef bytes _new_checksums(size_t count):
@@ -149,27 +148,23 @@ def checksum_blocks(data, int threads):
         The checksum of the bytes after them; 0 if there are none.
     """
     cdef BufferView view = view_of(data)
-    cdef size_t count = view.size // BLOCK_BYTES, first, last
-    cdef int parts = _part_count(threads, view.size, THREAD_MIN), i
-    cdef Checksums[NUMPACK_MAX_THREADS] each
-    blocks = _new_checksums(count)
-    for i in range(parts):
-        first, last = count * i // parts, count * (i + 1) // parts
-        each[i].data = view.data + first * BLOCK_BYTES
-        each[i].size = (last - first) * BLOCK_BYTES
-        each[i].left, each[i].crc = BLOCK_BYTES, 0
-        each[i].blocks = <unsigned char *>PyBytes_AS_STRING(blocks) + 4 * first
-    each[parts - 1].size += view.size % BLOCK_BYTES
+    cdef Checksums sums
+    threads = _thread_count(threads, view.size)
+    blocks = _new_checksums(view.size // BLOCK_BYTES)
+    sums.data, sums.size, sums.crc = view.data, view.size, 0
+    sums.blocks = <unsigned char *>PyBytes_AS_STRING(blocks)
     with nogil:
-        numpack_parallel(_checksum_part, each, parts)
-    return blocks, each[parts - 1].crc
+        numpack_parallel(
+            _checksum_block, &sums, (view.size + BLOCK_BYTES - 1) // BLOCK_BYTES, threads
+        )
+    return blocks, sums.crc
 
 
-cdef int _part_count(int threads, size_t size, size_t part_min) except -1:
-    """Return the number of parts to split `size` bytes into, each of `part_min` or more."""
+cdef int _thread_count(int threads, size_t size) except -1:
+    """Return how many threads to use for `size` bytes."""
     if threads < 1:
         raise ValueError(f"there must be at least one thread; got {threads}")
-    return max(1, min(threads, NUMPACK_MAX_THREADS, <int>min(size // part_min, 1 << 16)))
+    return max(1, <int>min(<size_t>threads, size // THREAD_MIN))
 
 
 # Reading and writing ----------------------------------------------------------------------
@@ -340,8 +335,8 @@ cdef int _check_offset(int64_t offset, size_t size) except -1:
     return 0
 
 
-cdef void _read_part(void *parts, int part) noexcept nogil:
-    _read(&(<Transfer *>parts)[part])
+cdef void _read_task(void *each, int64_t task) noexcept nogil:
+    _read(&(<Transfer *>each)[task])
 
 
 def read_into(int descriptor, buffer, int64_t offset, int threads):
@@ -369,22 +364,25 @@ def read_into(int descriptor, buffer, int64_t offset, int threads):
         If the file cannot be read.
     """
     cdef BufferView view = view_of(buffer, PyBUF_WRITABLE)
-    cdef int parts = _part_count(threads, view.size, HUGE_PAGE), i
-    cdef Transfer[NUMPACK_MAX_THREADS] each
+    cdef Transfer[READS] each
+    cdef int tasks = 1, i
     cdef size_t first = 0, last, total = 0
     cdef bint again = True
     _check_offset(offset, view.size)
-    for i in range(parts):
-        last = _align_up(view, view.size // parts * (i + 1)) if i < parts - 1 else view.size
+    threads = _thread_count(threads, view.size)
+    if threads > 1:
+        tasks = <int>min(<size_t>READS, view.size // HUGE_PAGE)
+    for i in range(tasks):
+        last = _align_up(view, view.size // tasks * (i + 1)) if i < tasks - 1 else view.size
         each[i] = new_transfer(descriptor, view.data + first, last - first, offset + first)
         first = last
     while again:
         with nogil:
-            numpack_parallel(_read_part, each, parts)
+            numpack_parallel(_read_task, each, tasks, threads)
         again = False
-        for i in range(parts):
+        for i in range(tasks):
             again |= _is_interrupted(&each[i])
-    for i in range(parts):
+    for i in range(tasks):
         total += each[i].done
         if each[i].done < each[i].size:
             break

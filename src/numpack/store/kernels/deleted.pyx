@@ -6,19 +6,30 @@ that are not deleted. The number of live rows before the i-th deleted row is its
 minus i. So a live row comes after it if its live number is at least that.
 """
 
+import sys
+
+cimport numpy as cnp
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 from libc.string cimport memcpy
 
+from numpack.store.kernels.checksums cimport crc32_of
+
+cnp.import_array()
+
+cdef bint IS_BIG_ENDIAN = sys.byteorder == "big"
+
 
 cdef extern from "parallel.h":
-    const int NUMPACK_MAX_THREADS
-    ctypedef void (*numpack_work)(void *, int) noexcept nogil
-    void numpack_parallel(numpack_work, void *, int) noexcept nogil
+    ctypedef void (*numpack_work)(void *, int64_t) noexcept nogil
+    void numpack_parallel(numpack_work, void *, int64_t, int) noexcept nogil
 
 
 cdef enum:
     LANES = 8  # concurrent binary searches, to overlap their cache misses
     THREAD_MIN = 1 << 21  # bytes to copy per thread; with fewer, its start does not pay off
+    TASK = 1 << 20  # bytes that a thread copies at a time
 
 
 cdef void count_before(
@@ -101,6 +112,97 @@ cdef bint contains(
     return True
 
 
+def stored_number(rows, recent, int64_t live, number) -> int:
+    """Convert one live row number to its stored number; return -1 if it is out of range.
+
+    Parameters
+    ----------
+    rows : buffer of int64
+        Stored numbers of the deleted rows, sorted and unique.
+    recent : buffer of int64
+        Numbers of further deleted rows, counting the rows that are not in `rows`.
+    live : int
+        Number of live rows.
+    number : int
+        Negative numbers count from the end.
+    """
+    if not -live <= number < live:
+        return -1
+    return number_after(rows, number_after(recent, number + live if number < 0 else number))
+
+
+cdef int64_t number_after(rows, int64_t number) except -1:
+    """Convert a row number that does not count the deleted rows to one that does."""
+    cdef Py_buffer view
+    cdef Copy deleted
+    PyObject_GetBuffer(rows, &view, PyBUF_SIMPLE)
+    deleted.dropped, deleted.count = <const int64_t *>view.buf, view.len // sizeof(int64_t)
+    number += deleted_before(&deleted, number)
+    PyBuffer_Release(&view)
+    return number
+
+
+def live_span(const int64_t[::1] dropped, int64_t count) -> tuple | None:
+    """Return the start and stop of the live rows; None if they are not contiguous.
+
+    Parameters
+    ----------
+    dropped : buffer of int64
+        Stored numbers of the deleted rows, sorted and unique.
+    count : int
+        Number of stored rows.
+    """
+    cdef Py_ssize_t low = 0, high = len(dropped), middle
+    cdef int64_t live = count - high
+    while low < high:  # find the end of the deleted rows at the start
+        middle = (low + high) // 2
+        if dropped[middle] == middle:
+            low = middle + 1
+        else:
+            high = middle
+    if low == len(dropped) or dropped[low] - low == live:
+        return low, low + live
+    return None
+
+
+def row_numbers(bytes content not None, crc, int64_t count) -> cnp.ndarray | None:
+    """Return the sorted row numbers of a deleted-row list; None if it is damaged.
+
+    Parameters
+    ----------
+    content : bytes
+    crc : int
+        Its checksum.
+    count : int
+        Number of stored rows. All numbers must be different and less than that.
+    """
+    cdef cnp.npy_intp size = len(content) // sizeof(int64_t)
+    cdef const char *data = PyBytes_AS_STRING(content)
+    if len(content) % sizeof(int64_t):
+        return None
+    if crc32_of(0, <const unsigned char *>data, len(content)) != crc:
+        return None
+    cdef cnp.ndarray rows = cnp.PyArray_EMPTY(1, &size, cnp.NPY_INT64, 0)
+    cdef int64_t *numbers = <int64_t *>cnp.PyArray_DATA(rows)
+    memcpy(numbers, data, len(content))
+    if IS_BIG_ENDIAN:
+        rows.byteswap(inplace=True)
+    if not are_increasing(numbers, size, count):
+        cnp.PyArray_Sort(rows, 0, cnp.NPY_QUICKSORT)
+    return rows if are_increasing(numbers, size, count) else None
+
+
+cdef bint are_increasing(const int64_t *numbers, Py_ssize_t size, int64_t count) noexcept:
+    """Return whether numbers are strictly increasing, from 0 up to less than `count`."""
+    cdef Py_ssize_t i
+    cdef int64_t last = -1
+    for i in range(size):
+        if numbers[i] <= last:
+            return False
+        last = numbers[i]
+    return last < count
+
+
 def merge_deleted(
     const int64_t[::1] dropped,
     const int64_t[::1] numbers,
@@ -171,6 +273,7 @@ cdef struct Copy:
     size_t width
     int64_t first  # live number of the first row to copy
     int64_t rows
+    int64_t each  # rows of a task
     unsigned char *out
 
 
@@ -186,12 +289,13 @@ cdef Py_ssize_t deleted_before(Copy *self, int64_t live) noexcept nogil:
     return low
 
 
-cdef void copy_runs(void *parts, int part) noexcept nogil:
+cdef void copy_runs(void *context, int64_t task) noexcept nogil:
     """Copy live rows, each run between two deleted rows with one call."""
-    cdef Copy *self = &(<Copy *>parts)[part]
-    cdef Py_ssize_t i = deleted_before(self, self.first)
-    cdef int64_t at = self.first + i, end, rows = self.rows
-    cdef unsigned char *out = self.out
+    cdef Copy *self = <Copy *>context
+    cdef int64_t done = task * self.each
+    cdef Py_ssize_t i = deleted_before(self, self.first + done)
+    cdef int64_t at = self.first + done + i, end, rows = min(self.each, self.rows - done)
+    cdef unsigned char *out = self.out + done * self.width
     while rows and at < self.end:
         end = min(self.end, self.dropped[i]) if i < self.count else self.end
         if end > at:
@@ -236,11 +340,9 @@ def copy_live(
     ValueError
         The source does not contain these rows.
     """
-    cdef Copy[NUMPACK_MAX_THREADS] each
     cdef Copy whole
-    cdef int most = <int>min(len(out) // THREAD_MIN, 64), i
-    cdef int parts = max(1, min(threads, NUMPACK_MAX_THREADS, most))
-    cdef int64_t start, stop
+    cdef int most = <int>min(len(out) // THREAD_MIN, 64)
+    cdef int64_t start, stop, tasks
     if not len(out):
         return
     whole.source, whole.width, whole.offset = &source[0], width, offset
@@ -251,10 +353,8 @@ def copy_live(
     stop += deleted_before(&whole, stop)
     if first < 0 or start < offset or stop >= whole.end or len(out) % width:
         raise ValueError(f"the source does not hold {whole.rows:,} live rows from {first:,} on")
-    for i in range(parts):
-        start, stop = whole.rows * i // parts, whole.rows * (i + 1) // parts
-        each[i] = whole
-        each[i].first, each[i].rows = first + start, stop - start
-        each[i].out = whole.out + start * width
+    threads = max(1, min(threads, most))
+    whole.each = whole.rows if threads == 1 else TASK // width + 1
+    tasks = (whole.rows - 1) // whole.each + 1
     with nogil:
-        numpack_parallel(copy_runs, each, parts)
+        numpack_parallel(copy_runs, &whole, tasks, threads)

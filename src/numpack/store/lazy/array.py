@@ -11,6 +11,7 @@ from ..._core.mapped_files import mapping_of
 from ..._core.memory import aligned_copy, aligned_empty
 from ..._core.policy import Obstacle
 from ...errors import WrongTypeError, ZeroCopyError
+from ..kernels.gather import gather_rows
 from ..rows.indexing import CHUNK_ROWS, Selection, as_int64, fancy_index, gather, normalize_rows
 from ..rows.live_rows import gather_live, index_live
 from ..rows.reductions import reduce_live
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _ITERATED_NBYTES = 1 << 16  # of the rows that share a view while iterating
 _BASIC_INDEXES = (int, slice)  # types of most indexes, which cannot be fancy ones
+_ROW_NUMBERS = (int, np.integer)
 
 
 class LazyArray(ArrayProtocols):
@@ -160,6 +162,8 @@ class LazyArray(ArrayProtocols):
         ...     npk.load("x", lazy=True).take([4, 0])
         array([40,  0])
         """
+        if self._deleted is None and (found := gather_rows(self._stored, indexes)) is not None:
+            return found
         rows = normalize_rows(indexes, len(self))
         if self._deleted is None:
             if isinstance(rows, slice):
@@ -258,25 +262,23 @@ class LazyArray(ArrayProtocols):
     def __getitem__(self, key: Any) -> Any:
         """Index as NumPy does.
 
-        Slices are read-only views of the mapping unless rows between them are deleted. Row
-        numbers and masks are gathered on several threads, as by `NumPack.getitem`.
+        Rows and slices are read-only views of the mapping, unless rows in a slice are deleted.
+        Row numbers and masks are gathered on several threads, as by `NumPack.getitem`.
         """
         if type(key) not in _BASIC_INDEXES and (taken := self._take_fancy(key)) is not None:
             return taken
         if self._deleted is None:
             return self._private_view(self._stored[key])
-        return self._index_live(key)
+        return self._index_live(key, self._deleted)
 
-    def _index_live(self, key: Any) -> Any:
-        """Index an array that has deleted rows, copying only the selected rows if possible."""
+    def _index_live(self, key: Any, deleted: DeletedRows) -> Any:
+        """Index an array that has deleted rows, copying only the selected rows if necessary."""
         keys = key if isinstance(key, tuple) else (key,)
-        if keys and isinstance(keys[0], int | np.integer) and not isinstance(keys[0], bool):
-            return self.take(int(keys[0]))[(0, *keys[1:])]
-        if self._deleted is not None:
-            found = index_live(self._stored, self._deleted, len(self), keys)
-            if found is not None:
-                return found
-        return self._array[key]
+        if keys and isinstance(keys[0], _ROW_NUMBERS) and not isinstance(keys[0], bool):
+            row = deleted.stored_number(int(keys[0]))
+            return self._private_view(self._stored[(row, *keys[1:])])
+        found = index_live(self._stored, deleted, len(self), keys)
+        return self._array[key] if found is None else found
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         """Raise `UnsupportedError`: the rows of a store are changed by `NumPack.replace`."""

@@ -166,7 +166,7 @@ class Reader(ArrayMapping):
         if type(array_name) is not str:
             array_name = exact_name(array_name, "getitem")
         session = self._session_for(array_name)
-        return session.read_rows(array_name, lambda rows: rows.take(indexes))
+        return session.read_rows(array_name, indexes)
 
     def stream_load(self, array_name: str, buffer_size: int | None = None) -> Iterator[Array]:
         """Load an array batch by batch.

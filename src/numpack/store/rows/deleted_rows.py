@@ -9,7 +9,6 @@ deleted; users see live numbers.
 
 from __future__ import annotations
 
-import bisect
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,15 @@ from ..format import data_files
 from ..fs.directory import has_hole, too_large_error, write_all
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
-from ..kernels.deleted import copy_live, map_live_to_stored, merge_deleted
+from ..kernels.deleted import (
+    copy_live,
+    live_span,
+    map_live_to_stored,
+    merge_deleted,
+    row_numbers,
+    stored_number,
+)
+from .foreign_indexes import out_of_range_error
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
@@ -33,6 +40,7 @@ NO_ROWS: Numbers = np.empty(0, np.int64)
 
 _ITEM = 8  # bytes of a row number
 _RECENT = 4096  # row numbers
+_SHORT = 1 << 16  # bytes of a list that is read at once
 
 
 class DeletedRows:
@@ -87,21 +95,29 @@ class DeletedRows:
                 numbers = stored
         return numbers
 
+    def stored_number(self, number: int) -> int:
+        """Convert one live row number, which may be negative.
+
+        Raises
+        ------
+        IndexRangeError
+            It is out of range.
+        """
+        rows, recent = self._lists
+        live = self.count - len(rows) - len(recent)
+        stored = stored_number(rows, recent, live, number)
+        if stored < 0:
+            raise out_of_range_error(number, live)
+        return stored
+
     def live_before(self, stored: int) -> int:
         """Return the number of live rows before a row of the data file."""
         return stored - int(np.searchsorted(self.stored_numbers(), stored))
 
     def live_span(self) -> slice | None:
         """Return the live rows as one range of stored rows, if they are contiguous."""
-        rows, live = self.stored_numbers(), self.count - len(self)
-
-        def live_before(index: int) -> int:
-            return int(rows[index]) - index
-
-        first = bisect.bisect_right(range(len(rows)), 0, key=live_before)
-        if len(rows) == first or live_before(first) == live:
-            return slice(first, first + live)
-        return None
+        found = live_span(self.stored_numbers(), self.count)
+        return None if found is None else slice(*found)
 
     def copy_live(self, stored: Array, first: int, out: Array, offset: int = 0) -> None:
         """Copy consecutive live rows into `out`, as many as fit.
@@ -198,6 +214,9 @@ def write(descriptor: int, entry: Entry, rows: Numbers, *, durable: bool) -> int
 def read(folder: Folder, entry: Entry) -> DeletedRows:
     """Read the part of a deleted-row list that an entry refers to.
 
+    A short list is read with fewer system calls; if anything is wrong with it, it is read again
+    to say what.
+
     Raises
     ------
     CorruptStoreError
@@ -205,7 +224,13 @@ def read(folder: Folder, entry: Entry) -> DeletedRows:
     MissingFileError
         The list is missing.
     """
-    path, needed = f"{folder.path}/{entry.dropped_file}", _ITEM * entry.dropped
+    needed = _ITEM * entry.dropped
+    if needed <= _SHORT:
+        content, count = folder.read_start(entry.dropped_file, needed), entry.stored[0]
+        found = row_numbers(content, entry.dropped_crc, count)
+        if found is not None and len(found) == entry.dropped:
+            return DeletedRows(found, count)
+    path = f"{folder.path}/{entry.dropped_file}"
     descriptor = folder.open(entry.dropped_file)
     try:
         size = size_of(descriptor)

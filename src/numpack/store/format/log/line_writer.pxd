@@ -8,6 +8,7 @@ cdef enum:
     CHECK_LENGTH = 21  # bytes of the checksum at the end of a line
 
 
+cdef bint ends_with_checksum(const char *line, size_t length) noexcept nogil
 cdef void put_checksum(char *body, size_t length) noexcept nogil
 cdef int write_line_at_end(
     LogCursor cursor, const char *line, size_t length, bint durable

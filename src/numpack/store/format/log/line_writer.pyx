@@ -32,13 +32,17 @@ def add_checksum(bytes body):
 
 def has_valid_checksum(bytes line):
     """Return whether a line ends with the checksum of the preceding bytes."""
-    cdef Py_ssize_t length = len(line) - CHECK_LENGTH
-    cdef const char *text = PyBytes_AS_STRING(line)
+    return ends_with_checksum(PyBytes_AS_STRING(line), len(line))
+
+
+cdef bint ends_with_checksum(const char *line, size_t length) noexcept nogil:
+    """Return whether a line ends with the checksum of the preceding bytes."""
     cdef char check[CHECK_LENGTH]
-    if length < 0:
+    if length < CHECK_LENGTH:
         return False
-    encode_checksum(crc32_of(0, <const unsigned char *>text, length), check)
-    return memcmp(check, text + length, CHECK_LENGTH) == 0
+    length -= CHECK_LENGTH
+    encode_checksum(crc32_of(0, <const unsigned char *>line, length), check)
+    return memcmp(check, line + length, CHECK_LENGTH) == 0
 
 
 cdef void put_checksum(char *body, size_t length) noexcept nogil:

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 from ....errors import StoreClosedError
 from ...fs.directory import write_all
 from ...fs.syscalls import has_changed, is_current
-from .entries import apply_and_install
 from .line_writer import add_checksum, write_line
 from .lines import encode
 from .reader import NAME, LogReader
+from .state import apply_and_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -10,10 +10,10 @@ from ....errors import CorruptStoreError, StoreError
 from ...fs.directory import has_hole, read_between, removed_error, store_error
 from ...fs.syscalls import open_head_and_tail, size_of
 from ..naming import listed
-from .entries import apply_update
 from .lines import decode, decode_lines, has_duplicates
+from .ordinary.lines import open_ordinary, read_commits, read_header_line, read_snapshot
 from .records import CommitReader, commit_count, snapshot
-from .state import Catalog, LogCursor
+from .state import Catalog, LogCursor, apply_update
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ HEADER_LINE_LENGTH = 64
 _NAME = NAME.encode()
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SNAPSHOT = b'\n{"store":'  # only a snapshot begins like this: JSON escapes newlines
-_WINDOW_BYTES = 16 * 1024  # read from the end of the log when it is opened
+_WINDOW_BYTES = 8 * 1024  # read from the end of the log when it is opened
 _DENSE_BYTES = 1 << 20  # longer ranges are read only if they have no holes
 _SEARCHED_BYTES = 1 << 30  # limit of the search for a snapshot, which few commits follow
 _BATCH_BYTES = 1 << 18  # of lines decoded at once
@@ -67,6 +67,11 @@ class LogReader:
         StoreError
             The log cannot be opened or read; `errno` holds the reason.
         """
+        ordinary = open_ordinary(self._folder.descriptor, _NAME, self._flags)
+        return self._open_other() if ordinary is None else ordinary
+
+    def _open_other(self) -> LogCursor:
+        """Open a log of any kind, or raise the error."""
         path = f"{self._folder.path}/{NAME}"
         try:
             opened = self._open()
@@ -109,7 +114,7 @@ class LogReader:
         ----------
         descriptor : int
         first_line : bytes
-            The header line; must have been read first, because commits may be made meanwhile.
+            The header line.
         size : int
         data : bytes
             The last bytes of the file.
@@ -117,13 +122,16 @@ class LogReader:
         start, at, data = self._find_snapshot(descriptor, size, data)
         if not data:
             self._damaged("it is empty", Catalog())
-        first = data[at : data.find(b"\n", at) + 1]
-        commits, catalog = self._read_snapshot(first_line, first, start + at)
-        end = start + at + len(first)
-        cursor = LogCursor(descriptor, end, False, end, len(first), catalog)
-        rest = data[at + len(first) :]
-        if rest:
-            cursor, update = self._advance(cursor, rest)
+        stop = data.find(b"\n", at) + 1
+        commits, found = read_header_line(first_line), read_snapshot(data, at, stop)
+        if found is None or commits < 0:
+            commits, found = self._read_snapshot(first_line, data[at:stop], start + at)
+        cursor = LogCursor(descriptor, start + stop, False, start + stop, stop - at, found)
+        if stop < len(data):
+            cursor, update = self._advance(cursor, data[stop:])
+            apply_update(update)
+        if cursor.catalog.commit < commits:  # committed while the log was read, or lost
+            cursor, update = self.read_on(cursor)
             apply_update(update)
         if cursor.catalog.commit < commits:
             what = (
@@ -168,6 +176,14 @@ class LogReader:
     def _advance(self, cursor: LogCursor, data: bytes) -> tuple[LogCursor, CatalogUpdate]:
         """Return the cursor after the complete lines of `data`, and their changes."""
         whole = data.rfind(b"\n") + 1
+        torn = whole < len(data)
+        ordinary = read_commits(cursor.catalog, data, 0, whole)
+        if ordinary is not None:
+            update, at, length = ordinary
+            end, last = cursor.end + whole, cursor.end + at
+            if at < 0:  # there is no snapshot among the lines
+                last, length = cursor.snapshot, cursor.snapshot_length
+            return LogCursor(cursor.descriptor, end, torn, last, length, update.catalog), update
         if len(data) > _BATCH_BYTES and data.count(b"\n\n") > _EMPTY_LINES:
             self._damaged(f"more than {_EMPTY_LINES:,} of its lines are empty", cursor.catalog)
         reader = CommitReader(cursor.catalog)
@@ -180,7 +196,6 @@ class LogReader:
                 if line.startswith(_SNAPSHOT[1:]):
                     last, length = end, len(line)
         update = reader.update()
-        torn = whole < len(data)
         return LogCursor(cursor.descriptor, end, torn, last, length, update.catalog), update
 
     def _read_lines(self, reader: CommitReader, at: int, lines: list[bytes]) -> None:

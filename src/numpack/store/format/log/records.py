@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...kernels.checksums import BLOCK
 from ..dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
-from .entries import read_entries
+from .ordinary.arrays import read_entries
 from .state import Catalog, CatalogUpdate, Entry
 
 if TYPE_CHECKING:

@@ -292,7 +292,7 @@ cdef class CatalogUpdate:
     """A catalog after some commits, and the changes not yet applied to its arrays.
 
     Copying the dictionary of arrays at each commit would take time proportional to the number
-    of arrays. So `entries.apply_update` changes it in place once the commits are validated.
+    of arrays. So `apply_update` changes it in place once the commits are validated.
 
     Attributes
     ----------
@@ -359,3 +359,30 @@ cdef LogCursor cursor_after(LogCursor before, int64_t length, Catalog catalog):
     made.snapshot, made.snapshot_length = before.snapshot, before.snapshot_length
     made.catalog = catalog
     return made
+
+
+def apply_update(CatalogUpdate update not None) -> None:
+    """Apply the changes of commits to the arrays of a catalog.
+
+    No Python code runs meanwhile, so no other thread sees part of a commit, and no signal
+    handler interrupts it.
+
+    Parameters
+    ----------
+    update : CatalogUpdate
+    """
+    apply(update)
+
+
+def apply_and_install(log, LogCursor cursor not None, CatalogUpdate update not None) -> None:
+    """Apply an update and set the cursor of a log, without interruption."""
+    apply(update)
+    log._cursor = cursor
+
+
+cdef int apply(CatalogUpdate update) except -1:
+    cdef dict arrays = update.catalog.arrays
+    for name in update.removed:
+        del arrays[name]
+    arrays.update(update.changed)
+    return 0

@@ -28,6 +28,7 @@ enum {
     NUMPACK_WINDOW_BYTES = 1 << 28, /* few enough that none is evicted before it is copied */
     NUMPACK_GAP = 2,                /* pages that can be read in the time of another request */
     NUMPACK_THREAD_BYTES = 1 << 21, /* per thread; with less, starting it does not pay off */
+    NUMPACK_TASK_BYTES = 1 << 19,   /* dealt to a thread at a time, if there are several */
     NUMPACK_ROW_BYTES = 128,        /* cost of a row, as the number of bytes copied in its time */
     NUMPACK_AHEAD_BYTES = 1 << 12,  /* prefetched; about what a core can have in flight */
     NUMPACK_LINE = 64,              /* bytes of a cache line */
@@ -41,8 +42,8 @@ typedef struct {
     int64_t total; /* number of rows to copy */
     char *out;
     size_t page;
-    int parts;
-    int64_t wrong[NUMPACK_MAX_THREADS]; /* each part's first position out of range, or -1 */
+    int64_t each; /* rows of a task */
+    int64_t wrong; /* the first position out of range; INT64_MAX if there is none */
 } numpack_gather;
 
 /* Return the row number at a position, never negative; `count` or more if out of range. */
@@ -219,13 +220,22 @@ numpack_copy_while_fast(const numpack_gather *self, int64_t begin, int64_t end, 
 }
 
 static void
-numpack_gather_part(void *context, int part)
+numpack_note_wrong(numpack_gather *self, int64_t position)
+{
+    int64_t known = __atomic_load_n(&self->wrong, __ATOMIC_RELAXED);
+    while (position < known &&
+           !__atomic_compare_exchange_n(&self->wrong, &known, position, 0, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED)) {
+    }
+}
+
+static void
+numpack_gather_task(void *context, int64_t task)
 {
     numpack_gather *self = (numpack_gather *)context;
-    const int64_t share = self->total / self->parts;
     const int64_t most = numpack_min(NUMPACK_WINDOW, NUMPACK_WINDOW_BYTES / self->width + 1);
-    int64_t at = share * part, samples = 1;
-    const int64_t end = part + 1 == self->parts ? self->total : at + share;
+    int64_t at = self->each * task, samples = 1;
+    const int64_t end = at + numpack_min(self->each, self->total - at);
     while (at >= 0 && at < end) {
         int64_t next = numpack_min(end, at + most), limit = INT64_MAX;
         if (numpack_any_cold(self, at, next, samples)) {
@@ -238,28 +248,30 @@ numpack_gather_part(void *context, int part)
         at = numpack_copy_while_fast(self, at, next, limit);
         samples = at < next ? NUMPACK_SAMPLES : 1;
     }
-    self->wrong[part] = at < 0 ? -1 - at : -1;
+    if (at < 0) {
+        numpack_note_wrong(self, -1 - at);
+    }
 }
 
 /* ---- threads ---- */
 
 static int
-numpack_part_count(const numpack_gather *self)
+numpack_thread_count(const numpack_gather *self)
 {
     int64_t each = NUMPACK_THREAD_BYTES / (int64_t)(self->width + NUMPACK_ROW_BYTES);
-    int64_t parts = self->total / (each + 1);
-    if (parts < 2) {
+    int64_t threads = self->total / (each + 1);
+    if (threads < 2) {
         return 1;
     }
 #ifdef __linux__
     cpu_set_t allowed;
     if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {
-        parts = numpack_min(parts, CPU_COUNT(&allowed));
+        threads = numpack_min(threads, CPU_COUNT(&allowed));
     }
 #else
-    parts = numpack_min(parts, sysconf(_SC_NPROCESSORS_ONLN));
+    threads = numpack_min(threads, sysconf(_SC_NPROCESSORS_ONLN));
 #endif
-    return parts < 1 ? 1 : (int)numpack_min(parts, NUMPACK_MAX_THREADS);
+    return threads < 1 ? 1 : (int)numpack_min(threads, NUMPACK_MAX_THREADS);
 }
 
 /* Return the first position that is out of range, or -1, for rows without bytes. */
@@ -278,20 +290,19 @@ static int64_t
 numpack_take_rows(const char *source, size_t width, int64_t count, const char *rows,
                   int64_t total, char *out)
 {
-    numpack_gather self = {.source = source, .width = width, .count = count,
-                           .rows = rows, .total = total, .out = out};
+    numpack_gather self = {.source = source, .width = width, .count = count, .rows = rows,
+                           .total = total, .out = out, .each = total, .wrong = INT64_MAX};
     if (width == 0) {
         return numpack_check(&self);
     }
     self.page = (size_t)sysconf(_SC_PAGESIZE);
-    self.parts = numpack_part_count(&self);
-    numpack_parallel(numpack_gather_part, &self, self.parts);
-    for (int part = 0; part < self.parts; part++) {
-        if (self.wrong[part] >= 0) { /* parts are in the order of positions */
-            return self.wrong[part];
-        }
+    int threads = numpack_thread_count(&self);
+    if (threads > 1) {
+        self.each = NUMPACK_TASK_BYTES / (int64_t)(width + NUMPACK_ROW_BYTES) + 1;
     }
-    return -1;
+    int64_t tasks = total > 0 ? (total - 1) / self.each + 1 : 0;
+    numpack_parallel(numpack_gather_task, &self, tasks, threads);
+    return self.wrong < INT64_MAX ? self.wrong : -1;
 }
 
 #endif

@@ -1,8 +1,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .log import Log
-from .state import CatalogUpdate, Entry, LogCursor
+from ..state import Entry
 
 def read_entries(
     arrays: Mapping[str, Any],
@@ -10,5 +9,3 @@ def read_entries(
     next_id: int,
     otherwise: Callable[[str, Any], Entry],
 ) -> dict[str, Entry]: ...
-def apply_update(update: CatalogUpdate) -> None: ...
-def apply_and_install(log: Log, cursor: LogCursor, update: CatalogUpdate) -> None: ...

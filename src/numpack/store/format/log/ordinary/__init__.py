@@ -1,0 +1,1 @@
+"""Native reading of the lines that the log consists of nearly always."""
