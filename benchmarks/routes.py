@@ -112,9 +112,11 @@ class Producer:
         self._array = array
 
     def __dlpack__(self, **options: Any) -> Any:
+        """Export the array as a capsule."""
         return self._array.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
+        """Return the CPU."""
         return self._array.__dlpack_device__()
 
 
@@ -184,8 +186,17 @@ def own_call(source: str, target: str) -> str:
 def measure(names: Sequence[str], rounds: int = ROUNDS) -> list[Route]:
     """Time all pairs of frameworks, or those of some names."""
     known = {
-        **{"np": np, "pa": pa, "pd": pd, "pl": pl, "xr": xr, "jnp": jnp, "tf": tf},
-        **{"torch": torch, "nanoarrow": nanoarrow, "arro3": arro3, "share": numpack.share},
+        "np": np,
+        "pa": pa,
+        "pd": pd,
+        "pl": pl,
+        "xr": xr,
+        "jnp": jnp,
+        "tf": tf,
+        "torch": torch,
+        "nanoarrow": nanoarrow,
+        "arro3": arro3,
+        "share": numpack.share,
         "OrtValue": onnxruntime.OrtValue,
     }
     pairs, turns = [], []

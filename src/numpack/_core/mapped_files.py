@@ -15,7 +15,7 @@ import itertools
 import mmap
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds

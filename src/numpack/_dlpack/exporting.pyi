@@ -2,11 +2,10 @@ from typing import TypeVar
 
 from .._core.memory import Array
 
-T = TypeVar("T", bound=Exporter)
+_T = TypeVar("_T", bound=Exporter)
 
 def export(array: Array, *, versioned: bool, copied: bool = False) -> object: ...
-
-def wrapped(cls: type[T], array: Array) -> T: ...
+def wrapped(cls: type[_T], array: Array) -> _T: ...
 
 class Exporter:
     array: Array

@@ -82,7 +82,6 @@ class Declaration(NamedTuple):
     from_options: frozenset[str]
     to_options: frozenset[str]
     to_numpy: Callable[..., Plan[Array]]
-    from_numpy: Callable[..., Plan[Any]] | None
     exports: Mapping[str, Callable[[Any], Any]]
     imports: Mapping[str, BridgeImport]
     select_column: Callable[[Any, Any], Any] | None
@@ -97,7 +96,6 @@ class Declaration(NamedTuple):
             from_options=module.FROM_OPTIONS,
             to_options=getattr(module, "TO_OPTIONS", frozenset()),
             to_numpy=module.to_numpy,
-            from_numpy=getattr(module, "from_numpy", None),
             exports=getattr(module, "BRIDGE_EXPORTS", {}),
             imports=getattr(module, "BRIDGE_IMPORTS", {}),
             select_column=getattr(module, "select_column", None),

@@ -89,9 +89,7 @@ def _register(kind: type) -> None:
 _MOST_TYPES = 256  # the registry keeps types alive
 _fast_types: set[type] = set()
 
-register_export(
-    "array_interface", lambda array: array, dtypes="?bBhHiIlLqQefdFD", order="K"
-)
+register_export("array_interface", lambda array: array, dtypes="?bBhHiIlLqQefdFD", order="K")
 
 
 def _read(obj: Any) -> Array:

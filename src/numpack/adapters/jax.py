@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax._src.array import ArrayImpl
-from jax._src.lib import xla_client
 
 from .._core import dtypes
 from .._core.memory import (
@@ -128,7 +127,7 @@ def _bridge_import(producer: Any, *, dtype: object = None) -> Plan[jax.Array] | 
 
 def _make(array: Array) -> Any:
     """Make an array of plain memory; ``None`` if JAX would narrow it."""
-    if array.dtype.char in _WIDE and not jax.config.jax_enable_x64:
+    if array.dtype.char in _WIDE and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         return None
     return _consumer()(export(writable_alias(array), versioned=False))
 
@@ -140,20 +139,31 @@ def _consumer() -> Callable[[object], Any]:
     Versions of jaxlib differ in its arguments. If no known ones work, return a function that
     returns ``None``, so that conversions are planned.
     """
-    consume = getattr(xla_client, "_xla", None) or importlib.import_module("jaxlib._jax")
-    consume = getattr(consume, "dlpack_managed_tensor_to_buffer", None)
+    consume: Any = getattr(_jaxlib(), "dlpack_managed_tensor_to_buffer", None)
     device = jax.devices("cpu")[0]
     memory = aligned_copy(np.arange(2, dtype=np.float32))
     for rest in ((device, None, False, 1), (device, None, False), (device, None)):
         with contextlib.suppress(Exception):
-            made = consume(export(memory, versioned=False), *rest)
-            if type(made) is ArrayImpl and made.unsafe_buffer_pointer() == memory.ctypes.data:
+            made: Any = consume(export(memory, versioned=False), *rest)
+            shares = made.unsafe_buffer_pointer() == memory.ctypes.data
+            if shares and made.__class__ is ArrayImpl:
                 return functools.partial(_consume, consume, rest)
-    return lambda capsule: None
+    return _consume_nothing
+
+
+def _jaxlib() -> Any:
+    """Return the native module of jaxlib, which was renamed with 0.6."""
+    with contextlib.suppress(ImportError):
+        return importlib.import_module("jaxlib._jax")
+    return importlib.import_module("jaxlib.xla_extension")
 
 
 def _consume(consume: Any, rest: tuple[Any, ...], capsule: object) -> Any:
     return consume(capsule, *rest)
+
+
+def _consume_nothing(_: object) -> None:
+    return None
 
 
 register_import("jax", (ArrayImpl,), view=view_buffer)  # on the host only

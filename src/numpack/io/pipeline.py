@@ -123,7 +123,7 @@ class Pipeline:
         if array.ndim != 1 and isinstance(options.get("name"), _InheritedName):
             options = {k: v for k, v in options.items() if k != "name"}  # a frame has none
         try:
-            return self.target.declaration().from_numpy(array, **options)
+            return self.target.module().from_numpy(array, **options)
         except UnsupportedError as error:
             fix = first.object_fix() if first.object_fix and array.dtype.kind == "O" else ""
             if not fix:

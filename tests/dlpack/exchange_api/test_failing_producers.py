@@ -170,7 +170,9 @@ def test_guard_that_raises_disables_the_fast_path():
 def test_dtype_guard_is_called_for_complex_and_int8_only():
     asked = []
     kind = framework()
-    fast_table.register_fast_path(None, (kind,), dtype_guard=lambda obj: asked.append(1) is None)
+    fast_table.register_fast_path(
+        None, (kind,), dtype_guard=lambda obj: asked.append(1) is None
+    )
     real = Tensor(np.arange(3.0))
     assert from_dlpack(kind(real)).tolist() == [0, 1, 2]
     assert not asked

@@ -82,9 +82,7 @@ register_import(
     readonly=True,
     named=True,
 )
-register_export(
-    "pandas", _make, dtypes="?bBhHiIlLqQefdFD", order="K", ndim=(1, 2), named=True
-)
+register_export("pandas", _make, dtypes="?bBhHiIlLqQefdFD", order="K", ndim=(1, 2), named=True)
 
 
 def _named(plan: Plan[Any], name: Hashable) -> Plan[Any]:

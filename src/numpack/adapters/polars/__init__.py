@@ -118,7 +118,7 @@ def _from_columns(columns: Any, name: str = "") -> pl.Series | None:
 
 
 def _view(series: pl.Series) -> Array:
-    """View a column of one chunk without nulls, for which Polars has no faster public method."""
+    """View a column of one chunk without nulls; the public method takes twice as long."""
     found: Array = series._s.to_numpy(writable=False, allow_copy=False)  # noqa: SLF001
     return found
 
@@ -133,10 +133,12 @@ def _series(column: pa.Array | pa.ChunkedArray, name: str = "") -> Any:
     return series.alias(name)
 
 
-_NUMBERS = frozenset({
-    *(pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64),
-    *(pl.Float32, pl.Float64),
-})
+_NUMBERS = frozenset(
+    {
+        *(pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64),
+        *(pl.Float32, pl.Float64),
+    }
+)
 
 register_import(
     "polars",
@@ -147,9 +149,7 @@ register_import(
     columns=_columns,
     named=True,
 )
-register_export(
-    "polars", _make, dtypes="bBhHiIlLqQfd", order="C", ndim=(1, 1), named=True
-)
+register_export("polars", _make, dtypes="bBhHiIlLqQfd", order="C", ndim=(1, 1), named=True)
 register_columns("polars", _from_columns, named=True)
 
 
@@ -259,4 +259,3 @@ def _from_arrow(columns: Columns, name: str = "") -> Any:
     if isinstance(columns, pa.Table | pa.RecordBatch):
         return pl.from_arrow(columns, rechunk=False)
     return _series(columns, name)
-
