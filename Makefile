@@ -62,6 +62,7 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.bench $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/exchange.py --json benchmarks/exchange.json --readme README.md
+	$(VENV)/bin/python benchmarks/routes.py --readme README.md --page docs/benchmarks.md
 	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme README.md \
 	  --page docs/benchmarks.md --plot docs/store.svg
 	$(VENV)/bin/python benchmarks/allocation.py --json benchmarks/allocation.json \

@@ -36,10 +36,6 @@ class Result(NamedTuple):
         """Our time divided by theirs."""
         return self.ours_ns / self.theirs_ns
 
-    def verdict(self) -> tuple[str, str]:
-        """Return the ratio and the target for a table."""
-        return f"{self.ratio:.3f}", "" if self.at_most is None else f"≤ {self.at_most:g}"
-
     def figures(self) -> dict[str, str | float | None]:
         """Return all figures for JSON."""
         return {**self._asdict(), "ratio": self.ratio}
@@ -57,10 +53,11 @@ class Turn(NamedTuple):
 
 
 def time_all(turns: Sequence[Turn]) -> list[float]:
-    """Time bursts in turn; return the medians in nanoseconds per call."""
+    """Time bursts in turn, forth and back; return the medians in nanoseconds per call."""
     bursts: list[list[float]] = [[] for _ in turns]
     for passed in range(max(turn.rounds for turn in turns)):
-        for turn, known in zip(turns, bursts, strict=True):
+        order = list(zip(turns, bursts, strict=True))
+        for turn, known in order if passed % 2 == 0 else reversed(order):
             if passed < turn.rounds:
                 known.append(turn.timer.timeit(turn.burst) / turn.burst * 1e9)
     return [statistics.median(known) for known in bursts]

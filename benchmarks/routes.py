@@ -7,7 +7,8 @@ calls take turns, a short burst each; the median of nine bursts counts.
 
     python benchmarks/routes.py                                the table
     python benchmarks/routes.py jax torch                      of these frameworks only
-    python benchmarks/routes.py --page docs/benchmarks.md      write the table into a page
+    python benchmarks/routes.py --page docs/benchmarks.md      write the table into a page,
+                                --readme README.md             and the ratios into another
 """
 
 from __future__ import annotations
@@ -36,73 +37,13 @@ import xarray as xr
 from measure import Turn, as_table, time_all, write_into
 
 import numpack
+from numpack.doctor.own_calls import FROM_NUMPY, namespace, own_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROUNDS, BURST_SECONDS, LENGTH = 9, 1e-3, 100_000
 FACTOR, ALLOWANCE_NS = 1.25, 500  # a route is at the framework's own cost within these
-
-TO_NUMPY = {
-    "numpy": "{}",
-    "torch": "{}.numpy()",
-    "jax": "np.asarray({})",
-    "tensorflow": "{}.numpy()",
-    "onnxruntime": "{}.numpy()",
-    "xarray": "{}.values",
-    "pandas": "{}.to_numpy()",
-    "polars": "{}.to_numpy()",
-    "arrow": "{}.to_numpy()",
-    "nanoarrow": "np.asarray({}.buffer(1))",
-    "arro3": "{}.to_numpy()",
-    "buffer": "np.asarray({})",
-    "array_interface": "np.asarray({})",
-    "dlpack": "np.from_dlpack({})",
-}
-FROM_NUMPY = {
-    "numpy": "{}",
-    "torch": "torch.from_numpy({})",
-    "jax": "jnp.from_dlpack({})",
-    "tensorflow": "tf.convert_to_tensor({})",
-    "onnxruntime": "OrtValue.ortvalue_from_numpy({})",
-    "xarray": "xr.DataArray({})",
-    "pandas": "pd.Series({}, copy=False)",
-    "polars": "pl.Series({})",
-    "arrow": "pa.array({})",
-    "nanoarrow": "nanoarrow.Array(pa.array({}))",
-    "arro3": "arro3.core.Array.from_numpy({})",
-    "buffer": "memoryview({})",
-    "array_interface": "{}.__array_interface__",
-    "dlpack": "{}.__dlpack__(max_version=(1, 0))",
-}
-DIRECT = {
-    ("torch", "jax"): "jnp.from_dlpack({})",
-    ("torch", "dlpack"): "{}.__dlpack__()",
-    ("jax", "torch"): "torch.from_dlpack({})",
-    ("jax", "dlpack"): "{}.__dlpack__()",
-    ("dlpack", "torch"): "torch.from_dlpack({})",
-    ("dlpack", "jax"): "jnp.from_dlpack({})",
-    ("arrow", "dlpack"): "{}.__dlpack__()",
-    ("arrow", "pandas"): "{}.to_pandas()",
-    ("arrow", "polars"): "pl.from_arrow({})",
-    ("arrow", "nanoarrow"): "nanoarrow.Array({})",
-    ("arrow", "arro3"): "arro3.core.Array({})",
-    ("polars", "arrow"): "{}.to_arrow()",
-    ("polars", "torch"): "{}.to_torch()",
-    ("polars", "pandas"): "{}.to_pandas()",
-    ("polars", "nanoarrow"): "nanoarrow.Array({})",
-    ("polars", "arro3"): "arro3.core.ChunkedArray.from_arrow({})",
-    ("pandas", "polars"): "pl.from_pandas({})",
-    ("pandas", "arrow"): "pa.array({})",
-    ("nanoarrow", "arrow"): "pa.array({})",
-    ("nanoarrow", "polars"): "pl.Series({})",
-    ("nanoarrow", "arro3"): "arro3.core.ChunkedArray.from_arrow({})",
-    ("arro3", "arrow"): "pa.array({})",
-    ("arro3", "polars"): "pl.Series({})",
-    ("arro3", "nanoarrow"): "nanoarrow.Array({})",
-}
-IMMUTABLE = frozenset({"jax", "pandas", "polars", "arrow", "nanoarrow", "arro3"})
-READ_ONLY_TO_JAX = "jnp.asarray({})"  # `from_dlpack` refuses read-only arrays, and this copies
 
 
 class Producer:
@@ -163,7 +104,7 @@ def sources() -> dict[str, Any]:
         "onnxruntime": onnxruntime.OrtValue.ortvalue_from_numpy(fresh()),
         "xarray": xr.DataArray(fresh()),
         "pandas": pd.Series(fresh(), copy=False),
-        "polars": pl.Series(values),
+        "polars": pl.Series("", pa.array(fresh())),
         "arrow": pa.array(values.tolist(), pa.float32()),
         "nanoarrow": nanoarrow.Array(pa.array(fresh())),
         "arro3": arro3.core.Array(pa.array(fresh())),
@@ -173,38 +114,15 @@ def sources() -> dict[str, Any]:
     }
 
 
-def own_call(source: str, target: str) -> str:
-    """Return what a user would call for a pair of frameworks, on ``x``."""
-    if (source, target) in DIRECT:
-        return DIRECT[source, target].format("x")
-    make = FROM_NUMPY[target]
-    if target == "jax" and source in IMMUTABLE:
-        make = READ_ONLY_TO_JAX
-    return make.format(TO_NUMPY[source].format("x"))
-
-
 def measure(names: Sequence[str], rounds: int = ROUNDS) -> list[Route]:
     """Time all pairs of frameworks, or those of some names."""
-    known = {
-        "np": np,
-        "pa": pa,
-        "pd": pd,
-        "pl": pl,
-        "xr": xr,
-        "jnp": jnp,
-        "tf": tf,
-        "torch": torch,
-        "nanoarrow": nanoarrow,
-        "arro3": arro3,
-        "share": numpack.share,
-        "OrtValue": onnxruntime.OrtValue,
-    }
+    known = {**namespace(), "share": numpack.share}
     pairs, turns = [], []
     for source, x in sources().items():
         for target in FROM_NUMPY:
             if source == target or (names and not {source, target} <= {*names}):
                 continue
-            theirs = own_call(source, target)
+            theirs = own_call(source, target) or ""
             pairs.append((source, target, theirs))
             for statement in (f"share(x, {target!r})", theirs):
                 timer = Timer(statement, globals={**known, "x": x})
@@ -241,6 +159,14 @@ def route_table(routes: Sequence[Route]) -> str:
     return as_table(head, rows, left=2)
 
 
+def ratio_table(routes: Sequence[Route]) -> str:
+    """Return the ratios as a Markdown table, from the framework of a row to the others."""
+    ratios = {(route.source, route.target): f"{route.ratio:.2f}" for route in routes}
+    names = [name for name in FROM_NUMPY if any(name in pair for pair in ratios)]
+    rows = [(a, *(ratios.get((a, b), "") for b in names)) for a in names]
+    return as_table(("from / to", *names), rows, left=1)
+
+
 def summary(routes: Sequence[Route]) -> str:
     """Return how many routes are at the frameworks' own cost, and the mean ratio."""
     good = sum(route.is_at_own_cost for route in routes)
@@ -267,6 +193,7 @@ def main() -> None:
     parser.add_argument("frameworks", nargs="*", choices=[*FROM_NUMPY, []])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--page", type=Path, help="write the table into this page")
+    parser.add_argument("--readme", type=Path, help="write the ratios into this page")
     options = parser.parse_args()
     ignore_warnings()
     routes = measure(options.frameworks, options.rounds)
@@ -274,6 +201,8 @@ def main() -> None:
     print("\nAbove that:", *(f"{r.source} → {r.target}" for r in above(routes)), sep="\n")
     if options.page:
         write_into(options.page, "routes.py", f"{summary(routes)}\n\n{route_table(routes)}")
+    if options.readme:
+        write_into(options.readme, "routes.py", f"{ratio_table(routes)}\n\n{summary(routes)}")
 
 
 if __name__ == "__main__":

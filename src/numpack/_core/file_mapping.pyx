@@ -316,6 +316,8 @@ def origin_of(uintptr_t address):
     tuple or None
         Address of the mapping, path and identity (device and inode) of its file.
     """
+    if not ORIGINS:
+        return None
     for start, (length, path, identity) in list(ORIGINS.items()):
         if start <= address < start + length:
             return start, path, identity

@@ -48,7 +48,6 @@ numpack_mapping_at(
 /* An open /proc/self/maps, whose opening costs more than a query; -1 before the first one. A child
  * process opens its own, since a descriptor lists the mappings of the process that opened it. */
 static int numpack_maps = -1;
-static struct stat numpack_maps_status;
 
 static inline void
 numpack_forget_maps(void)
@@ -59,21 +58,26 @@ numpack_forget_maps(void)
     numpack_maps = -1;
 }
 
-/* Return an open /proc/self/maps or -1. Whoever closes all descriptors of the process may have
- * closed this one, and its number may be another file's by now. */
+/* Find a mapping as numpack_mapping_at does. If the query fails, whoever closes all descriptors of
+ * the process may have closed this one, and its number may be another file's by now: it is opened
+ * again, and not closed. */
 static inline int
-numpack_open_maps(void)
+numpack_own_mapping_at(uint64_t address, struct numpack_mapping *found, char *name, uint32_t room)
 {
-    struct stat status;
-    if (numpack_maps >= 0 && fstat(numpack_maps, &status) == 0 &&
-        status.st_dev == numpack_maps_status.st_dev && status.st_ino == numpack_maps_status.st_ino) {
-        return numpack_maps;
+    int status = -1;
+    if (numpack_maps >= 0) {
+        status = numpack_mapping_at(numpack_maps, address, found, name, room);
     }
-    numpack_maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    if (numpack_maps >= 0 && fstat(numpack_maps, &numpack_maps_status) != 0) {
-        numpack_forget_maps();
+    if (status < 0) {
+        numpack_maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+        if (numpack_maps >= 0) {
+            status = numpack_mapping_at(numpack_maps, address, found, name, room);
+            if (status < 0) {
+                numpack_forget_maps();
+            }
+        }
     }
-    return numpack_maps;
+    return status;
 }
 
 /* Return 1 if all pages of a range are writable, 0 if one is not or is not mapped, -1 if the
@@ -83,9 +87,8 @@ numpack_is_writable(uint64_t lowest, uint64_t beyond)
 {
     struct numpack_mapping found;
     char name[1];
-    int maps = numpack_open_maps(), status;
     while (lowest < beyond) {
-        status = maps < 0 ? -1 : numpack_mapping_at(maps, lowest, &found, name, 0);
+        int status = numpack_own_mapping_at(lowest, &found, name, 0);
         if (status < 0) {
             return -1;
         }
@@ -151,8 +154,9 @@ numpack_is_writable(uint64_t lowest, uint64_t beyond)
 }
 
 static inline int
-numpack_open_maps(void)
+numpack_own_mapping_at(uint64_t address, struct numpack_mapping *found, char *name, uint32_t room)
 {
+    (void)address, (void)found, (void)name, (void)room;
     return -1;
 }
 

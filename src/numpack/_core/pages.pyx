@@ -12,14 +12,13 @@ cdef extern from "pages.h" nogil:
         uint64_t start, end, flags, offset, inode
         uint32_t major, minor
 
-    int numpack_mapping_at(
-        int maps, uint64_t address, numpack_mapping *found, char *name, uint32_t room)
+    int numpack_own_mapping_at(
+        uint64_t address, numpack_mapping *found, char *name, uint32_t room)
     int numpack_is_written_in_place(int descriptor)
     int numpack_reading_may_allocate(int descriptor, const struct_stat *status, int64_t length)
     int64_t numpack_first_hole(int descriptor, int64_t offset)
     int numpack_allocate(int descriptor, int64_t offset, int64_t length)
     void *numpack_map_private(void *address, size_t length, int descriptor)
-    int numpack_open_maps()
     void numpack_forget_maps() noexcept
     int numpack_is_writable(uint64_t lowest, uint64_t beyond)
 
@@ -40,12 +39,10 @@ def mappings_between(uint64_t lowest, uint64_t beyond):
     """
     cdef char name[4200]  # more than PATH_MAX
     cdef numpack_mapping found
-    cdef int status, maps = numpack_open_maps()
-    if maps < 0:
-        return None
+    cdef int status
     result = []
     while lowest < beyond:
-        status = numpack_mapping_at(maps, lowest, &found, name, sizeof(name))
+        status = numpack_own_mapping_at(lowest, &found, name, sizeof(name))
         if status < 0:
             return None
         if status == 0 or found.start >= beyond:

@@ -23,6 +23,8 @@ cdef extern from "Python.h":
 
 cnp.import_array()
 
+cdef object _MMAP = mmap.mmap
+
 
 def memory_root(array):
     """Follow the chain of bases of an array to the object that owns the memory."""
@@ -64,7 +66,7 @@ cdef bint is_safe_to_write(cnp.ndarray array) except -1:
     root = _root(array)
     if _is_heap(root):
         return True
-    if isinstance(root, mmap.mmap):
+    if type(root) is _MMAP:  # a file that NumPy or the user has mapped
         return False
     lowest = <uint64_t>cnp.PyArray_DATA(array)
     beyond = lowest + cnp.PyArray_ITEMSIZE(array)

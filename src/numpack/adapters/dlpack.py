@@ -99,6 +99,7 @@ def from_numpy(array: Array, *, order: str = "C") -> Plan[DLPackBuffer]:
     )
 
 
+register_fast_path(None, (DLPackBuffer,))
 register_export(
     "dlpack",
     functools.partial(wrapped, DLPackBuffer),

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 import warnings
+from timeit import Timer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from .._core.memory import aligned_copy
 from ..adapters import by_name
 from ..errors import InvalidValueError, NumpackError
 from ..io import FrameworkInfo, explain, frameworks, share
+from .own_calls import namespace, own_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +50,9 @@ class Probe(NamedTuple):
         Why memory was not shared, and what to change.
     ns : int or None
         Duration of a call in nanoseconds, the minimum over several batches.
+    own_ns : int or None
+        Duration of what a user would call instead, see `own_calls`; ``None`` if there is no
+        such call, or if it raises for this array.
     """
 
     source: str
@@ -58,6 +63,12 @@ class Probe(NamedTuple):
     reason: str
     fix: str
     ns: int | None
+    own_ns: int | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Duration of `share` divided by that of the frameworks' own call."""
+        return self.ns / self.own_ns if self.ns and self.own_ns else None
 
 
 class Report(NamedTuple):
@@ -142,7 +153,7 @@ def probe(x: Any, source: str, target: Target, *, timed: bool = True) -> Probe:
             route.nbytes,
             route.reason,
             route.fix,
-            _least_ns(lambda: share(x, target)) if timed else None,
+            *(_durations(x, source, target) if timed else (None, None)),
         )
 
 
@@ -192,6 +203,18 @@ def _memory_of(x: Any) -> Array | None:
     except NumpackError:
         return None
     return array if array.nbytes else None
+
+
+def _durations(x: Any, source: str, target: Target) -> tuple[int, int | None]:
+    """Return the durations of a conversion and of the frameworks' own call in its place."""
+    ours, own = _least_ns(lambda: share(x, target)), own_call(source, target)
+    if own is None or source == target:
+        return ours, None
+    run = Timer(own, globals={**namespace(), "x": x}).timeit
+    try:
+        return ours, _least_ns(lambda: run(1))
+    except Exception:  # noqa: BLE001 -- for example, it refuses read-only arrays
+        return ours, None
 
 
 def _least_ns(call: Callable[[], object]) -> int:

@@ -111,7 +111,8 @@ def _sheets(report: Report, width: int) -> Iterator[Sheet]:
         f"{report.dtype}, {LENGTH:,} values: from the framework of a row to that of a column"
     )
     legend = (
-        "= shared, copy: copied, - refused; then microseconds per call; [n]: reason, below; "
+        "= shared, copy: copied, - refused; then microseconds per call; 2x: twice the time "
+        "of the frameworks' own call; [n]: reason, below; "
         "? memory not accessible; !! explain was wrong"
     )
     for columns in _column_groups(report, width):
@@ -144,6 +145,8 @@ def _text(probe: Probe, reasons: list[str]) -> str:
     words = [_MARKS[probe.verdict]]
     if probe.ns is not None:
         words.append(f"{probe.ns / 1000:.2g}" if probe.ns < 100_000 else f"{probe.ns // 1000}")
+    if probe.ratio is not None:
+        words.append(f"{probe.ratio:.2g}x" if probe.ratio < 100 else f"{probe.ratio:.0f}x")
     if probe.reason:
         words.append(f"[{reasons.index(_reason(probe)) + 1}]")
     if probe.confirmed is None and probe.verdict != REFUSED:

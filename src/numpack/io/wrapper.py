@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .._dlpack.decorators import fast_class
 from .._dlpack.exchange_api import publish
 from .._dlpack.exporting import Exporter
 from .._dlpack.fast_path import try_export, try_import
+from .._dlpack.fast_table import register_import
 from ..adapters import by_name
 from ..adapters._foreign_errors import translate_errors
 from ..adapters.dlpack import DLPackBuffer, import_producer
@@ -261,3 +263,4 @@ class ZeroCopyArray(Exporter):
 
 publish(ZeroCopyArray, 1)
 fast_class(ZeroCopyArray, exported=False)
+register_import("numpy", (ZeroCopyArray,), view=operator.attrgetter("array"))
