@@ -169,7 +169,12 @@ def native_obstacle(array: Array) -> Obstacle | None:
 
 
 def strides_obstacle(array: Array) -> Obstacle | None:
-    """Return the obstacle to expressing strides as non-negative numbers of elements."""
+    """Return the obstacle to expressing strides as non-negative numbers of elements.
+
+    The strides have to be normalized.
+    """
+    if array.flags.c_contiguous:
+        return None
     if any(stride < 0 for stride in array.strides):
         return Obstacle(
             "it has negative strides", "pass it unreversed, or np.ascontiguousarray(array)"

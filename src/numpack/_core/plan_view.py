@@ -53,7 +53,7 @@ def plan_view(
     Plan
     """
     values = normalize_strides(array)
-    backing = backing_of(values) if may_write else None
+    backing = backing_of(values) if may_write and not array.flags.writeable else None
     if obstacle is None and backing is not None:
         obstacle = backing.obstacle()
 
@@ -62,8 +62,7 @@ def plan_view(
             return make(aligned_copy(values))
         return make(values if backing is None else backing.for_writer())
 
-    readonly = backing is not None and backing.safe and not array.flags.writeable
-    cautious = caution if readonly and array.nbytes else None
+    is_unprotected = backing is not None and backing.safe and array.nbytes > 0
     return Plan(
         direction=f"to {label}",
         describe=lambda: describe(array),
@@ -72,7 +71,7 @@ def plan_view(
         independent=convert if obstacle or transfer else lambda: make(aligned_copy(values)),
         obstacle=obstacle or transfer,
         action=SHARED if backing is None else backing.action,
-        caution="" if cautious is None else cautious(array),
+        caution=caution(array) if is_unprotected and caution is not None else "",
     )
 
 

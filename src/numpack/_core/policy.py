@@ -188,7 +188,7 @@ def _caller_level() -> int:
     return level
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # a frozen one takes three times as long to make
 class Step:
     """One conversion of a :class:`Route`.
 
@@ -232,7 +232,7 @@ class Step:
         return f"{line}; but a write changes read-only memory" if self.caution else line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Route:
     """The steps, the cost and the reasons of a conversion.
 
@@ -269,6 +269,8 @@ class Route:
     def of(cls, source: str, target: str, steps: tuple[Step, ...]) -> Route:
         """Summarize the steps."""
         unshared = [step for step in steps if step.reason]
+        if not unshared:
+            return cls(source, target, True, True, "", "", 0, steps)
         return cls(
             source=source,
             target=target,

@@ -160,10 +160,11 @@ def _holder_obstacle(obj: Any) -> Obstacle | None:
 
 
 def _plan_as_is(array: Array, direction: str) -> Plan[Array]:
+    values = array if type(array) is np.ndarray else normalize_strides(array)
     return Plan(
         direction=direction,
         describe=lambda: describe(array),
-        nbytes=normalize_strides(array).nbytes,
+        nbytes=values.nbytes,
         result=lambda: array,
         independent=lambda: own_copy(_copyable(array, direction)),
     )

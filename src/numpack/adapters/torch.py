@@ -326,7 +326,7 @@ def _checked_device(device: torch.device | str | int | None) -> torch.device:
 
 
 def _device_obstacle(target: torch.device) -> Obstacle | None:
-    if target.type == "cpu":
+    if target is _CPU or target.type == "cpu":
         return None
     return Obstacle(
         f"device {target} has memory of its own", "leave the tensor on the CPU: device=None"

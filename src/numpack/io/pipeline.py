@@ -10,6 +10,8 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from .._core.memory import aligned_copy, alignment_obstacle, normalize_strides, preview
 from .._core.policy import Obstacle, Plan, Step, carry_out, refuse, wrong_type
 from ..adapters import WRAPPER, fix_for, of_object, of_sequence
@@ -96,7 +98,7 @@ class Pipeline:
         """Plan the second step without carrying out the first."""
         first = self._first
         array = preview(first)
-        dtype = normalize_strides(array).dtype
+        dtype = array.dtype if type(array) is np.ndarray else normalize_strides(array).dtype
         if dtype.kind in "mM" or not _CASTS.isdisjoint(self._to_options):
             array = preview(first, exactly=True)  # the plan may depend on the values
         return self._second(array)
@@ -227,7 +229,7 @@ def refuse_single_use(x: object) -> None:
 
 
 def _is_single_use(x: object) -> bool:
-    if not hasattr(x, "__arrow_c_stream__"):
+    if type(x) is np.ndarray or not hasattr(x, "__arrow_c_stream__"):
         return False
     return not hasattr(x, "__len__") and not hasattr(x, "__arrow_c_array__")
 
