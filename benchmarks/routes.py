@@ -151,7 +151,7 @@ def route_table(routes: Sequence[Route]) -> str:
             f"`{route.theirs}`",
             f"{route.ours_ns / 1000:,.2f}",
             f"{route.theirs_ns / 1000:,.2f}",
-            f"{route.ratio:.2f}",
+            f"{route.ratio:.2g}",
         )
         for route in routes
     ]
@@ -161,7 +161,7 @@ def route_table(routes: Sequence[Route]) -> str:
 
 def ratio_table(routes: Sequence[Route]) -> str:
     """Return the ratios as a Markdown table, from the framework of a row to the others."""
-    ratios = {(route.source, route.target): f"{route.ratio:.2f}" for route in routes}
+    ratios = {(route.source, route.target): f"{route.ratio:.2g}" for route in routes}
     names = [name for name in FROM_NUMPY if any(name in pair for pair in ratios)]
     rows = [(a, *(ratios.get((a, b), "") for b in names)) for a in names]
     return as_table(("from / to", *names), rows, left=1)
