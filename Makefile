@@ -17,7 +17,7 @@ SOURCES := $(shell find src -name '*.py' -o -name '*.py[ix]' -o -name '*.px[di]'
   -o -name 'meson.build' -o -name 'py.typed') $(filter %.whl,$(PACKAGE))
 NATIVE_TESTS := tests/allocation tests/dlpack tests/adapters/torch \
   $(addprefix tests/adapters/arrow/test_,to_numpy.py nulls.py producers.py from_numpy.py \
-  requested_types.py) $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
+  requested_types.py arrow_arrays.py) $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
   $(addprefix tests/store/,kernels rows lazy fs/test_locks.py fs/test_forks.py \
   format/log/test_state.py format/log/test_lines.py format/log/test_torn_lines.py \
   format/log/test_ordinary_lines.py \
@@ -25,13 +25,18 @@ NATIVE_TESTS := tests/allocation tests/dlpack tests/adapters/torch \
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
-.PHONY: demo test bare faults crash fuzz check bench limits matrix matrix-check sanitize leaks wheel format clean
+.PHONY: demo test planned bare faults crash fuzz check bench limits matrix matrix-check sanitize leaks wheel format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
 
 test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal
+
+# The tests that compare `explain` with addresses, bytes and warnings, without the fast path.
+planned: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal --no-fast-path \
+	  tests/adapters tests/io/pairs/test_pairs.py
 
 bare: $(BARE)/.installed
 	$(BARE)/bin/python -m pytest $(BARE_TESTS) $(BARE_OPTIONS)

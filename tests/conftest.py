@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # The kernel's table of mappings exists on Linux only.
-collect_ignore = [] if sys.platform == "linux" else ["core/test_mapped_files.py"]
+ON_LINUX = ["core/test_mapped_files.py", "core/test_writability.py"]
+collect_ignore = [] if sys.platform == "linux" else ON_LINUX
 
 # CI tries the same examples on every run; elsewhere hypothesis draws new ones.
 settings.register_profile(
@@ -18,6 +19,20 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("project")
+
+
+def pytest_addoption(parser):
+    """Add the switch of the fast path."""
+    text = "plan every conversion, as calls do that the fast path declines"
+    parser.addoption("--no-fast-path", action="store_true", help=text)
+
+
+def pytest_configure(config):
+    """Turn the fast path off if requested."""
+    if config.getoption("--no-fast-path"):
+        from numpack._dlpack.fast_path import enable_fast_path
+
+        enable_fast_path(False)
 
 
 def pytest_collection_modifyitems(config, items):
