@@ -151,3 +151,13 @@ def test_malformed_interfaces_raise(name):
     holder, error = MALFORMED_INTERFACES[name]
     with pytest.raises(error):
         view_interface(holder)
+
+
+def test_computed_interface_is_left_to_the_adapter():
+    class Computed:
+        @property
+        def __array_interface__(self):
+            self.values = [np.arange(3.0), getattr(self, "values", None)]
+            return self.values[0].__array_interface__
+
+    assert view_interface(Computed()) is None

@@ -16,7 +16,7 @@ from numpack._dlpack.abi.dlpack cimport (
     FLAG_PADDED, DLDataType, DLManagedTensorVersioned, kDLFloat,
 )
 from numpack._dlpack.exporting cimport capsule_or_none, managed_tensor, unwatch
-from numpack._dlpack.fast_import cimport call_or_none, clear_error
+from numpack._dlpack.fast_import cimport call_named, call_or_none, clear_error
 from numpack._dlpack.fast_table cimport FastExport
 from numpack._dlpack.importing cimport delete_managed, dlpack_dtype
 
@@ -62,13 +62,7 @@ cdef int _warn(str text) except -1:
 cdef object _make(FastExport half, cnp.ndarray array, name):
     if not _is_plain(half, array):
         return None
-    memory = array if half.as_is else owning_view(array, None)
-    if name is None:
-        return call_or_none(half.make, memory)
-    try:
-        return half.make(memory, name)
-    except Exception:  # the policy repeats the call and reports the reason
-        return None
+    return call_named(half.make, array if half.as_is else owning_view(array, None), name)
 
 
 cdef bint _is_plain(FastExport half, cnp.ndarray array) noexcept:

@@ -15,6 +15,7 @@ from numpack._dlpack.importing cimport (
 
 cdef extern from "Python.h":
     PyObject *PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
+    PyObject *PyObject_CallFunctionObjArgs(PyObject *, PyObject *, PyObject *, void *)
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
     PyObject *PyErr_Occurred()
     int PyErr_ExceptionMatches(object)
@@ -60,6 +61,17 @@ cdef object _checked(FastImport half, cnp.ndarray array, obj):
 cdef object call_or_none(function, argument):
     """Call a function of an adapter; return None if it raises an `Exception`."""
     cdef PyObject *result = call_method(function, argument)
+    return clear_error() if result == NULL else _stolen(result)
+
+
+cdef object call_named(function, argument, name):
+    """Call a function of an adapter as `call_or_none` does, with the name of an array if any."""
+    cdef PyObject *result
+    if name is None:
+        return call_or_none(function, argument)
+    result = PyObject_CallFunctionObjArgs(
+        <PyObject *>function, <PyObject *>argument, <PyObject *>name, NULL
+    )
     return clear_error() if result == NULL else _stolen(result)
 
 
@@ -140,8 +152,13 @@ cdef object _import_by_protocol(FastImport half, obj):
 
 
 cdef object clear_error():
-    """Clear an `Exception` of a framework: the policy repeats the call and reports it."""
-    if PyErr_Occurred() != NULL and not PyErr_ExceptionMatches(Exception):
-        return _raised()  # KeyboardInterrupt and the like
+    """Clear an `Exception` of a framework: the policy repeats the call and reports it.
+
+    A panic of Rust code is none.
+    """
+    cdef PyObject *error = PyErr_Occurred()
+    if error != NULL and not PyErr_ExceptionMatches(Exception):
+        if (<object>error).__name__ != "PanicException":
+            return _raised()  # KeyboardInterrupt and the like
     PyErr_Clear()
     return None

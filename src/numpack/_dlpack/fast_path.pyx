@@ -9,7 +9,7 @@ cimport numpy as cnp
 from cpython.object cimport PyObject, Py_TYPE
 
 from numpack._dlpack.fast_export cimport make_object
-from numpack._dlpack.fast_import cimport call_or_none, view_object
+from numpack._dlpack.fast_import cimport call_named, call_or_none, view_object
 from numpack._dlpack.fast_table cimport FastExport, FastImport, export_of, import_of
 
 cnp.import_array()
@@ -135,13 +135,7 @@ cdef object _share_columns(FastImport half, FastExport made, obj):
     columns = call_or_none(half.columns, obj)
     if columns is None:
         return None
-    name = _name_of(half, made, obj)
-    if name is None:
-        return call_or_none(made.from_columns, columns)
-    try:
-        return made.from_columns(columns, name)
-    except Exception:  # the policy repeats the call and reports the reason
-        return None
+    return call_named(made.from_columns, columns, _name_of(half, made, obj))
 
 
 cdef object _name_of(FastImport half, FastExport made, obj):

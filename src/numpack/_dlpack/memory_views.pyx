@@ -85,6 +85,9 @@ def view_interface(obj):
         return None
     if interface.get("descr", None) not in (None, [("", typestr)]):
         return None
+    again = obj.__array_interface__
+    if again is not found and (type(again) is not dict or again.get("data") != data):
+        return None  # it computes its values at each access
     strides = interface.get("strides")
     if len(<tuple>data) != 2 or not 0 < len(<tuple>shape) <= NPY_MAXDIMS:
         return None
