@@ -142,20 +142,23 @@ if "__dlpack_c_exchange_api__" in torch.Tensor.__dict__:
     )
 
 
-@contextlib.contextmanager
-def _default_behaviour() -> Iterator[None]:
+def _default_behaviour() -> contextlib.AbstractContextManager[Any]:
     """Disable the modes and overrides of the caller that change what torch's functions do.
 
     A default device, ``with torch.device(...)``, a mode such as ``FakeTensorMode`` and a
     subclass with ``__torch_function__`` change the result of a call and the device where it
     is.
     """
-    with torch._C.DisableTorchFunction():  # noqa: SLF001 -- the documented name
-        if not torch._C._len_torch_dispatch_stack():  # noqa: SLF001 -- no public way to ask
-            yield
-            return
-        with _disable_current_modes():
-            yield
+    if torch._C._len_torch_dispatch_stack():  # noqa: SLF001 -- no public way to ask
+        return _without_modes()
+    overrides: contextlib.AbstractContextManager[Any] = torch._C.DisableTorchFunction()  # noqa: SLF001
+    return overrides
+
+
+@contextlib.contextmanager
+def _without_modes() -> Iterator[None]:
+    with torch._C.DisableTorchFunction(), _disable_current_modes():  # noqa: SLF001 -- documented
+        yield
 
 
 def _plan_detached(given: torch.Tensor, tensor: torch.Tensor) -> Plan[Array]:
