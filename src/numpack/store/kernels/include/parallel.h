@@ -18,6 +18,10 @@
 
 #define NUMPACK_MAX_THREADS 16
 
+/* Of a helper, in bytes. The C library keeps stacks for later threads, and the usual 8 MiB count
+ * against a limit of the address space. */
+#define NUMPACK_STACK (1 << 20)
+
 /* Called with each task from 0 on, of different tasks at the same time. */
 typedef void (*numpack_work)(void *context, int64_t task);
 
@@ -111,6 +115,7 @@ numpack_start_helpers(numpack_job *self)
         return;
     }
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&detached, NUMPACK_STACK);
     for (int i = 1; i < self->threads; i++) {
         pthread_t thread;
         if (numpack_change_waiting(1) >= self->threads - 1) {
