@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..._core.memory import aligned_copy, aligned_empty
+from ..._core.owner import readonly_view
 from ..._core.policy import MASK_OR_FILL, Obstacle, Plan, check_nulls, refuse
 from ...errors import NullError
 from .convert import conversion, decode, describe, empty_decoded, needs_decoding, object_fix
@@ -64,9 +65,7 @@ def _plan(source: pa.Array | pa.ChunkedArray, chunks: list[pa.Array]) -> Plan[Ar
 
 def _plan_view(source: pa.Array | pa.ChunkedArray, array: pa.Array) -> Plan[Array]:
     def share() -> Array:
-        values = view(array)
-        values.flags.writeable = False  # Arrow memory is immutable
-        return values
+        return readonly_view(view(array))  # Arrow memory is immutable
 
     return Plan(
         direction="from Arrow",
