@@ -53,7 +53,11 @@ cdef object make_object(FastExport half, cnp.ndarray array, name):
 
 cdef int _warn(str text) except -1:
     """Issue a `ReadOnlyWarning` attributed to the caller's line, as `policy.warn` does."""
-    if sys._getframe().f_code.co_filename.startswith(PACKAGE):
+    try:
+        is_internal = sys._getframe().f_code.co_filename.startswith(PACKAGE)
+    except ValueError:  # a thread that has been started with the public function itself
+        is_internal = False
+    if is_internal:
         warn(text, ReadOnlyWarning)
         return 0
     return PyErr_WarnEx(ReadOnlyWarning, PyUnicode_AsUTF8(text), 1)
@@ -76,7 +80,7 @@ cdef bint _is_plain(FastExport half, cnp.ndarray array) noexcept:
         and cnp.PyArray_ISBEHAVED_RO(array)
         and (not half.order_c or cnp.PyArray_IS_C_CONTIGUOUS(array))
         and cnp.PyArray_SIZE(array) != 0
-        and address % half.alignment == 0
+        and address & (half.alignment - 1) == 0  # a power of two
         and (number != cnp.NPY_CDOUBLE or address % 16 == 0)  # see memory.native_obstacle
     )
 

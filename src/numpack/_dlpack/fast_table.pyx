@@ -161,7 +161,7 @@ def register_export(
     order : {"C", "K"}
         Whether the array has to be C-contiguous.
     alignment : int
-        Of the address, in bytes.
+        Of the address, in bytes: a power of two.
     ndim : tuple of int
         The lowest and the highest number of dimensions.
     may_write : bool

@@ -166,6 +166,23 @@ def test_warning_points_at_the_line_of_the_caller():
     assert str(caught[0].message) == str(caught[1].message)
 
 
+def test_thread_that_runs_no_python_code_is_warned(run_python):
+    """The function itself is what the thread runs, so there is no frame of Python."""
+    run_python("""
+import _thread, sys, time, warnings
+import pyarrow as pa, numpack
+
+column, failed = pa.array([1.0, 2.0]), []
+warnings.simplefilter("ignore")
+numpack.share(column, "torch")
+sys.unraisablehook = failed.append
+_thread.start_new_thread(numpack.share, (column, "torch"))
+while _thread._count():
+    time.sleep(0.01)
+assert not failed, failed[0].exc_value
+""")
+
+
 def test_warning_that_is_an_error_is_raised():
     column = pa.array([1.0, 2.0])
     imported(column, "torch")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import operator
-import warnings
 
 import numpy as np
 import pytest
 from support.each import for_each
 from support.files import contents
 from support.memory import address, shares_pages
+from support.outcomes import outcome
 
 from numpack import LazyArray, NumPack, UnsupportedError
 
@@ -34,16 +34,6 @@ def mapped(
         store.drop("x", dropped)
         array = np.delete(array, dropped, axis=0)
     return store.load("x", lazy=True), array
-
-
-def outcome(call):
-    """Return what a call returns, or the type and the text of its error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return call()
-        except Exception as error:
-            return type(error), str(error)
 
 
 def assert_same(found, expected, label) -> None:

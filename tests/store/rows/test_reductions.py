@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from support.each import for_each
+from support.outcomes import outcome
 
 from numpack import LazyArray, NumPack
 from numpack.store.rows import reductions
@@ -29,15 +28,6 @@ def holed(store: NumPack, array: np.ndarray) -> tuple[LazyArray, np.ndarray]:
     lazy = store.load("x", lazy=True)
     assert lazy.obstacle() is not None
     return lazy, np.delete(array, dropped, axis=0)
-
-
-def outcome(call):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return call()
-        except Exception as error:
-            return type(error), str(error)
 
 
 def assert_same(found, expected, label) -> None:

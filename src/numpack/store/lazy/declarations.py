@@ -36,7 +36,7 @@ def _document(declared: Callable[..., Any], example: str, result: str) -> str:
 
 
 def forwarded(example: str, result: str) -> Callable[[Method], Method]:
-    """Give a declared method the body that calls it on the mapping, and an example."""
+    """Return a decorator of a declared method, which calls that of the mapping."""
 
     def decorate(declared: Method) -> Method:
         name = declared.__name__
@@ -54,7 +54,7 @@ def forwarded(example: str, result: str) -> Callable[[Method], Method]:
 
 
 def reduction(example: str, result: str) -> Callable[[Method], Method]:
-    """Do the same for a reduction, which some arrays compute without a copy of all rows."""
+    """Return a decorator of a reduction, which may need no copy of all live rows."""
 
     def decorate(declared: Method) -> Method:
         name = declared.__name__
