@@ -177,8 +177,7 @@ warnings.simplefilter("ignore")
 numpack.share(column, "torch")
 sys.unraisablehook = failed.append
 _thread.start_new_thread(numpack.share, (column, "torch"))
-while _thread._count():
-    time.sleep(0.01)
+time.sleep(1)
 assert not failed, failed[0].exc_value
 """)
 
