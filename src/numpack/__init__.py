@@ -21,6 +21,7 @@ __all__ = [
     "CopyWarning",
     "FrameworkInfo",
     "LazyArray",
+    "Loader",
     "NumPack",
     "NumpackError",
     "ReadOnlyWarning",
@@ -39,6 +40,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     # Deprecated aliases: these names live in `numpack.errors`.
+    from .data import Loader
     from .errors import ConflictError as ConflictError
     from .errors import CorruptStoreError as CorruptStoreError
     from .errors import IndexRangeError as IndexRangeError
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name):
-        """Import the store on first use, as that takes as long as the rest of the package.
+        """Import store and loader on first use: they take as long as the rest of the package.
 
         The other exceptions of `numpack.errors` are found here too, for one release.
         """
@@ -71,6 +73,11 @@ else:
 
             globals()[name] = found = getattr(store, name)
             return found
+        if name == "Loader":
+            from .data import Loader  # noqa: PLC0415
+
+            globals()[name] = Loader
+            return Loader
         found = getattr(errors, name, None)
         if isinstance(found, type) and issubclass(found, (errors.NumpackError, Warning)):
             return found

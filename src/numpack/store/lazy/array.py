@@ -328,6 +328,15 @@ class LazyArray(ArrayProtocols):
         return *self._origin.token(), self._range
 
 
+def stored_rows(lazy: LazyArray) -> tuple[Array, DeletedRows | None]:
+    """Return the mapping of a lazy array itself, and the deleted rows in it.
+
+    The mapping is only to be read: a framework that writes to it would change what is read from
+    the array later.
+    """
+    return lazy._stored, lazy._deleted  # noqa: SLF001 -- of this module
+
+
 def _from_memory(array: Array) -> LazyArray:
     array.flags.writeable = False
     return LazyArray(array, None, None)

@@ -150,10 +150,15 @@ class Selection:
         return rows.step > 0 if isinstance(rows, range) else rows.dtype.kind == "b"
 
     @property
+    def as_range(self) -> range | None:
+        """The rows as a range, if the index is a slice."""
+        return self._rows if isinstance(self._rows, range) else None
+
+    @property
     def span(self) -> range | None:
         """The rows as a range of step 1, if the index is such a slice."""
-        is_span = isinstance(self._rows, range) and self._rows.step == 1
-        return self._rows if is_span and isinstance(self._rows, range) else None
+        rows = self.as_range
+        return rows if rows is not None and rows.step == 1 else None
 
     def numbers(self) -> Numbers:
         """Return all selected numbers, none of them negative."""

@@ -37,6 +37,7 @@ enum {
 typedef struct {
     const char *source;
     size_t width; /* bytes of a row */
+    size_t pitch; /* bytes from one row to the next; less than the width if rows overlap */
     int64_t count; /* rows of the source */
     const char *rows; /* int64, possibly misaligned */
     int64_t total; /* number of rows to copy */
@@ -44,6 +45,7 @@ typedef struct {
     size_t page;
     int64_t each; /* rows of a task */
     int64_t wrong; /* the first position out of range; INT64_MAX if there is none */
+    int cold; /* whether pages were found that are not in memory */
 } numpack_gather;
 
 /* Return the row number at a position, never negative; `count` or more if out of range. */
@@ -81,7 +83,7 @@ numpack_is_cold(const numpack_gather *self, int64_t position)
     if (row >= (uint64_t)self->count) {
         return 0;
     }
-    uintptr_t address = (uintptr_t)(self->source + row * self->width);
+    uintptr_t address = (uintptr_t)(self->source + row * self->pitch);
     return mincore((void *)(address & ~(self->page - 1)), 1, (void *)&resident) == 0 &&
            !(resident & 1);
 }
@@ -108,8 +110,8 @@ numpack_compare(const void *left, const void *right)
 static void
 numpack_will_need(const numpack_gather *self, uint64_t first, uint64_t last)
 {
-    uintptr_t begin = (uintptr_t)(self->source + first * self->width) & ~(self->page - 1);
-    uintptr_t end = (uintptr_t)(self->source + (last + 1) * self->width);
+    uintptr_t begin = (uintptr_t)(self->source + first * self->pitch) & ~(self->page - 1);
+    uintptr_t end = (uintptr_t)(self->source + last * self->pitch + self->width);
     madvise((void *)begin, end - begin, MADV_WILLNEED);
 }
 
@@ -131,7 +133,7 @@ numpack_request(const numpack_gather *self, int64_t begin, int64_t end)
     qsort(rows, known, sizeof(uint64_t), numpack_compare);
     for (size_t i = 0, next; i < known; i = next) {
         for (next = i + 1; next < known; next++) {
-            if ((rows[next] - rows[next - 1]) * self->width > reach) {
+            if ((rows[next] - rows[next - 1]) * self->pitch > reach) {
                 break;
             }
         }
@@ -145,7 +147,7 @@ numpack_request(const numpack_gather *self, int64_t begin, int64_t end)
 static inline void
 numpack_prefetch(const numpack_gather *self, int64_t position, size_t width)
 {
-    uintptr_t row = (uintptr_t)self->source + numpack_row(self, position) * width;
+    uintptr_t row = (uintptr_t)self->source + numpack_row(self, position) * self->pitch;
     uintptr_t end = row + (width < NUMPACK_AHEAD_BYTES ? width : NUMPACK_AHEAD_BYTES);
     for (uintptr_t line = row & ~(uintptr_t)(NUMPACK_LINE - 1); line < end; line += NUMPACK_LINE) {
         __builtin_prefetch((const void *)line);
@@ -172,7 +174,7 @@ numpack_copy_rows(const numpack_gather *self, int64_t begin, int64_t end, const 
         if (row >= (uint64_t)self->count) {
             return i;
         }
-        memcpy(self->out + i * width, self->source + row * width, width);
+        memcpy(self->out + i * width, self->source + row * self->pitch, width);
     }
     return -1;
 }
@@ -239,6 +241,7 @@ numpack_gather_task(void *context, int64_t task)
     while (at >= 0 && at < end) {
         int64_t next = numpack_min(end, at + most), limit = INT64_MAX;
         if (numpack_any_cold(self, at, next, samples)) {
+            __atomic_store_n(&self->cold, 1, __ATOMIC_RELAXED);
             numpack_request(self, at, next);
         }
         else {
@@ -286,22 +289,30 @@ numpack_check(const numpack_gather *self)
     return -1;
 }
 
+/* Divide the copy into tasks; return their number. */
 static int64_t
+numpack_divide(numpack_gather *self, int threads)
+{
+    self->each = self->total;
+    if (threads > 1) {
+        self->each = NUMPACK_TASK_BYTES / (int64_t)(self->width + NUMPACK_ROW_BYTES) + 1;
+    }
+    self->page = (size_t)sysconf(_SC_PAGESIZE);
+    self->wrong = INT64_MAX;
+    return self->total > 0 ? (self->total - 1) / self->each + 1 : 0;
+}
+
+static inline int64_t
 numpack_take_rows(const char *source, size_t width, int64_t count, const char *rows,
                   int64_t total, char *out)
 {
-    numpack_gather self = {.source = source, .width = width, .count = count, .rows = rows,
-                           .total = total, .out = out, .each = total, .wrong = INT64_MAX};
+    numpack_gather self = {.source = source, .width = width, .pitch = width, .count = count,
+                           .rows = rows, .total = total, .out = out};
     if (width == 0) {
         return numpack_check(&self);
     }
-    self.page = (size_t)sysconf(_SC_PAGESIZE);
     int threads = numpack_thread_count(&self);
-    if (threads > 1) {
-        self.each = NUMPACK_TASK_BYTES / (int64_t)(width + NUMPACK_ROW_BYTES) + 1;
-    }
-    int64_t tasks = total > 0 ? (total - 1) / self.each + 1 : 0;
-    numpack_parallel(numpack_gather_task, &self, tasks, threads);
+    numpack_parallel(numpack_gather_task, &self, numpack_divide(&self, threads), threads);
     return self.wrong < INT64_MAX ? self.wrong : -1;
 }
 

@@ -1,0 +1,136 @@
+"""Rows of one array, as background threads copy them and as they are shared."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._core.memory import normalize_strides
+from ..store.lazy.array import LazyArray, stored_rows
+from .copying import RowsCopy, SegmentsCopy
+
+if TYPE_CHECKING:
+    from .._core.memory import Array
+    from .buffers import BufferPool
+    from .copying import Copy
+    from .order import Numbers
+
+
+class Rows:
+    """The rows of an array.
+
+    Parameters
+    ----------
+    array : LazyArray or ndarray
+        With at least one axis.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+    shape : tuple of int
+        Of a row.
+    count : int
+    """
+
+    def __init__(self, array: Array | LazyArray) -> None:
+        self.dtype, self.count, self.shape = array.dtype, array.shape[0], array.shape[1:]
+        self._lazy = array if isinstance(array, LazyArray) else None
+        self._deleted = None
+        if isinstance(array, LazyArray):
+            self._stored, self._deleted = stored_rows(array)
+        else:
+            self._stored = normalize_strides(array)
+        # Others are copied by NumPy: elements are more than bytes, or rows are not consecutive.
+        self._is_native = self._stored.flags.c_contiguous and not self.dtype.hasobject
+        self._row_nbytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def copy(self, rows: Numbers, length: int, pool: BufferPool) -> tuple[Array, Copy | None]:
+        """Return an array for some rows, and the copy to be made into it.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            Row numbers, in range.
+        length : int
+            Number of consecutive rows to copy for each; 0 for the row itself, without an axis.
+        pool : BufferPool
+
+        Returns
+        -------
+        array : ndarray
+            ``(len(rows), *shape)``, or ``(len(rows), length, *shape)``.
+        copy : Copy or None
+            ``None`` if the array is complete.
+        """
+        shape = (len(rows), length, *self.shape) if length else (len(rows), *self.shape)
+        if not self._is_native:
+            taken = self._stored.take(_spread(rows, length).reshape(-1), axis=0)
+            return taken.reshape(shape), None
+        out = pool.empty(shape, self.dtype)
+        if out.nbytes == 0:
+            return out, None
+        return out, self._rows_copy(rows, length, out)
+
+    def request(self, rows: Numbers, length: int) -> Copy | None:
+        """Return a copy that only requests the pages of some rows from the device."""
+        if not self._is_native or not self._row_nbytes or not len(rows):
+            return None
+        return self._rows_copy(rows, length, None)
+
+    def _rows_copy(self, rows: Numbers, length: int, out: Array | None) -> Copy:
+        if self._deleted is not None:
+            rows, length = self._deleted.to_stored(_spread(rows, length).reshape(-1)), 0
+        return RowsCopy(self._stored, rows, out, max(length, 1))
+
+    def copy_segments(
+        self, starts: Numbers, lengths: Numbers, places: Numbers, out: Array
+    ) -> Copy | None:
+        """Return the copy of samples of consecutive rows, of a different number each.
+
+        Parameters
+        ----------
+        starts, lengths, places : ndarray of int64
+            First row of each sample, its number of rows, and the row of `out` for the first.
+        out : ndarray
+            C-contiguous; its rows are those of the array.
+
+        Returns
+        -------
+        Copy or None
+            ``None`` if it has been made.
+        """
+        if out.nbytes == 0:
+            return None
+        if self._is_native and self._deleted is None:
+            return SegmentsCopy(self._stored, starts, lengths, places, out)
+        rows, at = _consecutive(starts, lengths), _consecutive(places, lengths)
+        if self._deleted is not None:
+            rows = self._deleted.to_stored(rows)
+        out[at] = self._stored[rows]
+        return None
+
+    def view(self, start: int, stop: int) -> Any:
+        """Return rows as a view of their file; ``None`` if they have to be copied."""
+        if self._lazy is None:  # a framework could write to the caller's array
+            return None
+        part = self._lazy.rows(start, stop)
+        return part if part.obstacle() is None else None
+
+
+def _spread(rows: Numbers, length: int) -> Numbers:
+    """Return the numbers of `length` consecutive rows from each row on."""
+    if not length:
+        return rows
+    spread: Numbers = rows[:, None] + np.arange(length, dtype=np.int64)
+    return spread
+
+
+def _consecutive(starts: Numbers, lengths: Numbers) -> Numbers:
+    """Return the numbers of the rows of all segments, one after another."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    rows: Numbers = np.arange(total, dtype=np.int64)
+    rows += np.repeat(starts - (ends - lengths), lengths)
+    return rows

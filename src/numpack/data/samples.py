@@ -1,0 +1,237 @@
+"""What one sample is: a row, a window of rows, or rows between two offsets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import InvalidValueError
+from .rows import Rows
+from .subset import Subset
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .._core.memory import Array
+    from ..store import LazyArray
+    from .buffers import BufferPool
+    from .copying import Copy
+    from .order import Numbers
+
+    Arrays = Mapping[str, Array | LazyArray]
+    Pools = Mapping[str, BufferPool]
+
+CU_SEQLENS = "cu_seqlens"
+_INT32_MAX = 2**31 - 1
+
+
+class Begun(NamedTuple):
+    """Arrays of a batch, and the copies that complete them."""
+
+    arrays: dict[str, Any]
+    copies: list[Copy]
+
+
+class RowSamples:
+    """Samples that are rows, or windows of consecutive rows.
+
+    Parameters
+    ----------
+    arrays : mapping of str to LazyArray or ndarray
+        Of equal length.
+    rows : index or None
+        The rows that are samples, or those that windows are taken from, which have to be
+        consecutive.
+    window, stride : int
+        Rows of a window, and from the start of one to that of the next; 0 and 1 without them.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the arrays of a batch.
+    count : int
+        Number of samples.
+    """
+
+    def __init__(self, arrays: Arrays, rows: Any, window: int, stride: int) -> None:
+        self._arrays = {name: Rows(array) for name, array in arrays.items()}
+        self._window, self._stride = window, stride
+        first = next(iter(self._arrays.values()))
+        self._subset = Subset(rows, first.count)
+        self.names = tuple(self._arrays)
+        self.count = len(self._subset)
+        if window:
+            if self._subset.span is None:
+                msg = (
+                    "Loader(window=) takes windows of consecutive rows, and rows= selects "
+                    "others; pass a slice, such as rows=slice(0, 1000)"
+                )
+                raise InvalidValueError(msg)
+            self.count = max(0, (len(self._subset) - window) // stride + 1)
+
+    def begin(self, samples: Numbers, pools: Pools) -> Begun:
+        """Return the arrays of some samples, and the copies to be made."""
+        rows, begun = self._rows(samples), Begun({}, [])
+        for name, array in self._arrays.items():
+            begun.arrays[name], copy = array.copy(rows, self._window, pools[name])
+            if copy is not None:
+                begun.copies.append(copy)
+        return begun
+
+    def request(self, samples: Numbers) -> list[Copy]:
+        """Return copies that only request the pages of some samples."""
+        rows = self._rows(samples)
+        found = [array.request(rows, self._window) for array in self._arrays.values()]
+        return [copy for copy in found if copy is not None]
+
+    def views(self, start: int, stop: int) -> dict[str, Any] | None:
+        """Return consecutive samples as views of files; ``None`` if they must be copied."""
+        span = self._subset.span
+        if span is None or self._window:
+            return None
+        rows = range(span.start + start, span.start + stop)
+        found = {n: array.view(rows.start, rows.stop) for n, array in self._arrays.items()}
+        return None if any(each is None for each in found.values()) else found
+
+    def selected(self) -> Numbers:
+        """Return the numbers of the rows that are selected."""
+        return self._subset.rows(np.arange(len(self._subset), dtype=np.int64))
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what has to be equal where the order of an epoch is resumed."""
+        return {"rows": self._subset.to_state(), "window": [self._window, self._stride]}
+
+    def _rows(self, samples: Numbers) -> Numbers:
+        if self._window and self._stride != 1:
+            samples = samples * self._stride
+        return self._subset.rows(samples)
+
+
+class RaggedSamples:
+    """Samples of consecutive rows between two offsets.
+
+    Parameters
+    ----------
+    arrays : mapping of str to LazyArray or ndarray
+        Those with a row for each sample give that row. All others have the rows that the
+        offsets count.
+    offsets : LazyArray or ndarray
+        Integers, one more than there are samples, not decreasing.
+    rows : index or None
+        The samples that are selected.
+    pad : scalar or None
+        What samples are filled up with to the longest one of the batch; ``None`` puts them end
+        to end.
+
+    Attributes
+    ----------
+    names, count
+        As of `RowSamples`.
+    """
+
+    def __init__(self, arrays: Arrays, offsets: Array | LazyArray, rows: Any, pad: Any) -> None:
+        _check_offsets(offsets)
+        self._offsets, self._pad = offsets, pad
+        self._subset = Subset(rows, offsets.shape[0] - 1)
+        self.count = len(self._subset)
+        total = int(offsets[-1])
+        self._ragged: dict[str, Rows] = {}
+        self._single: dict[str, Rows] = {}
+        for name, array in arrays.items():
+            rows_of = self._kind(name, array.shape[0], total)
+            rows_of[name] = Rows(array)
+        self.names = (*self._ragged, *self._single, CU_SEQLENS)
+        if CU_SEQLENS in arrays:
+            msg = f"the name {CU_SEQLENS!r} is that of the lengths in a batch; rename the array"
+            raise InvalidValueError(msg)
+
+    def _kind(self, name: str, count: int, total: int) -> dict[str, Rows]:
+        """Return where an array of `count` rows belongs, if the offsets count `total` rows."""
+        samples = self._offsets.shape[0] - 1
+        if count == total or (count > total and count != samples):
+            return self._ragged
+        if count == samples:
+            return self._single
+        msg = (
+            f"the array {name!r} has {count:,} rows, and neither one for each of the "
+            f"{samples:,} samples nor the {total:,} that the offsets count; leave it out of names"
+        )
+        raise InvalidValueError(msg)
+
+    def begin(self, samples: Numbers, pools: Pools) -> Begun:
+        """Return the arrays of some samples, and the copies to be made."""
+        rows, arrays = self._subset.rows(samples), {}
+        copies: list[Copy | None] = []
+        starts, lengths = self._extents(rows)
+        ends = np.cumsum(lengths)
+        if len(ends) and ends[-1] > _INT32_MAX:
+            msg = f"a batch of {ends[-1]:,} rows is too long for int32; make batch_size smaller"
+            raise InvalidValueError(msg)
+        for name, array in self._ragged.items():
+            out, places = self._output(array, lengths, ends, pools[name])
+            arrays[name] = out
+            copies.append(array.copy_segments(starts, lengths, places, out))
+        for name, array in self._single.items():
+            arrays[name], copy = array.copy(rows, 0, pools[name])
+            copies.append(copy)
+        cumulative = pools[CU_SEQLENS].empty((len(rows) + 1,), np.dtype(np.int32))
+        cumulative[0], cumulative[1:] = 0, ends
+        arrays[CU_SEQLENS] = cumulative
+        return Begun(arrays, [copy for copy in copies if copy is not None])
+
+    def request(self, samples: Numbers) -> list[Copy]:
+        """Return no copies: pages are requested when the samples are copied."""
+        del samples
+        return []
+
+    def views(self, start: int, stop: int) -> None:
+        """Return ``None``: batches are copied."""
+        del start, stop
+
+    def selected(self) -> Numbers:
+        """Return the numbers of the rows that are selected."""
+        return self._subset.rows(np.arange(len(self._subset), dtype=np.int64))
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what has to be equal where the order of an epoch is resumed."""
+        return {"rows": self._subset.to_state()}
+
+    def _extents(self, rows: Numbers) -> tuple[Numbers, Numbers]:
+        """Return the first rows of some samples, and their lengths."""
+        starts = np.asarray(self._offsets[rows]).astype(np.int64)
+        lengths = np.asarray(self._offsets[rows + 1]).astype(np.int64) - starts
+        counts = [array.count for array in self._ragged.values()]
+        wrong = (starts < 0) | (lengths < 0)
+        if counts:
+            wrong |= starts + lengths > min(counts)
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            msg = (
+                f"the offsets of sample {rows[at]:,} are {starts[at]:,} and "
+                f"{starts[at] + lengths[at]:,}, which is no range of the rows; "
+                "offsets have to ascend from 0 to the number of rows"
+            )
+            raise InvalidValueError(msg)
+        return starts, lengths
+
+    def _output(
+        self, array: Rows, lengths: Numbers, ends: Numbers, pool: BufferPool
+    ) -> tuple[Array, Numbers]:
+        """Return an array for samples, and where in its rows each of them begins."""
+        if self._pad is None:
+            total = int(ends[-1]) if len(ends) else 0
+            return pool.empty((total, *array.shape), array.dtype), ends - lengths
+        longest = int(lengths.max()) if len(lengths) else 0
+        out = pool.empty((len(lengths), longest, *array.shape), array.dtype)
+        out[...] = self._pad
+        return out, np.arange(len(lengths), dtype=np.int64) * longest
+
+
+def _check_offsets(offsets: Array | LazyArray) -> None:
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or not offsets.shape[0]:
+        msg = (
+            "Loader(offsets=) takes the name of a 1-d array of integers, one more than there "
+            f"are samples; got {offsets.dtype} of shape {offsets.shape}"
+        )
+        raise InvalidValueError(msg)
