@@ -155,7 +155,7 @@ class RaggedSamples:
             return self._single
         msg = (
             f"the array {name!r} has {count:,} rows, and neither one for each of the "
-            f"{samples:,} samples nor the {total:,} that the offsets count; leave it out of names"
+            f"{samples:,} samples nor the {total:,} that the offsets count; leave it out"
         )
         raise InvalidValueError(msg)
 
