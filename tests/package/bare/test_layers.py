@@ -25,6 +25,7 @@ LAYERS = [
     {"adapters"},
     {"io"},
     {"store"},
+    {"data"},
     {"doctor"},
     {"__main__"},
 ]

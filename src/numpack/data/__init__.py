@@ -1,0 +1,9 @@
+"""Batches of rows for training.
+
+Imports `store`, `io` and the layers below them. torch is imported only when it is the target.
+"""
+
+from .batch import collate
+from .dataset import Dataset
+
+__all__ = ["Dataset", "collate"]
