@@ -68,12 +68,12 @@ class Batch(Sequence[Any]):
 
 
 def sample_of(data: Any, row: int) -> Any:
-    """Return one row of each array of a batch."""
+    """Return one row of each array of a batch, where mappings and tuples hold arrays."""
     if isinstance(data, Mapping):
         return {name: sample_of(part, row) for name, part in data.items()}
-    if isinstance(data, (tuple, list)):
+    if isinstance(data, tuple):
         parts = (sample_of(part, row) for part in data)
-        return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
+        return type(data)(*parts) if hasattr(data, "_fields") else tuple(parts)
     if isinstance(data, (str, bytes)) or not hasattr(data, "__getitem__"):
         return data  # of the whole batch
     return data[row]
@@ -122,7 +122,7 @@ def _marked(sample: Any) -> Any:
     """Return a sample as the type by which torch's default collate finds `_collate_marked`."""
     if isinstance(sample, Mapping):
         return Sample(sample)
-    if isinstance(sample, (tuple, list)):
+    if isinstance(sample, tuple):
         return Samples(sample)
     from .torch_rows import TensorRow  # noqa: PLC0415 -- imports torch
 

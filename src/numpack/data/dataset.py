@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -196,9 +197,10 @@ class Dataset:
     def _row_numbers(self, indexes: Any) -> Numbers:
         """Return row numbers as an array; negative ones and the range may be unchecked."""
         if type(indexes) is list and indexes and type(indexes[0]) is int:
-            rows = np.array(indexes)
-            if rows.dtype == np.int64 and rows.ndim == 1:
-                return rows
+            with contextlib.suppress(ValueError):  # of a list of lists, which is refused below
+                rows = np.array(indexes)
+                if rows.dtype == np.int64 and rows.ndim == 1:
+                    return rows
         return Selection(indexes, self._length).numbers()
 
     def _gather(self, rows: Numbers) -> Any:
