@@ -1,8 +1,10 @@
-"""Batches for training.
+"""Batches of rows for training.
 
-Imports `store`, `io` and what is below them.
+Imports `store`, `io` and the layers below them. torch is imported only when it is the target.
 """
 
+from .batch import collate
+from .dataset import Dataset
 from .loader import Loader
 
-__all__ = ["Loader"]
+__all__ = ["Dataset", "Loader", "collate"]

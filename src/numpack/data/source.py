@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._core.policy import wrong_type
-from ..errors import InvalidValueError, NotFoundError, UnsupportedError, ZeroCopyError
+from ..errors import (
+    InvalidValueError,
+    NotFoundError,
+    UnsupportedError,
+    WrongTypeError,
+    ZeroCopyError,
+)
 from ..io import share
 from ..store import LazyArray, NumPack
+from .mapped import MappedPart, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,9 +35,9 @@ class Source:
     """Named arrays of one store or mapping, as of one moment.
 
     A path is opened for reading at once, and the arrays are looked up, so that errors are
-    raised by the constructor. A pickle refers to the arrays of the last snapshot, stored ones
-    in a few hundred bytes each; unpickled, and in a forked process, a source has these arrays
-    only, so that all workers read the same commit.
+    raised by the constructor. A pickle refers to the arrays of the last snapshot, those of a
+    store and of `numpy.memmap` in a few hundred bytes each. Unpickled, and in a forked process,
+    a source has these arrays only, so that all workers read the same commit.
 
     Parameters
     ----------
@@ -87,9 +94,20 @@ class Source:
         if self._owned is not None:
             self._owned.close()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the arrays of the last snapshot, stored ones by reference."""
-        return _restored, (self.is_single, self._arrays)
+    def __getstate__(self) -> tuple[bool, dict[str, Any]]:
+        """Return the arrays of the last snapshot, stored and mapped ones by reference."""
+        parts = {name: part_of(array) or array for name, array in self._arrays.items()}
+        return self.is_single, parts
+
+    def __setstate__(self, state: tuple[bool, dict[str, Any]]) -> None:
+        """Restore a source, which has the arrays of its last snapshot only."""
+        self.is_single, parts = state
+        self.names, self._pid = tuple(parts), os.getpid()
+        self._owned = self._store = None
+        self._arrays = {
+            name: part.open() if isinstance(part, MappedPart) else part
+            for name, part in parts.items()
+        }
 
 
 def common_length(arrays: Mapping[str, Any], what: str) -> int:
@@ -114,15 +132,6 @@ def common_length(arrays: Mapping[str, Any], what: str) -> int:
 def _stored_arrays(store: NumPack, names: Iterable[str]) -> Arrays:
     """Load the arrays of a store lazily."""
     return {name: store.load(name, lazy=True) for name in names}
-
-
-def _restored(is_single: bool, arrays: Arrays) -> Source:
-    """Return the source of a pickle, which has the arrays of its last snapshot only."""
-    source = Source.__new__(Source)
-    source.is_single, source.names = is_single, tuple(arrays)
-    source._arrays, source._pid = arrays, os.getpid()  # noqa: SLF001 -- its own module
-    source._owned = source._store = None  # noqa: SLF001
-    return source
 
 
 def _checked_names(names: Any, known: list[Any], what: str) -> tuple[str, ...]:
@@ -157,7 +166,7 @@ def _viewed(array: Any, name: str, what: str) -> Array | LazyArray:
         return np.asarray(array)
     try:
         found: Any = share(array, "numpy", copy=False)
-    except (UnsupportedError, ZeroCopyError) as error:
+    except (UnsupportedError, WrongTypeError, ZeroCopyError) as error:
         msg = f"{what} takes rows of arrays in memory, and {name!r} is none: {error}"
         raise type(error)(msg) from error
     if not isinstance(found, np.ndarray):
