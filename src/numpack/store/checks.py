@@ -138,3 +138,12 @@ def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) 
         )
         raise InvalidValueError(msg)
     return dtype
+
+
+def live_row_count(name: str, entry: Entry) -> int:
+    """Return the number of live rows of an array that is not 0-d."""
+    if not entry.stored:
+        msg = f"{name!r} is 0-d and has no rows; save it again"
+        raise InvalidValueError(msg)
+    count: int = entry.stored[0]
+    return count - entry.dropped

@@ -176,6 +176,13 @@ class Session(JournalReplay):
                 pass
         return self.read_consistent(name, self._map)
 
+    def lazy_of(self, name: str, entry: Entry) -> LazyArray:
+        """Map the file of an entry, or return the cached mapping."""
+        cached = self._lazy_arrays.get(name)
+        if cached is not None and cached[0] is entry:
+            return cached[1]
+        return self._map(name, entry)
+
     def lazy_rows(self, name: str) -> LazyArray:
         """Map an array as `lazy` does; raise if it is 0-d."""
         array = self.lazy(name)
@@ -237,9 +244,10 @@ class Session(JournalReplay):
             try:
                 return read(name, entry)
             except MissingFileError as error:
-                raise self._missing_file_error(name, error) from None
+                raise self.missing_file_error(name, error) from None
 
-    def _missing_file_error(self, name: str, error: MissingFileError) -> StoreError:
+    def missing_file_error(self, name: str, error: MissingFileError) -> StoreError:
+        """Return the error for a file that is missing although no process is writing."""
         if self.is_numpack0:
             return StoreError(f"{self.folder.path} was upgraded meanwhile; open it again")
         return CorruptStoreError(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _CONVERTED_BYTES = 8 * BLOCK  # converted at a time, so that no copy of the whole array is made
 _CHECKSUM_BYTES = 4
+_ROW_NUMBER_BYTES = 8
 _CHUNK_BYTES = 64 * BLOCK  # written or read between two reports of progress
 
 
@@ -46,7 +47,7 @@ def thread_count() -> int:
 
 @contextmanager
 def create_files(folder: Folder, entry: Entry) -> Iterator[int]:
-    """Create a data file that no commit names yet; remove it and its checksums on failure.
+    """Create a data file that no commit names yet; remove the array's files on failure.
 
     An existing file of that name is an orphan of a writer that died. It is unlinked, not
     truncated, because another process may have mapped it.
@@ -60,6 +61,7 @@ def create_files(folder: Folder, entry: Entry) -> Iterator[int]:
     except BaseException:
         folder.unlink(entry.data_file)
         folder.unlink(entry.checksum_file)
+        folder.unlink(entry.dropped_file)
         raise
 
 
@@ -117,6 +119,48 @@ def write(
         if checksums:
             folder.sync_file(entry.checksum_file)
     return tail
+
+
+def copy_files(folder: Folder, entry: Entry, identifier: str, *, durable: bool) -> Entry:
+    """Copy an array's files to another id; return the entry of the copy.
+
+    The checksums are copied, not computed again, so that damage remains detectable.
+    """
+    made = entry.replace(id=identifier)
+    with create_files(folder, made) as descriptor:
+        _copy_rows(folder, entry, descriptor)
+        if durable:
+            os.fdatasync(descriptor)
+        checksums = _CHECKSUM_BYTES * (entry.nbytes // BLOCK)
+        _copy_start(folder, entry.checksum_file, made.checksum_file, checksums, durable=durable)
+        dropped = _ROW_NUMBER_BYTES * entry.dropped
+        _copy_start(folder, entry.dropped_file, made.dropped_file, dropped, durable=durable)
+    return made
+
+
+def _copy_rows(folder: Folder, entry: Entry, descriptor: int) -> None:
+    buffer = aligned_empty((min(_CONVERTED_BYTES, entry.nbytes),), np.dtype(np.uint8))
+    with open_committed(folder, entry, os.O_RDONLY) as source:
+        for start in range(0, entry.nbytes, _CONVERTED_BYTES):
+            part = buffer[: entry.nbytes - start]
+            if read_part(folder, entry.data_file, source, part, start) < len(part):
+                raise too_short_error(folder, entry)
+            write_all(descriptor, part, start)
+
+
+def _copy_start(folder: Folder, name: str, new: str, length: int, *, durable: bool) -> None:
+    """Copy the first bytes of a file; do nothing if there are none."""
+    if not length:
+        return
+    with folder.open_file(name) as source:
+        content = read_between(source, 0, length)
+    descriptor = folder.new(new)
+    try:
+        write_all(descriptor, content, 0)
+        if durable:
+            os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_checksums(folder: Folder, entry: Entry, first: int, checksums: bytes) -> None:

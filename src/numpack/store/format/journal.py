@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ _HEADER_BYTES = 4096  # enough for most first lines
 _LONGEST_HEADER = 1 << 28  # enough for some million arrays
 _SHORT_BYTES = 64 * 1024  # up to which parts are copied, to write them in one call
 _COMPLETE, _CLEARED = b"{", b"\n"
+_COMMIT = re.compile(rb'\{"commit":([0-9]+),')
 
 
 class Change(NamedTuple):
@@ -211,6 +213,21 @@ def is_cleared(folder: Folder) -> bool:
         return os.pread(descriptor, 1, 0) == _CLEARED
     finally:
         os.close(descriptor)
+
+
+def commit_to_come(folder: Folder, commit: int) -> bool:
+    """Return whether the journal is that of a commit after `commit`, without the store's lock.
+
+    Either a replace is about to be committed, or its process died before.
+    """
+    try:
+        start = folder.read_start(NAME, _HEADER_BYTES)
+    except FileNotFoundError:
+        return False
+    if not start.startswith(_COMPLETE):
+        return False
+    found = _COMMIT.match(start)  # no match: it is being written
+    return found is None or int(found[1]) > commit
 
 
 def apply_in_memory(array: Array, change: Change) -> None:

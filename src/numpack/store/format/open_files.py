@@ -16,7 +16,7 @@ from ..._core.pages import (
     is_written_in_place,
     reading_may_allocate,
 )
-from ..fs.syscalls import has_name, size_of
+from ..fs.syscalls import has_name, is_held, size_of
 from ..kernels.checksums import BLOCK
 from ..kernels.patch import pwrite_rows, scatter
 from . import data_files
@@ -112,6 +112,10 @@ class OpenFiles:
         """Return the descriptor of a data file; reopen it if another file has its name."""
         self._close_if_replaced(entry.id, entry.data_file)
         return self.descriptor(entry)
+
+    def is_held(self, entry: Entry) -> bool:
+        """Return whether a snapshot holds a data file, so that no row may change in place."""
+        return is_held(self.descriptor(entry))
 
     def named(self, name: str, *, check_name: bool = True) -> int:
         """Return the descriptor of another file of the store, open for writing.

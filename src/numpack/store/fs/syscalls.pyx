@@ -24,6 +24,35 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_create(pthread_t *, void *, void *(*)(void *) noexcept nogil, void *)
     int pthread_detach(pthread_t)
 
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <string.h>
+    #include <unistd.h>
+    /* Locks of open file descriptions, on a byte beyond the end of any file. */
+    static inline int
+    numpack_lock_description(int descriptor, int only_tests, int *found)
+    {
+    #ifdef F_OFD_SETLK
+        struct flock lock;
+        int status;
+        memset(&lock, 0, sizeof(lock)); /* the kernel requires l_pid to be 0 */
+        lock.l_type = only_tests ? F_WRLCK : F_RDLCK;
+        lock.l_whence = SEEK_SET;
+        lock.l_start = (off_t)1 << 62;
+        lock.l_len = 1;
+        status = fcntl(descriptor, only_tests ? F_OFD_GETLK : F_OFD_SETLK, &lock);
+        *found = lock.l_type != F_UNLCK;
+        return status;
+    #else
+        errno = ENOSYS;
+        return -1;
+    #endif
+    }
+    """
+    int numpack_lock_description(int descriptor, bint only_tests, bint *found) nogil
+
 cdef extern from "status.h" nogil:
     ctypedef struct numpack_status:
         int64_t size
@@ -237,6 +266,26 @@ def size_of(int descriptor) -> int:
     if numpack_stat(descriptor, b"", &status) < 0:
         raise OSError(errno, os.strerror(errno))
     return status.size
+
+
+def hold(int descriptor) -> bool:
+    """Hold an open file: `is_held` is true until all copies of the descriptor are closed.
+
+    The descriptor has to be open for reading.
+
+    Returns
+    -------
+    bool
+        False if the system or the file system has no such locks.
+    """
+    cdef bint found
+    return numpack_lock_description(descriptor, False, &found) == 0
+
+
+def is_held(int descriptor) -> bool:
+    """Return whether any process holds a file, other than through this descriptor."""
+    cdef bint found = False
+    return numpack_lock_description(descriptor, True, &found) == 0 and found
 
 
 def close_in_background(int descriptor) -> None:

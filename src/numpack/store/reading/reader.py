@@ -12,10 +12,11 @@ from ...io import share
 from ..checks import entry_of
 from ..format.naming import exact_name
 from .mapping import ArrayMapping
+from .snapshot import Snapshot
 from .verify import VerifyReport, require_intact, verify_array, verify_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ..._core.memory import Array
     from ...io import Target
@@ -210,6 +211,25 @@ class Reader(ArrayMapping):
         array_name = exact_name(array_name, "stream_load")
         rows = self._session_for(array_name).lazy_rows(array_name)
         return (rows.take(slice(i, i + size)) for i in range(0, len(rows), size))
+
+    def _snapshot(self, names: Iterable[str] | None = None) -> Snapshot:
+        """Return lazy arrays of one commit, which no later change is visible in.
+
+        Parameters
+        ----------
+        names : iterable of str, optional
+            All arrays by default.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError` that names the existing arrays.
+        """
+        chosen = None if names is None else [exact_name(name, "load") for name in names]
+        session = self._session()
+        if self._batch.depth:
+            self._batch.write(chosen)
+        return Snapshot(session, chosen)
 
     def share(self, array_name: str, target: Target, **options: Any) -> Any:
         """Convert an array to a framework's type, as `numpack.share` does the lazy array.

@@ -46,7 +46,7 @@ class Replacement:
     count : int
         Number of rows that are replaced.
     offset : int
-        Offset of their record in the journal, set when the journal is written.
+        Offset of their record in the journal, set when the journal is written; 0 before.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Replacement:
         deleted: DeletedRows | None,
         array: Array,
     ) -> None:
+        self._given = rows, deleted, array
         self.id, self.width, self.offset = entry.id, entry.row_nbytes, 0
         self._files, self._entry, self._deleted = files, entry, deleted
         array = normalize_strides(array)
@@ -76,6 +77,10 @@ class Replacement:
         files.current(entry)
         self._sums = files.checksums(entry)
 
+    def again(self, entry: Entry) -> Replacement:
+        """Return the same replacement before it was written, of the array or of its copy."""
+        return Replacement(self._files, entry, *self._given)
+
     @property
     def nbytes(self) -> int:
         """Bytes of the new rows."""
@@ -90,6 +95,12 @@ class Replacement:
         """Iterate over the content of the journal: row numbers, new rows and checksums."""
         for rows in self._numbers():
             yield rows.astype("<i8", copy=False)
+        for _, fresh in self._updated():
+            yield fresh
+        yield self.checksums.astype("<u4", copy=False)
+
+    def _updated(self) -> Iterator[tuple[Numbers, Array]]:
+        """Iterate over stored numbers and new rows, and update the checksums."""
         memory, done = self._files.memory(self._entry), 0
         shape = min(self._chunk_rows, self.count), *self._array.shape[1:]
         buffer = np.zeros(
@@ -99,14 +110,19 @@ class Replacement:
             self._files.reserve(self._entry, rows, self.width)
             fresh = data_files.as_bytes(self._fill(buffer[: len(rows)], done))
             update_checksums(self._sums, memory, rows, self.width, fresh)
-            yield fresh
+            yield rows, fresh
             done += len(rows)
             if rows is self._few_rows:
                 self._few_values = fresh
-        yield self.checksums.astype("<u4", copy=False)
 
     def blocks(self) -> Iterator[tuple[Numbers, Array]]:
-        """Iterate over stored numbers and new rows; many rows are read from the journal."""
+        """Iterate over stored numbers and new rows.
+
+        Many rows are read from the journal, if they were written there.
+        """
+        if not self.offset:
+            yield from self._updated()
+            return
         if self._few_rows is not None and self._few_values is not None:
             yield self._few_rows, self._few_values
             return
