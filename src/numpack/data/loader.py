@@ -204,6 +204,7 @@ class Loader:
             Order(self._samples.count, self._seed, epoch, shuffle=self._shuffle),
             sharding.batches(position, first, workers),
             self._output,
+            hold=self._source.hold,
             prefetch=self._prefetch,
             threads=self._threads,
             note=note,

@@ -48,6 +48,8 @@ class Pass:
     order : Order
     batches : iterator of Batch
     output : Output
+    hold : object
+        Kept for as long as the pass exists: see `Source.hold`.
     prefetch, threads : int
     note : callable
         Called with each `Batch`, just before its arrays are returned.
@@ -60,12 +62,14 @@ class Pass:
         batches: Iterator[Batch],
         output: Output,
         *,
+        hold: object,
         prefetch: int,
         threads: int,
         note: Callable[[Batch], None],
     ) -> None:
         self._samples, self._order, self._batches = samples, order, batches
         self._output, self._prefetch, self._note = output, prefetch, note
+        self._hold = hold
         self._pools = output.pools(samples.names, prefetch + 2)
         self._requested: collections.deque[_Requested] = collections.deque()
         self._begun: collections.deque[_Begun] = collections.deque()

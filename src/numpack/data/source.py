@@ -21,10 +21,10 @@ from ..store import LazyArray, NumPack
 from .mapped import MappedPart, part_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import TypeAlias
 
     from .._core.memory import Array
+    from ..store.reading.snapshot import Snapshot
 
     Arrays: TypeAlias = dict[str, Array | LazyArray]
 
@@ -33,6 +33,9 @@ _KINDS = "the path of a store, a NumPack, or a dict of arrays"
 
 class Source:
     """Named arrays of one store or mapping, as of one moment.
+
+    The files of the last snapshot are held: a writer that replaces rows, here or in another
+    process, leaves them unchanged and writes new files.
 
     A path is opened for reading at once, and the arrays are looked up, so that errors are
     raised by the constructor. A pickle refers to the arrays of the last snapshot, those of a
@@ -62,6 +65,7 @@ class Source:
         self._owned: NumPack | None = None
         self._store: NumPack | None = None
         self._arrays: Arrays = {}
+        self._held: Snapshot | None = None
         if isinstance(source, (str, os.PathLike)):
             source = self._owned = NumPack(source, mode="r")
             source.open()
@@ -82,8 +86,14 @@ class Source:
     def snapshot(self) -> Arrays:
         """Return the arrays as of now, those of a store all of one commit."""
         if self._store is not None and self._pid == os.getpid():
-            self._arrays = _stored_arrays(self._store, self.names)
+            self._held = self._store._snapshot(self.names)  # noqa: SLF001
+            self._arrays = dict(self._held.arrays)
         return dict(self._arrays)
+
+    @property
+    def hold(self) -> object:
+        """What keeps the files of the last snapshot unchanged as long as it exists."""
+        return self._held
 
     def held(self) -> Arrays:
         """Return the arrays of the last snapshot, to which a pickle refers."""
@@ -103,7 +113,7 @@ class Source:
         """Restore a source, which has the arrays of its last snapshot only."""
         self.is_single, parts = state
         self.names, self._pid = tuple(parts), os.getpid()
-        self._owned = self._store = None
+        self._owned = self._store = self._held = None
         self._arrays = {
             name: part.open() if isinstance(part, MappedPart) else part
             for name, part in parts.items()
@@ -127,11 +137,6 @@ def common_length(arrays: Mapping[str, Any], what: str) -> int:
         )
         raise InvalidValueError(msg)
     return next(iter(lengths.values()))
-
-
-def _stored_arrays(store: NumPack, names: Iterable[str]) -> Arrays:
-    """Load the arrays of a store lazily."""
-    return {name: store.load(name, lazy=True) for name in names}
 
 
 def _checked_names(names: Any, known: list[Any], what: str) -> tuple[str, ...]:
