@@ -10,12 +10,18 @@ class Copy: ...
 
 class RowsCopy(Copy):
     def __init__(
-        self, source: Array, rows: Numbers, out: Array | None, length: int
+        self, source: Array, rows: Numbers, out: Array | None, length: int, is_file: bool
     ) -> None: ...
 
 class SegmentsCopy(Copy):
     def __init__(
-        self, source: Array, starts: Numbers, lengths: Numbers, places: Numbers, out: Array
+        self,
+        source: Array,
+        starts: Numbers,
+        lengths: Numbers,
+        places: Numbers,
+        out: Array,
+        is_file: bool,
     ) -> None: ...
 
 class CopyQueue:

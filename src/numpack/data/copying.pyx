@@ -44,6 +44,7 @@ cdef extern from "segments.h":
         const char *rows
         int64_t total
         char *out
+        size_t page
         int64_t wrong
         int cold
 
@@ -55,6 +56,7 @@ cdef extern from "segments.h":
         const int64_t *places
         int64_t total
         char *out
+        size_t page
         int cold
 
     int64_t numpack_divide(numpack_gather *, int threads) nogil
@@ -97,12 +99,19 @@ cdef class RowsCopy(Copy):
         C-contiguous: `length` rows for each number. None only requests the pages of the file.
     length : int
         Number of consecutive rows that are copied for each number.
+    is_file : bool
+        Whether pages of the source may have to be read from a device.
     """
 
     cdef numpack_gather _gather
 
     def __init__(
-        self, cnp.ndarray source not None, cnp.ndarray rows not None, cnp.ndarray out, int64_t length
+        self,
+        cnp.ndarray source not None,
+        cnp.ndarray rows not None,
+        cnp.ndarray out,
+        int64_t length,
+        bint is_file,
     ):
         cdef int64_t count = cnp.PyArray_DIM(source, 0)
         cdef int64_t total = cnp.PyArray_DIM(rows, 0)
@@ -122,6 +131,8 @@ cdef class RowsCopy(Copy):
         self._gather.total = total
         self._gather.out = NULL if out is None else <char *>cnp.PyArray_DATA(out)
         self._copy.tasks = numpack_divide(&self._gather, 1 if out is None else 2)
+        if not is_file:
+            self._gather.page = 0
         self._copy.work = numpack_request_task if out is None else numpack_gather_task
         self._copy.is_request = out is None
         self._copy.context = &self._gather
@@ -143,7 +154,7 @@ cdef class SegmentsCopy(Copy):
 
     Parameters
     ----------
-    source : ndarray
+    source, is_file
         As for `RowsCopy`.
     starts, lengths, places : ndarray of int64
         First row, number of rows, and row of the output of each sample; must not change
@@ -161,6 +172,7 @@ cdef class SegmentsCopy(Copy):
         cnp.ndarray lengths not None,
         cnp.ndarray places not None,
         cnp.ndarray out not None,
+        bint is_file,
     ):
         cdef int64_t total = cnp.PyArray_DIM(starts, 0)
         cdef int64_t count = cnp.PyArray_DIM(source, 0)
@@ -178,6 +190,8 @@ cdef class SegmentsCopy(Copy):
         self._segments.out = <char *>cnp.PyArray_DATA(out)
         check_segments(&self._segments, count, cnp.PyArray_NBYTES(out) // width)
         self._copy.tasks = numpack_divide_segments(&self._segments, cnp.PyArray_NBYTES(out))
+        if not is_file:
+            self._segments.page = 0
         self._copy.work = numpack_segments_task
         self._copy.context = &self._segments
         self._used = source, starts, lengths, places, out

@@ -44,6 +44,7 @@ class Rows:
             self._stored = normalize_strides(array)
         # Others are copied by NumPy: elements are more than bytes, or rows are not consecutive.
         self._is_native = self._stored.flags.c_contiguous and not self.dtype.hasobject
+        self._is_file = not _is_allocated(self._stored)
         self._row_nbytes = math.prod(self.shape) * self.dtype.itemsize
 
     def copy(self, rows: Numbers, length: int, pool: BufferPool) -> tuple[Array, Copy | None]:
@@ -82,7 +83,7 @@ class Rows:
     def _rows_copy(self, rows: Numbers, length: int, out: Array | None) -> Copy:
         if self._deleted is not None:
             rows, length = self._deleted.to_stored(_spread(rows, length).reshape(-1)), 0
-        return RowsCopy(self._stored, rows, out, max(length, 1))
+        return RowsCopy(self._stored, rows, out, max(length, 1), self._is_file)
 
     def copy_segments(
         self, starts: Numbers, lengths: Numbers, places: Numbers, out: Array
@@ -104,7 +105,7 @@ class Rows:
         if out.nbytes == 0:
             return None
         if self._is_native and self._deleted is None:
-            return SegmentsCopy(self._stored, starts, lengths, places, out)
+            return SegmentsCopy(self._stored, starts, lengths, places, out, self._is_file)
         rows, at = _consecutive(starts, lengths), _consecutive(places, lengths)
         if self._deleted is not None:
             rows = self._deleted.to_stored(rows)
@@ -117,6 +118,14 @@ class Rows:
             return None
         part = self._lazy.rows(start, stop)
         return part if part.obstacle() is None else None
+
+
+def _is_allocated(array: Array) -> bool:
+    """Return whether NumPy has allocated the memory of an array."""
+    root: Any = array
+    while isinstance(root, np.ndarray) and root.base is not None:
+        root = root.base
+    return isinstance(root, np.ndarray) and not isinstance(root, np.memmap)
 
 
 def _spread(rows: Numbers, length: int) -> Numbers:

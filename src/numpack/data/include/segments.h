@@ -24,7 +24,7 @@ typedef struct {
     const int64_t *places; /* row of the output for the first of them */
     int64_t total; /* samples */
     char *out;
-    size_t page;
+    size_t page; /* bytes; 0 if the source is certainly in memory */
     int64_t each; /* samples of a task */
     int cold; /* whether pages were found that are not in memory */
 } numpack_segments;
@@ -62,8 +62,8 @@ numpack_request_segment(const numpack_segments *self, int64_t sample)
 static void
 numpack_request_segments(numpack_segments *self, int64_t begin, int64_t end)
 {
-    if (begin < end && (numpack_is_segment_cold(self, begin) ||
-                        numpack_is_segment_cold(self, (begin + end) / 2))) {
+    if (self->page && begin < end && (numpack_is_segment_cold(self, begin) ||
+                                      numpack_is_segment_cold(self, (begin + end) / 2))) {
         __atomic_store_n(&self->cold, 1, __ATOMIC_RELAXED);
         for (int64_t i = begin; i < end; i++) {
             numpack_request_segment(self, i);

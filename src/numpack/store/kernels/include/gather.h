@@ -42,7 +42,7 @@ typedef struct {
     const char *rows; /* int64, possibly misaligned */
     int64_t total; /* number of rows to copy */
     char *out;
-    size_t page;
+    size_t page; /* bytes; 0 if the source is certainly in memory */
     int64_t each; /* rows of a task */
     int64_t wrong; /* the first position out of range; INT64_MAX if there is none */
     int cold; /* whether pages were found that are not in memory */
@@ -92,7 +92,7 @@ static int
 numpack_any_cold(const numpack_gather *self, int64_t begin, int64_t end, int64_t samples)
 {
     int64_t stride = (end - begin + samples - 1) / samples;
-    for (int64_t i = begin; i < end; i += stride) {
+    for (int64_t i = begin; self->page && i < end; i += stride) {
         if (numpack_is_cold(self, i)) {
             return 1;
         }
