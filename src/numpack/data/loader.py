@@ -10,7 +10,7 @@ import numpy as np
 
 from .._core.policy import wrong_type
 from ..errors import InvalidValueError
-from ..io import explain
+from ..io import share
 from ..store.format.data_files import thread_count
 from .order import Order, Sharding
 from .output import make_output
@@ -160,6 +160,8 @@ class Loader:
         self._prefetch = _integer("prefetch", prefetch, 0)
         self._threads = _threads(threads)
         self._target, self._device, self._transform = target, device, transform
+        if transform is not None and not callable(transform):
+            wrong_type("Loader(transform=)", "a function", transform, "pass one, or None")
         self._check_combination()
         self._source = Source(source, _with_offsets(names, offsets), what="Loader")
         self._take_snapshot()
@@ -364,7 +366,7 @@ class Loader:
         """Refuse what the target cannot hold, before a batch is asked for."""
         for name, array in self._arrays.items():
             if name in self._samples.names:
-                explain(np.empty((0, *array.shape[1:]), array.dtype), self._target)
+                share(np.empty((0, *array.shape[1:]), array.dtype), self._target, copy=True)
 
 
 def _integer(name: str, value: Any, least: int | None) -> int:

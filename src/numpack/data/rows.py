@@ -109,7 +109,7 @@ class Rows:
         rows, at = _consecutive(starts, lengths), _consecutive(places, lengths)
         if self._deleted is not None:
             rows = self._deleted.to_stored(rows)
-        out[at] = self._stored[rows]
+        out.reshape(-1, *self.shape)[at] = self._stored[rows]
         return None
 
     def view(self, start: int, stop: int) -> Any:

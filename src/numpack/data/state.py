@@ -20,10 +20,7 @@ _COUNTS = ("epoch", "position", "batches")
 
 def describe_arrays(arrays: Arrays) -> dict[str, Any]:
     """Return dtype and row shape of each array, in types of JSON."""
-    return {
-        name: [array.dtype.descr if array.dtype.names else array.dtype.name, *array.shape[1:]]
-        for name, array in arrays.items()
-    }
+    return {name: [str(array.dtype), *array.shape[1:]] for name, array in arrays.items()}
 
 
 def check_state(state: Any, own: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -63,16 +60,19 @@ def check_state(state: Any, own: Mapping[str, Any]) -> tuple[int, int, int]:
         if different in (["samples", "rows"], ["samples"]):
             msg += ", and rows=slice(n) for the first n rows of arrays that have grown"
         raise InvalidValueError(msg)
-    counts = [state.get(key, 0) for key in _COUNTS]
-    for key, count in zip(_COUNTS, counts, strict=True):
-        if type(count) is not int or count < 0:
-            msg = f"the {key} of the state is {count!r}, and must be an int from 0 on"
-            raise InvalidValueError(msg)
-    epoch, position, batches = counts
+    epoch, position, batches = (_count(state, key) for key in _COUNTS)
     if position > own["samples"]:
         msg = f"the position {position:,} of the state is beyond {own['samples']:,} samples"
         raise InvalidValueError(msg)
     return epoch, position, batches
+
+
+def _count(state: Mapping[str, Any], key: str) -> int:
+    count = state.get(key)
+    if type(count) is not int or count < 0:
+        msg = f"the {key} of the state is {count!r}, and must be an int from 0 on"
+        raise InvalidValueError(msg)
+    return count
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,128 @@
+"""An epoch reads one commit, whatever writers do beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+from support.each import assert_each
+
+from numpack import Loader, NumPack
+
+N = 1000
+
+
+def arrays(count=N, value=0):
+    return {"x": np.full((count, 8), value), "y": np.arange(count) + 10_000 * value}
+
+
+CHANGES = {
+    "append": lambda npk: npk.append(arrays(50, 3)),
+    "replace": lambda npk: npk.replace(arrays(100, 4), np.arange(0, N, 10)),
+    "drop rows": lambda npk: npk.drop(["x", "y"], np.arange(0, N, 7)),
+    "save again": lambda npk: npk.save(arrays(N, 5)),
+    "drop": lambda npk: npk.drop(["x", "y"]),
+    "reset": lambda npk: npk.reset(),
+    "drop and update": lambda npk: (npk.drop("x", [0]), npk.update("x")),
+    "close": lambda npk: npk.close(),
+}
+
+
+def in_place(npk):
+    with npk.writable_batch_mode() as batch:
+        batch.load("x")[:] = 9
+
+
+CHANGES["writable_batch_mode"] = in_place
+
+
+def loader(source, **options):
+    return Loader(source, ["x", "y"], **{"batch_size": 10, "target": "numpy", **options})
+
+
+def test_changes_in_mid_epoch_do_not_show():
+    def check(change, shuffle, prefetch):
+        with NumPack("s.npk", drop_if_exists=True) as npk:
+            npk.save(arrays())
+            given = loader(npk, shuffle=shuffle, prefetch=prefetch)
+            batches = iter(given)
+            found = [next(batches) for _ in range(3)]
+            CHANGES[change](npk)
+            found += list(batches)
+            assert np.array_equal(
+                np.sort(np.concatenate([b["y"] for b in found])), np.arange(N)
+            )
+            assert not any(batch["x"].any() for batch in found)
+
+    cells = [(c, s, p) for c in CHANGES for s in (True, False) for p in (0, 2)]
+    assert_each(cells, check)
+
+
+def test_the_next_epoch_has_the_changes():
+    with NumPack("s.npk") as npk:
+        npk.save(arrays())
+        given, path = loader(npk), loader("s.npk")
+        for each in (given, path):
+            assert len(list(each)) == 100
+        npk.append(arrays(50, 3))
+        npk.replace(arrays(1, 4), [0])
+        for each in (given, path):
+            found = list(each)
+            assert len(found) == len(each) == 105
+            assert sum(int((batch["x"] == 3).all(axis=1).sum()) for batch in found) == 50
+            assert sum(int((batch["x"] == 4).all(axis=1).sum()) for batch in found) == 1
+
+
+def test_epochs_beside_a_writing_process_are_each_of_one_commit():
+    with NumPack("s.npk") as npk:
+        npk.save(arrays())
+    script = """
+import sys
+import numpy as np
+from numpack import NumPack
+rng = np.random.default_rng(0)
+with NumPack("s.npk") as npk:
+    print("ready", flush=True)
+    for value in range(1, 10_000):
+        count = len(npk.load("y", lazy=True))
+        new = {"x": np.full((count, 8), value), "y": np.full(count, value)}
+        if value % 3 == 0:
+            npk.save({"x": np.full((count + 1, 8), value), "y": np.full(count + 1, value)})
+        elif value % 3 == 1:
+            npk.replace(new, slice(None))
+        else:
+            npk.replace(new, np.arange(count))
+"""
+    writer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert writer.stdout.readline() == b"ready\n"
+        seen = set()
+        given = loader("s.npk", threads=1)
+        for epoch in range(60):
+            values = set()
+            for batch in given:
+                values |= set(np.unique(batch["x"]).tolist())
+                if epoch or batch["y"].max() < 10_000:
+                    assert (batch["x"].max(axis=1) == batch["x"].min(axis=1)).all()
+            assert len(values) == 1, (epoch, values)
+            seen |= values
+        assert len(seen) > 3
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+
+
+def test_a_store_that_its_user_closes_and_opens_again():
+    npk = NumPack("s.npk")
+    npk.open()
+    npk.save(arrays())
+    given = loader(npk)
+    npk.close()
+    assert len(list(loader("s.npk"))) == 100
+    npk.open()
+    npk.append(arrays(10))
+    assert len(list(given)) == 101
+    npk.close()
