@@ -13,7 +13,7 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY, open as open_file
-from posix.mman cimport munmap
+from posix.mman cimport MADV_DONTNEED, madvise, munmap
 from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport close, pread
 
@@ -166,6 +166,15 @@ cdef class FileMapping:
         Py_INCREF(self)  # PyArray_SetBaseObject steals a reference
         PyArray_SetBaseObject(array, <PyObject *>self)
         return array
+
+    def unmap_pages(self):
+        """Let pages that were read be mapped again when they are read the next time.
+
+        They stay in the page cache, but no longer count as memory of this process. Does nothing
+        for pages that may have been written to.
+        """
+        if self.kind == READABLE_KIND:
+            madvise(self.address, self.length, MADV_DONTNEED)
 
     def private_view(self, found):
         """Return the same view over copy-on-write pages, which any framework may receive.

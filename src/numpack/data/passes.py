@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .copying import CopyQueue
+from .resident import exceeds_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .samples import RaggedSamples, RowSamples
 
 _AHEAD_SAMPLES = 1 << 14  # whose pages are requested ahead while reading from a device
+_CHECKED = 64  # batches from one check of the resident size to the next
 
 
 class _Requested(NamedTuple):
@@ -75,6 +77,7 @@ class Pass:
         self._begun: collections.deque[_Begun] = collections.deque()
         self._queue = CopyQueue(threads if prefetch else 0)
         self._reads_device = False
+        self._finished = 0  # batches
         self._lock = threading.RLock()
 
     def __iter__(self) -> Pass:
@@ -144,6 +147,9 @@ class Pass:
                 self._reads_device = True
         found = self._output(begun.arrays)
         self._note(begun.batch)
+        self._finished += 1
+        if self._finished % _CHECKED == 0 and exceeds_limit():
+            self._samples.unmap_pages()
         if begun.batch.is_last:
             self._queue.close()
         return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._core.mapped_files import mapping_of
 from .._core.memory import normalize_strides
 from ..store.lazy.array import LazyArray, stored_rows
 from .copying import RowsCopy, SegmentsCopy
@@ -111,6 +112,12 @@ class Rows:
             rows = self._deleted.to_stored(rows)
         out.reshape(-1, *self.shape)[at] = self._stored[rows]
         return None
+
+    def unmap_pages(self) -> None:
+        """Let the pages of a stored array no longer count as memory of this process."""
+        mapping = None if self._lazy is None else mapping_of(self._stored)
+        if mapping is not None:
+            mapping.unmap_pages()
 
     def view(self, start: int, stop: int) -> Any:
         """Return rows as a view of their file; ``None`` if they have to be copied."""

@@ -94,6 +94,11 @@ class RowSamples:
         found = {n: array.view(rows.start, rows.stop) for n, array in self._arrays.items()}
         return None if any(each is None for each in found.values()) else found
 
+    def unmap_pages(self) -> None:
+        """Let the pages of the arrays no longer count as memory of this process."""
+        for array in self._arrays.values():
+            array.unmap_pages()
+
     def selected(self) -> Numbers:
         """Return the numbers of the rows that are selected."""
         return self._subset.rows(np.arange(len(self._subset), dtype=np.int64))
@@ -188,6 +193,11 @@ class RaggedSamples:
     def views(self, start: int, stop: int) -> None:
         """Return ``None``: batches are copied."""
         del start, stop
+
+    def unmap_pages(self) -> None:
+        """Let the pages of the arrays no longer count as memory of this process."""
+        for array in (*self._ragged.values(), *self._single.values()):
+            array.unmap_pages()
 
     def selected(self) -> Numbers:
         """Return the numbers of the rows that are selected."""

@@ -1,0 +1,122 @@
+"""Files that are not in the page cache, and that are larger than memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpack import Loader, NumPack
+from numpack.data import passes, resident
+
+ROWS, WIDTH = 60_000, 512  # 30 MB
+
+
+@pytest.fixture
+def store():
+    with NumPack("s.npk") as npk:
+        npk.save({"x": np.arange(ROWS, dtype="u4").repeat(WIDTH // 4).reshape(ROWS, -1)})
+        yield npk
+
+
+def drop_from_page_cache(npk):
+    file = Path("s.npk") / npk.get_metadata()["arrays"]["x"]["data_file"]
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def loader(npk, **options):
+    return Loader(npk, "x", **{"batch_size": 64, "target": "numpy", **options})
+
+
+def mincore(array):
+    """Return how many pages of an array's mapping are in the page cache, of how many."""
+    import ctypes
+
+    page = os.sysconf("SC_PAGE_SIZE")
+    start = array.__array_interface__["data"][0] // page * page
+    length = array.__array_interface__["data"][0] + array.nbytes - start
+    found = (ctypes.c_ubyte * (-(-length // page)))()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(length), found) == 0
+    return sum(each & 1 for each in found), len(found)
+
+
+def test_pages_of_later_batches_are_requested(store):
+    whole = np.asarray(store.load("x", lazy=True))
+    for threads in (1, 3):
+        drop_from_page_cache(store)
+        before, pages = mincore(whole)
+        assert before < pages // 10
+        batches = iter(loader(store, threads=threads, prefetch=2))
+        for _ in range(10):
+            next(batches)
+        known = batches._requested
+        assert sum(len(each.samples) for each in known) >= passes._AHEAD_SAMPLES - 64
+        for each in [copy for waiting in known for copy in waiting.requests]:
+            batches._queue.wait(each)
+        rows = np.concatenate([each.samples for each in known])
+        resident_rows = [mincore(whole[row : row + 1])[0] > 0 for row in rows[::500]]
+        assert np.mean(resident_rows) > 0.8
+        found = np.concatenate([batch[:, 0] for batch in batches])
+        assert len(found) == ROWS - 640
+
+
+def test_values_from_a_cold_cache(store):
+    for options in ({}, {"prefetch": 0}, {"window": 3, "stride": 2}, {"shuffle": False}):
+        drop_from_page_cache(store)
+        for batch in loader(store, batch_size=1000, **options):
+            first = batch[:, 0] if batch.ndim == 3 else batch
+            assert (
+                batch
+                == first[..., :1].reshape(len(batch), *[1] * (batch.ndim - 1))
+                + (np.arange(3)[:, None] if batch.ndim == 3 else 0)
+            ).all()
+
+
+def test_ragged_values_from_a_cold_cache(store):
+    store.save({"o": np.arange(0, ROWS + 1, 6)})
+    drop_from_page_cache(store)
+    seen = []
+    for batch in Loader(store, offsets="o", batch_size=100, target="numpy"):
+        assert (np.diff(batch["cu_seqlens"]) == 6).all()
+        firsts = batch["x"][::6, 0]
+        assert (batch["x"][:, 0] == firsts.repeat(6) + np.tile(np.arange(6), 100)).all()
+        seen += firsts.tolist()
+    assert sorted(seen) == list(range(0, ROWS, 6))
+
+
+def test_nothing_is_requested_of_memory():
+    given = Loader({"x": np.zeros((100_000, 16))}, "x", batch_size=64, target="numpy")
+    batches = iter(given)
+    for _ in range(50):
+        next(batches)
+    assert not batches._reads_device
+
+
+def test_the_resident_size_stays_below_a_limit(store, monkeypatch):
+    def resident_files():
+        return int(Path("/proc/self/statm").read_text().split()[2]) * os.sysconf("SC_PAGE_SIZE")
+
+    given = loader(store, batch_size=16)
+    before = resident_files()
+    for _ in range(2):
+        for _ in given:
+            pass
+    assert resident_files() - before > ROWS * WIDTH // 2  # all of the file
+    monkeypatch.setattr(resident, "limit", lambda: before + (4 << 20))
+    monkeypatch.setattr(passes, "_CHECKED", 1)
+    most = 0
+    for batch in given:
+        most = max(most, resident_files())
+        assert (batch == batch[:, :1]).all()
+    assert most - before < 12 << 20  # of 30
+
+
+def test_the_limit_is_below_what_the_machine_has():
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < resident.limit() <= physical // 2
+    assert not resident.exceeds_limit()
