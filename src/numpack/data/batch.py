@@ -119,14 +119,17 @@ def register_collate() -> None:
 
 
 def _marked(sample: Any) -> Any:
-    """Return a sample as the type by which torch's default collate finds `_collate_marked`."""
-    if isinstance(sample, Mapping):
-        return Sample(sample)
-    if isinstance(sample, tuple):
-        return Samples(sample)
-    from .torch_rows import TensorRow  # noqa: PLC0415 -- imports torch
+    """Return a sample as the type by which torch's default collate finds `_collate_marked`.
 
-    return TensorRow.of(sample)
+    Samples of other types are collated one by one.
+    """
+    if type(sample) is dict:
+        return Sample(sample)
+    if type(sample) is tuple:
+        return Samples(sample)
+    from .torch_rows import TensorRow, is_tensor  # noqa: PLC0415 -- imports torch
+
+    return TensorRow.of(sample) if is_tensor(sample) else sample
 
 
 def _collate_marked(samples: Any, *, collate_fn_map: Any = None) -> Any:
