@@ -139,6 +139,15 @@ def test_rows_are_those_of_the_construction(npk):
     assert np.array_equal(dataset[[999]]["x"], X[[999]])
 
 
+def test_replaced_rows_are_not_seen(npk):
+    dataset = Dataset(npk, "y", target="numpy")
+    for value in (-1, -2):
+        npk.replace({"y": np.full(1000, value)}, slice(None))
+        for each in (dataset, pickle.loads(pickle.dumps(dataset))):
+            assert np.array_equal(each[:], Y)
+    assert (Dataset(npk, "y", target="numpy")[:] == -2).all()
+
+
 def test_dropped_rows_are_left_out(npk):
     npk.drop("x", [0, 500])
     npk.drop("y", [0, 500])

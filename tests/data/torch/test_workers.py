@@ -46,7 +46,10 @@ for source in sources if method == "fork" else sources[2:]:
     npk.append({"x": X[:5], "y": Y[:5]})
     npk.drop("y", [0, 3])
     check(kept)
+    if source is not sources[0]:  # whose lazy array shows rows that are replaced
+        npk.replace({"x": -X}, slice(None, 1000))
     npk.save({"y": Y[::-1].copy()})
+    check(kept)
     del kept
 npk.close()
 check(DataLoader(dataset, collate_fn=collate, **options))
