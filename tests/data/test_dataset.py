@@ -86,6 +86,10 @@ def test_single_samples(npk):
     assert np.array_equal(Dataset(npk, "x", target="numpy")[-1], X[-1])
 
 
+def test_iteration_ends_with_the_rows():
+    assert [int(y) for y in Dataset({"y": Y[:5]}, "y", target="numpy")] == [0, 1, 2, 3, 4]
+
+
 def test_slices_masks_and_arrays_give_batches(npk):
     dataset = Dataset(npk, "x", target="numpy")
     assert np.array_equal(dataset[2:900:7], X[2:900:7])

@@ -23,7 +23,8 @@ class Batch(Sequence[Any]):
     """Batch that was gathered as a whole, and a sequence of its samples.
 
     `collate` and torch's default collate return `data` unchanged. Every other function sees the
-    samples, which are views of the batch.
+    samples, which are views of the batch. They are of their own types, `Sample`, `Samples` or
+    `TensorRow`, where the default collate looks for them: where they are indexed.
 
     Parameters
     ----------
@@ -146,4 +147,6 @@ def _unmarked(sample: Any) -> Any:
         return dict(sample)
     if isinstance(sample, Samples):
         return tuple(sample)
-    return sample.plain()
+    from .torch_rows import TensorRow  # noqa: PLC0415
+
+    return sample.plain() if isinstance(sample, TensorRow) else sample

@@ -87,7 +87,14 @@ def test_default_collate_equals_that_of_the_samples(npk):
         rows = [5, 999, 5, 0]
         samples = [dataset[row] for row in rows]
         batch = dataset.__getitems__(rows)
-        for listed in (samples, list(batch), batch[:], [batch[i] for i in range(4)]):
+        rest = samples[1:]
+        for listed in (
+            samples,
+            list(batch),
+            batch[:],
+            [*batch[:3], batch[3]],
+            [batch[0], *rest],
+        ):
             expected, found = default_collate(listed), default_collate(batch)
             if isinstance(names, str):
                 expected, found = {"x": expected}, {"x": found}
