@@ -86,6 +86,10 @@ def test_single_samples(npk):
     assert np.array_equal(Dataset(npk, "x", target="numpy")[-1], X[-1])
 
 
+def test_iteration_ends_with_the_rows():
+    assert [int(y) for y in Dataset({"y": Y[:5]}, "y", target="numpy")] == [0, 1, 2, 3, 4]
+
+
 def test_slices_masks_and_arrays_give_batches(npk):
     dataset = Dataset(npk, "x", target="numpy")
     assert np.array_equal(dataset[2:900:7], X[2:900:7])
@@ -137,6 +141,15 @@ def test_rows_are_those_of_the_construction(npk):
         assert np.array_equal(found[:]["y"], Y)
     npk.close()
     assert np.array_equal(dataset[[999]]["x"], X[[999]])
+
+
+def test_replaced_rows_are_not_seen(npk):
+    dataset = Dataset(npk, "y", target="numpy")
+    for value in (-1, -2):
+        npk.replace({"y": np.full(1000, value)}, slice(None))
+        for each in (dataset, pickle.loads(pickle.dumps(dataset))):
+            assert np.array_equal(each[:], Y)
+    assert (Dataset(npk, "y", target="numpy")[:] == -2).all()
 
 
 def test_dropped_rows_are_left_out(npk):

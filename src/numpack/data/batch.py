@@ -23,7 +23,8 @@ class Batch(Sequence[Any]):
     """Batch that was gathered as a whole, and a sequence of its samples.
 
     `collate` and torch's default collate return `data` unchanged. Every other function sees the
-    samples, which are views of the batch.
+    samples, which are views of the batch. They are of their own types, `Sample`, `Samples` or
+    `TensorRow`, where the default collate looks for them: where they are indexed.
 
     Parameters
     ----------
@@ -119,14 +120,17 @@ def register_collate() -> None:
 
 
 def _marked(sample: Any) -> Any:
-    """Return a sample as the type by which torch's default collate finds `_collate_marked`."""
-    if isinstance(sample, Mapping):
-        return Sample(sample)
-    if isinstance(sample, tuple):
-        return Samples(sample)
-    from .torch_rows import TensorRow  # noqa: PLC0415 -- imports torch
+    """Return a sample as the type by which torch's default collate finds `_collate_marked`.
 
-    return TensorRow.of(sample)
+    Samples of other types are collated one by one.
+    """
+    if type(sample) is dict:
+        return Sample(sample)
+    if type(sample) is tuple:
+        return Samples(sample)
+    from .torch_rows import TensorRow, is_tensor  # noqa: PLC0415 -- imports torch
+
+    return TensorRow.of(sample) if is_tensor(sample) else sample
 
 
 def _collate_marked(samples: Any, *, collate_fn_map: Any = None) -> Any:
@@ -143,4 +147,6 @@ def _unmarked(sample: Any) -> Any:
         return dict(sample)
     if isinstance(sample, Samples):
         return tuple(sample)
-    return sample.plain()
+    from .torch_rows import TensorRow  # noqa: PLC0415
+
+    return sample.plain() if isinstance(sample, TensorRow) else sample

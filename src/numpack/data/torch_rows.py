@@ -25,3 +25,8 @@ class TensorRow(torch.Tensor):
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickle the plain tensor."""
         return torch.Tensor.as_subclass, (self.plain(), torch.Tensor)
+
+
+def is_tensor(found: Any) -> bool:
+    """Return whether an object is a plain tensor."""
+    return type(found) is torch.Tensor
