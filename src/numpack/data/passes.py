@@ -158,4 +158,4 @@ class Pass:
         """Return a batch as views of the files; ``None`` if it has to be copied."""
         if self._order.is_shuffled or batch.stop > self._samples.count:
             return None
-        return self._samples.views(batch.start, batch.stop)
+        return self._samples.views(batch.start, batch.stop, self._hold)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._core.mapped_files import mapping_of
 from .._core.memory import normalize_strides
+from .._core.owner import base_view
 from ..store.lazy.array import LazyArray, stored_rows
 from .copying import RowsCopy, SegmentsCopy
 
@@ -119,12 +120,15 @@ class Rows:
         if mapping is not None:
             mapping.unmap_pages()
 
-    def view(self, start: int, stop: int) -> Any:
-        """Return rows as a view of their file; ``None`` if they have to be copied."""
+    def view(self, start: int, stop: int, hold: object) -> Array | None:
+        """Return rows as a view of their file; ``None`` if they have to be copied.
+
+        The view keeps `hold`, so that no writer changes the rows while it exists.
+        """
         if self._lazy is None:  # a framework could write to the caller's array
             return None
         part = self._lazy.rows(start, stop)
-        return part if part.obstacle() is None else None
+        return base_view(np.asarray(part), hold) if part.obstacle() is None else None
 
 
 def _is_allocated(array: Array) -> bool:

@@ -85,13 +85,16 @@ class RowSamples:
         found = [array.request(rows, self._window) for array in self._arrays.values()]
         return [copy for copy in found if copy is not None]
 
-    def views(self, start: int, stop: int) -> dict[str, Any] | None:
-        """Return consecutive samples as views of files; ``None`` if they must be copied."""
+    def views(self, start: int, stop: int, hold: object) -> dict[str, Any] | None:
+        """Return consecutive samples as views of files; ``None`` if they must be copied.
+
+        The views keep `hold`.
+        """
         span = self._subset.span
         if span is None or self._window:
             return None
         rows = range(span.start + start, span.start + stop)
-        found = {n: array.view(rows.start, rows.stop) for n, array in self._arrays.items()}
+        found = {n: array.view(rows.start, rows.stop, hold) for n, array in self._arrays.items()}
         return None if any(each is None for each in found.values()) else found
 
     def unmap_pages(self) -> None:
@@ -190,9 +193,9 @@ class RaggedSamples:
         del samples
         return []
 
-    def views(self, start: int, stop: int) -> None:
+    def views(self, start: int, stop: int, hold: object) -> None:
         """Return ``None``: batches are copied."""
-        del start, stop
+        del start, stop, hold
 
     def unmap_pages(self) -> None:
         """Let the pages of the arrays no longer count as memory of this process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from .._core.policy import wrong_type
 from ..errors import (
     InvalidValueError,
     NotFoundError,
+    StoreClosedError,
     UnsupportedError,
     WrongTypeError,
     ZeroCopyError,
@@ -84,10 +86,14 @@ class Source:
             raise
 
     def snapshot(self) -> Arrays:
-        """Return the arrays as of now, those of a store all of one commit."""
+        """Return the arrays as of now, those of a store all of one commit.
+
+        The store that was passed may be closed: then they are those of the last snapshot.
+        """
         if self._store is not None and self._pid == os.getpid():
-            self._held = self._store._snapshot(self.names)  # noqa: SLF001
-            self._arrays = dict(self._held.arrays)
+            with contextlib.suppress(StoreClosedError):  # the arrays stay valid
+                self._held = self._store._snapshot(self.names)  # noqa: SLF001
+                self._arrays = dict(self._held.arrays)
         return dict(self._arrays)
 
     @property

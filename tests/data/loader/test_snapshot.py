@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import subprocess
 import sys
 
@@ -57,6 +59,31 @@ def test_changes_in_mid_epoch_do_not_show():
 
     cells = [(c, s, p) for c in CHANGES for s in (True, False) for p in (0, 2)]
     assert_each(cells, check)
+
+
+def test_views_that_are_kept_stay_as_they_are():
+    with NumPack("s.npk") as npk:
+        npk.save(arrays())
+        given = loader(npk, shuffle=False)
+        kept = list(given)
+        inode = os.stat(data_file(npk, "x")).st_ino
+        npk.replace(arrays(N, 1), slice(None))
+        assert os.stat(data_file(npk, "x")).st_ino != inode
+        assert all((batch["x"] == 1).all() for batch in given)
+        npk.replace(arrays(N, 2), slice(None))
+        del given
+        gc.collect()
+        npk.replace(arrays(N, 3), slice(None))
+        assert not any(batch["x"].any() for batch in kept)
+        del kept
+        gc.collect()
+        inode = os.stat(data_file(npk, "x")).st_ino
+        npk.replace(arrays(N, 4), slice(None))
+        assert os.stat(data_file(npk, "x")).st_ino == inode  # in place again
+
+
+def data_file(npk, name):
+    return f"s.npk/{npk.get_metadata()['arrays'][name]['data_file']}"
 
 
 def test_the_next_epoch_has_the_changes():
@@ -121,8 +148,11 @@ def test_a_store_that_its_user_closes_and_opens_again():
     npk.save(arrays())
     given = loader(npk)
     npk.close()
-    assert len(list(loader("s.npk"))) == 100
+    assert len(list(given)) == 100
+    with NumPack("s.npk") as other:
+        other.append(arrays(10))
+    assert len(list(given)) == 100  # the arrays of the last epoch
+    assert len(list(loader("s.npk"))) == 101
     npk.open()
-    npk.append(arrays(10))
     assert len(list(given)) == 101
     npk.close()
