@@ -119,6 +119,8 @@ class Writer(Reader):
         """Overwrite selected rows in place, of one or more arrays in one commit.
 
         Unlike every other change, this one is visible in lazy arrays that were loaded before.
+        Only while a `Loader` reads an array, in this or another process, its file is left as
+        it is: it is copied, with the rows replaced, and the copy takes its place.
 
         Parameters
         ----------

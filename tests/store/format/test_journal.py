@@ -13,6 +13,8 @@ from support.store.hostile import BLOCK, CALLS, ID, TOKEN, entry, line, raw_erro
 
 from numpack import CorruptStoreError, NumPack
 from numpack.store import session
+from numpack.store.format.journal import commit_to_come
+from numpack.store.fs.directory import Folder
 
 DATA = f"data/{ID}.bin"
 STORE = Path("s.npk")
@@ -95,3 +97,16 @@ def test_valid_journal_is_applied():
         assert bytes(store.load("x")[[1, 3]]) == b"efghabcd"
     assert (STORE / DATA).read_bytes()[4:16] == b"efgh" + bytes(4) + b"abcd"
     assert issubclass(session.journal.Change, tuple)
+
+
+def test_journal_of_a_commit_to_come_is_recognised():
+    STORE.mkdir()
+    folder, path = Folder(str(STORE.resolve())), STORE / "journal"
+    assert not commit_to_come(folder, 0)
+    for content in (b"", b"\n", b'\n"commit":9,"arrays":[]}', b"\0" * 9):
+        path.write_bytes(content)
+        assert not commit_to_come(folder, 0)
+    path.write_bytes(line({"commit": 9, "arrays": [{"id": "x" * 9000}]}))
+    assert [commit_to_come(folder, commit) for commit in (0, 8, 9, 10)] == [1, 1, 0, 0]
+    path.write_bytes(b'{"comm')
+    assert commit_to_come(folder, 10), "it is being written"

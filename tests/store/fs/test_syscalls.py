@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from support.store.hostile import ID, entry, snapshot
 
 from numpack import CorruptStoreError, NumPack, StoreError
 from numpack.errors import StorePermissionError
-from numpack.store.fs.syscalls import has_changed
+from numpack.store.fs.syscalls import has_changed, hold, is_held
 
 
 def test_has_changed(open_temporary):
@@ -73,3 +74,28 @@ def test_error_of_a_system_call_is_not_reported_as_damage(monkeypatch, number):
         assert path in str(raised.value)
         assert isinstance(raised.value, PermissionError) == (number in (13, 1))
     assert issubclass(StorePermissionError, PermissionError)
+
+
+def test_hold_lasts_until_all_copies_of_the_descriptor_are_closed(open_temporary):
+    writer = open_temporary(b"abc")
+    assert not is_held(writer)
+    reader = os.open("data.bin", os.O_RDONLY)
+    assert hold(reader)
+    other = os.dup(reader)
+    assert not is_held(reader), "it does not exclude itself"
+    assert is_held(writer)
+    fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the two do not collide
+    os.close(os.open("data.bin", os.O_RDONLY))  # which would end a lock of the process
+    os.close(reader)
+    assert is_held(writer)
+    os.close(other)
+    assert not is_held(writer)
+
+
+def test_hold_needs_a_system_with_such_locks(open_temporary):
+    descriptor = open_temporary(flags=os.O_WRONLY)  # for a shared lock it has to be readable
+    assert not hold(descriptor)
+    os.close(os.dup(descriptor))
+    assert not is_held(descriptor)
+    assert not hold(-1)
+    assert not is_held(-1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from numpack import NumPack
 from numpack.store.format.log import log
+from numpack.store.reading.snapshot import Snapshot
 
 ROWS, WIDTH = 700, 2000  # of the array whose rows all hold the same number: more than a block
 
@@ -45,6 +46,7 @@ def write(store: NumPack, me: int, until: float) -> None:
 
 def read(store: NumPack, me: int, until: float) -> None:
     dice, rows, looks = random.Random(me), 0, 0
+    snapshots: list[tuple[Snapshot, dict[str, np.ndarray]]] = []
     while time.monotonic() < until:
         looks += 1
         x, y = store.load("x"), store.load("y")
@@ -55,6 +57,8 @@ def read(store: NumPack, me: int, until: float) -> None:
         assert (same == same[0, 0]).all(), "a replace was seen in part"
         some = store.getitem("same", dice.sample(range(ROWS), 300))
         assert (some == some[0, 0]).all(), "a replace was seen in part by getitem"
+        if looks % 3 == 0:
+            check_snapshots(store, snapshots)
         if looks % 5 == 0:
             assert store.verify().ok, str(store.verify())
         if looks % 7 == 0:
@@ -64,6 +68,24 @@ def read(store: NumPack, me: int, until: float) -> None:
             a = store.load("a", verify=True)
             assert (a == a[0, 0]).all()
     sys.stdout.write(f"{looks}\n")
+
+
+def check_snapshots(
+    store: NumPack, snapshots: list[tuple[Snapshot, dict[str, np.ndarray]]]
+) -> None:
+    """Check that a new snapshot is of one commit, and that earlier ones are unchanged."""
+    snapshot = store._snapshot(["same", "x", "y", "a", "b"])
+    assert snapshot.is_held
+    values = {name: array.copied() for name, array in snapshot.arrays.items()}
+    assert np.array_equal(values["x"], values["y"]), "a snapshot has arrays of two commits"
+    assert np.array_equal(values["a"], -values["b"]), "a snapshot has arrays of two commits"
+    assert (values["same"] == values["same"][0, 0]).all(), "a replace was seen in part"
+    snapshots.append((snapshot, values))
+    for each, expected in snapshots:
+        for name, array in each.arrays.items():
+            assert np.array_equal(array, expected[name]), "a snapshot has changed"
+    if len(snapshots) > 3:
+        snapshots.pop(0)[0].close()
 
 
 def build() -> None:

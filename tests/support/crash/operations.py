@@ -136,6 +136,19 @@ def mapped(store: NumPack) -> None:
     store.replace({"x": ROWS[:1]}, 2)
 
 
+SNAPSHOTS = []  # the last one; held while the call is made
+
+
+def hold(*names: str) -> Callable[[NumPack], None]:
+    """Take a snapshot before the call."""
+
+    def take(store: NumPack) -> None:
+        SNAPSHOTS[:] = [store._snapshot(names)]
+        assert SNAPSHOTS[0].is_held
+
+    return take
+
+
 POWER = {"durability": "power"}
 SNAPSHOT = {"_SNAPSHOT_EVERY": 0, "_SNAPSHOT_FACTOR": 0}
 FOLD = {**SNAPSHOT, "_COMPACT_BYTES": -1, "_COMPACT_FACTOR": 0}
@@ -193,6 +206,27 @@ OPERATIONS = {
         in_place=True,
         calls=f"{IN_PLACE} fsync fdatasync",
     ),
+    "replace beside a snapshot": Operation(
+        lambda s: s.replace({"z": -np.ones(2, int), "x": ROWS[:2]}, [2, 0]),
+        prepare=hold("x", "z"),
+        calls=UNLINK,
+    ),
+    "replace of some arrays beside a snapshot": Operation(
+        lambda s: s.replace({"y": ROWS, "x": -ROWS, "z": np.arange(3) - 9}, slice(0, 3)),
+        prepare=hold("z"),
+        in_place=True,
+        calls=f"{UNLINK} page",
+    ),
+    "replace large beside a snapshot": Operation(
+        replace_many, large, prepare=hold("y"), in_place=True, calls=f"{IN_PLACE} unlink"
+    ),
+    "replace beside a snapshot, power": Operation(
+        lambda s: s.replace({"y": ROWS, "x": -ROWS}, slice(None)),
+        prepare=hold("x"),
+        options=POWER,
+        in_place=True,
+        calls=f"{IN_PLACE} unlink fsync fdatasync",
+    ),
     "update": Operation(lambda s: s.update("z"), calls=UNLINK),
     "update large": Operation(lambda s: s.update("y"), large, calls=UNLINK),
     "clone": Operation(lambda s: s.clone("z", "new")),
@@ -201,6 +235,9 @@ OPERATIONS = {
     "batch": Operation(batch, calls=UNLINK),
     "batch with limit": Operation(batch_with_limit, calls=UNLINK),
     "writable batch": Operation(writable_batch, in_place=True, mixes=True, calls=IN_PLACE),
+    "writable batch beside a snapshot": Operation(
+        writable_batch, prepare=hold("x"), in_place=True, mixes=True, calls=f"{IN_PLACE} unlink"
+    ),
     "mode w": Operation(
         lambda s: s.open(), options={"mode": "w"}, opens=True, calls="open rename unlink"
     ),

@@ -118,6 +118,22 @@ def two_handles() -> Iterator[None]:
             yield
 
 
+def beside_snapshots() -> Iterator[None]:
+    with NumPack(PATH, durability="power") as store:
+        snapshot = store._snapshot(["x", "z"])
+        store.replace({"x": -ROWS[:2], "y": ROWS[:2]}, [2, 0])
+        yield
+        store.append({"x": ROWS})
+        yield
+        store.replace({"z": -np.ones(2, int)}, [0, 3])
+        yield
+        snapshot.close()
+        snapshot = store._snapshot(["y"])
+        store.replace({"x": ROWS, "y": -ROWS}, slice(0, 3))
+        yield
+        snapshot.close()
+
+
 def process_before() -> Iterator[None]:
     """Change through a handle that does not flush, and then through one that does."""
     with NumPack(PATH) as store:
@@ -173,6 +189,7 @@ KINDS = {
             lambda s: s.replace({"y": -ROWS[:2]}, [0, 2]),
         )
     ),
+    "replace beside snapshots": Kind(beside_snapshots),
     "replace much": Kind(changes(many_replaces, many_replaces), large),
     "drop rows": Kind(
         changes(

@@ -53,7 +53,8 @@ class WritableBatch:
     def load(self, array_name: str) -> Array:
         """Return an array over the file itself: writes to it change the store.
 
-        Deleted rows are removed from the file first, as by `NumPack.update`.
+        Deleted rows are removed from the file first, as by `NumPack.update`. If a `Loader`
+        reads the array, its file is copied first, and the copy takes its place.
 
         Parameters
         ----------

@@ -37,12 +37,17 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
             changes[name] = Replacement(session.files, entry, rows, deleted, array)
     if not changes:
         return
-    changes, copies, crc = _prepare(session, found, changes)
+    crc, copies = _write_journal(session, changes), None
+    if any(session.files.is_held(found[name]) for name in changes):
+        changes, copies, crc = _replace_held(session, found, changes, crc)
     number = session.log.catalog.commit + 1
     records = {
         name: _replacement_record(found[name], each, number) for name, each in changes.items()
     }
-    commit_files(session, copies, changes=records, journal=crc)
+    if copies:
+        commit_files(session, copies, changes=records, journal=crc)
+    else:
+        commit(session, changes=records, journal=crc)
     for name, change in changes.items():
         session.apply_replacement(found[name], change, check_name=False)
         session.counts["bytes_written"] += 2 * change.nbytes
@@ -50,13 +55,25 @@ def replace(session: Session, values: Mapping[str, Array], indexes: Any) -> None
         session.clear_journal(session.log.catalog, check_name=False)
 
 
-def _prepare(
-    session: Session, found: Mapping[str, Entry], changes: dict[str, Replacement]
+def _replace_held(
+    session: Session,
+    found: Mapping[str, Entry],
+    changes: dict[str, Replacement],
+    crc: int | None,
 ) -> tuple[dict[str, Replacement], dict[str, Entry], int | None]:
-    """Write the journal; replace the rows of arrays that snapshots hold in copies.
+    """Replace the rows of arrays that snapshots hold in copies of their files.
 
-    The journal is written before it is checked whether files are held: a snapshot holds its
-    files before it checks the journal. So at least one of the two detects the other.
+    The journal is written before it is checked whether files are held, and written again
+    without those that are: a snapshot holds its files before it checks the journal, so at
+    least one of the two detects the other.
+
+    Parameters
+    ----------
+    session : Session
+    found : mapping of str to Entry
+    changes : dict of str to Replacement
+    crc : int
+        Checksum of the journal, which has been written.
 
     Returns
     -------
@@ -68,7 +85,6 @@ def _prepare(
         Checksum of the journal; ``None`` if nothing is to be done in place.
     """
     copies: dict[str, Entry] = {}
-    crc = _write_journal(session, changes)
     try:
         while held := [name for name in changes if _is_held(session, found[name])]:
             journal.clear(session.files.named(journal.NAME), durable=session.durable)
@@ -93,7 +109,10 @@ def _is_held(session: Session, entry: Entry) -> bool:
 
 
 def _write_journal(session: Session, changes: Mapping[str, Replacement]) -> int | None:
-    """Write the journal of the next commit; return its checksum, ``None`` if it is empty."""
+    """Write the journal of the next commit, and return its checksum.
+
+    From now on a snapshot waits for the commit. Whether files are held is checked after it.
+    """
     if not changes:
         return None
     number, record = session.log.catalog.commit + 1, list(changes.values())

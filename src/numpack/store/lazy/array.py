@@ -42,6 +42,8 @@ class LazyArray(ArrayProtocols):
     the memory is the operating system's page cache, which all processes share. The view stays
     valid and unchanged whatever happens to the store: later saves, appends, drops, and
     closing it; only `NumPack.replace` and `NumPack.writable_batch_mode` are visible in it.
+    While a `Loader` reads the array, in this or another process, they are not: rows are
+    replaced in a copy of the file, which arrays that are loaded later map.
 
     It has the attributes and methods of ndarray, with the same arguments, results and errors,
     but for those that work in place, and for `take`. Indexing, `reshape`, `T` and other views

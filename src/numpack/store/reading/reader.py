@@ -85,7 +85,7 @@ class Reader(ArrayMapping):
             Independent, writable, 64-byte-aligned memory; in `batch_mode` the same object
             each time. With ``lazy=True`` a view of the file, which stays valid and unchanged
             whatever is done to the store, except that `replace` and `writable_batch_mode`
-            are visible in it.
+            are visible in it, unless a `Loader` reads the array.
 
         Raises
         ------
