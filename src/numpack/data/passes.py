@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .copying import CopyQueue
 from .resident import exceeds_limit
@@ -17,24 +17,11 @@ if TYPE_CHECKING:
     from .output import Output
     from .samples import RaggedSamples, RowSamples
 
+    Requested: TypeAlias = tuple[Batch, Numbers, list[Copy]]  # its samples; requests of pages
+    Begun: TypeAlias = tuple[Batch, dict[str, Any], list[Copy]]  # what its arrays wait for
+
 _AHEAD_SAMPLES = 1 << 14  # whose pages are requested ahead while reading from a device
 _CHECKED = 64  # batches from one check of the resident size to the next
-
-
-class _Requested(NamedTuple):
-    """A batch of which nothing is copied yet."""
-
-    batch: Batch
-    samples: Numbers
-    requests: list[Copy]
-
-
-class _Begun(NamedTuple):
-    """A batch that is being copied."""
-
-    batch: Batch
-    arrays: dict[str, Any]
-    copies: list[Copy]
 
 
 class Pass:
@@ -73,8 +60,8 @@ class Pass:
         self._output, self._prefetch, self._note = output, prefetch, note
         self._hold = hold
         self._pools = output.pools(samples.names, prefetch + 2)
-        self._requested: collections.deque[_Requested] = collections.deque()
-        self._begun: collections.deque[_Begun] = collections.deque()
+        self._requested: collections.deque[Requested] = collections.deque()
+        self._begun: collections.deque[Begun] = collections.deque()
         self._queue = CopyQueue(threads if prefetch else 0)
         self._reads_device = False
         self._finished = 0  # batches
@@ -90,7 +77,7 @@ class Pass:
             try:
                 self._begin_ahead()
                 if self._begun:
-                    return self._finish(self._begun.popleft())
+                    return self._finish(*self._begun.popleft())
             except BaseException:
                 self.close()
                 raise
@@ -99,30 +86,35 @@ class Pass:
 
     def close(self) -> None:
         """End the background threads; there are no further batches."""
-        self._batches = iter(())
-        self._requested.clear()
-        self._begun.clear()
-        self._queue.close()
+        with self._lock:
+            self._batches = iter(())
+            self._requested.clear()
+            self._begun.clear()
+            self._queue.close()
 
     def _begin_ahead(self) -> None:
         """Begin with batches until there are `prefetch` besides the next one."""
-        while len(self._begun) <= self._prefetch:
-            if self._reads_device or not self._requested:
+        begun = self._begun
+        while len(begun) <= self._prefetch:
+            if self._reads_device:
                 self._request_ahead()
-            if not self._requested:
+            if self._requested:
+                begun.append(self._begin(*self._requested.popleft()))
+                continue
+            batch = next(self._batches, None)
+            if batch is None:
                 return
-            self._begun.append(self._begin(self._requested.popleft()))
+            begun.append(self._begin(batch, self._order.between(batch.start, batch.stop), []))
 
     def _request_ahead(self) -> None:
-        """Compute the samples of a batch, or of several if their pages have to be requested."""
-        ahead = sum(len(each.samples) for each in self._requested)
-        while not self._requested or (self._reads_device and ahead < _AHEAD_SAMPLES):
+        """Request the pages of later batches."""
+        ahead = sum(len(samples) for _, samples, _ in self._requested)
+        while not self._requested or ahead < _AHEAD_SAMPLES:
             batch = next(self._batches, None)
             if batch is None:
                 return
             samples = self._order.between(batch.start, batch.stop)
-            requests = self._request(samples) if self._reads_device else []
-            self._requested.append(_Requested(batch, samples, requests))
+            self._requested.append((batch, samples, self._request(samples)))
             ahead += len(samples)
 
     def _request(self, samples: Numbers) -> list[Copy]:
@@ -131,26 +123,25 @@ class Pass:
             self._queue.submit(request)
         return requests
 
-    def _begin(self, requested: _Requested) -> _Begun:
-        batch, samples, requests = requested
+    def _begin(self, batch: Batch, samples: Numbers, requests: list[Copy]) -> Begun:
         views = self._views(batch)
         if views is not None:
-            return _Begun(batch, views, requests or self._request(samples))
-        begun = self._samples.begin(samples, self._pools)
-        for copy in begun.copies:
+            return batch, views, requests or self._request(samples)
+        arrays, copies = self._samples.begin(samples, self._pools)
+        for copy in copies:
             self._queue.submit(copy)
-        return _Begun(batch, begun.arrays, [*requests, *begun.copies])
+        return batch, arrays, requests + copies
 
-    def _finish(self, begun: _Begun) -> Any:
-        for copy in begun.copies:
+    def _finish(self, batch: Batch, arrays: dict[str, Any], copies: list[Copy]) -> Any:
+        for copy in copies:
             if self._queue.wait(copy):
                 self._reads_device = True
-        found = self._output(begun.arrays)
-        self._note(begun.batch)
+        found = self._output(arrays)
+        self._note(batch)
         self._finished += 1
         if self._finished % _CHECKED == 0 and exceeds_limit():
             self._samples.unmap_pages()
-        if begun.batch.is_last:
+        if batch.is_last:
             self._queue.close()
         return found
 

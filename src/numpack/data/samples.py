@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -21,16 +21,10 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, Array | LazyArray]
     Pools = Mapping[str, BufferPool]
+    Begun: TypeAlias = tuple[dict[str, Any], list[Copy]]  # arrays, and what completes them
 
 CU_SEQLENS = "cu_seqlens"
 _INT32_MAX = 2**31 - 1
-
-
-class Begun(NamedTuple):
-    """Arrays of a batch, and the copies that complete them."""
-
-    arrays: dict[str, Any]
-    copies: list[Copy]
 
 
 class RowSamples:
@@ -72,12 +66,13 @@ class RowSamples:
 
     def begin(self, samples: Numbers, pools: Pools) -> Begun:
         """Return the arrays of some samples, and the copies to be made."""
-        rows, begun = self._rows(samples), Begun({}, [])
+        rows, arrays = self._rows(samples), {}
+        copies: list[Copy] = []
         for name, array in self._arrays.items():
-            begun.arrays[name], copy = array.copy(rows, self._window, pools[name])
+            arrays[name], copy = array.copy(rows, self._window, pools[name])
             if copy is not None:
-                begun.copies.append(copy)
-        return begun
+                copies.append(copy)
+        return arrays, copies
 
     def request(self, samples: Numbers) -> list[Copy]:
         """Return copies that only request the pages of some samples."""
@@ -94,7 +89,9 @@ class RowSamples:
         if span is None or self._window:
             return None
         rows = range(span.start + start, span.start + stop)
-        found = {n: array.view(rows.start, rows.stop, hold) for n, array in self._arrays.items()}
+        found = {
+            n: array.view(rows.start, rows.stop, hold) for n, array in self._arrays.items()
+        }
         return None if any(each is None for each in found.values()) else found
 
     def unmap_pages(self) -> None:
@@ -186,7 +183,7 @@ class RaggedSamples:
         cumulative = pools[CU_SEQLENS].empty((len(rows) + 1,), np.dtype(np.int32))
         cumulative[0], cumulative[1:] = 0, ends
         arrays[CU_SEQLENS] = cumulative
-        return Begun(arrays, [copy for copy in copies if copy is not None])
+        return arrays, [copy for copy in copies if copy is not None]
 
     def request(self, samples: Numbers) -> list[Copy]:
         """Return no copies: pages are requested when the samples are copied."""

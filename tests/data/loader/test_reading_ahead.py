@@ -56,10 +56,10 @@ def test_pages_of_later_batches_are_requested(store):
         for _ in range(10):
             next(batches)
         known = batches._requested
-        assert sum(len(each.samples) for each in known) >= passes._AHEAD_SAMPLES - 64
-        for each in [copy for waiting in known for copy in waiting.requests]:
+        assert sum(len(samples) for _, samples, _ in known) >= passes._AHEAD_SAMPLES - 64
+        for each in [copy for _, _, requests in known for copy in requests]:
             batches._queue.wait(each)
-        rows = np.concatenate([each.samples for each in known])
+        rows = np.concatenate([samples for _, samples, _ in known])
         resident_rows = [mincore(whole[row : row + 1])[0] > 0 for row in rows[::500]]
         assert np.mean(resident_rows) > 0.8
         found = np.concatenate([batch[:, 0] for batch in batches])

@@ -81,33 +81,60 @@ numpack_init_permutation(numpack_permutation *self, uint64_t count, uint64_t see
     }
 }
 
-/* Return a hash of a digit, less than `range`. */
+/* Return a hash of a digit, less than `range`. `narrow` promises that the range is at most 2**16:
+ * then no product needs more than 32 bits, for which vector instructions are several times as
+ * fast. That some values come a little more often does not show after several rounds. */
 static inline uint32_t
-numpack_shift(uint32_t digit, uint32_t key, uint32_t range)
+numpack_shift(uint32_t digit, uint32_t key, uint32_t range, const int narrow)
 {
     uint32_t bits = (digit ^ key) * 0x9E3779B1u;
     bits = (bits ^ bits >> 15) * 0x85EBCA6Bu;
-    bits = (bits ^ bits >> 13) * 0xC2B2AE35u;
-    return (uint32_t)((uint64_t)bits * range >> 32);
+    return narrow ? (bits >> 16) * range >> 16 : (uint32_t)((uint64_t)bits * range >> 32);
 }
 
 static inline uint32_t
 numpack_add(uint32_t digit, uint32_t shift, uint32_t range)
 {
-    digit += shift;
-    return digit < range ? digit : digit - range;
+    uint32_t sum = digit + shift, reduced = sum - range; /* huge if the sum is less */
+    return sum < reduced ? sum : reduced;
+}
+
+static inline __attribute__((always_inline)) void
+numpack_mix_round(const numpack_permutation *self, int round, uint32_t *column, uint32_t *line,
+                  const int narrow)
+{
+    uint32_t shift = numpack_shift(*line, self->keys[round], self->columns, narrow);
+    *column = numpack_add(*column, shift, self->columns);
+    shift = numpack_shift(*column, self->keys[round + 1], self->lines, narrow);
+    *line = numpack_add(*line, shift, self->lines);
+}
+
+static inline int
+numpack_is_narrow(const numpack_permutation *self)
+{
+    return self->columns <= 1 << 16; /* of which there are at least as many as lines */
 }
 
 NUMPACK_VECTORIZED static void
-numpack_mix_digits(const numpack_permutation *self, uint32_t *restrict column,
+numpack_mix_narrow(const numpack_permutation *self, uint32_t *restrict column,
                    uint32_t *restrict line)
 {
-    const uint32_t columns = self->columns, lines = self->lines;
-    for (int round = 0; round < self->rounds; round += 2) {
-        const uint32_t first = self->keys[round], second = self->keys[round + 1];
+    const numpack_permutation own = *self;
+    for (int round = 0; round < own.rounds; round += 2) {
         for (int i = 0; i < NUMPACK_LANES; i++) {
-            column[i] = numpack_add(column[i], numpack_shift(line[i], first, columns), columns);
-            line[i] = numpack_add(line[i], numpack_shift(column[i], second, lines), lines);
+            numpack_mix_round(&own, round, &column[i], &line[i], 1);
+        }
+    }
+}
+
+NUMPACK_VECTORIZED static void
+numpack_mix_wide(const numpack_permutation *self, uint32_t *restrict column,
+                 uint32_t *restrict line)
+{
+    const numpack_permutation own = *self;
+    for (int round = 0; round < own.rounds; round += 2) {
+        for (int i = 0; i < NUMPACK_LANES; i++) {
+            numpack_mix_round(&own, round, &column[i], &line[i], 0);
         }
     }
 }
@@ -116,14 +143,14 @@ numpack_mix_digits(const numpack_permutation *self, uint32_t *restrict column,
 static uint64_t
 numpack_permute(const numpack_permutation *self, uint64_t index)
 {
-    const uint32_t columns = self->columns, lines = self->lines;
+    const int narrow = numpack_is_narrow(self);
     do {
-        uint32_t column = (uint32_t)(index % columns), line = (uint32_t)(index / columns);
+        uint32_t column = (uint32_t)(index % self->columns);
+        uint32_t line = (uint32_t)(index / self->columns);
         for (int round = 0; round < self->rounds; round += 2) {
-            column = numpack_add(column, numpack_shift(line, self->keys[round], columns), columns);
-            line = numpack_add(line, numpack_shift(column, self->keys[round + 1], lines), lines);
+            numpack_mix_round(self, round, &column, &line, narrow);
         }
-        index = (uint64_t)line * columns + column;
+        index = (uint64_t)line * self->columns + column;
     } while (index >= self->count);
     return index;
 }
@@ -145,7 +172,12 @@ numpack_permute_range(const numpack_permutation *self, uint64_t begin, int64_t t
                 next_line++;
             }
         }
-        numpack_mix_digits(self, column, line);
+        if (numpack_is_narrow(self)) {
+            numpack_mix_narrow(self, column, line);
+        }
+        else {
+            numpack_mix_wide(self, column, line);
+        }
         for (int64_t i = 0; i < NUMPACK_LANES && at + i < total; i++) {
             uint64_t found = (uint64_t)line[i] * columns + column[i];
             out[at + i] = (int64_t)(found < self->count ? found : numpack_permute(self, found));
