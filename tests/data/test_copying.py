@@ -12,6 +12,8 @@ from support.each import assert_each
 
 from numpack.data.copying import CopyQueue, RowsCopy, SegmentsCopy
 
+pytestmark = pytest.mark.system
+
 ROWS = np.arange(40_000, dtype="u1").reshape(-1, 4).copy()
 RNG = np.random.default_rng(0)
 

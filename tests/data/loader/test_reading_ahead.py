@@ -11,6 +11,8 @@ import pytest
 from numpack import Loader, NumPack
 from numpack.data import passes, resident
 
+pytestmark = pytest.mark.system
+
 ROWS, WIDTH = 60_000, 512  # 30 MB
 
 

@@ -29,6 +29,9 @@ def loader(source=None, **options):
     return Loader(source, **{"batch_size": 10, "target": "numpy", "threads": 2, **options})
 
 
+pytestmark = pytest.mark.system
+
+
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
     before = thread_count()

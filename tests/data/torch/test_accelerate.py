@@ -1,14 +1,14 @@
-"""`Dataset` in a DataLoader that Accelerate prepares."""
+"""`Dataset` in a DataLoader that Accelerate prepares, and `Loader` beside it."""
 
 
-def test_prepared_loader_trains(run_python):
+def test_prepared_loaders_train_and_resume(run_python):
     run_python(
         """
 import numpy as np, torch
 from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderShard, skip_first_batches
 from torch.utils.data import DataLoader
-from numpack import NumPack
+from numpack import Loader, NumPack
 from numpack.data import Dataset
 
 rng = np.random.default_rng(0)
@@ -32,6 +32,16 @@ for epoch in range(5):
 assert len(losses) == 80
 assert losses[-1] < 0.01 * losses[0], losses
 assert len(list(skip_first_batches(loader, 10))) == 6
+
+ours = accelerator.prepare(Loader("s.npk", ["x", "y"], batch_size=32))
+accelerator.register_for_checkpointing(ours)
+batches = iter(ours)
+for _ in range(5):
+    next(batches)
+accelerator.save_state("state")
+rest = [batch["y"] for batch in batches]
+accelerator.load_state("state")
+assert all(torch.equal(a, b["y"]) for a, b in zip(rest, ours, strict=True))
 """,
         flags=("-W", "ignore"),
     )

@@ -1,12 +1,12 @@
-"""`Dataset` in Lightning's `Trainer`."""
+"""`Dataset` and `Loader` in Lightning's `Trainer`."""
 
 
-def test_trainer_fits_and_validates(run_python):
+def test_trainer_fits_validates_and_resumes(run_python):
     run_python(
         """
 import lightning as L, numpy as np, torch
 from torch.utils.data import DataLoader
-from numpack import NumPack
+from numpack import Loader, NumPack
 from numpack.data import Dataset
 
 rng = np.random.default_rng(0)
@@ -34,6 +34,32 @@ trainer = L.Trainer(
 )
 trainer.fit(model, DataLoader(dataset, 32, shuffle=True), DataLoader(dataset, 512))
 assert model.losses[-1] < 0.01 * model.losses[0], model.losses
+
+class Recorded(Linear):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+    def training_step(self, batch, index):
+        self.seen.append(float(batch["y"].sum()))
+        return self.loss(batch)
+
+def fit(steps, **options):
+    torch.manual_seed(0)
+    model = Recorded()
+    trainer = L.Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )
+    trainer.fit(model, Loader("s.npk", ["x", "y"], batch_size=32), **options)
+    return trainer, model
+
+_, unbroken = fit(40)
+assert len(set(unbroken.seen)) == 40  # every epoch has another order
+trainer, first = fit(21)
+trainer.save_checkpoint("c.ckpt")
+_, second = fit(40, ckpt_path="c.ckpt")
+assert first.seen + second.seen == unbroken.seen
+assert torch.equal(unbroken.layer.weight, second.layer.weight)
 """,
         flags=("-W", "ignore"),
     )

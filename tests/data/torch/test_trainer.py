@@ -1,4 +1,4 @@
-"""`Dataset` as the training set of the Trainer of transformers."""
+"""`Dataset` and `Loader` in the Trainer of transformers."""
 
 
 def test_trainer_fits_and_resumes(run_python):
@@ -7,7 +7,7 @@ def test_trainer_fits_and_resumes(run_python):
         """
 import numpy as np, torch
 from transformers import Trainer, TrainingArguments
-from numpack import NumPack
+from numpack import Loader, NumPack
 from numpack.data import Dataset, collate
 
 rng = np.random.default_rng(0)
@@ -44,6 +44,19 @@ for collator in (None, collate):
     second.train(resume_from_checkpoint="out/checkpoint-12")
     pairs = zip(first.model.parameters(), second.model.parameters(), strict=True)
     assert all(torch.allclose(one, two) for one, two in pairs)
+
+class WithLoader(Trainer):
+    def get_train_dataloader(self):
+        return Loader("s.npk", ["x", "labels"], batch_size=32)
+
+arguments = TrainingArguments(
+    "ours", num_train_epochs=3, learning_rate=0.1, use_cpu=True, report_to=[],
+    disable_tqdm=True, save_strategy="no",
+)
+third = WithLoader(Linear(), arguments, eval_dataset=dataset)
+third.train()
+assert third.state.global_step == 24
+assert third.evaluate()["eval_loss"] < before
 """,
         flags=("-W", "ignore"),
     )
