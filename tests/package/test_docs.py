@@ -151,10 +151,18 @@ def test_constraints_match_the_installed_versions():
             assert version(name).partition("+")[0] == pinned
 
 
-def test_example_runs(run_python):
-    script = os.fspath(ROOT / "examples" / "ml_pipeline.py")
+@pytest.mark.parametrize(
+    ("name", "last_line"),
+    [
+        ("ml_pipeline.py", r"total              0 bytes copied"),
+        ("train.py", r"one process had the \d+ batches left of the epoch that two began"),
+        ("tokens.py", r"loss on the rest of the text: .*"),
+    ],
+)
+def test_example_runs(run_python, name, last_line):
+    script = os.fspath(ROOT / "examples" / name)
     out = run_python(
-        f"import runpy, sys; sys.argv[:] = [{script!r}, '.']\n"
+        f"import runpy, sys; sys.argv[:] = [{script!r}]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    assert out.splitlines()[-1] == "total              0 bytes copied"
+    assert re.fullmatch(last_line, out.splitlines()[-1])
