@@ -15,7 +15,7 @@ It fails if anything differs. Run it with ``make demo``, or ``python examples/tr
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -128,7 +128,7 @@ def train_on_rank(store: Path, folder: Path, rank: int) -> None:
         init_method=f"file://{folder}/rendezvous",
         rank=rank,
         world_size=2,
-        timeout=datetime.timedelta(minutes=1),  # should the other process fail
+        timeout=dt.timedelta(minutes=1),  # should the other process fail
     )
     plain, optimizer = make_model()
     model = DistributedDataParallel(plain)  # waits for the other process in each step

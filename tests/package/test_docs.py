@@ -151,18 +151,25 @@ def test_constraints_match_the_installed_versions():
             assert version(name).partition("+")[0] == pinned
 
 
-@pytest.mark.parametrize(
-    ("name", "last_line"),
-    [
-        ("ml_pipeline.py", r"total              0 bytes copied"),
-        ("train.py", r"one process had the \d+ batches left of the epoch that two began"),
-        ("tokens.py", r"loss on the rest of the text: .*"),
-    ],
-)
-def test_example_runs(run_python, name, last_line):
+LAST_LINES = {  # of what the examples print
+    "ml_pipeline.py": r"total              0 bytes copied",
+    "train.py": r"one process had the \d+ batches left of the epoch that two began",
+    "tokens.py": r"loss on the rest of the text: .*",
+}
+
+
+@pytest.mark.parametrize("name", LAST_LINES)
+def test_example_runs(run_python, name):
     script = os.fspath(ROOT / "examples" / name)
     out = run_python(
         f"import runpy, sys; sys.argv[:] = [{script!r}]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    assert re.fullmatch(last_line, out.splitlines()[-1])
+    assert re.fullmatch(LAST_LINES[name], out.splitlines()[-1])
+
+
+def test_all_examples_are_run():
+    examples = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert examples == LAST_LINES.keys()
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"examples/{name}\n" in makefile for name in examples)
