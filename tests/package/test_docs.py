@@ -126,7 +126,7 @@ def test_architecture_page_lists_every_module():
     assert named == expected
 
 
-@pytest.mark.parametrize("section", ["A conversion", "A commit"])
+@pytest.mark.parametrize("section", ["A conversion", "A commit", "A batch"])
 def test_architecture_page_names_existing_functions(section):
     rows = table_rows(section)
     assert rows
