@@ -97,8 +97,7 @@ def train(store: Path, checkpoint: Path, killed_after: int = 0) -> torch.nn.Modu
         optimizer.load_state_dict(saved["optimizer"])
         loader.load_state_dict(saved["loader"])
         done = saved["done"]
-        epoch, position = saved["loader"]["epoch"], saved["loader"]["position"]
-        print(f"resumed after batch {done}: epoch {epoch}, {position:,} samples in", flush=True)
+        print(f"resumed after batch {done}", flush=True)
 
     for _ in range(loader.epoch, EPOCHS):
         for batch in loader:
@@ -174,6 +173,8 @@ def show_resuming(store: Path, folder: Path) -> None:
 
     status = start("--train", store, resumed, KILLED_AFTER).wait()
     check("the process ended by SIGKILL", status == -signal.SIGKILL)
+    position = torch.load(resumed, weights_only=True)["loader"]["position"]
+    check(f"its last checkpoint is {position:,} samples into an epoch", position > 0)
     status = start("--train", store, resumed).wait()
     check("another process trained to the end", status == 0)
     first, second = (
@@ -190,22 +191,24 @@ def show_ranks(store: Path, folder: Path) -> None:
     ranks = [start("--rank", store, folder, rank) for rank in range(2)]
     check("two processes trained together", [each.wait() for each in ranks] == [0, 0])
     first, second = (torch.load(folder / f"rank{rank}", weights_only=True) for rank in range(2))
-    padding, count = first["padding"], len(first["epoch"])
-    rows = torch.bincount(torch.cat(first["epoch"] + second["epoch"]))
-    total = int(rows.sum())
-    check(f"each had {count} batches in an epoch", count == len(second["epoch"]))
+    count, padding = first["loader"]["samples"], first["padding"]
+    times = torch.bincount(torch.cat(first["epoch"] + second["epoch"]), minlength=count)
     check(
-        f"each of {len(rows):,} rows came once, {padding} twice to make {total:,} even",
-        len(rows) == total - padding and int(rows.min()) == 1,
+        f"each had {len(first['epoch'])} batches in an epoch",
+        len(first["epoch"]) == len(second["epoch"]),
+    )
+    check(
+        f"each of {count:,} rows came once, and {padding} of them again as padding",
+        len(times) == count and bool((times > 0).all()) and int(times.sum()) == count + padding,
     )
 
     loader = Loader(store, NAMES, batch_size=64)  # one process, and twice the batches
     loader.load_state_dict(first["loader"])
     rest = [batch["number"] for batch in loader]
-    rows = torch.bincount(torch.cat(first["begun"] + second["begun"] + rest))
+    times = torch.bincount(torch.cat(first["begun"] + second["begun"] + rest), minlength=count)
     check(
         f"one process had the {len(rest)} batches left of the epoch that two began",
-        len(rows) == total - padding and bool((rows == 1).all()),
+        len(times) == count and bool((times == 1).all()),
     )
 
 
