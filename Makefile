@@ -32,6 +32,8 @@ IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python examples/ml_pipeline.py
+	$(VENV)/bin/python examples/train.py
+	$(VENV)/bin/python examples/tokens.py
 
 test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal

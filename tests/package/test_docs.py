@@ -126,7 +126,7 @@ def test_architecture_page_lists_every_module():
     assert named == expected
 
 
-@pytest.mark.parametrize("section", ["A conversion", "A commit"])
+@pytest.mark.parametrize("section", ["A conversion", "A commit", "A batch"])
 def test_architecture_page_names_existing_functions(section):
     rows = table_rows(section)
     assert rows
@@ -151,10 +151,25 @@ def test_constraints_match_the_installed_versions():
             assert version(name).partition("+")[0] == pinned
 
 
-def test_example_runs(run_python):
-    script = os.fspath(ROOT / "examples" / "ml_pipeline.py")
+LAST_LINES = {  # of what the examples print
+    "ml_pipeline.py": r"total              0 bytes copied",
+    "train.py": r"one process had the \d+ batches left of the epoch that two began",
+    "tokens.py": r"loss on the rest of the text: .*",
+}
+
+
+@pytest.mark.parametrize("name", LAST_LINES)
+def test_example_runs(run_python, name):
+    script = os.fspath(ROOT / "examples" / name)
     out = run_python(
-        f"import runpy, sys; sys.argv[:] = [{script!r}, '.']\n"
+        f"import runpy, sys; sys.argv[:] = [{script!r}]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    assert out.splitlines()[-1] == "total              0 bytes copied"
+    assert re.fullmatch(LAST_LINES[name], out.splitlines()[-1])
+
+
+def test_all_examples_are_run():
+    examples = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert examples == LAST_LINES.keys()
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"examples/{name}\n" in makefile for name in examples)

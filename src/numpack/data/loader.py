@@ -190,21 +190,22 @@ class Loader:
         if not position and not done:  # else a state was checked with the arrays
             self._take_snapshot()
         sharding, (worker, workers) = self._sharding(), current_worker()
-        first = worker + done * workers
-        if (position or done) and first >= sharding.count(position):
-            epoch, position, first, done = epoch + 1, 0, worker, 0
+        if position and not done and not sharding.count(position):  # the end of its epoch
+            epoch, position = epoch + 1, 0
         self._next, self._consumed = (epoch + 1, 0, 0), (epoch, position, done)
 
         def note(batch: Batch) -> None:
             nonlocal done
             done += 1
-            here = (epoch, position, done) if workers > 1 else (epoch, batch.end, 0)
-            self._consumed = (epoch + 1, 0, 0) if batch.is_last else here
+            if workers > 1:  # others may have batches of this epoch left
+                self._consumed = (epoch, position, done)
+            else:
+                self._consumed = (epoch + 1, 0, 0) if batch.is_last else (epoch, batch.end, 0)
 
         return Pass(
             self._samples,
             Order(self._samples.count, self._seed, epoch, shuffle=self._shuffle),
-            sharding.batches(position, first, workers),
+            sharding.batches(position, worker + done * workers, workers),
             self._output,
             hold=self._source.hold,
             prefetch=self._prefetch,
@@ -322,7 +323,6 @@ class Loader:
         _register_iterable()
 
     def _own_state(self) -> dict[str, Any]:
-        worker, workers = current_worker()
         return {
             "version": VERSION,
             "order": ORDER,
@@ -331,8 +331,16 @@ class Loader:
             "samples": self._samples.count,
             "arrays": describe_arrays(self._arrays),
             **self._samples.to_state(),
-            "worker": [worker, workers] if workers > 1 else None,
+            "worker": self._worker_state(),
         }
+
+    def _worker_state(self) -> dict[str, int] | None:
+        """Return on which arguments it depends which batches a worker gets."""
+        worker, workers = current_worker()
+        if workers == 1:
+            return None
+        sizes = {"batch_size": self.batch_size, "world_size": self._sharding().world_size}
+        return {"number": worker, "workers": workers, **sizes}
 
     def _sharding(self) -> Sharding:
         rank, world_size = self._rank or current_rank() or (0, 1)
