@@ -4,7 +4,7 @@ VENV ?= .venv
 BARE ?= .venv-bare
 BARE_NUMPY ?= numpy
 BARE_TESTS ?= tests/allocation tests/core tests/dlpack tests/store tests/data/loader \
-  $(wildcard tests/data/test_*.py) tests/doctor tests/package/bare
+  tests/data/kernels tests/data/dataset $(wildcard tests/data/test_*.py) tests/doctor tests/package/bare
 BARE_OPTIONS ?=
 # What is installed: the sources, or a wheel that `make wheel` has built of them.
 PACKAGE ?= .
@@ -23,7 +23,7 @@ NATIVE_TESTS := tests/allocation tests/dlpack tests/adapters/torch \
   format/log/test_state.py format/log/test_lines.py format/log/test_torn_lines.py \
   format/log/test_ordinary_lines.py \
   api/test_update_clone_reset.py) tests/core/test_keeping_alive.py \
-  $(addprefix tests/data/,test_permutation.py test_copying.py test_buffers.py \
+  $(addprefix tests/data/,kernels \
   $(addprefix loader/test_,order.py resume.py sharing.py sequences.py snapshot.py))
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,12 @@ import numpy as np
 from .._core.policy import wrong_type
 from ..errors import InvalidValueError
 from ..io import share
-from ..store.format.data_files import thread_count
-from .order import Order, Sharding
+from .arguments import as_integer, as_rank, as_window, names_with_offsets, thread_count_of
+from .epoch.order import Order, Sharding
+from .epoch.passes import Pass
+from .epoch.samples import RaggedSamples, RowSamples
 from .output import make_output
-from .passes import Pass
 from .ranks import current_rank, current_worker
-from .samples import RaggedSamples, RowSamples
 from .source import Source, common_length
 from .state import ORDER, VERSION, check_state, describe_arrays
 
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
 
     from ..io import Target
     from ..store import NumPack
-    from .order import Batch
+    from .epoch.order import Batch
     from .source import Arrays
-
-_MOST_THREADS = 4  # by default: more do not copy faster than memory is
 
 
 class Loader:
@@ -151,19 +148,19 @@ class Loader:
         prefetch: int = 2,
         threads: int | None = None,
     ) -> None:
-        self.batch_size = _integer("batch_size", batch_size, 1)
+        self.batch_size = as_integer("batch_size", batch_size, 1)
         self.drop_last = bool(drop_last)
-        self._shuffle, self._seed = bool(shuffle), _integer("seed", seed, None)
-        self._window, self._stride = _window(window, stride)
+        self._shuffle, self._seed = bool(shuffle), as_integer("seed", seed, None)
+        self._window, self._stride = as_window(window, stride)
         self._rows, self._offsets, self._pad = rows, offsets, pad
-        self._rank = _rank(rank, world_size)
-        self._prefetch = _integer("prefetch", prefetch, 0)
-        self._threads = _threads(threads)
+        self._rank = as_rank(rank, world_size)
+        self._prefetch = as_integer("prefetch", prefetch, 0)
+        self._threads = thread_count_of(threads)
         self._target, self._device, self._transform = target, device, transform
         if transform is not None and not callable(transform):
             wrong_type("Loader(transform=)", "a function", transform, "pass one, or None")
         self._check_combination()
-        self._source = Source(source, _with_offsets(names, offsets), what="Loader")
+        self._source = Source(source, names_with_offsets(names, offsets), what="Loader")
         self._take_snapshot()
         if not (rows is None or isinstance(rows, slice)):  # these may select new rows later
             self._rows = self._samples.selected()
@@ -261,7 +258,7 @@ class Loader:
         >>> bool((next(iter(loader)) == first).all())
         True
         """
-        epoch = _integer("epoch", epoch, 0)
+        epoch = as_integer("epoch", epoch, 0)
         if epoch != self._next[0]:
             self._next = (epoch, 0, 0)
         self._consumed = self._next
@@ -375,57 +372,6 @@ class Loader:
         for name, array in self._arrays.items():
             if name in self._samples.names:
                 share(np.empty((0, *array.shape[1:]), array.dtype), self._target, copy=True)
-
-
-def _integer(name: str, value: Any, least: int | None) -> int:
-    """Return an argument as an int."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        wrong_type("Loader", f"{name}= an int", value, "pass an int")
-    if least is not None and number < least:
-        msg = f"Loader({name}={number}): it has to be at least {least}"
-        raise InvalidValueError(msg)
-    return number
-
-
-def _window(window: int | None, stride: int | None) -> tuple[int, int]:
-    """Return the rows of a window, 0 without windows, and those from one to the next."""
-    if window is None:
-        if stride is not None:
-            msg = f"Loader(stride={stride}) needs window=; pass it, or leave stride out"
-            raise InvalidValueError(msg)
-        return 0, 1
-    window = _integer("window", window, 1)
-    return window, window if stride is None else _integer("stride", stride, 1)
-
-
-def _rank(rank: int | None, world_size: int | None) -> tuple[int, int] | None:
-    if rank is None and world_size is None:
-        return None
-    if rank is None or world_size is None:
-        msg = "Loader takes rank= and world_size= together; pass both, or neither"
-        raise InvalidValueError(msg)
-    world_size = _integer("world_size", world_size, 1)
-    rank = _integer("rank", rank, 0)
-    if rank >= world_size:
-        msg = f"Loader(rank={rank}, world_size={world_size}): ranks count from 0"
-        raise InvalidValueError(msg)
-    return rank, world_size
-
-
-def _threads(threads: int | None) -> int:
-    if threads is not None:
-        return _integer("threads", threads, 1)
-    return max(1, min(_MOST_THREADS, thread_count() - 1))
-
-
-def _with_offsets(names: Any, offsets: str | None) -> Any:
-    """Return the names of the arrays to be read, with that of the offsets."""
-    if offsets is None or names is None:
-        return names
-    listed = [names] if isinstance(names, str) else names
-    return [*listed, offsets] if isinstance(listed, list | tuple) else names
 
 
 def _register_iterable() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError
 from ..io import share
-from .buffers import BufferPool
+from .kernels.buffers import BufferPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,7 +7,7 @@ import pytest
 from support.each import assert_each
 
 from numpack import InvalidValueError, Loader, NumPack
-from numpack.data.order import Order, Sharding
+from numpack.data.epoch.order import Order, Sharding
 
 N = 103
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numpack import Loader, NumPack
-from numpack.data import passes, resident
+from numpack.data.epoch import passes, resident
 
 pytestmark = pytest.mark.system
 

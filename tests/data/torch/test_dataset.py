@@ -25,7 +25,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 import numpack
 from numpack import NumPack
 from numpack.data import Dataset, collate
-from numpack.data.torch_rows import TensorRow
+from numpack.data.dataset.torch_rows import TensorRow
 
 X = np.arange(3000, dtype="f4").reshape(1000, 3)
 Y = np.arange(1000)
@@ -176,9 +176,9 @@ def test_loader_without_automatic_batching(npk):
 
 def test_one_gather_for_each_batch(npk, monkeypatch):
     calls = []
-    take = numpack.data.dataset.take_rows
+    take = numpack.data.dataset.dataset.take_rows
     monkeypatch.setattr(
-        numpack.data.dataset,
+        numpack.data.dataset.dataset,
         "take_rows",
         lambda array, rows: calls.append(len(rows)) or take(array, rows),
     )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._core.policy import wrong_type
+from ..._core.policy import wrong_type
 
 
 class Sample(dict[Any, Any]):

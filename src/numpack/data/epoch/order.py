@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .permutation import Permutation
+from ..kernels.permutation import Permutation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

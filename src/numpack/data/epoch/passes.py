@@ -6,15 +6,15 @@ import collections
 import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .copying import CopyQueue
+from ..kernels.copying import CopyQueue
 from .resident import exceeds_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .copying import Copy
+    from ..kernels.copying import Copy
+    from ..output import Output
     from .order import Batch, Numbers, Order
-    from .output import Output
     from .samples import RaggedSamples, RowSamples
 
     Requested: TypeAlias = tuple[Batch, Numbers, list[Copy]]  # its samples; requests of pages

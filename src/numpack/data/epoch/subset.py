@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..store.rows.indexing import Selection
+from ...store.rows.indexing import Selection
 
 if TYPE_CHECKING:
     from .order import Numbers

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support.each import assert_each
 
-from numpack.data.permutation import Permutation
+from numpack.data.kernels.permutation import Permutation
 
 SIZES = [*range(1, 140), 255, 256, 257, 997, 1000, 1024, 4093, 65535, 65536, 65537, 10**6]
 LIMIT = 4.5  # standard deviations; the keys are fixed, so a test passes always or never

@@ -8,7 +8,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free
 
-from ..errors import NoMemoryError
+from ...errors import NoMemoryError
 
 
 cdef extern from "stdlib.h":

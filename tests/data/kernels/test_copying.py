@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.each import assert_each
 
-from numpack.data.copying import CopyQueue, RowsCopy, SegmentsCopy
+from numpack.data.kernels.copying import CopyQueue, RowsCopy, SegmentsCopy
 
 pytestmark = pytest.mark.system
 
@@ -119,7 +119,7 @@ def test_a_fork_finds_its_copies_made(run_python):
     script = """
 import os, signal
 import numpy as np
-from numpack.data.copying import CopyQueue, RowsCopy
+from numpack.data.kernels.copying import CopyQueue, RowsCopy
 source = np.random.default_rng(0).random((3000, 2000))
 for round in range(20):
     queue, copies = CopyQueue(2), []

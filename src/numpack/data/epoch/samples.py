@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..errors import InvalidValueError
+from ...errors import InvalidValueError
 from .rows import Rows
 from .subset import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .._core.memory import Array
-    from ..store import LazyArray
-    from .buffers import BufferPool
-    from .copying import Copy
+    from ..._core.memory import Array
+    from ...store import LazyArray
+    from ..kernels.buffers import BufferPool
+    from ..kernels.copying import Copy
     from .order import Numbers
 
     Arrays = Mapping[str, Array | LazyArray]

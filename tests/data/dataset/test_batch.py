@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from numpack.data.batch import Batch, collate
+from numpack.data.dataset.batch import Batch, collate
 
 
 class Pair(NamedTuple):

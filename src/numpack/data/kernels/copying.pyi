@@ -2,7 +2,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .._core.memory import Array
+from ..._core.memory import Array
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from .._core.dtypes import DType
-from .._core.memory import Array
+from ..._core.dtypes import DType
+from ..._core.memory import Array
 
 class BufferPool:
     def __init__(

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._core.memory import aligned_empty
-from .._core.policy import wrong_type
-from ..io import share
-from ..store import LazyArray
-from ..store.kernels.gather import gather_rows
-from ..store.rows.foreign_indexes import out_of_range_error
-from ..store.rows.indexing import Selection
+from ..._core.memory import aligned_empty
+from ..._core.policy import wrong_type
+from ...io import share
+from ...store import LazyArray
+from ...store.kernels.gather import gather_rows
+from ...store.rows.foreign_indexes import out_of_range_error
+from ...store.rows.indexing import Selection
+from ..source import Source, common_length
 from .batch import Batch, register_collate, sample_of
-from .source import Source, common_length
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-    from .._core.memory import Array
-    from ..adapters._options import Target
-    from ..store import NumPack
-    from ..store.rows.indexing import Numbers
+    from ..._core.memory import Array
+    from ...adapters._options import Target
+    from ...store import NumPack
+    from ...store.rows.indexing import Numbers
 
 
 class Dataset:

@@ -10,7 +10,7 @@ import pytest
 from support.memory import address, allocated_bytes
 
 from numpack import NumpackError
-from numpack.data.buffers import BufferPool
+from numpack.data.kernels.buffers import BufferPool
 
 FLOAT = np.dtype("f4")
 

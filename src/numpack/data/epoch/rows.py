@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._core.mapped_files import mapping_of
-from .._core.memory import normalize_strides
-from .._core.owner import base_view
-from ..store.lazy.array import LazyArray, stored_rows
-from .copying import RowsCopy, SegmentsCopy
+from ..._core.mapped_files import mapping_of
+from ..._core.memory import normalize_strides
+from ..._core.owner import base_view
+from ...store.lazy.array import LazyArray, stored_rows
+from ..kernels.copying import RowsCopy, SegmentsCopy
 
 if TYPE_CHECKING:
-    from .._core.memory import Array
-    from .buffers import BufferPool
-    from .copying import Copy
+    from ..._core.memory import Array
+    from ..kernels.buffers import BufferPool
+    from ..kernels.copying import Copy
     from .order import Numbers
 
 

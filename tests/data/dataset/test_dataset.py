@@ -9,7 +9,7 @@ import pytest
 from support.each import for_each
 
 import numpack
-import numpack.data.dataset
+import numpack.data.dataset.dataset
 from numpack import NumPack
 from numpack.data import Dataset, collate
 
@@ -119,9 +119,9 @@ def test_other_indexes_are_refused(npk, index):
 
 def test_one_gather_for_each_array_and_batch(npk, monkeypatch):
     calls = []
-    take = numpack.data.dataset.take_rows
+    take = numpack.data.dataset.dataset.take_rows
     monkeypatch.setattr(
-        numpack.data.dataset,
+        numpack.data.dataset.dataset,
         "take_rows",
         lambda array, rows: calls.append(len(rows)) or take(array, rows),
     )

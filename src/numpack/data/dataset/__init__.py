@@ -1,0 +1,1 @@
+"""Rows as a map-style dataset of torch."""

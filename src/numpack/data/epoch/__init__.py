@@ -1,0 +1,1 @@
+"""One pass over an epoch: its order, its samples, and the batches that are copied ahead."""

@@ -1,0 +1,1 @@
+"""Native code: the shuffled order, copies of rows by background threads, memory of batches."""
