@@ -68,6 +68,19 @@ def test_pages_of_later_batches_are_requested(store):
         assert len(found) == ROWS - 640
 
 
+def test_requests_end_when_all_pages_are_in_memory(store):
+    batches = iter(loader(store, threads=1))
+    batches._samples.unmap_pages()
+    drop_from_page_cache(store)
+    for _ in range(3):
+        next(batches)
+    assert batches._cold
+    int(store.load("x").sum())  # reads the file
+    for _ in range(passes._AHEAD_SAMPLES // 64 + passes._WARM_BATCHES + 3):
+        next(batches)
+    assert not batches._cold
+
+
 def test_values_from_a_cold_cache(store):
     for options in ({}, {"prefetch": 0}, {"window": 3, "stride": 2}, {"shuffle": False}):
         drop_from_page_cache(store)
@@ -97,7 +110,7 @@ def test_nothing_is_requested_of_memory():
     batches = iter(given)
     for _ in range(50):
         next(batches)
-    assert not batches._reads_device
+    assert not batches._cold
 
 
 def test_the_resident_size_stays_below_a_limit(monkeypatch):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Begun: TypeAlias = tuple[Batch, dict[str, Any], list[Copy]]  # what its arrays wait for
 
 _AHEAD_SAMPLES = 1 << 14  # whose pages are requested ahead while reading from a device
+_WARM_BATCHES = 16  # in a row, all of whose pages were in memory: then no more are requested
 _CHECKED = 64  # batches from one check of the resident size to the next
 
 
@@ -63,7 +64,7 @@ class Pass:
         self._requested: collections.deque[Requested] = collections.deque()
         self._begun: collections.deque[Begun] = collections.deque()
         self._queue = CopyQueue(threads if prefetch else 0)
-        self._reads_device = False
+        self._cold = 0  # batches for which pages are still requested ahead
         self._finished = 0  # batches
         self._lock = threading.RLock()
 
@@ -96,7 +97,7 @@ class Pass:
         """Begin with batches until there are `prefetch` besides the next one."""
         begun = self._begun
         while len(begun) <= self._prefetch:
-            if self._reads_device:
+            if self._cold:
                 self._request_ahead()
             if self._requested:
                 begun.append(self._begin(*self._requested.popleft()))
@@ -133,9 +134,8 @@ class Pass:
         return batch, arrays, requests + copies
 
     def _finish(self, batch: Batch, arrays: dict[str, Any], copies: list[Copy]) -> Any:
-        for copy in copies:
-            if self._queue.wait(copy):
-                self._reads_device = True
+        found_cold = [self._queue.wait(copy) for copy in copies]
+        self._cold = _WARM_BATCHES if any(found_cold) else max(0, self._cold - 1)
         found = self._output(arrays)
         self._note(batch)
         self._finished += 1
