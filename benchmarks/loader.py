@@ -22,12 +22,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loaders import BOUNDS, OWN_FILES, QUICK, SLOW, Data, Memmap, OurDataset, Rows, TorchLoader
+from loaders import BOUNDS, OWN_FILES, QUICK, SLOW, Data, OurDataset, Rows, TorchLoader
 from loaders.bars import Bar, bars_of, bars_of_first, rate, times_text
 from loaders.chart import draw
 from loaders.contests import cold_contest, contest
 from loaders.first_batch import First, first_batches
-from loaders.numpacks import Ours
 from measure import as_table, machine, quantity, write_into
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def measured(folder: Path, seconds: float, part: int) -> Figures:
 
 
 def _part(rows: Rows, part: int) -> Rows:
-    return rows._replace(count=rows.count // part)
+    return rows._replace(number=rows.number // part)
 
 
 def _contests(
@@ -110,7 +109,7 @@ def _contests(
     for batch_size in (256, 4096):
         if batch_size * data.rows.nbytes <= MOST_BATCH:
             times[batch_size] = contest(groups[0], batch_size, seconds)
-            times[batch_size] |= contest(groups[1], batch_size, seconds / 4)
+            times[batch_size] |= contest(groups[1], batch_size, seconds / 4, fewest=1)
     return times
 
 
@@ -153,7 +152,7 @@ def widths_table(warm: dict[Rows, dict[int, Times]]) -> str:
 
 
 def _size(rows: Rows) -> str:
-    return f"{rows.count:,} of them ({rows.count * rows.nbytes / 1e9:.2g} GB)"
+    return f"{rows.number:,} of them ({rows.number * rows.nbytes / 1e9:.2g} GB)"
 
 
 def first_table(first: tuple[First, First]) -> str:

@@ -1,4 +1,4 @@
-"""Ways to read shuffled batches, of one shape, and what `benchmarks/loader.py` does with them."""
+"""Ways to read shuffled batches, all of one shape, and contests between them."""
 
 from .base import Batches, Data, Reading, Rows
 from .c_loop import CLoop, CLoopThreads

@@ -24,7 +24,7 @@ class Rows(NamedTuple):
     """Some rows of float32."""
 
     nbytes: int
-    count: int
+    number: int
 
     @property
     def label(self) -> str:
@@ -46,7 +46,7 @@ class Data:
         folder.mkdir()
         self.rows, self.folder = rows, folder
         self.file = folder / "x.npy"
-        shape = rows.count, rows.nbytes // 4
+        shape = rows.number, rows.nbytes // 4
         np.save(self.file, np.random.default_rng(0).random(shape, "f4"))
 
     @classmethod
@@ -60,8 +60,8 @@ class Data:
     def mapped(self) -> Array:
         """The file, mapped, each page touched.
 
-        A plain array over the mapping: `np.memmap` makes an instance of its own of every row. It is
-        mapped copy-on-write, because torch warns about memory that is read-only.
+        A plain array over the mapping: `np.memmap` makes an instance of its own of every row.
+        It is mapped copy-on-write, because torch warns about memory that is read-only.
         """
         array: Array = np.asarray(np.load(self.file, mmap_mode="c"))
         array[:: max(1, PAGE // self.rows.nbytes)].max(axis=0)
@@ -70,7 +70,7 @@ class Data:
     @cached_property
     def order(self) -> Array:
         """Row numbers in random order, drawn once."""
-        return np.random.default_rng(1).permutation(self.rows.count)
+        return np.random.default_rng(1).permutation(self.rows.number)
 
 
 class Reading:
@@ -119,11 +119,14 @@ class Batches(ABC):
         In what its work differs from that of the others.
     ahead : int
         Most batches that it has ready when no one asks for them.
+    call_rows : int
+        How many to read in a call that is timed, if the batches are not larger.
     """
 
     label: ClassVar[str]
     note: ClassVar[str | None] = None
     ahead: ClassVar[int] = 0
+    call_rows: ClassVar[int] = 16_384
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -144,5 +147,5 @@ class Batches(ABC):
 
 def slices(data: Data, batch_size: int) -> Iterator[Array]:
     """Iterate over the row numbers of whole batches."""
-    for start in range(0, data.rows.count - batch_size + 1, batch_size):
+    for start in range(0, data.rows.number - batch_size + 1, batch_size):
         yield data.order[start : start + batch_size]

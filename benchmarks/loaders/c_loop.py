@@ -52,7 +52,8 @@ int gather(const char *from, const int64_t *rows, int64_t batches, int64_t count
     pthread_t running[MOST_THREADS];
     part parts[MOST_THREADS];
     for (int64_t t = 0; t < threads; t++) {
-        parts[t] = (part){from, rows, batches, count, width, t, threads, to + t * count * width};
+        char *out = to + t * count * width;
+        parts[t] = (part){from, rows, batches, count, width, t, threads, out};
         if (t && pthread_create(&running[t], 0, copied, &parts[t]))
             return 1;
     }
@@ -77,21 +78,21 @@ class CLoop(Batches):
     def epoch(self, batch_size: int) -> Iterator[Any]:
         """Iterate over batches, each copied by one call."""
         reading = self.reading(batch_size, 1)
-        for _ in range(self.data.rows.count // batch_size):
+        for _ in range(self.data.rows.number // batch_size):
             reading()
             yield self._target(batch_size)
 
     def reading(self, batch_size: int, batches: int) -> Reading:
         """Return calls that copy some batches, one call of C each."""
-        whole = self.data.rows.count // (batch_size * batches)
+        whole = self.data.rows.number // (batch_size * batches)
         numbers = self.data.order[: whole * batch_size * batches].reshape(whole, -1)
         return Reading(self._calls(numbers, batch_size, batches), 1)
 
     def _calls(self, numbers: Any, batch_size: int, batches: int) -> Iterator[Any]:
         array = self.data.mapped
         to = self._target(batch_size)
-        sizes = (ctypes.c_int64(each) for each in (batches, batch_size, self.data.rows.nbytes))
-        sizes = tuple(sizes)
+        given = batches, batch_size, self.data.rows.nbytes
+        sizes = [ctypes.c_int64(each) for each in given]
         for rows in itertools.cycle(numbers):
             failed = self._gather(
                 ctypes.c_void_p(array.ctypes.data),

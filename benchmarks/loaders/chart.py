@@ -50,8 +50,14 @@ def draw(warm: dict[int, Times], bounds: set[str], path: Path) -> None:
 def _bar(axes: Axes, height: float, rows: int, ns: float, colour: str) -> None:
     value = rows / ns * 1e9
     axes.barh(height, value, HEIGHT * 0.9, color=colour, linewidth=0)
-    options = {"textcoords": "offset points", "va": "center", "fontsize": 7}
-    axes.annotate(rate(ns, rows), (value, height), (3, 0), **options)
+    axes.annotate(
+        rate(ns, rows),
+        (value, height),
+        (3, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7,
+    )
 
 
 def _colour(label: str, bounds: set[str], number: int) -> str:

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
     Times = dict[str, float]  # label → ns a batch
 
-CALL_ROWS, CALL_BYTES = 16_384, 2**26  # what a call takes at most, but some batches in any case
-SOME = 4
+CALL_BYTES = 2**26  # what a call that is timed reads at most, but a batch in any case
+COLD_BATCHES = 4
 MOST_CALLS = 8  # in a burst
 
 
-def contest(contenders: Iterable[Batches], batch_size: int, seconds: float) -> Times:
-    """Time batches out of the page cache; return nanoseconds a batch.
+def contest(
+    contenders: Iterable[Batches], batch_size: int, seconds: float, fewest: int = 3
+) -> Times:
+    """Time batches that are read from the page cache; return nanoseconds a batch.
 
     Parameters
     ----------
@@ -37,31 +39,41 @@ def contest(contenders: Iterable[Batches], batch_size: int, seconds: float) -> T
     batch_size : int
     seconds : float
         For each of them.
+    fewest : int
+        Fewest rounds, even if they take longer.
     """
     contenders = list(contenders)
-    rows = contenders[0].data.rows
-    fit = min(CALL_ROWS // batch_size, CALL_BYTES // (rows.nbytes * batch_size))
-    count = max(SOME, fit)
+    counts = [_count(each, batch_size) for each in contenders]
     page_cache.read_again(files_in(contenders[0].data.folder))
     with ExitStack() as stack:
         turns = []
-        for each in contenders:
+        for each, count in zip(contenders, counts, strict=True):
             reading = stack.enter_context(closing(each.reading(batch_size, count)))
             timer = Timer(reading, reading.settle)
-            turns.append(fitted(timer, seconds=seconds, most=MOST_CALLS))
+            turns.append(fitted(timer, seconds=seconds, most=MOST_CALLS, fewest=fewest))
         medians = time_all(turns)
-    labels = (each.label for each in contenders)
-    return {label: ns / count for label, ns in zip(labels, medians, strict=True)}
+    found = zip(contenders, medians, counts, strict=True)
+    return {each.label: ns / count for each, ns, count in found}
+
+
+def _count(contender: Batches, batch_size: int) -> int:
+    """Return how many batches a call reads."""
+    fit = CALL_BYTES // (contender.data.rows.nbytes * batch_size)
+    return max(1, min(contender.call_rows // batch_size, fit))
 
 
 def cold_contest(data: Data, batch_size: int, seconds: float) -> Times:
     """Time the first batches of an epoch, when none of the rows are in the page cache."""
-    runs = {each.label: ColdRun(each, batch_size) for each in (Ours(data), ColdMemmap(data))}
+    ours, theirs = Ours(data), ColdMemmap(data)
+    runs = {
+        ours.label: ColdRun(ours, files_in(ours.path), batch_size),
+        theirs.label: ColdRun(theirs, [data.file], batch_size),
+    }
     turns = [fitted(Timer(run, run.cool), seconds=seconds, most=1) for run in runs.values()]
     medians = time_all(turns)
     for run in runs.values():
         run.close()
-    return {label: ns / SOME for label, ns in zip(runs, medians, strict=True)}
+    return {label: ns / COLD_BATCHES for label, ns in zip(runs, medians, strict=True)}
 
 
 class ColdMemmap(Memmap):
@@ -70,7 +82,7 @@ class ColdMemmap(Memmap):
     def epoch(self, batch_size: int) -> Iterator[Any]:
         """Map, and iterate over copies of the rows."""
         array = np.asarray(np.load(self.data.file, mmap_mode="r"))
-        for start in range(0, self.data.rows.count - batch_size + 1, batch_size):
+        for start in range(0, self.data.rows.number - batch_size + 1, batch_size):
             yield array[self.data.order[start : start + batch_size]]
 
 
@@ -80,14 +92,13 @@ class ColdRun:
     Parameters
     ----------
     contender : Batches
+    files : list of Path
+        What it reads.
     batch_size : int
     """
 
-    def __init__(self, contender: Batches, batch_size: int) -> None:
-        self._contender, self._batch_size = contender, batch_size
-        files = files_in(contender.data.folder)
-        is_ours = isinstance(contender, Ours)
-        self._files = [path for path in files if (contender.data.file != path) == is_ours]
+    def __init__(self, contender: Batches, files: list[Path], batch_size: int) -> None:
+        self._contender, self._files, self._batch_size = contender, files, batch_size
         self._epoch: Any = None
 
     def cool(self) -> None:
@@ -100,7 +111,7 @@ class ColdRun:
     def __call__(self) -> None:
         """Open the files and take the first batches."""
         self._epoch = self._contender.epoch(self._batch_size)
-        for batch in itertools.islice(self._epoch, SOME):
+        for batch in itertools.islice(self._epoch, COLD_BATCHES):
             batch.shape  # noqa: B018
 
     def close(self) -> None:

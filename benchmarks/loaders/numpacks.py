@@ -29,7 +29,7 @@ class Stored(Batches):
     def reading(self, batch_size: int, batches: int) -> Reading:
         """Return calls that take some batches each, after an epoch that touches each page."""
         taken = self.endless(batch_size)
-        for _ in itertools.islice(taken, self.data.rows.count // batch_size):
+        for _ in itertools.islice(taken, self.data.rows.number // batch_size):
             pass
         return Reading(taken, batches, self.ahead)
 
@@ -70,5 +70,5 @@ class OurDataset(Stored):
 
     def epoch(self, batch_size: int) -> Iterator[Any]:
         """Iterate over its batches."""
-        rows = Dataset(self.path, "x")
-        yield from DataLoader(rows, batch_size, shuffle=True, collate_fn=rows.collate)
+        rows: Any = Dataset(self.path, "x")
+        yield from DataLoader(rows, batch_size, shuffle=True)

@@ -25,6 +25,7 @@ class WebDataset(Batches):
     """tar files, read in order, shuffled by a buffer."""
 
     label = "WebDataset"
+    call_rows = 4096
     note = f"{SHARDS * SHARD:,} rows, read in order, shuffled in a buffer of {BUFFER:,}"
 
     def __init__(self, data: Data) -> None:
@@ -47,6 +48,7 @@ class LitData(Batches):
     """Chunks of some megabytes, shuffled within."""
 
     label = "LitData"
+    call_rows = 4096
     note = f"{SHARDS * SHARD:,} rows, chunk by chunk, shuffled within each"
 
     def __init__(self, data: Data) -> None:
