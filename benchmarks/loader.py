@@ -83,7 +83,8 @@ def measured(folder: Path, seconds: float, part: int) -> Figures:
     rivals = (OurDataset(data), TorchLoader(data))
     dataset = contest(rivals, 256, seconds)
     del rivals
-    cold = cold_contest(Data.again(data), 4096, seconds)
+    data = Data.again(data)
+    cold = cold_contest(data, 4096, seconds)
     shutil.rmtree(data.folder)
     fastest = min(OWN_FILES, key=lambda known: main[256][known.label])
     for rows in OTHERS:

@@ -15,9 +15,9 @@ SLOW: tuple[type[Batches], ...] = (
     HuggingFaceLoader,
     Lance,
     TensorStore,
-    Grain,
     LitData,
     WebDataset,
+    Grain,  # the last, since its threads are the slowest to settle
 )
 OWN_FILES: tuple[type[Batches], ...] = (HuggingFace, HuggingFaceLoader, Lance, TensorStore)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 PAGE = 4096
+FAST_CALL_ROWS = 65_536
 SETTLING = 0.1  # seconds, until the background threads and workers of all loaders wait
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .base import Batches, Data, Reading
+from .base import FAST_CALL_ROWS, Batches, Data, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +69,7 @@ class CLoop(Batches):
     """A loop that copies rows whose numbers are known into the same memory again and again."""
 
     label = "C loop, 1 thread"
+    call_rows = FAST_CALL_ROWS
     threads: ClassVar[int] = 1
 
     def __init__(self, data: Data) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 INDEX_BYTES = 48  # of RandomSampler: an int64, a Python integer and its place in a list
-OURS = 'next(iter(Loader(argument, "x", batch_size=256)))'
-THEIRS = "next(iter(RandomSampler(range(int(argument)))))"
+OURS = 'held = iter(Loader(argument, "x", batch_size=256)); next(held)'
+THEIRS = "held = iter(RandomSampler(range(int(argument)))); next(held)"
 PROGRAM = """
 import json, sys, time
 from pathlib import Path
@@ -29,12 +29,13 @@ def memory(kind):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))
 
-statement, argument = compile(sys.argv[1], "first", "eval"), sys.argv[2]
+statement, argument = compile(sys.argv[1], "first", "exec"), sys.argv[2]
 Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
-known, begin = memory("VmRSS"), time.perf_counter()
-eval(statement)
-seconds = time.perf_counter() - begin
-print(json.dumps([seconds * 1e9, memory("VmHWM") - known]))
+known, files = memory("VmRSS"), memory("RssFile")
+begin = time.perf_counter()
+exec(statement)
+ns = (time.perf_counter() - begin) * 1e9
+print(json.dumps([ns, memory("VmHWM") - known - (memory("RssFile") - files)]))
 """
 
 
@@ -46,7 +47,8 @@ class First(NamedTuple):
     rows : int
         Out of how many.
     ns, nbytes : float
-        Time, and the most memory beyond that of the imports.
+        Time, and the most memory beyond that of the imports, without the pages of the file,
+        which are those of the page cache.
     """
 
     rows: int

@@ -8,7 +8,7 @@ import grain
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
-from .base import Array, Batches, Data, slices
+from .base import FAST_CALL_ROWS, Array, Batches, Data, slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,7 @@ class TorchBatches(TorchLoader):
     """torch's `DataLoader`, whose dataset is indexed with the row numbers of a batch."""
 
     label = "torch `DataLoader`, `BatchSampler`"
+    call_rows = FAST_CALL_ROWS
 
     def epoch(self, batch_size: int) -> Iterator[Any]:
         """Iterate over its batches."""
@@ -73,6 +74,7 @@ class Memmap(Batches):
     """Nothing but indexing with row numbers that are known."""
 
     label = "`memmap[rows]`"
+    call_rows = FAST_CALL_ROWS
 
     def epoch(self, batch_size: int) -> Iterator[Any]:
         """Iterate over copies of the rows."""
@@ -82,12 +84,17 @@ class Memmap(Batches):
 
 
 class Grain(Batches):
-    """Grain's pipeline over the mapping, without threads, which make it slower here."""
+    """Grain's pipeline over the mapping, read by two threads.
+
+    By default there are 16, not faster on two cores, and they work 500 batches ahead.
+    """
 
     label = "Grain"
-    call_rows = 4096
+    ahead = 2
 
     def epoch(self, batch_size: int) -> Iterator[Any]:
         """Iterate over its batches."""
         source: Any = self.data.mapped
-        yield from grain.MapDataset.source(source).shuffle(seed=0).batch(batch_size)
+        shuffled = grain.MapDataset.source(source).shuffle(seed=0).batch(batch_size)
+        options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=self.ahead)
+        yield from shuffled.to_iter_dataset(options)

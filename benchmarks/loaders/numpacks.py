@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from numpack import Loader, NumPack
 from numpack.data import Dataset
 
-from .base import Batches, Data, Reading, slices
+from .base import FAST_CALL_ROWS, Batches, Data, Reading, slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class Stored(Batches):
     """Rows in a store, saved once."""
+
+    call_rows = FAST_CALL_ROWS
 
     def __init__(self, data: Data) -> None:
         super().__init__(data)
