@@ -74,7 +74,7 @@ def _dress(axes: Axes, labels: list[str], sizes: list[int]) -> None:
     axes.set_ylim(len(labels) - 0.5, -0.5)
     upper, lower = (f"{size:,}" for size in sizes)
     axes.set_xlabel(
-        "random rows of 512 bytes a second, of 1 GB in the page cache, logarithmic; "
+        "random rows of 512 bytes a second, of 1 GB in the page cache, logarithmic\n"
         f"batches of {upper} (above) and {lower} (below)",
         color=TEXT,
     )

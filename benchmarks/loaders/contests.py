@@ -44,7 +44,9 @@ def contest(
     """
     contenders = list(contenders)
     counts = [_count(each, batch_size) for each in contenders]
-    page_cache.read_again(files_in(contenders[0].data.folder))
+    files = files_in(contenders[0].data.folder)
+    page_cache.flush(files)
+    page_cache.read_again(files)
     with ExitStack() as stack:
         turns = []
         for each, count in zip(contenders, counts, strict=True):

@@ -55,7 +55,9 @@ def test_readme_has_the_results_of_the_store_benchmark():
 def test_readme_has_the_results_of_the_loader_benchmark():
     page = (ROOT / "README.md").read_text()
     table = page.split("<!-- benchmarks/loader.py -->")[1].split(measure.END)[0]
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line]
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line
+    ]
     results = json.loads((ROOT / "benchmarks/loader.json").read_text())["bars"]
     assert len(lines) == len(results) + 2
     for line, result in zip(lines[2:], results, strict=True):
