@@ -75,6 +75,8 @@ bench: $(VENV)/.bench $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/routes.py --readme README.md --page docs/benchmarks.md
 	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme README.md \
 	  --page docs/benchmarks.md --plot docs/store.svg
+	$(VENV)/bin/python benchmarks/loader.py --json benchmarks/loader.json --readme README.md \
+	  --page docs/benchmarks.md --plot docs/loader.svg
 	$(VENV)/bin/python benchmarks/allocation.py --json benchmarks/allocation.json \
 	  --page docs/benchmarks.md
 

@@ -52,6 +52,20 @@ def test_readme_has_the_results_of_the_store_benchmark():
         ), result
 
 
+def test_readme_has_the_results_of_the_loader_benchmark():
+    page = (ROOT / "README.md").read_text()
+    table = page.split("<!-- benchmarks/loader.py -->")[1].split(measure.END)[0]
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line
+    ]
+    results = json.loads((ROOT / "benchmarks/loader.json").read_text())["bars"]
+    assert len(lines) == len(results) + 2
+    for line, result in zip(lines[2:], results, strict=True):
+        assert line[:2] == [result["ours"], result["theirs"]]
+        shown = float(line[-1].removesuffix(" ×").replace(",", ""))
+        assert shown == pytest.approx(result["their_cost"] / result["our_cost"], rel=0.06)
+
+
 def test_page_has_the_results_of_the_allocation_benchmark():
     page = (ROOT / "docs/benchmarks.md").read_text()
     table = page.split("<!-- benchmarks/allocation.py -->")[1].split(measure.END)[0]
