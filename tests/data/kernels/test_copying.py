@@ -86,7 +86,8 @@ def test_what_a_copy_uses_lives_as_long_as_the_queue_needs_it():
 
 def test_closing_drops_what_has_not_begun():
     queue = CopyQueue(1)
-    copies = [rows_copy(4000, 1, RNG.random((1000, 1024))) for _ in range(20)]
+    source = RNG.random((1000, 1024))
+    copies = [rows_copy(2000, 1, source) for _ in range(20)]
     for copy, _, _ in copies:
         queue.submit(copy)
     queue.close()
@@ -121,7 +122,7 @@ import os, signal
 import numpy as np
 from numpack.data.kernels.copying import CopyQueue, RowsCopy
 source = np.random.default_rng(0).random((3000, 2000))
-for round in range(20):
+for round in range(5):
     queue, copies = CopyQueue(2), []
     for _ in range(4):
         rows = np.random.default_rng(round).integers(0, 3000, 1000)
