@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import pickle
@@ -48,6 +49,17 @@ def test_open_store_is_not_closed(path):
         gc.collect()
         assert npk.is_opened
         assert np.array_equal(npk.load("x"), X)
+
+
+def test_deep_copies_have_the_same_arrays(path):
+    source = Source({"x": X, "lazy": Source(path, "x").snapshot()["x"]})
+    copied = copy.deepcopy(source)
+    assert copied.names == source.names
+    assert all(copied.held()[name] is array for name, array in source.held().items())
+    other = copy.deepcopy(Source(path, "x"))
+    with NumPack(path) as npk:
+        npk.append({"x": X})
+    assert len(other.snapshot()["x"]) == 2 * len(X)
 
 
 def test_own_store_is_closed(path):

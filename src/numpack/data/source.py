@@ -110,6 +110,12 @@ class Source:
         if self._owned is not None:
             self._owned.close()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Source:
+        """Return another source of the same arrays, which are not copied."""
+        copied = Source.__new__(Source)
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     def __getstate__(self) -> tuple[bool, dict[str, Any]]:
         """Return the arrays of the last snapshot, stored and mapped ones by reference."""
         parts = {name: part_of(array) or array for name, array in self._arrays.items()}
