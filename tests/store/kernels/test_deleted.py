@@ -16,6 +16,7 @@ from numpack.store.kernels.deleted import (
     merge_deleted,
     row_numbers,
     stored_number,
+    stored_rows,
 )
 
 COUNT = 60
@@ -116,6 +117,30 @@ def test_stored_number_agrees_with_numpy(rows, recent):
         assert stored_number(rows, recent, len(live), number) == live[number]
     for number in (len(live), -len(live) - 1, 2**62, -(2**62)):
         assert stored_number(rows, recent, len(live), number) == -1
+
+
+@given(Numbers, Numbers, st.lists(st.integers(-3 * COUNT, 3 * COUNT)))
+def test_stored_rows_agrees_with_numpy(rows, recent, index):
+    live = np.delete(np.arange(2 * COUNT), rows)
+    live = np.delete(live, recent)
+    rows, recent = np.array(rows, np.int64), np.array(recent, np.int64)
+    index = np.array(index, np.int64)
+    found = stored_rows(rows, recent, len(live), index, len(index))
+    try:
+        expected = live[index]
+    except IndexError:
+        assert found is None
+    else:
+        assert np.array_equal(found, expected)
+
+
+@for_each(
+    "index",
+    [np.arange(5), np.arange(4, dtype=">i8"), np.arange(4, dtype="i4"), np.arange(8)[::2]]
+    + [np.zeros((2, 2), np.int64), np.ones(4, bool), np.arange(4.0), [0, 1], 1, slice(2), None],
+)
+def test_stored_rows_refuses_other_indexes_than_short_int64(index):
+    assert stored_rows(np.array([1]), np.array([0]), 8, index, 4) is None
 
 
 @given(Numbers)

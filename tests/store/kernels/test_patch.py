@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import resource
 import zlib
 
 import numpy as np
@@ -14,7 +16,7 @@ from support.each import for_each
 from support.files import content, raises
 
 from numpack.store.kernels.checksums import BLOCK
-from numpack.store.kernels.patch import pwrite_rows, scatter, update_checksums
+from numpack.store.kernels.patch import pwrite_rows, scatter, touch, update_checksums
 
 NOISE = np.random.default_rng(7).integers(0, 256, 7 * BLOCK + 12345, np.uint8)
 U32 = st.integers(0, 2**32 - 1)
@@ -157,3 +159,26 @@ class TestRows:
         with raises(errno.EBADF):
             pwrite_rows(open_temporary(b"abc", os.O_RDONLY), np.array([0]), 1, b"x")
         assert content() == b"abc"
+
+
+@for_each("width", [1, 40, 4096, 10_000])
+def test_touch_causes_the_page_faults_of_scatter_and_changes_nothing(open_temporary, width):
+    noise = np.random.default_rng(1).integers(0, 3, 4 << 20, np.uint8)
+    file = open_temporary()
+    for start in range(0, len(noise), 4096):  # so that the page cache has small folios
+        os.pwrite(file, noise[start : start + 4096], start)
+    memory = np.frombuffer(mmap.mmap(file, len(noise)), np.uint8)
+    rows = np.arange(1, len(noise) // width, max(1, 8192 // width))
+    fresh = np.ones(len(rows) * width, np.uint8)
+    touch(memory, rows, width, fresh)
+    assert np.array_equal(memory, noise)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    scatter(memory, rows, width, fresh)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < len(rows) // 8
+    assert (memory[rows * width] == 1).all()
+
+
+def test_touch_refuses_rows_that_are_out_of_range():
+    for row in (-1, 10):
+        with pytest.raises(IndexError, match=f"row {row} is out of range for 10 rows"):
+            touch(bytearray(80), np.array([row]), 8, bytes(8))

@@ -111,6 +111,24 @@ def test_getitem_agrees_with_numpy(store, shape, case):
 
 
 @for_each("case", INDEXES)
+@for_each("dtype", ["f8", [("a", "i2"), ("b", "f4")]])
+@for_each("drops", [[[2, 5]], [[0, 1], [3]], [range(1, 8, 2), [0]]])
+def test_getitem_of_an_array_with_deleted_rows_agrees_with_numpy(store, drops, dtype, case):
+    array = numbered((6 + sum(map(len, drops)), 2)).astype(dtype)
+    store.save({"x": array})
+    for rows in drops:
+        store.drop("x", list(rows))
+        array = np.delete(array, list(rows), axis=0)
+    selected = store.getitem("x", INDEXES[case])
+    assert np.array_equal(selected, array[selector(INDEXES[case])])
+    assert selected.dtype == array.dtype
+    assert selected.flags.writeable
+    for wrong in (6, -7):
+        with pytest.raises(IndexRangeError, match="there are 6 rows"):
+            store.getitem("x", np.array([0, wrong]))
+
+
+@for_each("case", INDEXES)
 @for_each("shape", SHAPES)
 def test_replace_agrees_with_numpy_assignment(store, shape, case):
     array, index = numbered(shape), selector(INDEXES[case])

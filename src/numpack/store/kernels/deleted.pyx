@@ -15,6 +15,7 @@ from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 from libc.string cimport memcpy
 
 from numpack.store.kernels.checksums cimport crc32_of
+from numpack.store.kernels.gather cimport are_row_numbers
 
 cnp.import_array()
 
@@ -24,6 +25,10 @@ cdef bint IS_BIG_ENDIAN = sys.byteorder == "big"
 cdef extern from "parallel.h":
     ctypedef void (*numpack_work)(void *, int64_t) noexcept nogil
     void numpack_parallel(numpack_work, void *, int64_t, int) noexcept nogil
+
+
+cdef extern from "numpy/arrayobject.h":
+    int PyArray_CheckExact(object)
 
 
 cdef enum:
@@ -86,6 +91,39 @@ def map_live_to_stored(
                 for k in range(i, stop):
                     stored[k] = numbers[k] + before[k - i]
                 run = run_after(dropped, before[LANES - 1])
+
+
+def stored_rows(rows, recent, int64_t live, index, Py_ssize_t most) -> cnp.ndarray | None:
+    """Convert an index of live rows; None if it requires the general path.
+
+    Parameters
+    ----------
+    rows, recent, live
+        As for `stored_number`.
+    index : object
+        Converted if it is a 1-d array of at most `most` int64, all of them in range.
+    most : int
+    """
+    cdef cnp.npy_intp i, size
+    cdef const int64_t *given
+    cdef int64_t *numbers
+    if not PyArray_CheckExact(index) or not are_row_numbers(index):
+        return None
+    size = cnp.PyArray_DIM(index, 0)
+    if size > most:
+        return None
+    stored = cnp.PyArray_EMPTY(1, &size, cnp.NPY_INT64, 0)
+    given = <const int64_t *>cnp.PyArray_DATA(index)
+    numbers = <int64_t *>cnp.PyArray_DATA(stored)
+    for i in range(size):
+        numbers[i] = given[i]
+        if not -live <= numbers[i] < live:
+            return None
+        numbers[i] += live if numbers[i] < 0 else 0
+    for dropped in (recent, rows):
+        if len(dropped):
+            map_live_to_stored(dropped, stored, stored)
+    return stored
 
 
 cdef struct Run:  # live rows with no deleted row between them

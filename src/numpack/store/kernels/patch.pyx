@@ -25,6 +25,22 @@ cdef extern from "crc32.h":
     uint32_t numpack_load(const unsigned char *) noexcept nogil
     void numpack_store(unsigned char *, uint32_t) noexcept nogil
 
+# Other processes may be writing to the byte. The exchange is a write for the processor whether
+# or not the byte is 0, and compilers do not omit it, as some do for the addition of 0.
+cdef extern from *:
+    """
+    static inline void numpack_touch(unsigned char *byte)
+    {
+        unsigned char expected = 0;
+        (void)__atomic_compare_exchange_n(
+            byte, &expected, 0, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    }
+    """
+    void numpack_touch(unsigned char *byte) noexcept nogil
+
+cdef enum:
+    PAGE = 4096
+
 numpack_init_crc32()
 
 
@@ -149,6 +165,25 @@ def update_checksums(checksums, base, rows, Py_ssize_t width, fresh):
                 run * new.width,
             )
             i += run
+
+
+def touch(target, rows, Py_ssize_t width, fresh):
+    """Cause the page faults of `scatter` without changing a byte; see `update_checksums`.
+
+    A page that is first read and then written causes two faults, and the second one maps only
+    that page. If the first access is a write, Linux maps the whole folio of the page cache.
+    """
+    cdef BufferView into = view_of(target, PyBUF_WRITABLE)
+    cdef NewRows new = _new_rows(rows, width, fresh, into.size)
+    cdef size_t i, start, end
+    with nogil:
+        for i in range(new.count):
+            start = new.row(i) * new.width
+            end = start + new.width
+            while start < end:
+                numpack_touch(into.data + start)
+                start += min(<size_t>PAGE, end - start)
+            numpack_touch(into.data + end - 1)
 
 
 def scatter(target, rows, Py_ssize_t width, fresh):

@@ -164,7 +164,10 @@ class LazyArray(ArrayProtocols):
         ...     npk.load("x", lazy=True).take([4, 0])
         array([40,  0])
         """
-        if self._deleted is None and (found := gather_rows(self._stored, indexes)) is not None:
+        numbers = indexes
+        if self._deleted is not None:
+            numbers = self._deleted.stored_rows(indexes, CHUNK_ROWS)
+        if (found := gather_rows(self._stored, numbers)) is not None:
             return found
         rows = normalize_rows(indexes, len(self))
         if self._deleted is None:

@@ -26,6 +26,7 @@ from ..kernels.deleted import (
     merge_deleted,
     row_numbers,
     stored_number,
+    stored_rows,
 )
 from .foreign_indexes import out_of_range_error
 
@@ -109,6 +110,11 @@ class DeletedRows:
         if stored < 0:
             raise out_of_range_error(number, live)
         return stored
+
+    def stored_rows(self, index: object, most: int) -> Numbers | None:
+        """Convert an index of live rows, if it is an array of at most `most` int64 in range."""
+        rows, recent = self._lists
+        return stored_rows(rows, recent, self.count - len(rows) - len(recent), index, most)
 
     def live_before(self, stored: int) -> int:
         """Return the number of live rows before a row of the data file."""

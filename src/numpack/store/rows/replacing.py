@@ -109,6 +109,7 @@ class Replacement:
         for rows in self._numbers():
             self._files.reserve(self._entry, rows, self.width)
             fresh = data_files.as_bytes(self._fill(buffer[: len(rows)], done))
+            self._files.touch(self._entry, rows, self.width, fresh)
             update_checksums(self._sums, memory, rows, self.width, fresh)
             yield rows, fresh
             done += len(rows)
