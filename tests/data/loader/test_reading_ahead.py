@@ -114,9 +114,7 @@ def test_nothing_is_requested_of_memory():
 
 
 def test_the_resident_size_stays_below_a_limit(monkeypatch):
-    def resident_files():
-        return int(Path("/proc/self/statm").read_text().split()[2]) * os.sysconf("SC_PAGE_SIZE")
-
+    resident_files = resident.resident_files
     rows, nbytes = 50_000, 200_000_000  # the kernel may map 2 MB of them at a time
     with NumPack("s.npk") as npk:
         npk.save({"x": np.arange(rows, dtype="u4").repeat(1000).reshape(rows, -1)})
@@ -138,4 +136,14 @@ def test_the_resident_size_stays_below_a_limit(monkeypatch):
 def test_the_limit_is_below_what_the_machine_has():
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < resident.limit() <= physical // 2
-    assert not resident.exceeds_limit()
+    assert not resident.ResidentLimit().is_exceeded()
+
+
+def test_what_other_mappings_take_is_accepted(monkeypatch):
+    size, asked = [100], resident.ResidentLimit()
+    monkeypatch.setattr(resident, "resident_files", lambda: size[0])
+    monkeypatch.setattr(resident, "limit", lambda: 80)
+    assert asked.is_exceeded()
+    asked.accept()
+    for size[0], exceeded in ((100, False), (110, False), (111, True)):
+        assert asked.is_exceeded() == exceeded

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..kernels.copying import CopyQueue
-from .resident import exceeds_limit
+from .resident import ResidentLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,6 +66,7 @@ class Pass:
         self._queue = CopyQueue(threads if prefetch else 0)
         self._cold = 0  # batches for which pages are still requested ahead
         self._finished = 0  # batches
+        self._limit = ResidentLimit()
         self._lock = threading.RLock()
 
     def __iter__(self) -> Pass:
@@ -139,8 +140,9 @@ class Pass:
         found = self._output(arrays)
         self._note(batch)
         self._finished += 1
-        if self._finished % _CHECKED == 0 and exceeds_limit():
+        if self._finished % _CHECKED == 0 and self._limit.is_exceeded():
             self._samples.unmap_pages()
+            self._limit.accept()
         if batch.is_last:
             self._queue.close()
         return found

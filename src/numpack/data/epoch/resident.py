@@ -19,14 +19,33 @@ _STATM = "/proc/self/statm"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def exceeds_limit() -> bool:
-    """Return whether mapped files take more than half of the memory of this process."""
+class ResidentLimit:
+    """Tells when mapped files take more than half of the memory of this process.
+
+    What other mappings take cannot be reduced, so that it tells so again only when the size
+    has grown by an eighth of the limit.
+    """
+
+    def __init__(self) -> None:
+        self._accepted = 0  # bytes
+
+    def is_exceeded(self) -> bool:
+        """Return whether pages should be unmapped."""
+        resident = resident_files()
+        return resident > limit() and resident > self._accepted
+
+    def accept(self) -> None:
+        """Accept what is resident after pages have been unmapped."""
+        self._accepted = resident_files() + limit() // 8
+
+
+def resident_files() -> int:
+    """Return how many bytes of mapped files are resident; 0 where it is unknown."""
     try:
         with open(_STATM, "rb") as statm:  # noqa: PTH123 -- twice as fast
-            shared = int(statm.read().split()[2])
+            return int(statm.read().split()[2]) * _PAGE
     except OSError:  # not on Linux
-        return False
-    return shared * _PAGE > limit()
+        return 0
 
 
 @functools.cache
