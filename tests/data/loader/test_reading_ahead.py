@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,25 @@ def test_ragged_values_from_a_cold_cache(store):
         assert (batch["x"][:, 0] == firsts.repeat(6) + np.tile(np.arange(6), 100)).all()
         seen += firsts.tolist()
     assert sorted(seen) == list(range(0, ROWS, 6))
+
+
+def test_the_first_batch_of_a_billion_rows_takes_no_memory():
+    rows = np.memmap("sparse.bin", "u1", "w+", shape=(10**9,))
+    rows[123_456_789:123_456_792] = 1, 2, 3
+    loaders = {
+        "rows": Loader({"x": rows}, "x", target="numpy"),
+        "ranks": Loader({"x": rows}, "x", target="numpy", rank=3, world_size=8),
+        "windows": Loader({"x": rows}, "x", target="numpy", window=3, stride=1, shuffle=False),
+    }
+    tracemalloc.start()
+    for given in loaders.values():
+        assert len(next(iter(given))) == 256
+    given = loaders["windows"]
+    given.load_state_dict({**given.state_dict(), "epoch": 5, "position": 123_456_789})
+    assert next(iter(given))[0].tolist() == [1, 2, 3]
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+    assert os.stat("sparse.bin").st_blocks * 512 < 1 << 20
 
 
 def test_nothing_is_requested_of_memory():
