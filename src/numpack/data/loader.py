@@ -16,7 +16,7 @@ from .epoch.passes import Pass
 from .epoch.samples import RaggedSamples, RowSamples
 from .output import make_output
 from .ranks import current_rank, current_worker
-from .source import Source, common_length
+from .source import Source, checked_names, common_length
 from .state import ORDER, VERSION, check_state, describe_arrays
 
 if TYPE_CHECKING:
@@ -161,6 +161,10 @@ class Loader:
             wrong_type("Loader(transform=)", "a function", transform, "pass one, or None")
         self._check_combination()
         self._source = Source(source, names_with_offsets(names, offsets), what="Loader")
+        self._arrays: Arrays = {}
+        self._samples: RowSamples | RaggedSamples
+        if offsets is not None:
+            checked_names(offsets, list(self._source.names), "Loader")
         self._take_snapshot()
         if not (rows is None or isinstance(rows, slice)):  # these may select new rows later
             self._rows = self._samples.selected()
@@ -190,10 +194,13 @@ class Loader:
         if position and not done and not sharding.count(position):  # the end of its epoch
             epoch, position = epoch + 1, 0
         self._next, self._consumed = (epoch + 1, 0, 0), (epoch, position, done)
+        samples = self._samples
 
         def note(batch: Batch) -> None:
             nonlocal done
             done += 1
+            if self._samples is not samples:  # a later pass has other samples, as the state
+                return
             if workers > 1:  # others may have batches of this epoch left
                 self._consumed = (epoch, position, done)
             else:
@@ -301,8 +308,16 @@ class Loader:
         InvalidValueError
             The state does not fit: another seed, other arrays, another number of samples.
         """
+        before = self._samples, self._arrays
         self._take_snapshot()
-        self._next = self._consumed = check_state(state, self._own_state())
+        try:
+            epoch, position, done = check_state(state, self._own_state())
+        except BaseException:
+            self._samples, self._arrays = before  # of the pass that the own state is of
+            raise
+        if position and not done and not self._sharding().count(position):
+            epoch, position = epoch + 1, 0
+        self._next = self._consumed = (epoch, position, done)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the arguments and the last snapshot, stored arrays by reference."""
@@ -314,7 +329,7 @@ class Loader:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled loader."""
         self.__dict__.update(state)
-        self._arrays: Arrays = {}
+        self._arrays = {}
         self._take_snapshot()
         self._output = make_output(self._target, self._device, self._single, self._transform)
         _register_iterable()
@@ -346,7 +361,7 @@ class Loader:
     def _take_snapshot(self) -> None:
         """Find the arrays as of now, and the samples in them."""
         arrays = self._source.snapshot()
-        known = getattr(self, "_arrays", {})
+        known = self._arrays
         if known and all(arrays[name] is known.get(name) for name in arrays):
             return
         self._samples = self._samples_of(arrays)

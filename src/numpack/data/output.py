@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError
@@ -66,20 +67,18 @@ class CudaOutput(Output):
 
         self._torch, self._device = torch, device
         self._stream = torch.cuda.Stream(device)
+        self._lock = threading.Lock()  # several passes may run in several threads
         self._copying: list[tuple[Any, Any]] = []  # an event, and the pinned memory until then
 
     def pools(self, names: Iterable[str], most: int) -> dict[str, BufferPool]:
         """Return where the memory of each array comes from: pinned memory."""
-        return {name: BufferPool(most, self._pinned) for name in names}
-
-    def _pinned(self, nbytes: int) -> tuple[Any, int]:
-        tensor = self._torch.empty(max(nbytes, 1), dtype=self._torch.uint8, pin_memory=True)
-        return tensor, tensor.data_ptr()
+        return {name: BufferPool(most, _pinned) for name in names}
 
     def _convert(self, array: Any) -> Any:
         """Copy an array asynchronously; the consumer's stream waits for it, not its thread."""
         torch = self._torch
-        self._copying = [each for each in self._copying if not each[0].query()]
+        with self._lock:
+            self._copying = [each for each in self._copying if not each[0].query()]
         with torch.cuda.stream(self._stream):
             pinned = share(array, "torch")
             tensor = pinned.to(self._device, non_blocking=True)
@@ -87,8 +86,20 @@ class CudaOutput(Output):
         consumer = torch.cuda.current_stream(self._device)
         consumer.wait_event(done)
         tensor.record_stream(consumer)  # it was allocated on the other stream
-        self._copying.append((done, pinned))
+        with self._lock:
+            self._copying.append((done, pinned))
         return tensor
+
+
+def _pinned(nbytes: int) -> tuple[Any, int]:
+    """Return pinned memory and its address.
+
+    A function, not a method: the garbage collector does not see what a pool refers to.
+    """
+    import torch  # noqa: PLC0415 -- only for this device
+
+    tensor = torch.empty(max(nbytes, 1), dtype=torch.uint8, pin_memory=True)
+    return tensor, tensor.data_ptr()
 
 
 class DeviceOutput(Output):

@@ -62,7 +62,7 @@ class Source:
     """
 
     def __init__(self, source: Any, names: Any = None, *, what: str = "Loader") -> None:
-        self.is_single = isinstance(names, str)
+        self.is_single, self._what = isinstance(names, str), what
         self._pid = os.getpid()
         self._owned: NumPack | None = None
         self._store: NumPack | None = None
@@ -74,13 +74,13 @@ class Source:
         if not isinstance(source, (NumPack, Mapping)):
             wrong_type(what, _KINDS, source, 'pass {"x": array} for a single array')
         try:
-            self.names = _checked_names(names, list(source), what)
+            self.names = checked_names(names, list(source), what)
             if isinstance(source, NumPack):
                 self._store = source
                 self.snapshot()
             else:
                 self._arrays = {name: _viewed(source[name], name, what) for name in self.names}
-            _check_axes(self._arrays, what)
+                _check_axes(self._arrays, what)
         except BaseException:
             self.close()
             raise
@@ -92,8 +92,9 @@ class Source:
         """
         if self._store is not None and self._pid == os.getpid():
             with contextlib.suppress(StoreClosedError):  # the arrays stay valid
-                self._held = self._store._snapshot(self.names)  # noqa: SLF001
-                self._arrays = dict(self._held.arrays)
+                held = self._store._snapshot(self.names)  # noqa: SLF001
+                _check_axes(held.arrays, self._what)
+                self._held, self._arrays = held, dict(held.arrays)
         return dict(self._arrays)
 
     @property
@@ -151,7 +152,7 @@ def common_length(arrays: Mapping[str, Any], what: str) -> int:
     return next(iter(lengths.values()))
 
 
-def _checked_names(names: Any, known: list[Any], what: str) -> tuple[str, ...]:
+def checked_names(names: Any, known: list[Any], what: str) -> tuple[str, ...]:
     """Return the names as a tuple, each once and known."""
     if names is None:
         names = known
@@ -191,7 +192,7 @@ def _viewed(array: Any, name: str, what: str) -> Array | LazyArray:
     return found
 
 
-def _check_axes(arrays: Arrays, what: str) -> None:
+def _check_axes(arrays: Mapping[str, Any], what: str) -> None:
     """Refuse arrays that have no rows."""
     for name, array in arrays.items():
         if not array.shape:

@@ -84,6 +84,34 @@ def test_what_a_copy_uses_lives_as_long_as_the_queue_needs_it():
     queue.close()
 
 
+def test_any_number_of_threads_may_be_asked_for():
+    queue = CopyQueue(2**40)
+    assert queue.threads > 0
+    queue.close()
+
+
+def test_a_signal_handler_may_close_the_queue_that_is_waited_for(run_python):
+    script = """
+import mmap, signal, time
+import numpy as np
+from numpack.data.kernels.copying import CopyQueue, RowsCopy
+NBYTES = 256 << 20
+source = np.zeros((1, NBYTES), "u1")
+out = np.frombuffer(mmap.mmap(-1, NBYTES), "u1").reshape(1, NBYTES)
+queue = CopyQueue(1)
+signal.signal(signal.SIGALRM, lambda *_: queue.close())
+copy = RowsCopy(source, np.zeros(1, np.int64), out, 1, False)
+queue.submit(copy)
+time.sleep(0.01)  # the thread has begun with it, so that this thread has to wait
+signal.setitimer(signal.ITIMER_REAL, 0.02)
+try:
+    queue.wait(copy)
+except ValueError as error:
+    assert "closed" in str(error)
+"""
+    run_python(script)
+
+
 def test_closing_drops_what_has_not_begun():
     queue = CopyQueue(1)
     source = RNG.random((1000, 1024))
@@ -93,7 +121,8 @@ def test_closing_drops_what_has_not_begun():
     queue.close()
     done = [np.array_equal(out, expected) for _, out, expected in copies]
     assert not all(done)
-    assert queue.wait(copies[-1][0]) is False
+    with pytest.raises(ValueError, match="closed"):  # it is not taken as made
+        queue.wait(copies[-1][0])
 
 
 def test_several_threads_may_wait():

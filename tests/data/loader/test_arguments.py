@@ -84,3 +84,16 @@ def test_numpy_integers_are_integers():
     given = Loader(SOURCE, "x", target="numpy", batch_size=np.int32(3), seed=np.uint8(7))
     assert len(given) == 4
     assert type(given.state_dict()["seed"]) is int
+
+
+def test_offsets_are_looked_up_without_names():
+    with pytest.raises(NotFoundError, match="'q'"):
+        Loader(SOURCE, offsets="q", target="numpy")
+    with pytest.raises(NumpackError):
+        Loader(SOURCE, offsets=3, target="numpy")
+
+
+def test_huge_numbers_mean_all_that_there_is():
+    for option in ("batch_size", "prefetch", "threads"):
+        (batch,) = Loader({"x": np.arange(10)}, "x", target="numpy", **{option: 2**70})
+        assert sorted(batch.tolist()) == list(range(10))

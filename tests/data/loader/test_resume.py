@@ -225,3 +225,38 @@ def test_an_exception_in_transform_does_not_count():
     with pytest.raises(ZeroDivisionError):
         list(given)
     assert given.state_dict()["position"] == 8
+
+
+def test_the_end_of_an_epoch_is_the_next_one_as_soon_as_it_is_loaded():
+    def check(position, options):
+        given = resumed({**loader().state_dict(), "epoch": 4, "position": position}, **options)
+        assert given.epoch == 5
+        seen = []
+        for epoch in range(given.epoch, 7):
+            given.set_epoch(epoch)
+            seen.append(epoch_of(given))
+        assert len(seen) == 2
+        assert seen[0] != seen[1]
+
+    assert_each([(N, {}), (N - 3, {"batch_size": 10, "drop_last": True})], check)
+
+
+def test_a_state_is_that_of_the_pass_whose_arrays_it_describes(tmp_path):
+    def state_of(given):
+        return {key: given.state_dict()[key] for key in ("samples", "epoch", "position")}
+
+    with NumPack(tmp_path / "grows.npk") as npk:
+        npk.save({"x": np.arange(10)})
+        given = Loader(npk, "x", batch_size=2, target="numpy")
+        first = iter(given)
+        next(first)
+        npk.append({"x": np.arange(10)})
+        with pytest.raises(InvalidValueError, match="samples 5"):
+            given.load_state_dict({**given.state_dict(), "samples": 5})
+        assert state_of(given) == {"samples": 10, "epoch": 0, "position": 2}
+        next(first)
+        assert state_of(given) == {"samples": 10, "epoch": 0, "position": 4}
+        next(second := iter(given))
+        next(first)  # which has other samples
+        assert state_of(given) == {"samples": 20, "epoch": 1, "position": 2}
+        assert len(list(second)) == 9

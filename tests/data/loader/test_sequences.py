@@ -163,3 +163,38 @@ def test_offsets_that_are_wrong_are_refused():
         loader({"v": np.arange(7), "o": np.array([0, 5, 10])}, offsets="o")
     with pytest.raises(InvalidValueError, match="rename"):
         loader({"cu_seqlens": values, "o": np.array([0, 10])}, offsets="o")
+
+
+def test_a_stride_beyond_the_rows_leaves_one_window():
+    (batch,) = loader({"x": np.arange(10)}, "x", window=10, stride=2**70)
+    assert batch.tolist() == [list(range(10))]
+
+
+def test_offsets_whose_difference_overflows_are_refused():
+    offsets = np.array([5, -(2**63), 10])
+    for rows in ([0], [1], None):
+        with pytest.raises(InvalidValueError, match="offsets"):
+            list(loader({"v": np.arange(10), "o": offsets}, offsets="o", rows=rows))
+
+
+def test_ragged_samples_of_objects_and_strings():
+    words = ["a", "bb", "c", "dd", "e"]
+
+    def check(dtype, pad, expected):
+        source = {"t": np.array(words, dtype), "o": np.array([0, 2, 5])}
+        (batch,) = loader(source, "t", offsets="o", pad=pad, shuffle=False)
+        assert batch["t"].tolist() == expected
+
+    padded = [["a", "bb", "-"], ["c", "dd", "e"]]
+    kinds = (object, np.dtypes.StringDType(), "U2")
+    cases = [
+        (kind, pad, found) for kind in kinds for pad, found in ((None, words), ("-", padded))
+    ]
+    assert_each(cases, check)
+
+
+def test_a_pad_that_does_not_fit_is_refused_at_once():
+    source = {"t": np.arange(5, dtype="u2"), "o": np.array([0, 2, 5])}
+    for pad in (-1, 2**16, float("nan"), "a", [1, 2]):
+        with pytest.raises(InvalidValueError, match="'t' of uint16"):
+            loader(source, "t", offsets="o", pad=pad)

@@ -8,9 +8,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from support.each import assert_each
 
-from numpack import Loader, NumPack
+from numpack import InvalidValueError, Loader, NumPack
 
 N = 1000
 
@@ -156,3 +157,14 @@ def test_a_store_that_its_user_closes_and_opens_again():
     npk.open()
     assert len(list(given)) == 101
     npk.close()
+
+
+def test_an_array_without_rows_is_refused_in_the_next_epoch(tmp_path):
+    with NumPack(tmp_path / "scalar.npk") as npk:
+        npk.save({"x": np.arange(5)})
+        given = Loader(npk, "x", target="numpy")
+        npk.save({"x": np.array(5.0)})
+        with pytest.raises(InvalidValueError, match="0-d"):
+            iter(given)
+        npk.save({"x": np.arange(7)})
+        assert sum(len(batch) for batch in given) == 7

@@ -300,3 +300,48 @@ loader = Loader({"x": np.arange(1000)}, "x", batch_size=10, target="numpy", thre
 assert sum(map(len, loader)) == 1000
 """
     run_python(script)
+
+
+def test_a_signal_handler_may_close_the_pass_that_is_waited_for(monkeypatch):
+    given = loader(prefetch=2)
+    batches = iter(given)
+    next(batches)
+    queue = batches._queue
+
+    class Closing:  # as a handler does that runs between two copies of a batch
+        threads = 0
+
+        def __getattr__(self, name):
+            batches.close()
+            return getattr(queue, name)
+
+        def close(self):
+            queue.close()
+
+    state = given.state_dict()
+    monkeypatch.setattr(batches, "_queue", Closing())
+    assert list(batches) == []
+    assert given.state_dict() == state
+
+
+def test_an_interrupt_at_the_end_of_a_batch_does_not_count_it(monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    given = loader(shuffle=False)
+    batches = iter(given)
+    for _ in range(63):
+        next(batches)
+    state = given.state_dict()
+    monkeypatch.setattr("numpack.data.epoch.passes.exceeds_limit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(batches)
+    assert given.state_dict() == state
+
+
+def test_stop_iteration_in_transform_is_no_end_of_the_epoch():
+    def transform(batch):
+        return next(iter(()))
+
+    with pytest.raises(RuntimeError, match="transform raised StopIteration"):
+        list(loader(transform=transform))

@@ -6,7 +6,7 @@ import collections
 import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..kernels.copying import CopyQueue
+from ..kernels.copying import CopyQueue, QueueClosedError
 from .resident import ResidentLimit
 
 if TYPE_CHECKING:
@@ -80,6 +80,12 @@ class Pass:
                 self._begin_ahead()
                 if self._begun:
                     return self._finish(*self._begun.popleft())
+            except QueueClosedError:  # by a signal handler that called `close`
+                pass
+            except StopIteration as error:  # which would seem to be the end of the epoch
+                self.close()
+                msg = "transform raised StopIteration"
+                raise RuntimeError(msg) from error
             except BaseException:
                 self.close()
                 raise
@@ -138,13 +144,13 @@ class Pass:
         found_cold = [self._queue.wait(copy) for copy in copies]
         self._cold = _WARM_BATCHES if any(found_cold) else max(0, self._cold - 1)
         found = self._output(arrays)
-        self._note(batch)
         self._finished += 1
         if self._finished % _CHECKED == 0 and self._limit.is_exceeded():
             self._samples.unmap_pages()
             self._limit.accept()
         if batch.is_last:
             self._queue.close()
+        self._note(batch)  # at the end: an interrupted batch does not count
         return found
 
     def _views(self, batch: Batch) -> dict[str, Any] | None:

@@ -76,6 +76,13 @@ class Rows:
             return out, None
         return out, self._rows_copy(rows, length, out)
 
+    def empty(self, shape: tuple[int, ...], pool: BufferPool) -> Array:
+        """Return an uninitialized array of some rows."""
+        if self.dtype.hasobject:
+            return np.empty(shape, self.dtype)
+        found: Array = pool.empty(shape, self.dtype)
+        return found
+
     def request(self, rows: Numbers, length: int) -> Copy | None:
         """Return a copy that only requests the pages of some rows from the device."""
         if not self._is_native or not self._row_nbytes or not len(rows):

@@ -13,6 +13,7 @@ from .subset import Subset
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..._core.dtypes import DType
     from ..._core.memory import Array
     from ...store import LazyArray
     from ..kernels.buffers import BufferPool
@@ -108,7 +109,7 @@ class RowSamples:
         return {"rows": self._subset.to_state(), "window": [self._window, self._stride]}
 
     def _rows(self, samples: Numbers) -> Numbers:
-        if self._window and self._stride != 1:
+        if self._window and self._stride != 1 and self.count > 1:  # else it may exceed int64
             samples = samples * self._stride
         return self._subset.rows(samples)
 
@@ -146,6 +147,8 @@ class RaggedSamples:
         for name, array in arrays.items():
             rows_of = self._kind(name, array.shape[0], total)
             rows_of[name] = Rows(array)
+        for name, rows_of_samples in self._ragged.items():
+            _check_pad(pad, name, rows_of_samples.dtype)
         self.names = (*self._ragged, *self._single, CU_SEQLENS)
         if CU_SEQLENS in arrays:
             msg = f"the name {CU_SEQLENS!r} is that of the lengths in a batch; rename the array"
@@ -210,20 +213,20 @@ class RaggedSamples:
     def _extents(self, rows: Numbers) -> tuple[Numbers, Numbers]:
         """Return the first rows of some samples, and their lengths."""
         starts = np.asarray(self._offsets[rows]).astype(np.int64)
-        lengths = np.asarray(self._offsets[rows + 1]).astype(np.int64) - starts
+        stops = np.asarray(self._offsets[rows + 1]).astype(np.int64)
         counts = [array.count for array in self._ragged.values()]
-        wrong = (starts < 0) | (lengths < 0)
+        wrong = (starts < 0) | (stops < starts)
         if counts:
-            wrong |= starts + lengths > min(counts)
+            wrong |= stops > min(counts)
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
             msg = (
                 f"the offsets of sample {rows[at]:,} are {starts[at]:,} and "
-                f"{starts[at] + lengths[at]:,}, which is no range of the rows; "
+                f"{stops[at]:,}, which is no range of the rows; "
                 "offsets have to ascend from 0 to the number of rows"
             )
             raise InvalidValueError(msg)
-        return starts, lengths
+        return starts, stops - starts
 
     def _output(
         self, array: Rows, lengths: Numbers, ends: Numbers, pool: BufferPool
@@ -231,11 +234,21 @@ class RaggedSamples:
         """Return an array for samples, and where in its rows each of them begins."""
         if self._pad is None:
             total = int(ends[-1]) if len(ends) else 0
-            return pool.empty((total, *array.shape), array.dtype), ends - lengths
+            return array.empty((total, *array.shape), pool), ends - lengths
         longest = int(lengths.max()) if len(lengths) else 0
-        out = pool.empty((len(lengths), longest, *array.shape), array.dtype)
+        out = array.empty((len(lengths), longest, *array.shape), pool)
         out[...] = self._pad
         return out, np.arange(len(lengths), dtype=np.int64) * longest
+
+
+def _check_pad(pad: Any, name: str, dtype: DType) -> None:
+    if pad is None:
+        return
+    try:
+        np.empty((), dtype)[...] = pad
+    except (OverflowError, TypeError, ValueError) as error:
+        msg = f"Loader(pad={pad!r}) does not fit the array {name!r} of {dtype}: {error}"
+        raise InvalidValueError(msg) from None
 
 
 def _check_offsets(offsets: Array | LazyArray) -> None:

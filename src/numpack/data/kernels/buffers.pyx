@@ -5,6 +5,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
+from libc.limits cimport INT_MAX
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free
 
@@ -82,8 +83,8 @@ cdef class BufferPool:
     cdef int _most
     cdef object _allocate
 
-    def __init__(self, int most, allocate=None):
-        self._unused, self._most, self._allocate = [], most, allocate
+    def __init__(self, most, allocate=None):
+        self._unused, self._most, self._allocate = [], min(most, INT_MAX), allocate
 
     def empty(self, tuple shape, cnp.dtype dtype not None):
         """Return an uninitialized, C-contiguous array at a multiple of 64 bytes.

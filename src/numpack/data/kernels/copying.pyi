@@ -6,6 +6,7 @@ from ..._core.memory import Array
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
+class QueueClosedError(ValueError): ...
 class Copy: ...
 
 class RowsCopy(Copy):

@@ -29,6 +29,9 @@ cdef extern from "copy_queue.h":
     ctypedef struct numpack_queue:
         int threads
 
+    enum:
+        MOST_THREADS "NUMPACK_MAX_THREADS"
+
     numpack_queue *numpack_new_queue(int threads) nogil
     void numpack_submit(numpack_queue *, numpack_submitted *) nogil
     int numpack_wait(numpack_queue *, numpack_submitted *) nogil
@@ -67,6 +70,10 @@ cdef extern from "segments.h":
 
 cnp.import_array()
 pthread_atfork(NULL, NULL, numpack_count_fork)
+
+
+class QueueClosedError(ValueError):
+    """A copy was submitted to a closed queue, or was dropped when the queue was closed."""
 
 
 @cython.no_gc
@@ -252,8 +259,9 @@ cdef class CopyQueue:
     cdef numpack_queue *_queue
     cdef set _pending
 
-    def __cinit__(self, int threads):
+    def __cinit__(self, threads):
         self._pending = set()
+        threads = min(threads, MOST_THREADS)
         self._queue = numpack_new_queue(threads)
         if self._queue == NULL:
             raise MemoryError
@@ -269,7 +277,7 @@ cdef class CopyQueue:
     def submit(self, Copy copy not None):
         """Begin a copy. What it uses is kept alive until `wait` or `close`."""
         if self._queue == NULL:
-            raise ValueError("the queue is closed")
+            raise QueueClosedError("the queue is closed")
         if copy._copy.tasks and copy not in self._pending:
             self._pending.add(copy)
             numpack_submit(self._queue, &copy._copy)
@@ -288,16 +296,20 @@ cdef class CopyQueue:
             A row number is out of range.
         KeyboardInterrupt
             Or whatever else a signal handler raises; the copy goes on.
+        QueueClosedError
+            The queue is closed, perhaps by a signal handler.
         """
         cdef int done = 0
+        if self._queue == NULL:
+            raise QueueClosedError("the queue is closed")
         if copy in self._pending:
-            if self._queue == NULL:
-                raise ValueError("the queue is closed")
             while not done:
                 with nogil:
                     done = numpack_wait(self._queue, &copy._copy)
                 if not done:
                     PyErr_CheckSignals()
+                    if self._queue == NULL:
+                        raise QueueClosedError("the queue was closed by a signal handler")
             self._pending.discard(copy)
             copy.check()
         return copy.is_cold()
@@ -312,4 +324,4 @@ cdef class CopyQueue:
         if queue != NULL:
             with nogil:
                 numpack_close_queue(queue)
-        self._pending.clear()
+            self._pending.clear()
