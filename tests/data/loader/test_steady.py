@@ -333,7 +333,7 @@ def test_an_interrupt_at_the_end_of_a_batch_does_not_count_it(monkeypatch):
     for _ in range(63):
         next(batches)
     state = given.state_dict()
-    monkeypatch.setattr("numpack.data.epoch.passes.exceeds_limit", interrupt)
+    monkeypatch.setattr(batches._limit, "is_exceeded", interrupt)
     with pytest.raises(KeyboardInterrupt):
         next(batches)
     assert given.state_dict() == state
