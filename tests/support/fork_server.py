@@ -7,6 +7,7 @@ The server imports modules and forks a child for each script. The child runs the
 from __future__ import annotations
 
 import atexit
+import contextlib
 import faulthandler
 import gc
 import importlib
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 SECONDS = 300  # after which a script is stopped
+END = "\n"  # ends the server, also if a forked process still has its input open
 
 
 class ForkServer:
@@ -50,7 +52,9 @@ class ForkServer:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has ended
+            self._process.stdin.write(END)
+            self._process.stdin.close()
         self._process.wait(60)
         self._process.stdout.close()
 
@@ -73,6 +77,8 @@ def _serve() -> dict[str, Any] | None:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     for line in requests:
+        if line == END:
+            break
         request = json.loads(line)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python and frameworks warn about every fork

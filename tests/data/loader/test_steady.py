@@ -273,6 +273,35 @@ same(batches, expected[100:])
     run_python(script, flags=("-W", "ignore::DeprecationWarning"))
 
 
+def test_a_fork_while_another_thread_is_in_a_pass(run_python):
+    script = """
+import os, signal, sys, threading
+import numpy as np
+from numpack import Loader
+inside, leave = threading.Event(), threading.Event()
+def transform(batch):
+    if threading.current_thread() is not threading.main_thread():
+        inside.set()
+        leave.wait()
+    return batch
+loader = Loader({"x": np.arange(1000)}, "x", batch_size=10, target="numpy", transform=transform)
+batches = iter(loader)
+thread = threading.Thread(target=next, args=(batches,))
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    assert sum(map(len, batches)) == 990
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+leave.set()
+thread.join()
+assert sum(map(len, batches)) == 990
+"""
+    run_python(script, flags=("-W", "ignore::DeprecationWarning"))
+
+
 def test_a_child_that_is_forked_and_exits_ends(run_python):
     script = """
 import os, signal, sys

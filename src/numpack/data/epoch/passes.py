@@ -6,6 +6,7 @@ import collections
 import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ...store.fs.forks import register
 from ..kernels.copying import CopyQueue, QueueClosedError
 from .resident import ResidentLimit
 
@@ -68,6 +69,7 @@ class Pass:
         self._finished = 0  # batches
         self._limit = ResidentLimit()
         self._lock = threading.RLock()
+        register(self)
 
     def __iter__(self) -> Pass:
         """Return itself."""
@@ -91,6 +93,10 @@ class Pass:
                 raise
             self.close()
         raise StopIteration
+
+    def after_fork(self) -> None:
+        """Replace the lock in a forked child, where no other thread can release it."""
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """End the background threads; there are no further batches."""
