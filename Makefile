@@ -23,7 +23,7 @@ NATIVE_TESTS := tests/allocation tests/dlpack tests/adapters/torch \
   format/log/test_state.py format/log/test_lines.py format/log/test_torn_lines.py \
   format/log/test_ordinary_lines.py \
   api/test_update_clone_reset.py) tests/core/test_keeping_alive.py \
-  $(addprefix tests/data/,kernels \
+  $(addprefix tests/data/,kernels/test_copying.py kernels/test_buffers.py \
   $(addprefix loader/test_,order.py resume.py sharing.py sequences.py snapshot.py))
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()

@@ -13,6 +13,8 @@ from support.each import assert_each
 
 from numpack.data.kernels.permutation import Permutation
 
+pytestmark = pytest.mark.system  # nothing of it depends on NumPy's version
+
 SIZES = [*range(1, 140), 255, 256, 257, 997, 1000, 1024, 4093, 65535, 65536, 65537, 10**6]
 LIMIT = 4.5  # standard deviations; the keys are fixed, so a test passes always or never
 
@@ -171,7 +173,7 @@ def test_long_orders_look_random():
         10**12,
         2**62,
     )
-    assert_each([(count, start) for count in sizes for start in (0, count // 2)], check)
+    assert_each([(count, start) for count in sizes for start in (count // 3,)], check)
 
 
 def test_the_statistics_find_weak_orders():
