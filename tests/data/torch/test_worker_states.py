@@ -43,7 +43,7 @@ def begin(workers, count):
 
 
 def test_workers_resume_their_states():
-    """Also where one of them has given all its batches, and the other has not."""
+    """One worker may have given all its batches while another has some left."""
     expected = list(make())
 
     def check(workers, count):

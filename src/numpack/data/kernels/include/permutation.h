@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    NUMPACK_ROUNDS = 12,            /* of each of the two digits: an even number in all */
+    NUMPACK_ROUNDS = 12,            /* half of them change one digit, half the other */
     NUMPACK_SMALL_ROUNDS = 32,      /* of small counts, whose hashes differ in few bits */
     NUMPACK_SMALL_COUNT = 1 << 16,
     NUMPACK_LANES = 128,            /* indexes computed at a time, by vector instructions */
