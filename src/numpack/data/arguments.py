@@ -9,6 +9,7 @@ from .._core.policy import wrong_type
 from ..errors import InvalidValueError
 from ..store.format.data_files import thread_count
 
+_MOST_RANKS = 1 << 31
 _MOST_THREADS = 4  # by default: more do not copy faster than memory is
 
 
@@ -43,6 +44,9 @@ def as_rank(rank: int | None, world_size: int | None) -> tuple[int, int] | None:
         msg = "Loader takes rank= and world_size= together; pass both, or neither"
         raise InvalidValueError(msg)
     world_size = as_integer("world_size", world_size, 1)
+    if world_size > _MOST_RANKS:
+        msg = f"Loader(world_size={world_size}): there may be at most {_MOST_RANKS:,} ranks"
+        raise InvalidValueError(msg)
     rank = as_integer("rank", rank, 0)
     if rank >= world_size:
         msg = f"Loader(rank={rank}, world_size={world_size}): ranks count from 0"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..io import Target
     from ..store import NumPack
-    from .epoch.order import Batch
+    from .kernels.batches import Batch
     from .source import Arrays
 
 

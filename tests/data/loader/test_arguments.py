@@ -97,3 +97,8 @@ def test_huge_numbers_mean_all_that_there_is():
     for option in ("batch_size", "prefetch", "threads"):
         (batch,) = Loader({"x": np.arange(10)}, "x", target="numpy", **{option: 2**70})
         assert sorted(batch.tolist()) == list(range(10))
+    most = {"rank": 2**31 - 1, "world_size": 2**31}
+    (batch,) = Loader({"x": np.arange(10)}, "x", target="numpy", **most)
+    assert len(batch) == 1
+    with pytest.raises(InvalidValueError, match="2,147,483,648 ranks"):
+        Loader({"x": np.arange(10)}, "x", target="numpy", rank=0, world_size=2**31 + 1)

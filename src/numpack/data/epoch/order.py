@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..kernels.batches import Batches
 from ..kernels.permutation import Permutation
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
-
-
-class Batch(NamedTuple):
-    """One batch of one rank.
-
-    Attributes
-    ----------
-    start, stop : int
-        Positions in the order of the epoch; those from the number of samples on are the
-        padding: they repeat the order from its beginning.
-    end : int
-        Number of positions that all ranks have consumed after this batch.
-    is_last : bool
-        Whether the rank, or the worker, has no batch after it.
-    """
-
-    start: int
-    stop: int
-    end: int
-    is_last: bool
 
 
 class Sharding(NamedTuple):
@@ -67,8 +45,8 @@ class Sharding(NamedTuple):
         rest = (self.samples - position) % (self.batch_size * self.world_size)
         return -rest % self.world_size
 
-    def batches(self, position: int, first: int = 0, step: int = 1) -> Iterator[Batch]:
-        """Iterate over the batches of the rank from a position on.
+    def batches(self, position: int, first: int = 0, step: int = 1) -> Batches:
+        """Return an iterator over the batches of the rank from a position on.
 
         Parameters
         ----------
@@ -76,13 +54,9 @@ class Sharding(NamedTuple):
         first, step : int
             Leave out batches, as a slice: those of other workers.
         """
-        count, of_all_ranks = self.count(position), self.batch_size * self.world_size
-        for number in range(first, count, step):
-            begin = position + number * of_all_ranks
-            end = min(begin + of_all_ranks, self.samples)
-            size = -((begin - end) // self.world_size)
-            start = begin + self.rank * size
-            yield Batch(start, start + size, end, number + step >= count)
+        size, count = self.batch_size * self.world_size, self.count(position)
+        ranks = self.rank, self.world_size
+        return Batches(position, self.samples, size, *ranks, first, step, count)
 
 
 class Order:

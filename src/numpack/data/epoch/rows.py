@@ -11,7 +11,7 @@ from ..._core.mapped_files import mapping_of
 from ..._core.memory import normalize_strides
 from ..._core.owner import base_view
 from ...store.lazy.array import LazyArray, stored_rows
-from ..kernels.copying import RowsCopy, SegmentsCopy
+from ..kernels.copying import PlainRows, RowsCopy, SegmentsCopy
 
 if TYPE_CHECKING:
     from ..._core.memory import Array
@@ -48,6 +48,12 @@ class Rows:
         self._is_native = self._stored.flags.c_contiguous and not self.dtype.hasobject
         self._is_file = not _is_allocated(self._stored)
         self._row_nbytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def plain(self) -> PlainRows | None:
+        """Return the rows as `PlainRows`; ``None`` if they need more than a native copy."""
+        if not self._is_native or self._deleted is not None or not self._stored.nbytes:
+            return None
+        return PlainRows(self._stored, self._is_file)
 
     def copy(self, rows: Numbers, length: int, pool: BufferPool) -> tuple[Array, Copy | None]:
         """Return an array for some rows, and the copy to be made into it.

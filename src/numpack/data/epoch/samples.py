@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ...errors import InvalidValueError
+from ..kernels.copying import begin_rows
 from .rows import Rows
 from .subset import Subset
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .order import Numbers
 
     Arrays = Mapping[str, Array | LazyArray]
-    Pools = Mapping[str, BufferPool]
+    Pools = dict[str, BufferPool]
     Begun: TypeAlias = tuple[dict[str, Any], list[Copy]]  # arrays, and what completes them
 
 CU_SEQLENS = "cu_seqlens"
@@ -51,6 +52,8 @@ class RowSamples:
 
     def __init__(self, arrays: Arrays, rows: Any, window: int, stride: int) -> None:
         self._arrays = {name: Rows(array) for name, array in arrays.items()}
+        plain = {name: array.plain() for name, array in self._arrays.items()}
+        self._plain = {name: each for name, each in plain.items() if each is not None}
         self._window, self._stride = window, stride
         first = next(iter(self._arrays.values()))
         self._subset = Subset(rows, first.count)
@@ -68,6 +71,8 @@ class RowSamples:
     def begin(self, samples: Numbers, pools: Pools) -> Begun:
         """Return the arrays of some samples, and the copies to be made."""
         rows, arrays = self._rows(samples), {}
+        if len(self._plain) == len(self._arrays):
+            return begin_rows(self._plain, rows, self._window, pools)
         copies: list[Copy] = []
         for name, array in self._arrays.items():
             arrays[name], copy = array.copy(rows, self._window, pools[name])

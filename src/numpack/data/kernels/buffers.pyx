@@ -43,10 +43,6 @@ cdef class _Memory:
     `owner` is the object that it belongs to; None if it is freed with this one.
     """
 
-    cdef void *data
-    cdef size_t size
-    cdef object owner
-
     def __dealloc__(self):
         if self.owner is None:
             free(self.data)
@@ -79,14 +75,10 @@ cdef class BufferPool:
         at a multiple of 64 bytes is allocated.
     """
 
-    cdef list _unused
-    cdef int _most
-    cdef object _allocate
-
     def __init__(self, most, allocate=None):
         self._unused, self._most, self._allocate = [], min(most, INT_MAX), allocate
 
-    def empty(self, tuple shape, cnp.dtype dtype not None):
+    cpdef empty(self, tuple shape, dtype):
         """Return an uninitialized, C-contiguous array at a multiple of 64 bytes.
 
         Its memory is used again when neither the array nor anything that shares its memory
@@ -98,7 +90,7 @@ cdef class BufferPool:
         """
         cdef cnp.npy_intp[NPY_MAXDIMS] extents
         cdef int axis, ndim = len(shape)
-        cdef Py_ssize_t size = dtype.itemsize
+        cdef Py_ssize_t size = (<cnp.dtype?>dtype).itemsize
         if ndim > NPY_MAXDIMS or dtype.hasobject:
             raise ValueError(f"no array of {dtype} has {ndim} axes in memory of a pool")
         for axis in range(ndim):

@@ -11,6 +11,8 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport INT64_MAX, int64_t
 
 
+from numpack.data.kernels.buffers cimport BufferPool
+
 cdef extern from "numpy/arrayobject.h":
     int PyArray_ISCARRAY_RO(cnp.ndarray)
     int PyArray_IS_C_CONTIGUOUS(cnp.ndarray)
@@ -152,6 +154,60 @@ cdef class RowsCopy(Copy):
         if self._gather.wrong < INT64_MAX:
             raise IndexError(f"row number {self._gather.wrong:,} of the copy is out of range")
         return 0
+
+
+@cython.final
+@cython.no_gc
+cdef class PlainRows:
+    """Rows of an array that are copied without Python.
+
+    Parameters
+    ----------
+    source, is_file
+        As for `RowsCopy`.
+    """
+
+    cdef cnp.ndarray source
+    cdef bint is_file
+    cdef tuple shape  # of a row
+    cdef cnp.dtype dtype
+
+    def __init__(self, cnp.ndarray source not None, bint is_file):
+        row_nbytes(source)
+        self.source, self.is_file = source, is_file
+        self.shape, self.dtype = (<object>source).shape[1:], source.dtype
+
+
+def begin_rows(dict arrays not None, cnp.ndarray rows not None, int64_t length, dict pools):
+    """Return arrays for some rows of other arrays, and the copies to be made into them.
+
+    Parameters
+    ----------
+    arrays : dict of str to PlainRows
+    rows : ndarray of int64
+        As for `RowsCopy`.
+    length : int
+        Number of consecutive rows to copy for each; 0 for the row itself, without an axis.
+    pools : dict of str to BufferPool
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+        ``(len(rows), *shape)``, or ``(len(rows), length, *shape)``.
+    copies : list of RowsCopy
+    """
+    cdef PlainRows plain
+    cdef dict found = {}
+    cdef list copies = []
+    cdef tuple extents = (len(rows),)
+    if length:
+        extents += (length,)
+    for name, each in arrays.items():
+        plain = <PlainRows?>each
+        out = (<BufferPool?>pools[name]).empty(extents + plain.shape, plain.dtype)
+        found[name] = out
+        copies.append(RowsCopy(plain.source, rows, out, max(length, 1), plain.is_file))
+    return found, copies
 
 
 @cython.final
