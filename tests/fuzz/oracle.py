@@ -25,6 +25,8 @@ def untouched(seed: Seed, tree: Tree) -> Arrays:
 
 
 def _of_store(seed: Seed, tree: Tree) -> Arrays:
+    if "numpack.json" not in tree and "metadata.npkm" in tree:  # its upgrade was interrupted
+        return _of_old(seed, tree)
     if tree.get("data", Directory()) != Directory():
         return {}
     (before, was), (after, now) = _state(seed.tree), _state(tree)

@@ -86,6 +86,23 @@ def test_injected_faults_are_found(run_python):
     run_python(RUN + FAULTS)
 
 
+def test_a_folder_whose_upgrade_lost_its_header_has_the_arrays_of_numpack0(run_python):
+    script = (
+        RUN
+        + """
+from fuzz import oracle
+with Fuzzer(0, kinds=(STORE,)) as fuzzer:
+    [seed] = [each for each in fuzzer._seeds if each.name == "upgrading"]
+    assert set(oracle.untouched(seed, seed.tree)) == set(seed.arrays)
+    tree = {name: node for name, node in seed.tree.items() if name != "numpack.json"}
+    assert set(oracle.untouched(seed, tree)) == set(seed.arrays)
+    del tree["deleted_flags.npkb"]  # without which NumPack 0.x has deleted no rows
+    assert set(oracle.untouched(seed, tree)) == set(seed.arrays) - {"flags"}
+"""
+    )
+    run_python(script)
+
+
 def test_same_seed_makes_the_same_inputs(run_python):
     script = (
         RUN
