@@ -105,6 +105,19 @@ def test_write_checksummed_continues_a_file(open_temporary, before, size):
     assert (first + second, rest) == expected(NOISE[: before + size])
 
 
+def test_write_checksummed_of_large_files(open_temporary):
+    """From 64 MiB on, pieces have two blocks and end at multiples of their size in the file."""
+    large = 64 * BLOCK
+    for before in (large - 4 * BLOCK, large - BLOCK, large, large + 1, large + 3 * BLOCK - 1):
+        for size in (1, BLOCK, 2 * BLOCK, 5 * BLOCK + 7):
+            descriptor = open_temporary()
+            os.ftruncate(descriptor, before)  # a hole
+            head = bytes(before % BLOCK)
+            blocks, tail = write_checksummed(descriptor, NOISE[:size], before, zlib.crc32(head))
+            assert (blocks, tail) == expected(head + NOISE[:size].tobytes())
+            assert os.pread(descriptor, size + 1, before) == NOISE[:size].tobytes()
+
+
 def test_write_checksummed_of_short_pieces(open_temporary):
     file, end, tail = open_temporary(), 0, 0
     for size in (*range(1, 130), *range(200, 330), 511, 512, 513, 1000):

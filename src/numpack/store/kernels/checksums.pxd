@@ -10,6 +10,7 @@ cdef extern from "bounce.h" nogil:
     ctypedef struct numpack_bounce:
         const unsigned char *source
         size_t size
+        size_t offset
         numpack_checksum_copy checksum_copy
         void *context
 

@@ -303,7 +303,7 @@ def write_checksummed(int descriptor, data, int64_t offset, uint32_t tail):
     blocks = _new_checksums((before + view.size) // BLOCK_BYTES)
     sums.left, sums.crc = BLOCK_BYTES - before, tail
     sums.blocks = <unsigned char *>PyBytes_AS_STRING(blocks)
-    bounce.source, bounce.size = view.data, view.size
+    bounce.source, bounce.size, bounce.offset = view.data, view.size, offset
     bounce.checksum_copy, bounce.context = _checksum_piece, &sums
     if numpack_begin_bounce(&bounce, view.size >= THREAD_MIN) < 0:
         raise MemoryError
