@@ -113,6 +113,7 @@ class Driver:
 
     def _read_from(self, store: NumPack) -> None:
         self.attempt("metadata", store.get_metadata)
+        self.attempt("attributes of the store", lambda: repr(store.attrs.store))
         self.attempt("repr", lambda: f"{store!r} {len(store)}")
         names = self.attempt("list", lambda: list(store))
         if names is None:
@@ -124,6 +125,7 @@ class Driver:
 
     def _read_array(self, store: NumPack, name: str) -> None:
         self.attempt("get_shape", lambda: store.get_shape(name))
+        self.attempt("attributes", lambda: dict(store.attrs[name]))
         self.attempt("get_modify_time", lambda: store.get_modify_time(name))
         lazy = self.attempt("load lazily", lambda: store.load(name, lazy=True))
         if lazy is None:
@@ -256,6 +258,9 @@ _CHANGES: dict[str, Callable[[NumPack, str], Any]] = {
     "clone": _clone,
     "batch": _in_batch,
     "write in place": _in_place,
+    "attributes": lambda store, name: store.attrs[name].update(a=[1], b={"c": None}),
+    "remove attributes": lambda store, name: store.attrs[name].clear(),
+    "attributes of the store": lambda store, name: store.attrs.store.update({name: name}),
     "reset": lambda store, _: store.reset(),
     "sync": lambda store, _: store.sync(),
 }

@@ -220,6 +220,29 @@ def torn(path: Path) -> tuple[Arrays, Tree]:
     return arrays, tree
 
 
+def attributed(path: Path) -> tuple[Arrays, Tree]:
+    """Set attributes of arrays and of the store, in a snapshot and in commits after it."""
+    store = NumPack(path)
+    store.open()
+    store.save({"x": values("<f8", 6, 2), "y": values("<i4", 5), "gone": values("u1", 3)})
+    store.attrs["x"].update(dims=["a", "b"], note="é", nested={"n": [1, 2.5, None, True]})
+    store.attrs.store["title"] = "t"
+    reopened(store)
+    store.attrs["y"]["units"] = "m"
+    store.append({"x": values("<f8", 3, 2), "y": values("<i4", 2)})
+    store.save({"y": values("<i4", 4)})
+    store.attrs.store.update(title="u", n=2**64 - 1)
+    store.attrs["gone"]["a"] = -0.0
+    store.drop("gone")
+    return _still_open(store, path)
+
+
+def reopened(store: NumPack) -> None:
+    """Close and open, which writes a snapshot."""
+    store.close()
+    store.open()
+
+
 def _still_open(store: NumPack, path: Path) -> tuple[Arrays, Tree]:
     """Read the files before closing writes a snapshot."""
     arrays, tree = {name: store.load(name) for name in store}, trees.read(path)
@@ -288,7 +311,7 @@ def _tensors(number: int) -> Seed:
 Maker = Callable[[Path], Arrays | tuple[Arrays, Tree]]
 
 _STORES: tuple[Maker, ...] = (
-    *(plain, several, empty, changed, long, large, pending, writable, torn),
+    *(plain, several, empty, changed, long, large, pending, writable, torn, attributed),
     upgrading,
 )
 _OLD: tuple[Maker, ...] = (old,)

@@ -107,6 +107,33 @@ def entry_fields(rng: random.Random, tree: Tree) -> None:
     tree["commits.log"] = b"".join(lines)
 
 
+def attributes(rng: random.Random, tree: Tree) -> None:
+    """Mutate or invent attributes of arrays and of the store."""
+    lines = _lines(tree)
+    found = [at for at in _of_json(lines) if isinstance(parsed(lines[at]), dict)]
+    if not found:
+        return
+    at = rng.choice(found)
+    document = parsed(lines[at])
+    changes = document.get("set")
+    owners = [document, *records(document).values()]
+    owners += changes.values() if isinstance(changes, dict) else []
+    owner = rng.choice([each for each in owners if isinstance(each, dict)])
+    value: Any = rng.choice([*hostile.INTS, *hostile.OTHER, *hostile.DTYPES, "x" * 1_100_000])
+    match rng.randrange(3):
+        case 0:
+            owner["attrs"] = value
+        case 1:
+            for _ in range(rng.choice([1, 30, 31, 32, 33, 300])):
+                value = rng.choice([[value], {"a": value}])
+            owner["attrs"] = {"a": value}
+        case _:
+            known = owner.get("attrs")
+            owner["attrs"] = {**(known if isinstance(known, dict) else {}), "n": value}
+    lines[at] = _written(rng, document)
+    tree["commits.log"] = b"".join(lines)
+
+
 def commit_added(rng: random.Random, tree: Tree) -> None:
     """Append an invented commit."""
     lines = _lines(tree)
@@ -363,6 +390,7 @@ _WAYS = [
     *[log_fields] * 6,
     *[entry_fields] * 6,
     *[commit_added] * 4,
+    *[attributes] * 2,
     *[lines_moved] * 3,
     *[journal] * 3,
     *[bytes_changed] * 3,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidValueError, NumpackError
+from .._core.policy import wrong_type
+from ..errors import InvalidValueError, NumpackError, UnsupportedError
 from ..io import share
 from .format.dtype_codes import Unusable, unusable_error
+from .format.log.attributes import INT_MAX, INT_MIN, MAX_DEPTH
 from .format.naming import exact_name, quoted, unknown_name_error
 from .format.schema import storable_dtype
 from .lazy.array import LazyArray
@@ -147,3 +150,79 @@ def live_row_count(name: str, entry: Entry) -> int:
         raise InvalidValueError(msg)
     count: int = entry.stored[0]
     return count - entry.dropped
+
+
+def checked_key(key: Any) -> str:
+    """Return the name of an attribute as a plain str."""
+    if not isinstance(key, str):
+        wrong_type("attrs", "a str as the name of an attribute", key, "pass str(name)")
+    return str.__str__(key)
+
+
+def checked_attribute(key: str, value: Any) -> Any:
+    """Return the value of an attribute as JSON holds it, in new objects.
+
+    Raises
+    ------
+    UnsupportedError
+        JSON cannot hold the value.
+    InvalidValueError
+        A number is out of range, or the value is nested too deeply.
+    """
+    try:
+        return _as_json(value, 2)  # the first level is the object of all attributes
+    except NumpackError as error:
+        prefix_name(error, key)
+        raise
+
+
+def _as_json(value: Any, level: int) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = _plain_values(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return _checked_int(int(value))
+    if isinstance(value, float):
+        return _checked_float(float(value))
+    if level > MAX_DEPTH and isinstance(value, list | tuple | Mapping):
+        msg = f"lists and dictionaries are nested more than {MAX_DEPTH} levels deep; flatten it"
+        raise InvalidValueError(msg)
+    if isinstance(value, list | tuple):
+        return [_as_json(each, level + 1) for each in value]
+    if isinstance(value, Mapping):
+        return {checked_key(key): _as_json(each, level + 1) for key, each in value.items()}
+    raise _attribute_error(type(value).__name__)
+
+
+def _plain_values(value: Any) -> Any:
+    """Return a NumPy scalar or array of booleans, numbers or strings as Python's values."""
+    if value.dtype.kind not in "biufU" or value.dtype == np.longdouble:
+        raise _attribute_error(f"{value.dtype} of NumPy")
+    if isinstance(value, np.ma.MaskedArray):
+        raise _attribute_error("a masked array")
+    return value.tolist()
+
+
+def _attribute_error(what: str) -> UnsupportedError:
+    reason = "JSON holds strings, numbers, booleans, None, lists and dictionaries"
+    fix = "convert it, for example with str() or list(), or save it as an array"
+    msg = f"an attribute cannot be {what}: {reason}; {fix}"
+    return UnsupportedError(msg, reason=reason, fix=fix)
+
+
+def _checked_int(value: int) -> int:
+    if not INT_MIN <= value <= INT_MAX:
+        size = f"an integer of {value.bit_length()} bits"
+        msg = f"an attribute cannot be {size}; pass an integer of 64 bits, a float or a str"
+        raise InvalidValueError(msg)
+    return value
+
+
+def _checked_float(value: float) -> float:
+    if not math.isfinite(value):
+        msg = f"an attribute cannot be {value}, which JSON has not; pass None or str(value)"
+        raise InvalidValueError(msg)
+    return value

@@ -207,6 +207,8 @@ class Writer(Reader):
             else:
                 commits.drop_rows(session, names, indexes)
         self._batch.forget(names)
+        if indexes is None:
+            self._batch.forget_attributes(names)
 
     def update(self, array_name: str, *, progress: ProgressCallback | None = None) -> None:
         """Rewrite an array without its deleted rows, if there are any.
@@ -246,7 +248,7 @@ class Writer(Reader):
     def clone(
         self, source_name: str, target_name: str, *, progress: ProgressCallback | None = None
     ) -> None:
-        """Store a copy of an array under another name.
+        """Store a copy of an array, with its attributes, under another name.
 
         Parameters
         ----------
@@ -274,7 +276,7 @@ class Writer(Reader):
         self._session()
         source_name = exact_name(source_name, "clone")
         target_name = checked_name(target_name)
-        if self._batch.kept:
+        if self._batch.depth:
             self._batch.write([source_name, target_name])
         with self._handle.write_transaction() as session:
             entry = entry_of(session.log.catalog.arrays, source_name)
@@ -282,7 +284,9 @@ class Writer(Reader):
             commits.clone(session, source_name, target_name, counter)
 
     def reset(self) -> None:
-        """Delete all arrays in one commit. Lazy arrays that were loaded before stay valid.
+        """Delete all arrays and attributes in one commit.
+
+        Lazy arrays that were loaded before stay valid.
 
         Examples
         --------
@@ -296,6 +300,7 @@ class Writer(Reader):
         """
         self._session()
         self._batch.forget()
+        self._batch.forget_attributes()
         self._note_file_changes()
         with self._handle.write_transaction() as session:
             commits.reset(session)

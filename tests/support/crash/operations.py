@@ -13,7 +13,7 @@ import numpy as np
 from numpack import NumPack
 from numpack.store.format.log import log
 
-State = dict[str, tuple[str, tuple[int, ...], bytes]]
+State = dict[str, tuple[str, tuple[int, ...], bytes, str]]
 
 ROWS = np.arange(6.0).reshape(3, 2)
 BLOCK = 1 << 20
@@ -22,9 +22,13 @@ OLD = Path(__file__).parents[2] / "data" / "numpack-0.7.0"
 
 
 def state_of(store: NumPack) -> State:
-    """Return all values of a store, for comparison byte by byte."""
+    """Return all values and attributes of a store, for comparison byte by byte."""
     loaded = {name: store.load(name) for name in store}
-    return {n: (str(a.dtype), a.shape, a.tobytes()) for n, a in loaded.items()}
+    found = {
+        n: (str(a.dtype), a.shape, a.tobytes(), repr(store.attrs[n])) for n, a in loaded.items()
+    }
+    own = repr(store.attrs.store)
+    return found if own == "Attributes({})" else found | {"": ("", (), b"", own)}
 
 
 def wide(rows: int, add: int = 0) -> np.ndarray:
@@ -119,6 +123,21 @@ def writable_batch(store: NumPack) -> None:
 def replace_many(store: NumPack) -> None:
     rows = np.r_[0:30, 600:640]
     store.replace({"x": wide(len(rows), 3), "y": wide(len(rows), 5)}, rows)
+
+
+def attributed(path: str) -> None:
+    small(path)
+    with NumPack(path) as store:
+        store.attrs["x"].update(dims=["a", "b"], note="x" * 700)
+        store.attrs.store["title"] = "t"
+
+
+def batch_with_attributes(store: NumPack) -> None:
+    with store.batch_mode():
+        store.save({"new": ROWS, "x": -ROWS})
+        store.attrs["new"]["dims"] = ["a", "b"]
+        store.attrs["y"]["units"] = "m"
+        store.attrs.store["title"] = "t"
 
 
 def fill_the_log(store: NumPack) -> None:
@@ -243,6 +262,33 @@ OPERATIONS = {
     ),
     "drop_if_exists": Operation(
         lambda s: s.open(), large, options={"drop_if_exists": True}, opens=True, calls="rename"
+    ),
+    "first attributes": Operation(
+        lambda s: s.attrs["x"].update(dims=["a", "b"], n=1), calls="open pwrite rename fsync"
+    ),
+    "attributes": Operation(
+        lambda s: s.attrs["x"].update(n=1), attributed, calls="pwrite flock"
+    ),
+    "attributes of the store": Operation(
+        lambda s: s.attrs.store.clear(), attributed, calls="pwrite flock"
+    ),
+    "attributes, power": Operation(
+        lambda s: s.attrs["y"].update(n=1), options=POWER, calls="pwrite rename fsync fdatasync"
+    ),
+    "batch with attributes": Operation(batch_with_attributes, calls=f"{UNLINK} rename"),
+    "save with attributes": Operation(
+        lambda s: s.save({"x": -ROWS, "new": ROWS}), attributed, calls=UNLINK
+    ),
+    "append with attributes": Operation(lambda s: s.append({"x": ROWS}), attributed),
+    "clone with attributes": Operation(lambda s: s.clone("x", "new"), attributed),
+    "reset with attributes": Operation(
+        lambda s: s.reset(), attributed, calls="pwrite unlink flock"
+    ),
+    "fold of attributes": Operation(
+        lambda s: s.attrs["x"].update(n=1),
+        attributed,
+        thresholds=FOLD,
+        calls="open pwrite rename fsync",
     ),
     "close": Operation(lambda s: s.close(), prepare=fill_the_log, calls="close"),
     "reopen": Operation(reopened, prepare=fill_the_log, calls="close open"),

@@ -346,7 +346,7 @@ class Losses:
 
 
 def _values(state: State, name: str) -> np.ndarray:
-    dtype, _, content = state[name]
+    dtype, _, content, _ = state[name]
     return np.frombuffer(content, dtype)
 
 
@@ -364,4 +364,4 @@ def _found(path: str) -> State | None:
 def _summary(state: State | None) -> str:
     if state is None:
         return "no store"
-    return str({name: (shape, hash(content)) for name, (_, shape, content) in state.items()})
+    return str({name: (shape, hash(content)) for name, (_, shape, content, _) in state.items()})

@@ -21,6 +21,8 @@ from support.crash.operations import (
     FOLD,
     ROWS,
     SNAPSHOT,
+    attributed,
+    batch_with_attributes,
     large,
     nothing,
     old,
@@ -203,6 +205,23 @@ KINDS = {
     "clone": Kind(changes(lambda s: s.clone("z", "new"), lambda s: s.clone("x", "other"))),
     "reset": Kind(changes(lambda s: s.reset(), lambda s: s.save({"x": -ROWS}))),
     "batch": Kind(changes(batch)),
+    "first attributes": Kind(
+        changes(
+            lambda s: s.attrs["x"].update(dims=["a", "b"], note="x" * 700),
+            lambda s: s.attrs.store.update(title="t"),
+            lambda s: s.append({"x": ROWS}),
+        )
+    ),
+    "attributes": Kind(
+        changes(
+            lambda s: s.attrs["x"].update(n=1),
+            lambda s: s.save({"x": -ROWS}),
+            lambda s: s.attrs["x"].clear(),
+            lambda s: s.attrs.store.clear(),
+        ),
+        attributed,
+    ),
+    "batch with attributes": Kind(changes(batch_with_attributes)),
     "writable batch": Kind(changes(writable), big, mixed="big"),
     "mode w": Kind(emptied(mode="w")),
     "drop_if_exists": Kind(emptied(drop_if_exists=True)),

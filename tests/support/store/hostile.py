@@ -90,6 +90,8 @@ CHANGES: dict[str, Callable[[NumPack], Any]] = {
     "clone": lambda s: s.clone("x", "copy"),
     "batch": lambda s: _batch(s),
     "writable batch": lambda s: _writable(s),
+    "attributes": lambda s: s.attrs["x"].update(a=1),
+    "attributes of the store": lambda s: s.attrs.store.update(a=1),
     "save another": lambda s: s.save({"z": np.arange(3)}),
     "save": lambda s: s.save({"x": np.arange(3)}),
     "drop": lambda s: s.drop("x"),
@@ -223,9 +225,9 @@ def stores(step: int = 1) -> Iterator[tuple[str, list[Any], dict[str, bytes]]]:
     data = {f"data/{ID}.bin": bytes(16)}
     usual = snapshot({"x": entry()})
     dropped = {"dropped": 1, "dropped_crc32": zlib.crc32(bytes(8))}
-    full = entry() | dropped | {"revision": 1, "writable": False}
+    full = entry(revision=1, writable=False, attrs={}) | dropped
     gone = {**data, f"data/{ID}.del": bytes(8)}
-    for key in ("store", "commit", "next_id", "journal", "arrays", "more"):
+    for key in ("store", "commit", "next_id", "journal", "attrs", "arrays", "more"):
         yield from ((f"snapshot {key}", [usual | {key: bad}], data) for bad in some(BAD))
         without = {other: usual[other] for other in usual if other != key}
         yield f"snapshot without {key}", [without], data
@@ -253,10 +255,19 @@ def commits(
     usual: Any, data: dict[str, bytes], some: Callable[[Sequence[Any]], Sequence[Any]]
 ) -> Iterator[tuple[str, list[Any], Any]]:
     commit = {"commit": 2, "time_us": 1}
-    for key in ("commit", "time_us", "drop", "put", "set", "journal", "more"):
+    for key in ("commit", "time_us", "drop", "put", "set", "journal", "attrs", "more"):
         for bad in some(BAD):
             yield f"commit {key} {bad!r:.60}", [usual, commit | {key: bad}], data
-    for key in ("rows", "tail", "dropped", "dropped_crc32", "revision", "writable", "id"):
+    for key in (
+        "rows",
+        "tail",
+        "dropped",
+        "dropped_crc32",
+        "revision",
+        "writable",
+        "attrs",
+        "id",
+    ):
         for bad in some(BAD):
             change = commit | {"set": {"x": {key: bad}}}
             yield f"set {key} {bad!r:.60}", [usual, change], data

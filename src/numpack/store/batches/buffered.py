@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import ConflictError, StoreError
 from .. import commits
+from ..commits.attributes import AttributeChange, checked_text
 from ..format import data_files
 from ..format.data_files import as_bytes
 from ..format.naming import quoted
@@ -40,6 +41,8 @@ class Batch:
         Number of nested blocks that are being executed.
     memory_limit : int or None
         Bytes to keep; arrays beyond this limit are written early.
+    attributes : dict of str or None to AttributeChange
+        Changes of attributes to commit, by the name of the array; ``None`` is the store.
     """
 
     def __init__(self, handle: Handle) -> None:
@@ -48,6 +51,7 @@ class Batch:
         self._bases: dict[str, Entry | None] = {}  # entries as of loading or saving
         self.depth = 0
         self.memory_limit: int | None = None
+        self.attributes: dict[str | None, AttributeChange] = {}
 
     def load(self, name: str) -> Array | None:
         """Return the kept array of a name; ``None`` if there is none."""
@@ -80,8 +84,19 @@ class Batch:
         for name, array in arrays.items():
             self._keep(name, _KeptArray(array, None))
 
+    def change_attributes(
+        self, name: str | None, committed: bytes, change: AttributeChange
+    ) -> None:
+        """Keep a change of attributes; raise if they become too large."""
+        before = self.attributes.get(name, AttributeChange())
+        after = before.then(change)
+        checked_text(name, after.applied(committed))
+        self.attributes[name] = after
+
     def write(self, names: Iterable[str] | None = None) -> None:
-        """Write saved and changed arrays in one commit; if that fails, they stay unwritten.
+        """Write saved and changed arrays, and attributes, in one commit.
+
+        If that fails, they stay unwritten.
 
         Raises
         ------
@@ -89,6 +104,7 @@ class Batch:
             Others have changed some of the arrays since they were loaded. These are not
             written and no longer kept; all others were written.
         """
+        names = None if names is None else list(names)
         chosen = dict(self.kept) if names is None else self._kept_of(names)
         fingerprints = {name: _fingerprint(each.array) for name, each in chosen.items()}
         changed = {
@@ -96,19 +112,34 @@ class Batch:
             for name, each in chosen.items()
             if each.fingerprint != fingerprints[name]
         }
-        if not changed:
+        attributes = self._attributes_of(names)
+        if not changed and not attributes:
             return
         with self._handle.write_transaction() as session:
-            conflicts = self._conflicts(changed, session.log.catalog.arrays)
-            written = [name for name in changed if name not in conflicts]
-            commits.save(session, {name: changed[name].array for name in written})
             arrays = session.log.catalog.arrays
-            self._bases.update((name, arrays[name]) for name in written)
+            conflicts = self._conflicts(changed, arrays)
+            written = [name for name in changed if name not in conflicts]
+            known = {None, *arrays, *written}
+            lost = [name for name in attributes if name is not None and name not in known]
+            conflicts |= dict.fromkeys(lost, "was dropped")
+            kept = {name: each for name, each in attributes.items() if name in known}
+            values = {name: changed[name].array for name in written}
+            commits.save(session, values, attributes=kept)
+            self._bases.update((name, session.log.catalog.arrays[name]) for name in written)
+        for name in attributes:
+            del self.attributes[name]
         for name in written:
             changed[name].fingerprint = fingerprints[name]
         if conflicts:
             self.forget(conflicts)
-            raise _conflict_error(conflicts, {name: changed[name].array for name in conflicts})
+            arrays_lost = {name: changed[name].array for name in conflicts if name in changed}
+            raise _conflict_error(conflicts, arrays_lost)
+
+    def _attributes_of(self, names: Iterable[str] | None) -> dict[str | None, AttributeChange]:
+        """Return the kept changes of attributes of some arrays, or all."""
+        if names is None:
+            return dict(self.attributes)
+        return {name: self.attributes[name] for name in names if name in self.attributes}
 
     def _conflicts(self, names: Iterable[str], arrays: Mapping[str, Entry]) -> dict[str, str]:
         """Return the arrays that others have changed since they were loaded, and how."""
@@ -128,6 +159,11 @@ class Batch:
         for name in [*self.kept, *self._bases] if names is None else list(names):
             self.kept.pop(name, None)
             self._bases.pop(name, None)
+
+    def forget_attributes(self, names: Iterable[str] | None = None) -> None:
+        """Discard changes of the attributes of some arrays, or of all and the store."""
+        for name in list(self.attributes) if names is None else list(names):
+            self.attributes.pop(name, None)
 
     def _kept_of(self, names: Iterable[str]) -> dict[str, _KeptArray]:
         return {name: self.kept[name] for name in names if name in self.kept}
@@ -206,11 +242,16 @@ def _foreign_change(base: Entry | None, now: Entry | None) -> str:
         (base.revision != now.revision, "had rows replaced in place"),
         (base.stored != now.stored, "had rows appended"),
         (base.dropped != now.dropped, "had rows dropped"),
-        (base.replace(modified=0) != now.replace(modified=0), "was changed"),
+        (_without_attributes(base) != _without_attributes(now), "was changed"),
     )
     return " and ".join(what for differs, what in checks[:3] if differs) or (
         checks[3][1] if checks[3][0] else ""
     )
+
+
+def _without_attributes(entry: Entry) -> Entry:
+    """Return an entry without attributes, whose changes are merged, and without its time."""
+    return entry.replace(modified=0, attrs=b"")
 
 
 def _conflict_error(conflicts: Mapping[str, str], arrays: dict[str, Array]) -> ConflictError:

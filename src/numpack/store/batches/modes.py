@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from ...errors import ConflictError, InvalidValueError
 from ..writer import Writer
+from .attributes import StoreAttributes
 from .buffered import Batch
 from .in_place import WritableBatch, recompute_abandoned
 
@@ -24,6 +25,27 @@ class BatchModes(Writer):
         self._batch = Batch(handle)
         self._writable_batches: list[WritableBatch] = []
 
+    @property
+    def attrs(self) -> StoreAttributes:
+        """JSON attributes of each array, and, as ``attrs.store``, of the store.
+
+        They are committed as everything else, and belong to the name of an array: they stay
+        when it is saved again, changed or rewritten.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numpack import NumPack
+        >>> with NumPack("attributes.npk") as npk:
+        ...     npk.save({"x": np.zeros((2, 3))})
+        ...     npk.attrs["x"]["dims"] = ["time", "lat"]
+        ...     npk.attrs.store["title"] = "Temperatures"
+        ...     npk.attrs["x"], npk.attrs.store["title"]
+        (Attributes({'dims': ['time', 'lat']}), 'Temperatures')
+        """
+        self._session()
+        return StoreAttributes(self)
+
     @contextlib.contextmanager
     def batch_mode(self, memory_limit: int | None = None) -> Iterator[Self]:
         """Keep loaded and saved arrays in memory until the block ends.
@@ -34,6 +56,9 @@ class BatchModes(Writer):
         the arrays are kept: the next block, `sync` or `close` tries again. An array that
         others have changed since the batch loaded or saved it is never overwritten
         (`ConflictError`).
+
+        Changes of `attrs` are committed with the arrays; those of an attribute that others have
+        set meanwhile prevail, and only an array that was dropped raises `ConflictError`.
 
         `append`, `replace`, `update` and `drop` within the block write the changes first. An
         array that was loaded before such a call is no longer tracked: later changes to it are

@@ -4,6 +4,7 @@ Imports the session and what is below it.
 """
 
 from .arrays import clone, drop, reset, save, update
+from .attributes import set_attributes
 from .in_place import mark_writable, recompute_checksums, replace
 from .rows import append, append_plain, drop_rows
 
@@ -18,5 +19,6 @@ __all__ = [
     "replace",
     "reset",
     "save",
+    "set_attributes",
     "update",
 ]

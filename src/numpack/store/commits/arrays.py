@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidValueError
 from ..checks import entry_of
 from ..format import data_files
+from ..format.log.attributes import values_of
 from ..format.log.state import Entry
 from ..rows.contents import content_of, live_content
+from .attributes import AttributeChange, record_of, text_after
 from .committing import commit, commit_files, unlink_files
 
 if TYPE_CHECKING:
@@ -21,30 +23,50 @@ if TYPE_CHECKING:
 
 
 def save(
-    session: Session, values: Mapping[str, Array], progress: Progress = data_files.no_progress
+    session: Session,
+    values: Mapping[str, Array],
+    progress: Progress = data_files.no_progress,
+    attributes: Mapping[str | None, AttributeChange] | None = None,
 ) -> None:
-    """Write new files, commit them, and unlink the files they replace."""
-    _save(session, {name: content_of(array) for name, array in values.items()}, progress)
+    """Write new files, commit them, and unlink the files they replace.
+
+    The arrays keep the attributes that their names have. `attributes` are changes of these and
+    others that are to be made in the same commit.
+    """
+    contents = {name: content_of(array) for name, array in values.items()}
+    _save(session, contents, progress, attributes or {})
 
 
-def _save(session: Session, values: Mapping[str, Content], progress: Progress) -> None:
+def _save(
+    session: Session,
+    values: Mapping[str, Content],
+    progress: Progress,
+    attributes: Mapping[str | None, AttributeChange] = {},
+) -> None:
     catalog = session.log.catalog
+    texts = {
+        name: text_after(name, catalog.arrays.get(name), attributes.get(name))
+        for name in values
+    }
+    record = record_of(catalog, attributes, texts) if attributes else {}
     new_entries: dict[str, Entry] = {}
     try:
         for number, (name, content) in enumerate(values.items()):
             identifier = catalog.new_id(ahead=number)
-            new_entries[name] = _write_new(session, content, identifier, progress)
+            new_entries[name] = _write_new(session, content, identifier, texts[name], progress)
     except BaseException:  # the caller's progress callback may raise anything
         unlink_files(session, new_entries.values())
         raise
     if new_entries:
-        commit_files(session, new_entries)
+        commit_files(session, new_entries, **record)
+    elif record:
+        commit(session, **record)
 
 
 def _write_new(
-    session: Session, content: Content, identifier: str, progress: Progress
+    session: Session, content: Content, identifier: str, attrs: bytes, progress: Progress
 ) -> Entry:
-    entry = Entry(identifier, content.code, content.shape, modified=0)
+    entry = Entry(identifier, content.code, content.shape, modified=0, attrs=attrs)
     folder, durable = session.folder, session.durable
     with data_files.create_files(folder, entry) as descriptor:
         tail = data_files.write(
@@ -64,8 +86,12 @@ def drop(session: Session, names: Iterable[str]) -> None:
 
 
 def reset(session: Session) -> None:
-    """Delete all arrays in one commit."""
-    drop(session, list(session.log.catalog.arrays))
+    """Delete all arrays, and the attributes of the store, in one commit."""
+    arrays = dict(session.log.catalog.arrays)
+    record: dict[str, Any] = {"attrs": {}} if session.log.catalog.attrs else {}
+    if arrays or record:
+        commit(session, drop=arrays, **record)
+        unlink_files(session, arrays.values())
 
 
 def update(session: Session, name: str, progress: Progress = data_files.no_progress) -> None:
@@ -87,7 +113,10 @@ def clone(
     if target in arrays:
         msg = f"there is an array {target!r} already; drop it first, or choose another name"
         raise InvalidValueError(msg)
-    _save(session, {target: _live_content(session, entry)}, progress)
+    copied: dict[str | None, AttributeChange] = {}
+    if entry.attrs:
+        copied[target] = AttributeChange(values_of(entry.attrs))
+    _save(session, {target: _live_content(session, entry)}, progress, copied)
 
 
 def _live_content(session: Session, entry: Entry) -> Content:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import StoreError
+from ..format import folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ _LARGE = 8 << 20  # bytes from which on removing a file takes long
 
 def commit(session: Session, **record: Any) -> None:
     """Commit changes, see `Log.commit`, with the names of new files flushed before."""
+    if _has_attributes(record):
+        folder.mark_attributes(session.folder, durable=session.durable)
     if session.durable:
         session.folder.sync_data()
     count_commit(session, session.log.commit(**record))
@@ -36,6 +39,15 @@ def commit_files(session: Session, new: Mapping[str, Entry], **record: Any) -> N
             unlink_files(session, new.values())
         raise
     unlink_files(session, replaced)
+
+
+def _has_attributes(record: Mapping[str, Any]) -> bool:
+    """Return whether a commit's line names attributes."""
+    return (
+        "attrs" in record
+        or any(entry.attrs for entry in record.get("put", {}).values())
+        or any("attrs" in fields for fields in record.get("changes", {}).values())
+    )
 
 
 def count_commit(session: Session, length: int, nbytes: int = 0) -> bool:

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 HEADER = "numpack.json"
 _HEADER_LIMIT = 1 << 16
-FORMAT, VERSION = "numpack", 1
+FORMAT, VERSION = "numpack", 2
 
 _NEW_HEADER = f"{HEADER}.new"
 _UNFINISHED = frozenset({LOCK, DATA, LOG, log.NEW_LOG, _NEW_HEADER})
 _DATA_FILE = re.compile(r"([0-9]{8,19}-([0-9a-f]{8}))\.(?:bin|sum|del)", re.ASCII)
-_HEADER = json.dumps({"format": FORMAT, "version": VERSION}).encode() + b"\n"
+_HEADER = b'{"format": "numpack", "version": 1}\n'
+_WITH_ATTRIBUTES = b'{"format": "numpack", "version": 2}\n'
 
 
 def open_folder(path: str, lock_timeout: float | None = None) -> Folder | None:
@@ -181,6 +182,7 @@ def remove_orphans(folder: Folder, catalog: Catalog) -> None:
     """
     folder.make_data()  # some tools do not copy empty folders
     folder.unlink(log.NEW_LOG)
+    folder.unlink(_NEW_HEADER)
     live = {entry.id for entry in catalog.arrays.values()}
     for name in folder.names(DATA):
         match = _DATA_FILE.fullmatch(name)
@@ -192,16 +194,40 @@ def write_store(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
     """Write the files of a new store; renaming the header into place completes it."""
     folder.make_data()
     log.write_new(folder, catalog, durable=durable)
-    descriptor = folder.new(_NEW_HEADER)
+    has_attributes = catalog.attrs or any(each.attrs for each in catalog.arrays.values())
+    header = _WITH_ATTRIBUTES if has_attributes else _HEADER
+    _write_header(folder, folder.new(_NEW_HEADER), header, durable=durable)
+    if durable:
+        folder.sync()
+
+
+def mark_attributes(folder: Folder, *, durable: bool) -> None:
+    """Raise the version in the header to 2 before the first attributes are committed.
+
+    Versions of this package that know no attributes then refuse the store as newer instead of
+    reporting damage. Requires the store's lock.
+    """
+    text = folder.read_start(HEADER, _HEADER_LIMIT)
+    if text == _WITH_ATTRIBUTES:
+        return
+    record = json.loads(text)
+    if record["version"] < VERSION:
+        changed = json.dumps({**record, "version": VERSION}).encode() + b"\n"
+        # A file that replaces another is flushed first: else a power loss could lose both.
+        _write_header(folder, folder.new(_NEW_HEADER, like=HEADER), changed, durable=True)
+        if durable:
+            folder.sync()
+
+
+def _write_header(folder: Folder, descriptor: int, text: bytes, *, durable: bool) -> None:
+    """Write the header to a new file, and rename that into place."""
     try:
-        write_all(descriptor, _HEADER, 0)
+        write_all(descriptor, text, 0)
         if durable:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
     folder.rename(_NEW_HEADER, HEADER)
-    if durable:
-        folder.sync()
 
 
 def new_catalog() -> Catalog:
@@ -217,7 +243,7 @@ def is_store(folder: Folder) -> bool:
         return False
     except OSError as error:
         raise store_error(f"{folder.path}/{HEADER}", error, HEADER) from error
-    if text == _HEADER:
+    if text in (_HEADER, _WITH_ATTRIBUTES):
         return True
     try:
         name, version = records.header(json.loads(text))

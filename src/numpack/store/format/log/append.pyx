@@ -176,7 +176,7 @@ cdef LogCursor advance(
     entry.modified = growth.time
     before.arrays[name] = entry
     catalog.token, catalog.commit, catalog.next_id = before.token, before.commit + 1, before.next_id
-    catalog.arrays, catalog.journal = before.arrays, None
+    catalog.arrays, catalog.journal, catalog.attrs = before.arrays, None, before.attrs
     return cursor_after(cursor, length, catalog)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from ....errors import CorruptStoreError
@@ -72,5 +73,13 @@ def _refuse(constant: str) -> Any:
     raise InvalidRecordError(f"{constant} is not a JSON number")
 
 
+def _finite(number: str) -> float:
+    """Return a float; refuse one that this package could not write again."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise InvalidRecordError(f"the number {number[:60]} is too large")
+    return value
+
+
 # For short lines, json.loads spends more time on setup than on parsing.
-_parse = json.JSONDecoder(parse_constant=_refuse).raw_decode
+_parse = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).raw_decode

@@ -162,6 +162,7 @@ class Log:
         changes: Mapping[str, Record] | None = None,
         drop: Iterable[str] = (),
         journal: int | None = None,
+        attrs: Record | None = None,
     ) -> int:
         """Append a commit to the log; the change takes effect with its complete line.
 
@@ -175,6 +176,8 @@ class Log:
             Names of arrays to remove.
         journal : int, optional
             CRC-32 of the journal, if rows are to be written in place after the commit.
+        attrs : dict, optional
+            The store's own attributes from now on.
 
         Returns
         -------
@@ -198,12 +201,14 @@ class Log:
             line["set"] = dict(changes)
         if journal is not None:
             line["journal"] = journal
+        if attrs is not None:
+            line["attrs"] = attrs
         data = encode(line)
         with self._lock:
             cursor = self._current()
             write_line(cursor, data, durable=self._durable)
             update = cursor.catalog.after_commit(
-                time_us, put or {}, changes or {}, drop, journal
+                time_us, put or {}, changes or {}, drop, journal, attrs
             )
             cursor = cursor.after_commit(len(data), update.catalog)
             apply_and_install(self, cursor, update)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...kernels.checksums import BLOCK
 from ..dtype_codes import MAX_NDIM, InvalidRecordError, Unusable, brief, itemsize
+from .attributes import text_of
 from .ordinary.arrays import read_entries
 from .state import Catalog, CatalogUpdate, Entry
 
@@ -29,22 +30,29 @@ _ID = re.compile(r"([0-9]{8,19})-([0-9a-f]{8})", re.ASCII)
 _TOKEN = re.compile(r"[0-9a-f]{8}", re.ASCII)
 
 _NEEDED = {"id", "dtype", "shape", "tail"}
-_IN_ARRAY = _NEEDED | {"dropped", "dropped_crc32", "revision", "writable", "modified_us"}
-_IN_SET = {"rows", "tail", "dropped", "dropped_crc32", "revision", "writable"}
+_IN_ARRAY = _NEEDED | {
+    "dropped",
+    "dropped_crc32",
+    "revision",
+    "writable",
+    "attrs",
+    "modified_us",
+}
+_IN_SET = {"rows", "tail", "dropped", "dropped_crc32", "revision", "writable", "attrs"}
 _SNAPSHOT = {"store", "commit", "next_id", "arrays"}
-_IN_SNAPSHOT = {"store", "commit", "next_id", "journal", "arrays", "crc32"}
-_IN_COMMIT = {"commit", "time_us", "drop", "put", "set", "journal", "crc32"}
+_IN_SNAPSHOT = {"store", "commit", "next_id", "journal", "attrs", "arrays", "crc32"}
+_IN_COMMIT = {"commit", "time_us", "drop", "put", "set", "journal", "attrs", "crc32"}
 
 
 def header(record: Any) -> tuple[str, float]:
     """Return the format and version of a store's header; ignore other members.
 
-    A version greater than 1 may be written as a float by a later format.
+    A version greater than 2 may be written as a float by a later format.
     """
     if type(record) is not dict or type(record.get("format")) is not str:
         raise InvalidRecordError("it is not an object with a format")
     version = record.get("version")
-    if type(version) is not int and not (type(version) is float and 1 < version < math.inf):
+    if type(version) is not int and not (type(version) is float and 2 < version < math.inf):
         raise InvalidRecordError(f"its version is {brief(version)}, not an integer")
     if version < 1:
         raise InvalidRecordError(f"its version is {brief(version)}, not 1 or more")
@@ -81,7 +89,7 @@ def snapshot(line: Any) -> Catalog:
     if len(entries) > 1 and len({each.id for each in entries.values()}) != len(entries):
         raise InvalidRecordError("two arrays have the same id")
     journal = _u32(line, "journal") if "journal" in line else None
-    return Catalog(token, commit, next_id, entries, journal)
+    return Catalog(token, commit, next_id, entries, journal, text_of(line.get("attrs", {})))
 
 
 class CommitReader:
@@ -126,6 +134,7 @@ class CommitReader:
             raise InvalidRecordError(f"commit {brief(commit)} follows {previous}")
         journal = _u32(line, "journal") if "journal" in line else None
         next_id = self.catalog.next_id
+        attrs = text_of(line["attrs"]) if "attrs" in line else self.catalog.attrs
         changes = {
             name: _with_changes(name, self._entry(name), fields, commit, time)
             for name, fields in _members(line, "set").items()
@@ -138,7 +147,7 @@ class CommitReader:
                 self._removed.add(name)
         self._changed.update(changes)
         before = self.catalog
-        self.catalog = Catalog(before.token, commit, next_id, before.arrays, journal)
+        self.catalog = Catalog(before.token, commit, next_id, before.arrays, journal, attrs)
 
     def update(self) -> CatalogUpdate:
         """Return the catalog after the commits read, and their changes to its arrays."""
@@ -219,6 +228,7 @@ def _described(identifier: str, record: Record, modified: int, commit: int) -> E
         get("dropped_crc32", 0),
         get("revision", 0),
         get("writable", False),
+        attrs=text_of(get("attrs", {})),
     )
     _check_numbers(made, commit)
     return made

@@ -14,6 +14,7 @@ cdef class Entry:
     cdef readonly object revision
     cdef readonly object writable
     cdef readonly str numpack0_file
+    cdef readonly bytes attrs
 
     cdef Entry copy(self)
 
@@ -24,6 +25,7 @@ cdef class Catalog:
     cdef readonly int64_t next_id
     cdef readonly dict arrays
     cdef readonly object journal
+    cdef readonly bytes attrs
 
 
 cdef class CatalogUpdate:

@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t
 
 from ..dtype_codes import Unusable, is_extension, itemsize, unusable_error
 from ..schema import DTYPES, decode_dtype
+from .attributes import text_of, values_of
 
 
 @cython.final
@@ -43,6 +44,8 @@ cdef class Entry:
     numpack0_file : str
         Name of the data file in a NumPack 0.x folder, where the id does not name it; else
         empty.
+    attrs : bytes
+        JSON text of its attributes, see `attributes.text_of`; empty if there are none.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ cdef class Entry:
         revision=0,
         writable=False,
         str numpack0_file="",
+        bytes attrs=b"",
     ):
         self.id = id
         self.code = code
@@ -68,6 +72,7 @@ cdef class Entry:
         self.revision = revision
         self.writable = writable
         self.numpack0_file = numpack0_file
+        self.attrs = attrs
 
     cdef Entry copy(self):
         cdef Entry made = new_entry(self.id, self.code, self.stored, self.modified, self.tail)
@@ -76,6 +81,7 @@ cdef class Entry:
         made.revision = self.revision
         made.writable = self.writable
         made.numpack0_file = self.numpack0_file
+        made.attrs = self.attrs
         return made
 
     def replace(self, **fields):
@@ -86,7 +92,7 @@ cdef class Entry:
         """Return the values of all fields, in the order of the class's parameters."""
         return (
             self.id, self.code, self.stored, self.modified, self.tail, self.dropped,
-            self.dropped_crc, self.revision, self.writable, self.numpack0_file,
+            self.dropped_crc, self.revision, self.writable, self.numpack0_file, self.attrs,
         )
 
     def with_changes(self, dict fields, time):
@@ -96,7 +102,7 @@ cdef class Entry:
         ----------
         fields : dict
             Members of the log's ``set``: ``rows``, ``tail``, ``dropped``, ``dropped_crc32``,
-            ``revision`` and ``writable``; not validated.
+            ``revision``, ``writable`` and ``attrs``; only the last is validated.
         time : int
             Of the commit, in microseconds since 1970.
         """
@@ -110,6 +116,8 @@ cdef class Entry:
         made.dropped_crc = get("dropped_crc32", self.dropped_crc)
         made.revision = get("revision", self.revision)
         made.writable = get("writable", self.writable)
+        if "attrs" in fields:
+            made.attrs = text_of(fields["attrs"])
         return made
 
     def to_record(self):
@@ -126,6 +134,8 @@ cdef class Entry:
             record["revision"] = self.revision
         if self.writable:
             record["writable"] = True
+        if self.attrs:
+            record["attrs"] = values_of(self.attrs)
         return record
 
     @property
@@ -202,7 +212,7 @@ cdef class Entry:
 
 ENTRY_FIELDS = (
     "id", "code", "stored", "modified", "tail", "dropped", "dropped_crc", "revision",
-    "writable", "numpack0_file",
+    "writable", "numpack0_file", "attrs",
 )
 
 
@@ -212,7 +222,7 @@ cdef Entry new_entry(str id, object code, tuple stored, object modified, object 
     made.id, made.code, made.stored = id, code, stored
     made.modified, made.tail = modified, tail
     made.dropped = made.dropped_crc = made.revision = 0
-    made.writable, made.numpack0_file = False, ""
+    made.writable, made.numpack0_file, made.attrs = False, "", b""
     return made
 
 
@@ -236,25 +246,34 @@ cdef class Catalog:
         copy it before iterating over it.
     journal : int or None
         CRC-32 of the journal if the last commit replaces rows in place, else None.
+    attrs : bytes
+        JSON text of the store's own attributes, see `attributes.text_of`.
     """
 
     def __init__(
-        self, str token="", int64_t commit=0, int64_t next_id=1, dict arrays=None, journal=None
+        self,
+        str token="",
+        int64_t commit=0,
+        int64_t next_id=1,
+        dict arrays=None,
+        journal=None,
+        bytes attrs=b"",
     ):
         self.token = token
         self.commit = commit
         self.next_id = next_id
         self.arrays = {} if arrays is None else arrays
         self.journal = journal
+        self.attrs = attrs
 
     def new_id(self, int64_t ahead=0):
         """Return the id of the next data file, or of the one `ahead` positions later."""
         return f"{self.next_id + ahead:08d}-{self.token}"
 
-    def after_commit(self, time, put, changes, drop, journal):
+    def after_commit(self, time, put, changes, drop, journal, attrs=None):
         """Return the catalog after a commit made by this process, as a `CatalogUpdate`.
 
-        The arguments are trusted. Commits read from a log are validated by
+        The arguments are those of `Log.commit`, and trusted. Commits read from a log are validated by
         `records.CommitReader` instead.
         """
         cdef dict arrays = self.arrays
@@ -265,7 +284,8 @@ cdef class Catalog:
         for name, entry in put.items():
             changed[name] = entry.replace(modified=time)
             next_id = max(next_id, int(entry.id.partition("-")[0]) + 1)
-        catalog = Catalog(self.token, self.commit + 1, next_id, arrays, journal)
+        text = self.attrs if attrs is None else text_of(attrs)
+        catalog = Catalog(self.token, self.commit + 1, next_id, arrays, journal, text)
         return CatalogUpdate(catalog, list(drop), changed)
 
     def snapshot(self):
@@ -273,6 +293,8 @@ cdef class Catalog:
         line = {"store": self.token, "commit": self.commit, "next_id": self.next_id}
         if self.journal is not None:
             line["journal"] = self.journal
+        if self.attrs:
+            line["attrs"] = values_of(self.attrs)
         line["arrays"] = {
             name: {**entry.to_record(), "modified_us": entry.modified}
             for name, entry in list(self.arrays.items())
@@ -282,7 +304,7 @@ cdef class Catalog:
     def __repr__(self):
         return (
             f"Catalog({self.token!r}, commit={self.commit}, next_id={self.next_id}, "
-            f"arrays={self.arrays!r}, journal={self.journal})"
+            f"arrays={self.arrays!r}, journal={self.journal}, attrs={self.attrs!r})"
         )
 
 

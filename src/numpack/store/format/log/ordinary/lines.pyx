@@ -281,8 +281,9 @@ cdef Catalog commit(const char *line, Py_ssize_t length, Catalog before, dict ch
     if not checksum_of_journal(&text, &journal) or text.at != text.end:
         return None
     changed.update(made)
+    found = None if journal < 0 else journal
     return Catalog(
-        before.token, this, before.next_id, before.arrays, None if journal < 0 else journal
+        before.token, this, before.next_id, before.arrays, found, before.attrs
     )
 
 
