@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._core.policy import wrong_type
-from ..errors import InvalidValueError, NumpackError, UnsupportedError
+from ..errors import (
+    InvalidValueError,
+    NumpackError,
+    StoreNotFoundError,
+    UnsupportedError,
+)
 from ..io import share
 from .format.dtype_codes import Unusable, unusable_error
 from .format.log.attributes import INT_MAX, INT_MIN, MAX_DEPTH
@@ -25,6 +31,40 @@ if TYPE_CHECKING:
 
 
 _MOST_ROWS = 2**63 - 1
+
+
+def checked_path(filename: Any, function: str = "NumPack") -> str:
+    """Return the path of a store as a plain, non-empty str."""
+    is_plain = type(filename) is str
+    path = (
+        os.fspath(filename) if not is_plain and isinstance(filename, os.PathLike) else filename
+    )
+    if not isinstance(path, str):
+        fix = "pass os.fsdecode(path)" if isinstance(path, bytes) else "pass the folder's path"
+        wrong_type(function, "a str or os.PathLike", path, fix)
+    path = str.__str__(path)
+    if not path:
+        msg = 'the path of a store must not be empty; "." is the current folder'
+        raise InvalidValueError(msg)
+    if "\0" in path:
+        msg = f"the path {path!r} contains a NUL character, which no path may; remove it"
+        raise InvalidValueError(msg)
+    return path
+
+
+def absolute_path(path: str) -> str:
+    """Return a path that stays valid when the working directory changes."""
+    if path.startswith("/"):
+        return path
+    try:
+        folder = os.getcwd()  # noqa: PTH109 -- quick
+    except FileNotFoundError:
+        msg = (
+            f"{path!r} cannot be resolved: the working directory was removed; pass an absolute "
+            "path"
+        )
+        raise StoreNotFoundError(msg) from None
+    return folder if path == "." else f"{folder}/{path}"
 
 
 def named_arrays(arrays: Any) -> dict[str, Array]:

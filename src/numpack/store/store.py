@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import gc
-import os
 import warnings
 from typing import TYPE_CHECKING, Any, Self
 
-from .._core.policy import wrong_type
 from ..errors import (
     InvalidValueError,
     MovedError,
     NotAStoreError,
     StoreClosedError,
     StoreError,
-    StoreNotFoundError,
     StorePermissionError,
 )
 from .batches.modes import BatchModes
+from .checks import absolute_path, checked_path
 from .format.flush import flush_store
 from .fs.lock_errors import checked_timeout
 from .handle import Handle
 from .lazy.reference import path_of
 
 if TYPE_CHECKING:
+    import os
     from typing import Literal, TypeAlias
 
     from .format.log.state import Catalog
@@ -120,7 +119,7 @@ class NumPack(BatchModes):
         upgrade: bool = False,
         lock_timeout: float | None = None,
     ) -> None:
-        self._filename = _checked_path(filename)
+        self._filename = checked_path(filename)
         if durability not in ("process", "power"):
             msg = f"durability must be 'process' or 'power', not {durability!r}"
             raise InvalidValueError(msg)
@@ -128,7 +127,7 @@ class NumPack(BatchModes):
             msg = f"drop_if_exists=True is mode='w', which mode={mode!r} contradicts; pass one"
             raise InvalidValueError(msg)
         handle = Handle(
-            _absolute_path(self._filename),
+            absolute_path(self._filename),
             mode="w" if drop_if_exists else mode,
             upgrade=upgrade,
             durable=durability == "power",
@@ -290,24 +289,6 @@ class NumPack(BatchModes):
         return self._handle.session or self._handle.require_session()
 
 
-def _checked_path(filename: Any) -> str:
-    is_plain = type(filename) is str
-    path = (
-        os.fspath(filename) if not is_plain and isinstance(filename, os.PathLike) else filename
-    )
-    if not isinstance(path, str):
-        fix = "pass os.fsdecode(path)" if isinstance(path, bytes) else "pass the folder's path"
-        wrong_type("NumPack", "a str or os.PathLike", path, fix)
-    path = str.__str__(path)
-    if not path:
-        msg = 'the path of a store must not be empty; "." is the current folder'
-        raise InvalidValueError(msg)
-    if "\0" in path:
-        msg = f"the path {path!r} contains a NUL character, which no path may; remove it"
-        raise InvalidValueError(msg)
-    return path
-
-
 def _open_error(path: str, error: OSError) -> StoreError:
     """Return the error for a folder that the operating system does not open."""
     kind = StorePermissionError if isinstance(error, PermissionError) else StoreError
@@ -318,21 +299,6 @@ def _open_error(path: str, error: OSError) -> StoreError:
     opening_error = kind(f"the store {path} cannot be opened: {cause}{where}; {fix}")
     opening_error.errno = error.errno
     return opening_error
-
-
-def _absolute_path(path: str) -> str:
-    """Return a path that stays valid when the working directory changes."""
-    if path.startswith("/"):
-        return path
-    try:
-        folder = os.getcwd()  # noqa: PTH109 -- quick
-    except FileNotFoundError:
-        msg = (
-            f"{path!r} cannot be resolved: the working directory was removed; pass an absolute "
-            "path"
-        )
-        raise StoreNotFoundError(msg) from None
-    return folder if path == "." else f"{folder}/{path}"
 
 
 def _unpickle(

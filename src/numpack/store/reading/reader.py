@@ -9,13 +9,15 @@ import numpy as np
 from ..._core.policy import wrong_type
 from ...errors import InvalidValueError
 from ...io import share
-from ..checks import entry_of
+from ..checks import absolute_path, checked_path, entry_of
 from ..format.naming import exact_name
+from .backup import backup
 from .mapping import ArrayMapping
 from .snapshot import Snapshot
 from .verify import VerifyReport, require_intact, verify_array, verify_log
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from ..._core.memory import Array
@@ -230,6 +232,66 @@ class Reader(ArrayMapping):
         if self._batch.depth:
             self._batch.write(chosen)
         return Snapshot(session, chosen)
+
+    def backup(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        verify: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Copy the store, as of its newest commit, to a new one.
+
+        Others may write meanwhile, and do not wait, except where the files of all arrays cannot
+        be open at once, or the file system has no locks of open files. Where the file system
+        can, the copy refers to the same blocks of the device, and takes next to no time.
+
+        When the call returns, the copy is on the device. A backup that is interrupted by an
+        error removes what it has written; one whose process is killed leaves a folder that is
+        no store, and has to be removed.
+
+        Parameters
+        ----------
+        target : str or os.PathLike
+            The folder to create; an empty folder may exist.
+        verify : bool, default False
+            Check the copy; otherwise damage is copied with its checksums, which tell it.
+        progress : callable, optional
+            Called with the number of bytes copied so far and the total.
+
+        Raises
+        ------
+        StoreExistsError
+            The target exists and is not an empty folder.
+        CorruptStoreError
+            An array cannot be read, or, with ``verify=True``, a block is damaged.
+        StoreError
+            The disk is full, for example; or the folder is one of NumPack 0.x.
+
+        Notes
+        -----
+        The copy is a store of its own, to which no pickled reference to this one leads. Of an
+        array that is open in a `writable_batch_mode` it has the rows as they were read, which
+        may be in the middle of a change, and their checksums.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numpack import NumPack
+        >>> with NumPack("backed_up.npk", drop_if_exists=True) as npk:
+        ...     npk.save({"x": np.arange(3)})
+        ...     npk.backup("backup.npk")
+        >>> with NumPack("backup.npk", mode="r") as copy:
+        ...     copy.load("x")
+        array([0, 1, 2])
+        """
+        path = absolute_path(checked_path(target, "backup"))
+        session = self._session()
+        if self._batch.depth:
+            self._batch.write()
+        entries = list(session.arrays().values()) if progress else []
+        total = sum(each.nbytes for each in entries if not each.is_unusable)
+        backup(session, path, ProgressCounter(progress, total), verify=verify)
 
     def share(self, array_name: str, target: Target, **options: Any) -> Any:
         """Convert an array to a framework's type, as `numpack.share` does the lazy array.

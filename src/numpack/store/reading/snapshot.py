@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from ...errors import MissingFileError
 from ..checks import entry_of
 from ..format import journal
+from ..format.log.state import Catalog
 from ..fs.lock import SharedLock
 from ..fs.syscalls import hold
 
@@ -47,6 +48,10 @@ class Snapshot:
         In the order of the names.
     commit : int
         Number of the commit; 0 in a folder of NumPack 0.x.
+    catalog : Catalog
+        Of the commit, with the entries of the arrays.
+    is_locked : bool
+        Whether all files are held: false where the file system has no such locks.
     is_held : bool
         Whether all rows are certain to stay as they are. They are not where the file system
         has no such locks, in a folder of NumPack 0.x, which does not check them, and if an
@@ -74,7 +79,8 @@ class Snapshot:
 
     def __init__(self, session: Session, names: Iterable[str] | None = None) -> None:
         self._files: list[OpenFile] = []
-        self.arrays, self.commit, self.is_held = {}, 0, False
+        self.arrays, self.commit, self.is_held, self.is_locked = {}, 0, False, False
+        self.catalog = Catalog()
         chosen = None if names is None else list(names)
         pause = _PAUSE
         for _ in range(_OPTIMISTIC_ATTEMPTS):
@@ -108,6 +114,7 @@ class Snapshot:
     ) -> dict[str, Entry] | None:
         """Hold and map the arrays; return their entries, ``None`` if not of one commit."""
         self.close()
+        self.arrays, self.is_locked = {}, True
         self.is_held = not session.is_numpack0
         catalog = session.history.refresh()
         arrays = dict(session.arrays())
@@ -116,24 +123,27 @@ class Snapshot:
         entries = {
             name: entry_of(arrays, name) for name in (arrays if names is None else names)
         }
-        found = {}
         for name, entry in entries.items():
             try:
-                self._hold(session, entry)
-                found[name] = session.lazy_of(name, entry)
+                self._use(session, name, entry)
             except MissingFileError as error:
                 if writers_excluded:
                     raise session.missing_file_error(name, error) from None
                 raise
-        self.arrays, self.commit = found, catalog.commit
+        self.commit, self.catalog = catalog.commit, catalog.with_arrays(entries)
         return entries
 
-    def _hold(self, session: Session, entry: Entry) -> None:
-        if entry.is_unusable or not entry.nbytes:
-            return
-        file = session.folder.open_file(entry.data_file, os.O_RDONLY)
+    def _use(self, session: Session, name: str, entry: Entry) -> None:
+        """Hold the files of an array and map it."""
+        if entry.nbytes:
+            self._hold(session.folder.open_file(entry.data_file, os.O_RDONLY), entry)
+        self.arrays[name] = session.lazy_of(name, entry)
+
+    def _hold(self, file: OpenFile, entry: Entry) -> None:
         self._files.append(file)
-        if entry.writable or not hold(file.descriptor):
+        if not hold(file.descriptor):
+            self.is_locked = self.is_held = False
+        if entry.writable:
             self.is_held = False
 
 

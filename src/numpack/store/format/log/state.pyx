@@ -288,6 +288,12 @@ cdef class Catalog:
         catalog = Catalog(self.token, self.commit + 1, next_id, arrays, journal, text)
         return CatalogUpdate(catalog, list(drop), changed)
 
+    def with_arrays(self, dict arrays not None):
+        """Return a copy with other arrays, which no commit changes."""
+        return Catalog(
+            self.token, self.commit, self.next_id, arrays, self.journal, self.attrs
+        )
+
     def snapshot(self):
         """Return the snapshot line of the log, which describes all arrays."""
         line = {"store": self.token, "commit": self.commit, "next_id": self.next_id}
