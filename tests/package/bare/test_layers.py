@@ -26,6 +26,7 @@ LAYERS = [
     {"io"},
     {"store"},
     {"data"},
+    {"distributed"},
     {"doctor"},
     {"__main__"},
 ]
