@@ -25,7 +25,7 @@ from ..store.format.naming import quoted
 from ..store.format.numpack0.files import METADATA as NUMPACK0_METADATA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from .._core.memory import Array
     from ..store import LazyArray
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DIMS, COORDINATES = "dims", "coordinates"  # attributes that are not shown as attributes
 
+_INTEGERS = int | np.integer
 _CHUNK_BYTES = 128 << 20  # of a preferred chunk, as of Dask's own
 
 
@@ -100,16 +101,13 @@ class NumpackBackendEntrypoint(BackendEntrypoint):
         >>> xr.open_dataset("opened.npk", engine="numpack", drop_variables="y").sizes["x_dim_0"]
         3
         """
-        is_one = isinstance(drop_variables, str)
-        dropped = {drop_variables} if is_one else set(drop_variables or ())
-        store = NumPack(filename_or_obj, mode="r")
-        store.open()
+        if isinstance(drop_variables, str):
+            drop_variables = [drop_variables]
+        opened = _Opened(NumPack(filename_or_obj, mode="r"))
         try:
-            names = [name for name in store if name not in dropped]
-            opened = _Opened(store, store._snapshot(names))  # noqa: SLF001 -- of this package
-            return _dataset(opened)
+            return _dataset(opened.snapshot_without(set(drop_variables or ())), opened)
         except BaseException:
-            store.close()
+            opened()
             raise
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
@@ -253,7 +251,7 @@ class StoredArray(BackendArray):
         """
         rows = self.rows
         others = list(zip(key, self.shape, strict=True))[1:]
-        if key and _is_array(key[0]) and all(_is_whole(*each) for each in others):
+        if key and not isinstance(key[0], _INTEGERS) and all(_is_whole(*k) for k in others):
             return rows.take(key[0])
         later = tuple(slice(None) if _is_array(each) else each for each in key[1:])
         taken: Any = rows[(*key[:1], *later)]
@@ -261,7 +259,7 @@ class StoredArray(BackendArray):
         for number, each in enumerate(key):
             if _is_array(each) and number > 0:
                 taken = taken.take(each, axis=axis)
-            axis += not isinstance(each, int | np.integer)
+            axis += not isinstance(each, _INTEGERS)
         return taken if taken.flags.owndata and taken.flags.writeable else aligned_copy(taken)
 
 
@@ -271,23 +269,30 @@ class _Opened:
     Calling it ends the hold of the files, and closes the store.
     """
 
-    def __init__(self, store: NumPack | None = None, snapshot: Snapshot | None = None) -> None:
-        self.store = store
-        self.snapshot = snapshot
+    def __init__(self, store: NumPack | None = None) -> None:
+        self._store = store
+        self._snapshot: Snapshot | None = None
+
+    def snapshot_without(self, dropped: set[str]) -> Snapshot:
+        """Open the store, and take the snapshot of its arrays, except some."""
+        assert self._store is not None  # noqa: S101 -- for the type checker
+        self._store.open()
+        names = [name for name in self._store if name not in dropped]
+        self._snapshot = self._store._snapshot(names)  # noqa: SLF001 -- of this package
+        return self._snapshot
 
     def __call__(self) -> None:
-        if self.snapshot is not None:
-            self.snapshot.close()
-        if self.store is not None:
-            self.store.close()
+        if self._snapshot is not None:
+            self._snapshot.close()
+        if self._store is not None:
+            self._store.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Opened, ()
 
 
-def _dataset(opened: _Opened) -> xr.Dataset:
-    assert opened.snapshot is not None  # noqa: S101 -- for the type checker
-    arrays, catalog = opened.snapshot.arrays, opened.snapshot.catalog
+def _dataset(snapshot: Snapshot, close: Callable[[], None]) -> xr.Dataset:
+    arrays, catalog = snapshot.arrays, snapshot.catalog
     variables: dict[str, Variable] = {}
     lengths: dict[str, tuple[int, str]] = {}  # of each dimension, and an array that has it
     coordinates: dict[str, None] = {}  # in order
@@ -309,7 +314,7 @@ def _dataset(opened: _Opened) -> xr.Dataset:
     coords = xr.Coordinates({name: variables.pop(name) for name in coordinates}, indexes={})
     dataset = xr.Dataset(variables, coords=coords, attrs=attrs)
     dataset.encoding = encoding
-    dataset.set_close(opened)
+    dataset.set_close(close)
     return dataset
 
 

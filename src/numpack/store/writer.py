@@ -276,7 +276,7 @@ class Writer(Reader):
         self._session()
         source_name = exact_name(source_name, "clone")
         target_name = checked_name(target_name)
-        if self._batch.depth:
+        if self._batch.kept or self._batch.attributes:
             self._batch.write([source_name, target_name])
         with self._handle.write_transaction() as session:
             entry = entry_of(session.log.catalog.arrays, source_name)

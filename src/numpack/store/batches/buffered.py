@@ -119,10 +119,9 @@ class Batch:
             arrays = session.log.catalog.arrays
             conflicts = self._conflicts(changed, arrays)
             written = [name for name in changed if name not in conflicts]
-            known = {None, *arrays, *written}
-            lost = [name for name in attributes if name is not None and name not in known]
+            lost = _lost_owners(attributes, arrays, written)
             conflicts |= dict.fromkeys(lost, "was dropped")
-            kept = {name: each for name, each in attributes.items() if name in known}
+            kept = {name: each for name, each in attributes.items() if name not in lost}
             values = {name: changed[name].array for name in written}
             commits.save(session, values, attributes=kept)
             self._bases.update((name, session.log.catalog.arrays[name]) for name in written)
@@ -247,6 +246,20 @@ def _foreign_change(base: Entry | None, now: Entry | None) -> str:
     return " and ".join(what for differs, what in checks[:3] if differs) or (
         checks[3][1] if checks[3][0] else ""
     )
+
+
+def _lost_owners(
+    names: Iterable[str | None], arrays: Mapping[str, Entry], written: Iterable[str]
+) -> list[str]:
+    """Return the names whose attributes cannot be committed, because there is no array."""
+    written = set(written)
+    return [
+        name
+        for name in names
+        if name is not None
+        and name not in written
+        and (name not in arrays or arrays[name].is_unusable)
+    ]
 
 
 def _without_attributes(entry: Entry) -> Entry:

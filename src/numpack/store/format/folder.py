@@ -210,6 +210,7 @@ def mark_attributes(folder: Folder, *, durable: bool) -> None:
     text = folder.read_start(HEADER, _HEADER_LIMIT)
     if text == _WITH_ATTRIBUTES:
         return
+    is_store(folder)  # raises if the header is damaged, or newer
     record = json.loads(text)
     if record["version"] < VERSION:
         changed = json.dumps({**record, "version": VERSION}).encode() + b"\n"

@@ -242,13 +242,11 @@ class Reader(ArrayMapping):
     ) -> None:
         """Copy the store, as of its newest commit, to a new one.
 
-        Others may write meanwhile, and do not wait, except where the files of all arrays cannot
-        be open at once, or the file system has no locks of open files. Where the file system
-        can, the copy refers to the same blocks of the device, and takes next to no time.
+        Others may write meanwhile, and wait only where the files of all arrays cannot be open
+        at once. Where the file system has reflinks, the copy shares the blocks of the device.
 
-        When the call returns, the copy is on the device. A backup that is interrupted by an
-        error removes what it has written; one whose process is killed leaves a folder that is
-        no store, and has to be removed.
+        When the call returns, the copy is on the device. A backup that fails removes what it
+        has written; one whose process is killed leaves a folder that is no store.
 
         Parameters
         ----------
@@ -272,7 +270,7 @@ class Reader(ArrayMapping):
         -----
         The copy is a store of its own, to which no pickled reference to this one leads. Of an
         array that is open in a `writable_batch_mode` it has the rows as they were read, which
-        may be in the middle of a change, and their checksums.
+        may be in the middle of a change.
 
         Examples
         --------
