@@ -24,6 +24,7 @@ __all__ = [
     "Loader",
     "NumPack",
     "NumpackError",
+    "ParallelWrite",
     "ReadOnlyWarning",
     "Route",
     "StoreError",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .data import Loader
     from .errors import ConflictError as ConflictError
     from .errors import CorruptStoreError as CorruptStoreError
+    from .errors import IncompleteWriteError as IncompleteWriteError
     from .errors import IndexRangeError as IndexRangeError
     from .errors import InvalidIndexError as InvalidIndexError
     from .errors import InvalidValueError as InvalidValueError
@@ -59,8 +61,9 @@ if TYPE_CHECKING:
     from .errors import StoreExistsError as StoreExistsError
     from .errors import StoreNotFoundError as StoreNotFoundError
     from .errors import StorePermissionError as StorePermissionError
+    from .errors import WriteEndedError as WriteEndedError
     from .errors import WrongTypeError as WrongTypeError
-    from .store import LazyArray, NumPack
+    from .store import LazyArray, NumPack, ParallelWrite
 else:
 
     def __getattr__(name):
@@ -68,7 +71,7 @@ else:
 
         The other exceptions of `numpack.errors` are found here too, for one release.
         """
-        if name in ("LazyArray", "NumPack"):
+        if name in ("LazyArray", "NumPack", "ParallelWrite"):
             from . import store  # noqa: PLC0415
 
             globals()[name] = found = getattr(store, name)

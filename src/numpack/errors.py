@@ -138,7 +138,7 @@ class MovedError(StoreError):
     reason : str
         ``"missing"`` (no such path), ``"dropped"``, ``"saved anew"``, ``"replaced in
         place"``, ``"permission"``, ``"another store"``, ``"another copy"`` (of the same store),
-        or ``"other"``.
+        ``"ended"`` (a parallel write that was committed or aborted), or ``"other"``.
     """
 
     def __init__(self, message: str = "", reason: str = "other") -> None:
@@ -148,6 +148,31 @@ class MovedError(StoreError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the message and the reason."""
         return type(self), (str(self), self.reason)
+
+
+class WriteEndedError(MovedError):
+    """A parallel write was committed or aborted, so that nothing can be written to it."""
+
+    def __init__(self, message: str = "", reason: str = "ended") -> None:
+        super().__init__(message, reason)
+
+
+class IncompleteWriteError(StoreError):
+    """Rows of a parallel write have not been written, and nothing was committed.
+
+    Attributes
+    ----------
+    missing : list of (int, int)
+        Ranges of these rows: the first one, and the one after the last.
+    """
+
+    def __init__(self, message: str = "", missing: list[tuple[int, int]] | None = None) -> None:
+        super().__init__(message)
+        self.missing = [] if missing is None else missing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the message and the ranges."""
+        return type(self), (str(self), self.missing)
 
 
 class NewerFormatError(StoreError):

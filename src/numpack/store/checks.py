@@ -72,7 +72,7 @@ def named_arrays(arrays: Any) -> dict[str, Array]:
     if not isinstance(arrays, Mapping):
         msg = f"arrays must be a dictionary of names and arrays, not {type(arrays).__name__}"
         raise InvalidValueError(msg)
-    return {checked_name(name): _as_array(name, value) for name, value in arrays.items()}
+    return {checked_name(name): as_array(name, value) for name, value in arrays.items()}
 
 
 def checked_name(name: Any) -> str:
@@ -84,7 +84,8 @@ def checked_name(name: Any) -> str:
     return plain
 
 
-def _as_array(name: str, value: Any) -> Array:
+def as_array(name: str, value: Any) -> Array:
+    """Convert an array of any framework to a NumPy array that can be stored under a name."""
     try:
         if type(value) is not np.ndarray:
             is_ours = isinstance(
@@ -142,7 +143,7 @@ def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) 
     array : ndarray
         Must have the stored dtype and row shape; a single new row may lack the row axis.
     count : int, optional
-        Number of rows to replace; rows are appended by default.
+        Number of rows to overwrite; rows are appended by default.
 
     Returns
     -------
@@ -170,7 +171,7 @@ def check_rows(name: str, entry: Entry, array: Array, count: int | None = None) 
         raise InvalidValueError(msg)
     if count is not None and not is_single_row and len(array) != count:
         msg = (
-            f"{count:,} rows of {name!r} are to be replaced, and {len(array):,} rows were "
+            f"{count:,} rows of {name!r} are to be written, and {len(array):,} rows were "
             "passed; pass one row for each index"
         )
         raise InvalidValueError(msg)

@@ -50,7 +50,7 @@ REFUSED = {
     "by too few rows": (
         lambda s: s.replace({"x": ROWS[:2]}, [0, 1, 2]),
         InvalidValueError,
-        "3 rows of 'x' are to be replaced, and 2 rows were passed",
+        "3 rows of 'x' are to be written, and 2 rows were passed",
     ),
     "by too many rows": (
         lambda s: s.replace({"x": ROWS}, [0, 1, 2]),

@@ -10,9 +10,13 @@ from ..writer import Writer
 from .attributes import StoreAttributes
 from .buffered import Batch
 from .in_place import WritableBatch, recompute_abandoned
+from .parallel import ParallelWrite
+from .parallel import begin as begin_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
 
     from ..handle import Handle
 
@@ -156,6 +160,53 @@ class BatchModes(Writer):
         finally:
             self._writable_batches.remove(batch)
             batch.end()
+
+    def begin(
+        self, array_name: str, shape: int | tuple[int, ...], dtype: npt.DTypeLike
+    ) -> ParallelWrite:
+        """Begin an array that several processes write, and one commit makes visible.
+
+        Parameters
+        ----------
+        array_name : str
+            An array of this name is replaced by the commit, and is unchanged until then.
+        shape : int or tuple of int
+            With at least one axis.
+        dtype : dtype
+
+        Returns
+        -------
+        ParallelWrite
+            ``plan[rows] = values`` writes rows, in this process or in any to which it is
+            pickled; ``plan.commit()`` stores the array, ``plan.abort()`` discards it.
+
+        Raises
+        ------
+        InvalidValueError
+            The name is empty, or no array can have that shape.
+        WrongTypeError
+            An argument has the wrong type.
+        UnsupportedError
+            Arrays of that dtype cannot be stored.
+        StoreError
+            The store is read-only.
+
+        Examples
+        --------
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> import numpy as np
+        >>> from numpack import NumPack
+        >>> with NumPack("parallel.npk") as npk, ThreadPoolExecutor() as pool:
+        ...     with npk.begin("x", (6, 2), "f8") as plan:
+        ...         def fill(row):
+        ...             plan[row] = np.full(2, row, "f8")
+        ...         _ = list(pool.map(fill, range(6)))
+        ...     npk.load("x")[:, 0]
+        array([0., 1., 2., 3., 4., 5.])
+        """
+        self._session()
+        with self._handle.write_transaction() as session:
+            return begin_parallel(session, array_name, shape, dtype)
 
     def _recompute_abandoned(self, name: str) -> None:
         with contextlib.suppress(OSError), self._handle.write_transaction() as session:

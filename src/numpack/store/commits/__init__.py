@@ -7,6 +7,7 @@ from .arrays import clone, drop, reset, save, update
 from .attributes import set_attributes
 from .in_place import mark_writable, recompute_checksums, replace
 from .rows import append, append_plain, drop_rows
+from .staged import put_staged
 
 __all__ = [
     "append",
@@ -15,6 +16,7 @@ __all__ = [
     "drop",
     "drop_rows",
     "mark_writable",
+    "put_staged",
     "recompute_checksums",
     "replace",
     "reset",

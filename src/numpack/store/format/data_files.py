@@ -105,20 +105,35 @@ def write(
     int
         CRC-32 of the bytes after the last full block: the `tail` of the next entry.
     """
-    start = offset
-    tail, checksums = entry.tail, b""
-    for chunk in chunks:
-        full_blocks, tail = write_checksummed(descriptor, chunk, offset, tail)
-        checksums += full_blocks
-        offset += chunk.nbytes
-        progress(chunk.nbytes)
+    checksums, tail = write_chunks(descriptor, chunks, offset, entry.tail, progress=progress)
     if checksums:
-        write_checksums(folder, entry, start // BLOCK, checksums)
+        write_checksums(folder, entry, offset // BLOCK, checksums)
     if durable:
         os.fdatasync(descriptor)
         if checksums:
             folder.sync_file(entry.checksum_file)
     return tail
+
+
+def write_chunks(
+    descriptor: int,
+    chunks: Iterable[Array],
+    offset: int,
+    tail: int,
+    *,
+    progress: Progress = no_progress,
+) -> tuple[bytes, int]:
+    """Write contiguous chunks one after the other; return their checksums.
+
+    Parameters and results are those of `checksums.write_checksummed`, for all chunks.
+    """
+    checksums = b""
+    for chunk in chunks:
+        full_blocks, tail = write_checksummed(descriptor, chunk, offset, tail)
+        checksums += full_blocks
+        offset += chunk.nbytes
+        progress(chunk.nbytes)
+    return checksums, tail
 
 
 def copy_files(folder: Folder, entry: Entry, identifier: str, *, durable: bool) -> Entry:

@@ -24,6 +24,7 @@ from .log import log, records
 from .log.reader import NAME as LOG
 from .log.state import Catalog
 from .numpack0.files import METADATA as NUMPACK0_METADATA
+from .staged import files as staged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,12 +165,15 @@ def _commit_drop_all(folder: Folder, *, durable: bool) -> None:
             if durable:
                 history.sync()
         remove_orphans(folder, history.catalog)
+        staged.remove_all(folder, folder.names(DATA), history.catalog.token)
     finally:
         history.close()
 
 
 def remove_orphans(folder: Folder, catalog: Catalog) -> None:
     """Remove orphans: files of arrays that no commit names, left by writers that were killed.
+
+    These are also the files of parallel writes that no process has open.
 
     Only regular files whose names contain the store's own token are removed. Any other file
     may belong to another store.
@@ -184,10 +188,12 @@ def remove_orphans(folder: Folder, catalog: Catalog) -> None:
     folder.unlink(log.NEW_LOG)
     folder.unlink(_NEW_HEADER)
     live = {entry.id for entry in catalog.arrays.values()}
-    for name in folder.names(DATA):
+    names = folder.names(DATA)
+    for name in names:
         match = _DATA_FILE.fullmatch(name)
         if match and match[2] == catalog.token and match[1] not in live:
             folder.unlink(f"{DATA}/{name}")
+    staged.remove_abandoned(folder, names, catalog.token)
 
 
 def write_store(folder: Folder, catalog: Catalog, *, durable: bool) -> None:

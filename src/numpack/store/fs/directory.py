@@ -20,6 +20,7 @@ from .syscalls import (
     Directory,
     OpenFile,
     close_in_background,
+    has_name,
     open_at,
     read_small,
     size_of,
@@ -160,7 +161,12 @@ class Folder:
     def rename(self, name: str, new: str) -> None:
         """Rename a file, replacing any file that has the new name."""
         try:
-            os.rename(name, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+            (before, old_name), (after, new_name) = self._place(name), self._place(new)
+            os.rename(
+                old_name, new_name, src_dir_fd=before.descriptor, dst_dir_fd=after.descriptor
+            )
+        except StoreError:
+            raise
         except OSError as error:
             raise store_error(f"{self.path}/{new}", error, new) from error
 
@@ -172,6 +178,14 @@ class Folder:
         except FileNotFoundError:
             return False
         return True
+
+    def is_named(self, descriptor: int, name: str) -> bool:
+        """Return whether a name refers to an open file."""
+        try:
+            parent, name = self._place(name)
+        except FileNotFoundError:
+            return False
+        return has_name(descriptor, parent.descriptor, name.encode())
 
     def size(self, name: str) -> int:
         """Return the size of a file in bytes."""

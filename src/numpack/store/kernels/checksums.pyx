@@ -23,6 +23,7 @@ cdef extern from "crc32.h":
     uint32_t numpack_copy_crc32(
         uint32_t, unsigned char *, const unsigned char *, size_t) noexcept nogil
     uint32_t numpack_crc32_portable(uint32_t, const unsigned char *, size_t) noexcept nogil
+    uint32_t numpack_advance(uint32_t, size_t) noexcept nogil
     void numpack_store(unsigned char *, uint32_t) noexcept nogil
 
 
@@ -122,6 +123,13 @@ def crc32(data, start=0):
     with nogil:
         crc = crc32_of(crc, view.data, view.size)
     return crc
+
+
+def combine_crc32(uint32_t first, uint32_t second, Py_ssize_t length):
+    """Return the CRC-32 of two parts of a block, given that of each and the second's length."""
+    if not 0 <= length < BLOCK_BYTES:
+        raise ValueError(f"a part of a block has less than {BLOCK_BYTES} bytes; got {length}")
+    return numpack_advance(first, length) ^ second
 
 
 def _portable_crc32(data, uint32_t start=0):
