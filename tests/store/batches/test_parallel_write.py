@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import threading
@@ -51,7 +52,7 @@ def raw_values(dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
 
 def test_rows_written_in_any_order_are_stored_as_save_does(store):
     cuts = [0, 7, 50_000, 50_001, 140_000, 200_000]
-    parts = list(zip(cuts, cuts[1:], strict=False))
+    parts = list(itertools.pairwise(cuts))
     with store.begin("x", ROWS.shape, ROWS.dtype) as plan:
         for number, (first, stop) in enumerate(parts[::-1]):
             (plan if number % 2 else reopened(plan))[first:stop] = ROWS[first:stop]
@@ -264,9 +265,15 @@ def test_other_commits_in_between_are_kept(store):
 
 
 def test_with_statement_commits_or_aborts(store):
-    with pytest.raises(ZeroDivisionError), store.begin("x", 3, "f4") as plan:
-        plan[:] = np.ones(3, "f4")
-        _ = 1 / 0
+    plan = store.begin("x", 3, "f4")
+
+    def fail() -> None:
+        with plan:
+            plan[:] = np.ones(3, "f4")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert repr(plan) == "ParallelWrite('x', float32, shape=(3,), aborted)"
     with store.begin("y", 3, "f4") as plan:
         plan[:] = np.ones(3, "f4")

@@ -155,6 +155,18 @@ def mapped(store: NumPack) -> None:
     store.replace({"x": ROWS[:1]}, 2)
 
 
+def parallel_write(name: str, rows: np.ndarray) -> Callable[[NumPack], None]:
+    """Write an array in two parts, of which some rows are written twice."""
+
+    def write(store: NumPack) -> None:
+        with store.begin(name, rows.shape, rows.dtype) as plan:
+            middle = len(rows) // 2
+            plan[middle:] = rows[middle:]
+            plan[: middle + 1] = rows[: middle + 1]
+
+    return write
+
+
 SNAPSHOTS = []  # the last one; held while the call is made
 
 
@@ -298,6 +310,19 @@ OPERATIONS = {
         large,
         options=POWER,
         calls="pwrite fsync unlink",
+    ),
+    "parallel write": Operation(parallel_write("new", ROWS), calls="open write pwrite rename"),
+    "parallel write over": Operation(
+        parallel_write("x", -ROWS), calls=f"{UNLINK} write rename ftruncate"
+    ),
+    "parallel write, large": Operation(
+        parallel_write("x", wide(3000)), large, calls=f"{UNLINK} write rename"
+    ),
+    "parallel write, power": Operation(
+        parallel_write("x", wide(1100)),
+        large,
+        options=POWER,
+        calls=f"{UNLINK} rename fdatasync fsync",
     ),
     "snapshot": Operation(lambda s: s.append({"x": ROWS}), thresholds=SNAPSHOT, calls=GROW),
     "snapshot of a replace": Operation(

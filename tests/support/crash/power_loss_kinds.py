@@ -26,6 +26,7 @@ from support.crash.operations import (
     large,
     nothing,
     old,
+    parallel_write,
     small,
     state_of,
     wide,
@@ -176,6 +177,11 @@ KINDS = {
     ),
     "save several": Kind(changes(lambda s: s.save(LONG), lambda s: s.save(LONG))),
     "save blocks": Kind(changes(lambda s: s.save({"x": wide(1100), "new": ROWS}))),
+    "parallel write": Kind(
+        changes(
+            parallel_write("x", -ROWS), parallel_write("new", wide(1100)), lambda s: s.reset()
+        )
+    ),
     "append": Kind(
         changes(
             *[lambda s: s.append({"x": ROWS})] * 9, lambda s: s.append({"x": ROWS, "y": ROWS})

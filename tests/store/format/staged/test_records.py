@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import zlib
 
@@ -158,7 +159,7 @@ def test_parts_of_blocks_have_the_checksums_of_writes():
         cuts = sorted({0, rows, *(dice.randrange(rows) for _ in range(5))})
         data = dice.randbytes(rows * width)
         writes = []
-        for number, (first, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for number, (first, stop) in enumerate(itertools.pairwise(cuts)):
             start, end = first * width, stop * width
             boundary = min(-(-start // BLOCK) * BLOCK, end)
             reaches = start % BLOCK and end >= -(-start // BLOCK) * BLOCK
