@@ -58,14 +58,23 @@ def test_docstring(name):
 
 def test_docstrings_have_examples():
     """Check the public functions and classes."""
-    public = [*numpack.io.zero_copy.__all__, "NumPack", "LazyArray", "share", "explain"]
+    public = [
+        *numpack.io.zero_copy.__all__,
+        "NumPack",
+        "LazyArray",
+        "ParallelWrite",
+        "share",
+        "explain",
+    ]
     for name in public:
         member = getattr(numpack.io, name, None) or getattr(numpack, name)
         assert ">>>" in member.__doc__, name
 
 
 @pytest.mark.parametrize(
-    "cls", [numpack.NumPack, numpack.LazyArray], ids=lambda cls: cls.__name__
+    "cls",
+    [numpack.NumPack, numpack.LazyArray, numpack.ParallelWrite],
+    ids=lambda cls: cls.__name__,
 )
 def test_docstrings_of_methods_have_examples(cls):
     for name in dir(cls):

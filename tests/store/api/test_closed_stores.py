@@ -40,6 +40,7 @@ MUTATIONS = {
     "set": lambda s: s.__setitem__("y", ROWS),
     "del": lambda s: s.__delitem__("x"),
     "write in place": write_in_place,
+    "begin of a parallel write": lambda s: s.begin("y", 3, "f8"),
 }
 READING = {
     "load": lambda s: s.load("x"),

@@ -213,7 +213,7 @@ def test_rows_that_were_written_twice_have_the_last_values(store):
 def test_failed_write_leaves_its_rows_missing(store):
     plan = store.begin("x", 10, "f8")
     plan[:] = np.zeros(10)
-    data = plan._files.data
+    data = plan._opener.current.data
 
     class Stopped(Exception):
         pass
@@ -223,11 +223,11 @@ def test_failed_write_leaves_its_rows_missing(store):
         raise Stopped
 
     with pytest.raises(Stopped):
-        plan._files.write(3, 7, 8, chunks())
+        plan._opener.current.write(3, 7, 8, chunks())
     with pytest.raises(IncompleteWriteError) as raised:
         plan.commit()
     assert raised.value.missing == [(3, 7)]
-    assert plan._files.data == data
+    assert plan._opener.current.data == data
     plan[3:7] = np.zeros(4)
     plan.commit()
     assert store.verify().ok
@@ -374,7 +374,7 @@ def test_commit_waits_for_writes_in_progress(store):
     with NumPack("s.npk", lock_timeout=0.1) as hasty:
         plan = hasty.begin("x", 3, "i8")
     plan[:] = np.arange(3)
-    with reopened(plan)._open().locked(exclusive=False):
+    with reopened(plan)._opener.open().locked(exclusive=False):
         for end in (plan.commit, plan.abort):
             with pytest.raises(LockTimeoutError, match="locked after 0.1 s"):
                 end()
@@ -405,7 +405,7 @@ def test_call_within_a_write_is_refused(store):
         errors.append(_raised(plan.abort))
         yield np.zeros(24, "u1")
 
-    plan._open().write(0, 3, 8, chunks())
+    plan._opener.open().write(0, 3, 8, chunks())
     assert [type(error) for error in errors] == [StoreError, StoreError]
     assert all("already" in str(error) for error in errors)
     plan.commit()

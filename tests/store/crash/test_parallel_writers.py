@@ -200,7 +200,7 @@ with NumPack("s.npk", lock_timeout=20) as store:
         leave.wait()
         yield np.arange(8, dtype="u1")
 
-    thread = threading.Thread(target=lambda: plan._open().write(0, 8, 1, chunks()))
+    thread = threading.Thread(target=lambda: plan._opener.open().write(0, 8, 1, chunks()))
     thread.start()
     entered.wait()
     pid = os.fork()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -27,11 +26,10 @@ from ..format.schema import encode_dtype, storable_dtype
 from ..format.staged.completion import complete
 from ..format.staged.files import StagedFiles, ended_error, remove_abandoned
 from ..fs.directory import DATA
-from ..fs.forks import register
 from ..handle import Handle
 from ..kernels.checksums import BLOCK
 from ..lazy.reference import boot_id, path_of
-from .parallel_location import Location, open_at
+from .parallel_location import Location, Opener
 
 if TYPE_CHECKING:
     from ..._core.dtypes import DType
@@ -74,17 +72,8 @@ class ParallelWrite:
     def __init__(self, location: Location, files: StagedFiles | None = None) -> None:
         self._location = location
         self._entry = Entry("", location.code, location.shape, modified=0)
-        self._files = files
+        self._opener = Opener(location, files)
         self._ended = ""  # "committed" or "aborted", by this object
-        self._mutex = threading.Lock()
-        register(self)
-
-    def after_fork(self) -> None:
-        """Close a forked child's copies of the files, which are opened again when needed."""
-        self._mutex = threading.Lock()
-        files, self._files = self._files, None
-        if files is not None:
-            files.close_inherited()
 
     @property
     def name(self) -> str:
@@ -94,7 +83,7 @@ class ParallelWrite:
     @property
     def path(self) -> str:
         """The path of the store."""
-        files = self._files
+        files = self._opener.current
         return self._location.path if files is None else path_of(files.folder)
 
     @property
@@ -143,7 +132,7 @@ class ParallelWrite:
         first, stop = _selected(rows, len(self))
         array = as_array(self.name, values)
         dtype = check_rows(self.name, self._entry, array, count=stop - first)
-        files = self._open()
+        files = self._opener.open()
         if array.nbytes:
             chunks = data_files.chunks_of(array, dtype)
             files.write(first, stop, self._entry.row_nbytes, chunks)
@@ -181,7 +170,7 @@ class ParallelWrite:
         ...     npk.load("x")
         array([0, 1, 2, 3])
         """
-        files, durable = self._open(), self._location.durable
+        files, durable = self._opener.open(), self._location.durable
         with files.locked(exclusive=True) as checksums:
             tail = complete(files, self.name, self._entry, checksums, durable=durable)
             entry = self._entry.replace(tail=tail)
@@ -217,7 +206,7 @@ class ParallelWrite:
         if self._ended:
             return
         try:
-            files = self._open()
+            files = self._opener.open()
             with files.locked(exclusive=True):
                 files.remove()
         except WriteEndedError:
@@ -244,27 +233,16 @@ class ParallelWrite:
         """Return name, dtype, shape and state."""
         state = self._ended
         if not state:
-            files = self._files
+            files = self._opener.current
             is_open = files is not None and not files.has_ended()
             state = "open" if is_open else "not opened here" if files is None else "ended"
         dtype = self._entry.dtype_name
         return f"ParallelWrite({quoted(self.name)}, {dtype}, shape={self.shape}, {state})"
 
     def _end(self, how: str) -> None:
-        """Let go of the files; threads that are about to use them see that it has ended."""
-        self._ended, self._files = how, None
-
-    def _open(self) -> StagedFiles:
-        """Return the files, opened in this process."""
-        files = self._files
-        if files is not None:
-            return files
-        with self._mutex:
-            if self._ended:
-                raise ended_error(self._location.path)
-            if self._files is None:
-                self._files = open_at(self._location)
-            return self._files
+        """Let go of the files."""
+        self._ended = how
+        self._opener.release()
 
 
 def begin(session: Session, name: Any, shape: Any, dtype: Any) -> ParallelWrite:

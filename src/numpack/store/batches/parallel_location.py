@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any, NamedTuple
 
 from ...errors import MovedError
 from ..format.naming import quoted
 from ..format.staged.files import StagedFiles, ended_error
 from ..fs.directory import Folder
+from ..fs.forks import register
 from ..lazy.reference import boot_id, state_of
 
 _TOKEN = 8  # characters at the end of the name of staged files
@@ -28,7 +30,53 @@ class Location(NamedTuple):
     lock_timeout: float | None
 
 
-def open_at(location: Location) -> StagedFiles:
+class Opener:
+    """The files of a parallel write, opened once in each process, when they are needed.
+
+    Parameters
+    ----------
+    location : Location
+    files : StagedFiles, optional
+        If they are open already.
+
+    Attributes
+    ----------
+    current : StagedFiles or None
+        ``None`` while they are not open in this process.
+    """
+
+    def __init__(self, location: Location, files: StagedFiles | None) -> None:
+        self.current = files
+        self._location = location
+        self._has_ended = False
+        self._mutex = threading.Lock()
+        register(self)
+
+    def after_fork(self) -> None:
+        """Close a forked child's copies of the files."""
+        self._mutex = threading.Lock()
+        files, self.current = self.current, None
+        if files is not None:
+            files.close_inherited()
+
+    def open(self) -> StagedFiles:
+        """Return the files; raise `WriteEndedError` or another `MovedError`."""
+        files = self.current
+        if files is not None:
+            return files
+        with self._mutex:
+            if self._has_ended:
+                raise ended_error(self._location.path)
+            if self.current is None:
+                self.current = _open_at(self._location)
+            return self.current
+
+    def release(self) -> None:
+        """Let go of files that have ended, once no thread uses them any more."""
+        self._has_ended, self.current = True, None
+
+
+def _open_at(location: Location) -> StagedFiles:
     """Open the files of a parallel write that was unpickled, or of a forked child."""
     try:
         folder = Folder(location.path)

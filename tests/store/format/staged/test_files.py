@@ -142,7 +142,7 @@ def test_emptied_store_ends_parallel_writes(store):
 
 def test_store_that_was_emptied_beside_a_commit_refuses_it(store, monkeypatch):
     plan = begun(store)
-    files = plan._open()
+    files = plan._opener.open()
     with files.locked(exclusive=True), NumPack("s.npk", mode="w", lock_timeout=1):
         pass
     with pytest.raises(WriteEndedError):
