@@ -142,9 +142,7 @@ class StagedFiles:
             yield gate.descriptor
         finally:
             self._gates.pop(gate, None)
-            if gate.descriptor >= 0:
-                fcntl.flock(gate.descriptor, fcntl.LOCK_UN)  # a child may have a copy of it
-            gate.close()
+            _unlock(gate)
 
     def write(self, first: int, stop: int, width: int, chunks: Iterable[Array]) -> None:
         """Write rows and their checksums, and record that they are complete.
@@ -295,6 +293,17 @@ def _lock(descriptor: int, operation: int, folder: Folder) -> None:
             raise no_locks_error(folder.path, error.errno or 0) from error
         else:
             return
+
+
+def _unlock(file: OpenFile) -> None:
+    """Release a lock even if a forked child has a copy of the descriptor; close the file."""
+    try:
+        if file.descriptor >= 0:
+            fcntl.flock(file.descriptor, fcntl.LOCK_UN)
+    except OSError:  # closing it releases the lock, unless there is a copy
+        pass
+    finally:
+        file.close()
 
 
 def ended_error(path: str) -> WriteEndedError:
