@@ -14,7 +14,18 @@ from numpack.adapters import FRAMEWORKS as FRAMEWORKS_KNOWN
 
 ROOT = Path(numpack.__file__).parent
 FRAMEWORKS = ("torch", "pyarrow", "ml_dtypes", "jax", "pandas", "polars", "tensorflow", "cupy")
-FRAMEWORKS += ("duckdb", "nanoarrow", "arro3", "xarray", "safetensors", "onnxruntime", "scipy")
+FRAMEWORKS += (
+    "dask",
+    "distributed",
+    "ray",
+    "duckdb",
+    "nanoarrow",
+    "arro3",
+    "xarray",
+    "safetensors",
+    "onnxruntime",
+    "scipy",
+)
 
 # A layer may import itself and those listed before it.
 LAYERS = [

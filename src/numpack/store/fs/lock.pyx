@@ -272,8 +272,8 @@ cdef class WriteLock(FileLock):
     cdef void release(self) noexcept:
         if self.depth:  # 0 in a child forked while the lock was held
             self.depth -= 1
-            if not self.depth:
-                flock(self.descriptor, LOCK_UN)
+            if not self.depth and flock(self.descriptor, LOCK_UN) < 0:
+                self.close_file()  # another handle of this process may wait for the lock
 
 
 cdef class SharedLock(FileLock):

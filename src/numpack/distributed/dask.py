@@ -1,0 +1,184 @@
+"""Dask arrays over stored arrays, and stored arrays from Dask arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._core.policy import wrong_type
+from ..errors import MissingDependencyError
+from ..store import NumPack
+
+try:
+    import dask
+    import dask.array as da
+except ImportError as error:
+    msg = "numpack.distributed.dask requires Dask; install it with: pip install 'numpack[dask]'"
+    raise MissingDependencyError(msg) from error
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from dask.delayed import Delayed
+
+    from ..store import ParallelWrite
+
+    Store = str | os.PathLike[str] | NumPack
+
+
+def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
+    """Return a Dask array over a stored array.
+
+    Tasks carry a reference of less than 1 KiB and the rows of their block. The process that
+    runs one maps the file, and the block is a read-only view of it: nothing is copied or sent.
+    The array's name, by which results are cached, depends on the values: it is another one
+    after any change of the stored array.
+
+    Parameters
+    ----------
+    store : str, os.PathLike or NumPack
+        A path has to lead to the same store on all workers.
+    array_name : str
+    chunks : int, tuple or str, default "auto"
+        As for `dask.array.from_array`; ``"auto"`` and sizes such as ``"64 MiB"`` make blocks of
+        whole rows.
+
+    Returns
+    -------
+    dask.array.Array
+        The array as it is now. Rows that are appended or deleted later do not change it.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such array.
+    StoreNotFoundError
+        There is no store.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpack import NumPack
+    >>> from numpack.distributed.dask import from_store
+    >>> with NumPack("dask.npk") as npk:
+    ...     npk.save({"x": np.ones((6, 2))})
+    >>> x = from_store("dask.npk", "x", chunks=(4, 2))
+    >>> x.chunks, float(x.sum().compute())
+    (((4, 2), (2,)), 12.0)
+    """
+    with _opened(store, "from_store", mode="r") as npk:
+        array = npk.load(array_name, lazy=True)
+    if isinstance(chunks, str) and array.ndim:
+        chunks = (chunks, *(-1,) * (array.ndim - 1))
+    return da.from_array(array, chunks, name=None, inline_array=True)
+
+
+def to_store(
+    array: da.Array, store: Store, array_name: str, *, compute: bool = True, **options: Any
+) -> Delayed | None:
+    """Store a Dask array by one commit, which replaces an array of the same name.
+
+    The workers write their blocks into one file. Nothing is visible before all have been
+    written: if computing fails, or a process dies, the store is unchanged. A task that Dask
+    runs again writes its rows again.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        Of at least one axis. Blocks that are not whole rows are rechunked. If the sizes of
+        blocks are unknown the array is computed to find them, and once more to store it.
+    store : str, os.PathLike or NumPack
+        A path has to lead to the same store on all workers. It is created if it does not exist.
+    array_name : str
+    compute : bool, default True
+        Whether to compute now; otherwise that is left to the result.
+    **options
+        Keywords of `dask.compute`, such as ``scheduler``.
+
+    Returns
+    -------
+    dask.delayed.Delayed or None
+        With ``compute=False``: computing it stores the array, once. As long as it exists, the
+        file is kept.
+
+    Raises
+    ------
+    WrongTypeError
+        `array` is not a Dask array.
+    UnsupportedError
+        Arrays of its dtype cannot be stored.
+    InvalidValueError
+        A block has another dtype or shape than the array claims; or the array is 0-d.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from numpack import NumPack
+    >>> from numpack.distributed.dask import to_store
+    >>> to_store(da.arange(6, chunks=2) * 10, "dask.npk", "y")
+    >>> with NumPack("dask.npk") as npk:
+    ...     npk.load("y")
+    array([ 0, 10, 20, 30, 40, 50])
+    """
+    if not isinstance(array, da.Array):
+        wrong_type("to_store", "a dask.array.Array", array, "use npk.save for other arrays")
+    array = _in_whole_rows(array, options)
+    with _opened(store, "to_store", mode="a") as npk:
+        plan = npk.begin(array_name, array.shape, array.dtype)
+    written = _written(array, plan)
+    if not compute:
+        return dask.delayed(_commit, pure=False)(plan, written)
+    with plan:
+        dask.compute(written, **options)
+    return None
+
+
+@contextlib.contextmanager
+def _opened(store: Store, function: str, *, mode: Any) -> Iterator[NumPack]:
+    """Yield an open store; close it afterwards if it was not open before."""
+    if isinstance(store, NumPack):
+        yield store
+    elif isinstance(store, str) or hasattr(store, "__fspath__"):
+        with NumPack(store, mode=mode) as npk:
+            yield npk
+    else:
+        wrong_type(function, "a path or a NumPack", store, "pass the path of the store")
+
+
+def _in_whole_rows(array: da.Array, options: dict[str, Any]) -> da.Array:
+    """Return an array with blocks of known sizes, each of whole rows."""
+    if any(math.isnan(size) for sizes in array.chunks for size in sizes):
+        array = da.Array(array.dask, array.name, array.chunks, meta=array)
+        with dask.config.set(**options) if options else contextlib.nullcontext():
+            array = array.compute_chunk_sizes()
+    if array.ndim < 2 or all(len(sizes) == 1 for sizes in array.chunks[1:]):
+        return array
+    return array.rechunk(dict.fromkeys(range(1, array.ndim), -1))
+
+
+def _written(array: da.Array, plan: ParallelWrite) -> da.Array:
+    """Return an array of the number of rows that each block has written."""
+    return da.map_blocks(
+        _write,
+        array,
+        plan=plan,
+        dtype="i8",
+        chunks=tuple((1,) * len(sizes) for sizes in array.chunks),
+        meta=np.empty((0,) * array.ndim, "i8"),
+    )
+
+
+def _write(block: Any, *, plan: ParallelWrite, block_info: Any = None) -> Any:
+    """Write a block of rows; return the number of its rows."""
+    first, stop = block_info[0]["array-location"][0]
+    plan[first:stop] = block
+    return np.full((1,) * block.ndim, stop - first)
+
+
+def _commit(plan: ParallelWrite, _written: Any) -> None:
+    """Commit, in a worker, what others have written."""
+    plan.commit()

@@ -1,0 +1,67 @@
+"""Clusters of the tests of engines: one for each module, whose processes are gone after it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+WORKERS = 2
+
+
+@contextmanager
+def no_processes_left() -> Iterator[None]:
+    """Check that all processes which were started in the block have ended."""
+    import psutil
+
+    this = psutil.Process()
+    before = {process.pid for process in this.children(recursive=True)}
+    yield
+    started = [each for each in this.children(recursive=True) if each.pid not in before]
+    psutil.wait_procs(started, timeout=10)
+    left = [each.cmdline() for each in started if each.is_running()]
+    assert not [words for words in left if not any("resource_tracker" in w for w in words)]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """Start a Dask cluster of two worker processes; a task may kill one of them."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    settings = {
+        "distributed.scheduler.allowed-failures": 1,
+        "distributed.deploy.lost-worker-timeout": "5 minutes",  # until it has been replaced
+        "distributed.worker.memory.terminate": False,
+        "logging.distributed": "critical",
+    }
+    with (
+        no_processes_left(),
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=WORKERS,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+            local_directory=str(tmp_path_factory.mktemp("dask")),
+        ) as cluster,
+        Client(cluster) as connected,
+    ):
+        yield connected
+
+
+@pytest.fixture
+def kill_worker(client) -> Callable[[int], None]:
+    """Kill one of the workers of the Dask cluster, which starts another one."""
+
+    def kill(number: int) -> None:
+        pids = [each["pid"] for each in client.scheduler_info(n_workers=-1)["workers"].values()]
+        if pids:
+            os.kill(pids[number % len(pids)], signal.SIGKILL)
+
+    return kill
