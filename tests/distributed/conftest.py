@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -35,7 +33,7 @@ def client(tmp_path_factory):
 
     settings = {
         "distributed.scheduler.allowed-failures": 1,
-        "distributed.deploy.lost-worker-timeout": "5 minutes",  # until it has been replaced
+        "distributed.deploy.lost-worker-timeout": "1 minute",  # a new one takes its place
         "distributed.worker.memory.terminate": False,
         "logging.distributed": "critical",
     }
@@ -53,15 +51,3 @@ def client(tmp_path_factory):
         Client(cluster) as connected,
     ):
         yield connected
-
-
-@pytest.fixture
-def kill_worker(client) -> Callable[[int], None]:
-    """Kill one of the workers of the Dask cluster, which starts another one."""
-
-    def kill(number: int) -> None:
-        pids = [each["pid"] for each in client.scheduler_info(n_workers=-1)["workers"].values()]
-        if pids:
-            os.kill(pids[number % len(pids)], signal.SIGKILL)
-
-    return kill

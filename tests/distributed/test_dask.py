@@ -35,6 +35,11 @@ def staged() -> list[str]:
     return [name for name in os.listdir("s.npk/data") if name.startswith("staged-")]
 
 
+def mapped_file(block: np.ndarray) -> np.ndarray:
+    """Return the inode of the file that a block is mapped from."""
+    return np.full((1, 1), origin_of(block.ctypes.data)[2][1])
+
+
 # Reading
 
 
@@ -108,28 +113,31 @@ def test_names_depend_on_the_values(store):
 
 
 def test_graph_holds_references_and_no_data(store):
-    lazy = store.load("x", lazy=True)
+    lazy, threads = store.load("x", lazy=True), {"scheduler": "threads"}
     for x in (from_store("s.npk", "x", BLOCKS), da.from_array(lazy, BLOCKS)):
         assert len(pickle.dumps(x)) < 8000
         assert type(x._meta) is np.ndarray
         assert all(len(pickle.dumps(task)) < 2000 for task in dict(x.dask).values())
-        block = x.blocks[3].compute(scheduler="synchronous")
-        assert origin_of(block.ctypes.data)[2] == origin_of(lazy[:1].ctypes.data)[2]
+        block = x.blocks[3].compute(**threads)
+        (found,) = set(
+            x.map_blocks(mapped_file, dtype="i8").compute(**threads).ravel().tolist()
+        )
+        assert found == origin_of(lazy[:1].ctypes.data)[2][1]
         assert np.array_equal(block, ROWS[7500:10_000])
     assert tokenize(lazy) == tokenize(store.load("x", lazy=True))
     assert np.array_equal(da.asarray(lazy).compute(scheduler="synchronous"), ROWS)
     assert type(lazy.copy()) is np.ndarray
 
 
-def dirty_bytes() -> tuple[int, int]:
-    """Return the private dirty memory of this process: of data files, and all of it."""
+def anonymous_bytes() -> tuple[int, int]:
+    """Return the memory of this process that no file has: of mapped data files, and all."""
     of_files, total, is_data_file = 0, 0, False
     with open("/proc/self/smaps") as file:
         for line in file:
             words = line.split()
             if "-" in words[0] and not words[0].endswith(":"):
                 is_data_file = line.rstrip().endswith(".bin")
-            elif words[0] == "Private_Dirty:":
+            elif words[0] == "Anonymous:":
                 total += int(words[1]) << 10
                 of_files += int(words[1]) << 10 if is_data_file else 0
     return of_files, total
@@ -138,7 +146,7 @@ def dirty_bytes() -> tuple[int, int]:
 def test_workers_map_blocks_in_place(store, client):
     store.save({"large": np.ones((1 << 21, 8))})  # 128 MiB
     large = from_store(store, "large", (1 << 17, 8))
-    look = dirty_bytes.__code__
+    look = anonymous_bytes.__code__
 
     def measured(code) -> tuple[int, int]:
         import types
@@ -275,29 +283,29 @@ def test_task_that_kills_each_worker_leaves_the_store_unchanged(store, client):
         to_store(x, store, "y")
     assert "y" not in store
     assert not staged()
-    client.wait_for_workers(2, timeout=60)
 
 
-def test_workers_killed_at_random_leave_all_or_nothing(store, client, kill_worker):
+def test_workers_killed_at_random_leave_all_or_nothing(store, client):
     from distributed import KilledWorker
 
-    dice = random.Random(6)
-    with dask.config.set({"distributed.scheduler.allowed-failures": 9}):
-        for number in range(3):
-            x = from_store(store, "x", (250, 25)) + number
-            timer = threading.Timer(dice.random() * 0.4, kill_worker, [number])
-            timer.start()
-            try:
-                to_store(x, store, "y")
-            except KilledWorker:
-                expected = ROWS + number - 1 if number else None
-            else:
-                expected = ROWS + number
-            timer.join()
-            if expected is None:
-                assert "y" not in store
-            else:
-                assert np.array_equal(store.load("y", verify=True), expected)
-            assert not staged()
-            client.wait_for_workers(2, timeout=60)
+    flags, pause = os.path.abspath("killed"), random.Random(6).random() * 0.3
+
+    def die_soon(block, block_info=None):
+        number = block_info[0]["chunk-location"][0]
+        if number in (3, 60) and not os.path.exists(f"{flags}{number}"):
+            open(f"{flags}{number}", "w").close()
+            threading.Timer(pause, os.kill, [os.getpid(), signal.SIGKILL]).start()
+        return block + 1
+
+    store.save({"y": ROWS})
+    x = from_store(store, "x", (250, 25)).map_blocks(die_soon, dtype="f8", meta=ROWS[:0])
+    try:
+        to_store(x, store, "y")
+    except KilledWorker:
+        expected = ROWS
+    else:
+        expected = ROWS + 1
+    assert os.path.exists(f"{flags}3")
+    assert np.array_equal(store.load("y", verify=True), expected)
+    assert not staged()
     assert store.verify().ok
