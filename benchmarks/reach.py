@@ -30,6 +30,8 @@ ROUNDS = 15
 WORKERS = 2
 ROWS, WIDTH, STEP = 32_768, 2048, 4096  # 256 MiB of float32, in parts of 32 MiB
 WRITE_LIMIT = 1.15
+SUM_ROWS, SUM_STEP = 65_536, 2048  # 512 MiB, in blocks of 16 MiB
+ZARR_LIMIT, MEMMAP_LIMIT = 0.65, 0.15
 
 _part: Any = None  # what a worker writes
 
@@ -96,7 +98,49 @@ def _write_part(task: tuple[ParallelWrite, int]) -> None:
     plan[first : first + STEP] = _part
 
 
-MEASURES: list[Callable[[], Any]] = [parallel_write]
+def dask_sum() -> Ratios:
+    """Compare sums by two Dask workers over a store, uncompressed Zarr, and a memmap."""
+    import dask.array as da  # noqa: PLC0415
+    from distributed import Client, LocalCluster  # noqa: PLC0415
+
+    from numpack.distributed.dask import from_store  # noqa: PLC0415
+
+    chunks = (SUM_STEP, WIDTH)
+    with (
+        tempfile.TemporaryDirectory(dir=Path.cwd()) as folder,
+        LocalCluster(WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster),
+    ):
+        memmap = _save_everywhere(folder, chunks)
+        times = best_times(
+            {
+                "ours": lambda: from_store(f"{folder}/s.npk", "x", chunks).sum().compute(),
+                "zarr": lambda: da.from_zarr(f"{folder}/x.zarr").sum().compute(),
+            },
+            ROUNDS,
+        )
+        times |= best_times(
+            {"memmap": lambda: da.from_array(memmap, chunks).sum().compute()}, rounds=3
+        )
+    return {
+        "Dask sum: store / uncompressed Zarr": (times["ours"] / times["zarr"], ZARR_LIMIT),
+        "Dask sum: store / pickled memmap": (times["ours"] / times["memmap"], MEMMAP_LIMIT),
+    }
+
+
+def _save_everywhere(folder: str, chunks: tuple[int, int]) -> Any:
+    """Save the same array in a store, in Zarr and as a .npy file; return its memmap."""
+    import zarr  # noqa: PLC0415
+
+    array = np.random.default_rng(0).random((SUM_ROWS, WIDTH), np.float32)
+    with NumPack(f"{folder}/s.npk") as npk:
+        npk.save({"x": array})
+    zarr.create_array(f"{folder}/x.zarr", data=array, chunks=chunks, compressors=None)
+    np.save(f"{folder}/x.npy", array)
+    return np.load(f"{folder}/x.npy", mmap_mode="r")
+
+
+MEASURES: list[Callable[[], Ratios]] = [parallel_write, dask_sum]
 
 
 def main() -> int:
