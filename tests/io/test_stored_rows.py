@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 
 import numpy as np
 import polars
@@ -44,3 +45,21 @@ def test_polars_accepts_lazy_arrays(store):
         store.drop(name, [1, 3])
         lazy = store.load(name, lazy=True)
         assert polars.Series(name, lazy).to_list() == np.asarray(lazy).tolist()
+
+
+def test_arrays_of_other_libraries_are_written_in_parallel(store):
+    import ml_dtypes
+    import torch
+
+    for name, values in (
+        ("bfloat16", np.arange(6).astype(ml_dtypes.bfloat16)),
+        ("float8", np.arange(6).astype(ml_dtypes.float8_e4m3fn)),
+        ("torch", torch.arange(6)),
+        ("polars", polars.Series([1.5, 2, 3, 4, 5, 6])),
+    ):
+        expected = np.asarray(values)
+        with store.begin(name, 6, expected.dtype) as plan:
+            pickle.loads(pickle.dumps(plan))[:2] = values[:2]
+            plan[2:] = values[2:]
+        assert store.load(name).dtype == expected.dtype
+        assert np.array_equal(store.load(name), expected)

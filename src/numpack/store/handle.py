@@ -89,14 +89,20 @@ class Handle:
                 if self._mode in ("w", "x"):
                     self._mode = "a"  # opening again after a close keeps the arrays
 
-    def close(self) -> None:
-        """Close the store; wait for a writer on another thread."""
+    def close(self, *, checkpoint: bool = True) -> None:
+        """Close the store; wait for a writer on another thread.
+
+        Parameters
+        ----------
+        checkpoint : bool
+            Whether to write what makes the next opening faster, if there were commits.
+        """
         if self.session is None:  # another thread may be opening it, which is not waited for
             return
         with self._exclude_threads():
             session, self.session = self.session, None
         if session is not None:
-            session.close()
+            session.close(checkpoint=checkpoint)
 
     def _exclude_threads(self) -> MutexGuard:
         """Exclude other threads from opening and closing this handle."""

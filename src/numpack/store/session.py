@@ -101,8 +101,8 @@ class Session(JournalReplay):
         self.lock.after_fork()
         self.history.after_fork()
 
-    def close(self) -> None:
-        """Close the files; arrays that were loaded stay valid.
+    def close(self, *, checkpoint: bool = True) -> None:
+        """Close the files, after a checkpoint if requested; loaded arrays stay valid.
 
         A thread that waits for the store's lock keeps the files open until it has finished.
         """
@@ -110,8 +110,9 @@ class Session(JournalReplay):
             if self.lock.is_waiting():
                 return
         try:
-            with contextlib.suppress(OSError):  # it only makes the next opening faster
-                self._checkpoint()
+            if checkpoint:
+                with contextlib.suppress(OSError):  # it only makes the next opening faster
+                    self._checkpoint()
         finally:
             try:
                 self.history.close()

@@ -186,7 +186,7 @@ class ParallelWrite:
                 with handle.write_transaction() as session:
                     commits.put_staged(session, self.name, entry, files)
             finally:
-                handle.close()
+                handle.close(checkpoint=False)
         self._end("committed")
 
     def abort(self) -> None:

@@ -128,7 +128,7 @@ class StagedFiles:
         LockTimeoutError
             The lock could not be acquired within the `lock_timeout`.
         """
-        if threading.get_ident() in self._gates.values():
+        if threading.get_ident() in list(self._gates.values()):
             raise reentrant_error(self.folder.path)
         try:
             gate = self.folder.open_file(self._path("sum"), os.O_RDWR)
