@@ -236,6 +236,18 @@ def test_array_of_the_same_name_is_replaced_by_the_commit(store):
     assert len(os.listdir("s.npk/data")) == 2
 
 
+def test_attributes_stay_with_the_name(store):
+    store.save({"x": np.arange(3)})
+    store.attrs["x"]["unit"] = "m"
+    with store.begin("x", 4, "i8") as plan:
+        plan[:] = np.arange(4)
+        store.attrs["x"]["dims"] = ["t"]
+    assert store.attrs["x"] == {"unit": "m", "dims": ["t"]}
+    with store.begin("y", 4, "i8") as plan:
+        plan[:] = np.arange(4)
+    assert not store.attrs["y"]
+
+
 def test_other_commits_in_between_are_kept(store):
     store.save({"x": np.arange(3), "y": np.arange(2), "z": np.arange(4)})
     plan = store.begin("x", ROWS.shape, "f8")

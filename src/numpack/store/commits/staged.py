@@ -31,8 +31,9 @@ def put_staged(session: Session, name: str, entry: Entry, files: StagedFiles) ->
     catalog = session.log.catalog
     if catalog.token != files.token:  # all arrays were dropped by mode="w"
         raise ended_error(session.folder.path)
-    replaced = [catalog.arrays[name]] if name in catalog.arrays else []
-    entry = entry.replace(id=catalog.new_id())
+    known = catalog.arrays.get(name)
+    attrs = b"" if known is None else known.attrs  # attributes belong to the name
+    entry = entry.replace(id=catalog.new_id(), attrs=attrs)
     try:
         files.move_to(entry)
         commit(session, put={name: entry})
@@ -43,4 +44,4 @@ def put_staged(session: Session, name: str, entry: Entry, files: StagedFiles) ->
         raise
     session.counts["bytes_written"] += entry.nbytes
     files.remove()
-    unlink_files(session, replaced)
+    unlink_files(session, [] if known is None else [known])
