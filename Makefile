@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BARE ?= .venv-bare
 BARE_NUMPY ?= numpy
-BARE_TESTS ?= tests/allocation tests/core tests/dlpack tests/store tests/data/loader \
+BARE_TESTS ?= tests/allocation tests/core tests/dlpack tests/shared_memory tests/store tests/data/loader \
   tests/data/kernels tests/data/dataset $(wildcard tests/data/test_*.py) tests/doctor tests/package/bare
 BARE_OPTIONS ?=
 # What is installed: the sources, or a wheel that `make wheel` has built of them.

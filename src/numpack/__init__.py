@@ -27,6 +27,7 @@ __all__ = [
     "ParallelWrite",
     "ReadOnlyWarning",
     "Route",
+    "SharedArray",
     "StoreError",
     "UnsupportedError",
     "ZeroCopyArray",
@@ -36,6 +37,7 @@ __all__ = [
     "explain",
     "frameworks",
     "share",
+    "share_memory",
     "use_aligned_allocation",
 ]
 
@@ -57,17 +59,19 @@ if TYPE_CHECKING:
     from .errors import NotAStoreError as NotAStoreError
     from .errors import NotFoundError as NotFoundError
     from .errors import NullError as NullError
+    from .errors import SharedMemoryError as SharedMemoryError
     from .errors import StoreClosedError as StoreClosedError
     from .errors import StoreExistsError as StoreExistsError
     from .errors import StoreNotFoundError as StoreNotFoundError
     from .errors import StorePermissionError as StorePermissionError
     from .errors import WriteEndedError as WriteEndedError
     from .errors import WrongTypeError as WrongTypeError
+    from .shared_memory import SharedArray, share_memory
     from .store import LazyArray, NumPack, ParallelWrite
 else:
 
     def __getattr__(name):
-        """Import store and loader on first use: they take as long as the rest of the package.
+        """Import store, loader and shared memory on first use: they take as long as the rest.
 
         The other exceptions of `numpack.errors` are found here too, for one release.
         """
@@ -81,6 +85,11 @@ else:
 
             globals()[name] = Loader
             return Loader
+        if name in ("SharedArray", "share_memory"):
+            from . import shared_memory  # noqa: PLC0415
+
+            globals()[name] = found = getattr(shared_memory, name)
+            return found
         found = getattr(errors, name, None)
         if isinstance(found, type) and issubclass(found, (errors.NumpackError, Warning)):
             return found

@@ -98,6 +98,10 @@ class NoMemoryError(NumpackError, MemoryError):
     """There is not enough memory for the copy that a conversion makes."""
 
 
+class SharedMemoryError(NumpackError, OSError):
+    """The operating system refuses memory that processes share."""
+
+
 class StoreError(NumpackError, OSError):
     """Base class of the errors of a store on disk."""
 
@@ -138,7 +142,10 @@ class MovedError(StoreError):
     reason : str
         ``"missing"`` (no such path), ``"dropped"``, ``"saved anew"``, ``"replaced in
         place"``, ``"permission"``, ``"another store"``, ``"another copy"`` (of the same store),
-        ``"ended"`` (a parallel write that was committed or aborted), or ``"other"``.
+        ``"ended"`` (a parallel write that was committed or aborted);
+        of a `SharedArray` ``"process ended"``, ``"released"`` (the process runs, and has the
+        memory no longer), ``"another boot"`` (or another machine), ``"another namespace"`` (of
+        process ids, a container) or ``"permission"``; or ``"other"``.
     """
 
     def __init__(self, message: str = "", reason: str = "other") -> None:

@@ -13,7 +13,7 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_RDONLY, open as open_file
-from posix.mman cimport MADV_DONTNEED, madvise, munmap
+from posix.mman cimport MADV_DONTNEED, MADV_HUGEPAGE, madvise, munmap
 from posix.stat cimport fstat, struct_stat
 from posix.unistd cimport close, pread
 
@@ -58,13 +58,14 @@ cdef enum:
     MAX_PAGEMAP = 1 << 26  # bytes up to which reading pagemap is as cheap as mapping again
     PAGEMAP_ENTRIES = 512  # that are read at a time
     MAX_AXES = 64  # of an array
+    HUGE_PAGE = 1 << 21
 
 cdef size_t PAGE = os.sysconf("SC_PAGE_SIZE")
 
 cdef enum:
-    PRIVATE_KIND, READABLE_KIND, SHARED_KIND, COW_KIND
+    PRIVATE_KIND, READABLE_KIND, SHARED_KIND, COW_KIND, OWNED_KIND
 
-PRIVATE, READABLE, SHARED = PRIVATE_KIND, READABLE_KIND, SHARED_KIND
+PRIVATE, READABLE, SHARED, OWNED = PRIVATE_KIND, READABLE_KIND, SHARED_KIND, OWNED_KIND
 
 
 @cython.final
@@ -84,10 +85,11 @@ cdef class FileMapping:
         In bytes; positive.
     path : str
         The path the file was opened by.
-    kind : {PRIVATE, READABLE, SHARED}
+    kind : {PRIVATE, READABLE, SHARED, OWNED}
         `PRIVATE`: a read-only buffer over pages that are writable, but private.
         `READABLE`: a read-only buffer over pages without write permission; see `private_view`.
         `SHARED`: a writable buffer whose writes reach the file.
+        `OWNED`: the same, and the mapping keeps its descriptor, see `owned_file`.
 
     Raises
     ------
@@ -114,7 +116,7 @@ cdef class FileMapping:
     def __cinit__(self, file, int64_t length, str path, int kind=PRIVATE_KIND):
         cdef struct_stat status
         cdef int descriptor = file if type(file) is int else file.detach()
-        self.descriptor = descriptor if kind in (PRIVATE_KIND, READABLE_KIND) else -1
+        self.descriptor = -1 if kind in (SHARED_KIND, COW_KIND) else descriptor
         if fstat(descriptor, &status) < 0:
             raise OSError(errno, os.strerror(errno))
         if length <= 0 or status.st_size < length:
@@ -123,12 +125,16 @@ cdef class FileMapping:
         self.identity = status.st_dev, status.st_ino
         if kind == READABLE_KIND:
             self.address = numpack_map_readable(length, descriptor)
-        elif kind == SHARED_KIND:
+        elif kind in (SHARED_KIND, OWNED_KIND):
             self.address = numpack_map_shared(length, descriptor)
         else:
             self.address = numpack_map_private(NULL, length, descriptor)
         if self.address == NULL:
             raise OSError(errno, os.strerror(errno), path)
+        if kind == OWNED_KIND:
+            if self.length >= HUGE_PAGE:
+                madvise(self.address, self.length, MADV_HUGEPAGE)  # a refusal does no harm
+            return
         if kind != SHARED_KIND:
             ORIGINS[<uintptr_t>self.address] = length, path, self.identity
         if self.descriptor >= 0:
@@ -142,7 +148,7 @@ cdef class FileMapping:
             close(self.descriptor)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
-        cdef bint read_only = self.kind != SHARED_KIND
+        cdef bint read_only = self.kind not in (SHARED_KIND, OWNED_KIND)
         PyBuffer_FillInfo(buffer, self, self.address, self.length, read_only, flags)
         Py_DECREF(None)  # Cython had stored it in `buffer.obj`, which was overwritten
 
@@ -166,6 +172,13 @@ cdef class FileMapping:
         Py_INCREF(self)  # PyArray_SetBaseObject steals a reference
         PyArray_SetBaseObject(array, <PyObject *>self)
         return array
+
+    @property
+    def owned_file(self):
+        """Descriptor, identity, length and path of an `OWNED` mapping; None of any other."""
+        if self.kind != OWNED_KIND:
+            return None
+        return self.descriptor, self.identity, self.length, self.path
 
     def unmap_pages(self):
         """Let pages that were read be mapped again when they are read the next time.

@@ -86,6 +86,10 @@ class Pipeline:
             return self._from_numpy(first.result()).independent()
         return self._from_numpy(first.independent()).result()
 
+    def values(self) -> Any:
+        """Return the result of the first step without warnings, for a caller that copies it."""
+        return self._first.result()
+
     def steps(self) -> Iterator[Step]:
         """Describe the steps without moving data; the first is left out if it does nothing."""
         first = self._first

@@ -35,6 +35,7 @@ LAYERS = [
     {"_dlpack"},
     {"adapters"},
     {"io"},
+    {"shared_memory"},
     {"store"},
     {"data"},
     {"distributed"},

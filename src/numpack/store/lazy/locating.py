@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._core.mapped_files import map_open
+from ..._core.processes import boot_id
 from ...errors import MovedError
 from ..format import data_files
 from ..format.log.state import Entry
@@ -21,7 +22,6 @@ from ..rows import deleted_rows
 from .reference import (
     PickledReference,
     Reference,
-    boot_id,
     digest_of,
     entry_by_id,
     identity_of,

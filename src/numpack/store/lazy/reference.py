@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..._core.file_mapping import origin_of
+from ..._core.processes import boot_id
 from ...errors import StoreError
 from ..format import data_files
 from ..format.log.log import Log
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ..session import Session
 
 _NAME_LIMIT = 100  # characters of a name that is pickled, for messages
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class PickledReference(NamedTuple):
@@ -268,11 +268,3 @@ def path_of(folder: Folder) -> str:
         return str(Path(f"/proc/self/fd/{folder.descriptor}").readlink())
     except OSError:
         return folder.path
-
-
-def boot_id() -> str:
-    """Return the kernel's boot id, within which process ids and descriptors are valid."""
-    try:
-        return Path(_BOOT_ID).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
