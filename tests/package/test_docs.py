@@ -16,6 +16,7 @@ import pytest
 from support.each import for_each
 
 import numpack.allocation
+import numpack.io.references
 from numpack.allocation.allocator import replace_default
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,13 @@ def _own_allocator():
     variable.reset(token)
     if Context().run(variable.get) is not default:
         assert replace_default(variable, handler, default)
+
+
+@pytest.fixture(autouse=True)
+def _own_tables():
+    """Undo an example's `use_pickle_by_reference`, which has no end."""
+    yield
+    numpack.io.references._TABLES.reset()
 
 
 def blocks(language: str) -> list:

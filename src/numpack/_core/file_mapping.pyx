@@ -46,6 +46,10 @@ cnp.import_array()
 # Mappings that users' arrays may be views of: address to length, path, device and inode.
 cdef dict ORIGINS = {}
 
+# Memory whose views can be pickled by reference: address to length, offset in the file, reference,
+# whether its pages are private, and a weak reference to the owner if it is not a FileMapping.
+cdef dict REFERRED = {}
+
 # Weak references to the mappings that keep a descriptor, the oldest first.
 cdef list RECENT = []
 
@@ -104,13 +108,14 @@ cdef class FileMapping:
     cdef size_t length
     cdef void *address
     cdef object path
-    cdef object identity
+    cdef readonly object identity  # device and inode
     cdef FileMapping cow  # the same file, mapped copy-on-write for `private_view`
     cdef size_t viewed_from  # bounds of the bytes of `cow` that users have views of
     cdef size_t viewed_to
     cdef int64_t faults  # page faults of this process when the range below was unmodified
     cdef size_t clean_from
     cdef size_t clean_to
+    cdef object reference  # of this mapping and of `cow`, see `refer`
     cdef object __weakref__
 
     def __cinit__(self, file, int64_t length, str path, int kind=PRIVATE_KIND):
@@ -143,6 +148,7 @@ cdef class FileMapping:
     def __dealloc__(self):
         if self.address != NULL:
             ORIGINS.pop(<uintptr_t>self.address, None)
+            REFERRED.pop(<uintptr_t>self.address, None)
             munmap(self.address, self.length)
         if self.descriptor >= 0:
             close(self.descriptor)
@@ -172,6 +178,18 @@ cdef class FileMapping:
         Py_INCREF(self)  # PyArray_SetBaseObject steals a reference
         PyArray_SetBaseObject(array, <PyObject *>self)
         return array
+
+    def refer(self, reference):
+        """Keep what pickles views of this mapping, and of the private pages that are viewed.
+
+        Parameters
+        ----------
+        reference : ViewReference
+            Must not keep this mapping alive.
+        """
+        self.reference = reference
+        if self.kind == OWNED_KIND:
+            REFERRED[<uintptr_t>self.address] = self.length, 0, reference, False, None
 
     @property
     def owned_file(self):
@@ -287,6 +305,11 @@ cdef class FileMapping:
         try:
             if fstat(descriptor, &status) == 0 and self.identity == (status.st_dev, status.st_ino):
                 self.cow = FileMapping(descriptor, self.length, self.path, COW_KIND)
+                if self.reference is not None:
+                    self.cow.reference = self.reference
+                    REFERRED[<uintptr_t>self.cow.address] = (
+                        self.length, 0, self.reference, True, None
+                    )
         except (OSError, ValueError):
             pass
         finally:
@@ -343,6 +366,53 @@ def origin_of(uintptr_t address):
     for start, (length, path, identity) in list(ORIGINS.items()):
         if start <= address < start + length:
             return start, path, identity
+    return None
+
+
+def refer_again(uintptr_t address, size_t length, int64_t offset, uintptr_t first, owner) -> None:
+    """Let views of a private mapping be pickled by reference, as those of another mapping are.
+
+    Parameters
+    ----------
+    address, length : int
+        Of the mapping.
+    offset : int
+        In the file, of its first byte.
+    first : int
+        Address of a byte in the other mapping; nothing is done if its views have no reference.
+    owner : object
+        Unmaps the pages when it is collected; is not kept.
+    """
+    found = reference_at(first, first + 1)
+    if found is None:
+        return
+
+    def forget(gone):
+        entry = REFERRED.get(address)
+        if entry is not None and entry[4] is gone:  # not that of a later mapping
+            del REFERRED[address]
+
+    REFERRED[address] = length, offset, found[1], True, weakref.ref(owner, forget)
+
+
+def reference_at(uintptr_t lowest, uintptr_t beyond):
+    """Return what pickles a range of memory by reference.
+
+    Returns
+    -------
+    tuple or None
+        Offset of the range in its file, and the `ViewReference`. ``None`` if the memory is
+        another, or if its pages are private and were written.
+    """
+    if not REFERRED:
+        return None
+    for start, (length, offset, reference, private, owner) in list(REFERRED.items()):
+        if owner is not None and owner() is None:  # the address may be another mapping's
+            continue
+        if start <= lowest and beyond <= start + length:
+            if private and not are_unmodified(lowest, beyond - lowest):
+                return None
+            return offset + lowest - start, reference
     return None
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from ..errors import ZeroCopyError
-from .file_mapping import PRIVATE, READABLE, FileMapping, origin_of
+from .file_mapping import PRIVATE, READABLE, FileMapping, origin_of, refer_again
 from .pages import mappings_between
 from .policy import Obstacle
 from .writability import is_heap, memory_root
@@ -243,10 +243,12 @@ def _map_again(array: Array, origin: Origin) -> Array | None:
         return None
     finally:
         os.close(descriptor)
+    memory = np.frombuffer(mapping, np.uint8)
+    refer_again(memory.ctypes.data, length, begin, lowest, mapping)
     return np.ndarray(
         array.shape,
         array.dtype,
-        buffer=np.frombuffer(mapping, np.uint8),
+        buffer=memory,
         offset=origin.offset - begin + array.ctypes.data - lowest,
         strides=array.strides,
     )

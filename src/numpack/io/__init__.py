@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..adapters._options import Order as Order
     from ..adapters._options import Target as Target
     from ..adapters.safetensors import SafetensorsFile as SafetensorsFile
+    from .references import pickle_by_reference, use_pickle_by_reference
 
 __all__ = [
     "DLPackBuffer",
@@ -43,20 +44,26 @@ __all__ = [
     "from_dlpack",
     "numpy_to_arrow_zero_copy",
     "numpy_to_torch_zero_copy",
+    "pickle_by_reference",
     "safetensors_to_numpy_zero_copy",
     "share",
     "table_to_numpy_zero_copy",
     "to_dlpack",
     "torch_to_numpy_zero_copy",
+    "use_pickle_by_reference",
     "wrap_for_zero_copy",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import at first use what needs a package, and the types of options."""
+    """Import at first use what needs a package or takes long, and the types of options."""
     if name == "SafetensorsFile":
         adapter: Any = by_name("safetensors").module()
         return adapter.SafetensorsFile
+    if name in ("pickle_by_reference", "use_pickle_by_reference"):
+        from . import references  # noqa: PLC0415 -- imports multiprocessing
+
+        return getattr(references, name)
     if name in ("Layout", "Nulls", "Order", "Target"):
         from ..adapters import _options  # noqa: PLC0415 -- for type hints alone
 

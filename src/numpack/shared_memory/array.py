@@ -5,25 +5,27 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
+from .._core.file_mapping import reference_at
 from .._core.mapped_files import mapping_of
 from .._core.policy import wrong_type
+from .._core.view_layout import ViewLayout
 from ..errors import InvalidValueError, MovedError, UnsupportedError
 from . import memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import DTypeLike
 
     from .._core.dtypes import DType
-    from .._core.file_mapping import FileMapping
+    from .._core.file_mapping import FileMapping, Reduced
     from .._core.memory import Array
-
-_MAX_BYTES = np.iinfo(np.intp).max
 
 
 class SharedArray(np.ndarray[tuple[int, ...], np.dtype[Any]]):
@@ -110,7 +112,7 @@ class SharedArray(np.ndarray[tuple[int, ...], np.dtype[Any]]):
         nbytes = math.prod(extents) * found.itemsize
         if nbytes == 0:  # there is nothing to share
             return np.ndarray.__new__(cls, extents, found)
-        mapping = memory.create(nbytes, reserve=reserve)
+        mapping = _refer(memory.create(nbytes, reserve=reserve))
         return np.ndarray.__new__(cls, extents, found, mapping)  # type: ignore[arg-type]  # buffers are typed from 3.12 on
 
     def __array_wrap__(
@@ -140,60 +142,60 @@ class SharedArray(np.ndarray[tuple[int, ...], np.dtype[Any]]):
         """Pickle a reference to the memory; of a copy that is not shared, its values."""
         if self.nbytes == 0:
             return _empty, (self.dtype, self.shape, self.flags.writeable)
-        mapping = mapping_of(self)
-        reference = None if mapping is None else reference_to(self, mapping)
-        if reference is not None:
-            return reference
-        return _plain(self).__reduce_ex__(protocol)
+        found = reference_at(*byte_bounds(self)) if mapping_of(self) is not None else None
+        reduced = None if found is None else found[1].reduce_view(self, found[0])
+        return _plain(self).__reduce_ex__(protocol) if reduced is None else reduced
 
     def __reduce__(self) -> Any:
         """Pickle as `__reduce_ex__` does."""
         return self.__reduce_ex__(2)
 
 
-def reference_to(
-    array: Array, mapping: FileMapping
-) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
-    """Return what pickles a view of shared memory; ``None`` if it is not one.
+class _Views:
+    """What pickles views of shared memory by reference: a `ViewReference`."""
 
-    Parameters
-    ----------
-    array : ndarray
-        A view of the mapping that is not empty.
-    mapping : FileMapping
-    """
-    location = memory.location_of(mapping)
-    if location is None:
-        return None
-    first = array.__array_interface__["data"][0]
-    origin = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]  # type: ignore[call-overload]  # buffers are typed from 3.12 on
-    layout = (
-        _short(array.dtype),
-        array.shape,
-        None if array.flags.c_contiguous else array.strides,
-        first - origin,
-        array.flags.writeable,
-        type(array) is SharedArray,
-    )
-    return _map_again, (*location, *layout)
+    __slots__ = ("_mapping",)
+
+    def __init__(self, mapping: FileMapping) -> None:
+        self._mapping = weakref.ref(mapping)
+
+    def reduce_view(self, array: Array, offset: int) -> Reduced | None:
+        """Return what pickles a view whose lowest address is at an offset."""
+        mapping = self._mapping()
+        location = None if mapping is None else memory.location_of(mapping)
+        if location is None:
+            return None
+        is_shared = type(array) is SharedArray
+        return _map_again, (
+            *location,
+            *ViewLayout.of(array, offset),
+            array.flags.writeable,
+            is_shared,
+        )
 
 
-def _map_again(*pickled: Any) -> Any:
+def _map_again(*pickled: Any) -> Array:
     """Restore a pickled array over the same memory."""
     try:
-        location = memory.Location(*pickled[:8])
-        dtype, shape, strides, offset, writable, is_shared = pickled[8:]
-        found = np.dtype(dtype)
-        _check_claims(location, found, shape, strides, offset)
+        location = memory.Location(*pickled[:8]).checked()
+        layout = ViewLayout(*pickled[8:-2])
+        writable, is_shared = pickled[-2:]
+        mapping = memory.open_memory(location)
+        _refer(mapping)
+        kind = SharedArray if is_shared else np.ndarray
+        array = layout.view(mapping, location.length, kind)
     except (TypeError, ValueError):
         msg = "the pickle of a shared array is damaged; pickle the array again"
-        raise MovedError(msg, "other") from None
-    kind = SharedArray if is_shared else np.ndarray
-    mapping: Any = memory.open_memory(location)
-    array: Any = np.ndarray.__new__(kind, shape, found, mapping, offset, strides)
+        raise MovedError(msg) from None
     if not writable:
         array.flags.writeable = False
     return array
+
+
+def _refer(mapping: FileMapping) -> FileMapping:
+    """Let views of a mapping be pickled by reference."""
+    mapping.refer(_Views(mapping))
+    return mapping
 
 
 def _empty(dtype: DType, shape: tuple[int, ...], writable: bool) -> SharedArray:
@@ -258,13 +260,6 @@ def _checked_layout(
 
 def _is_sequence(shape: object) -> bool:
     return hasattr(shape, "__len__") or hasattr(shape, "__iter__")
-
-
-def _short(dtype: DType) -> str | DType:
-    """Return a dtype, or its string if that is the same dtype and shorter when pickled."""
-    if dtype.names is not None or dtype.metadata is not None:
-        return dtype
-    return dtype.str if np.dtype(dtype.str) == dtype else dtype
 
 
 def _plain(array: Array) -> Array:

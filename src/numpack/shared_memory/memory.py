@@ -48,6 +48,23 @@ class Location(NamedTuple):
     inode: int
     length: int
 
+    def checked(self) -> Location:
+        """Return the location if its values are of the right types.
+
+        Raises
+        ------
+        TypeError, ValueError
+        """
+        boot, *numbers, name, device, inode, length = self
+        numbers += [device, inode, length]
+        if type(boot) is not str or type(name) is not str:
+            raise TypeError
+        if any(type(number) is not int for number in numbers):
+            raise TypeError
+        if self.pid < 1 or self.descriptor < 0 or length < 1:
+            raise ValueError
+        return self
+
 
 def create(nbytes: int, *, reserve: bool) -> FileMapping:
     """Map new memory of zeros.

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..._core.file_mapping import origin_of
+from ..._core.mapped_files import map_open, mapping_of
 from ..._core.processes import boot_id
+from ..._core.view_layout import ViewLayout
 from ...errors import StoreError
 from ..format import data_files
 from ..format.log.log import Log
@@ -24,6 +25,7 @@ from ..fs.directory import Folder, read_between
 from ..kernels.checksums import BLOCK, checksum_blocks, crc32
 
 if TYPE_CHECKING:
+    from ..._core.file_mapping import Reduced
     from ..._core.memory import Array
     from ..format.log.state import Catalog, Entry
     from ..rows.deleted_rows import DeletedRows
@@ -79,10 +81,15 @@ class Reference:
         self._path = path
         self._name = name
         self._entry = entry
-        self._stored = stored
         self._deleted = deleted
         self._session = None if session is None else weakref.ref(session)
         self._files: _HeldFiles | None = None
+        pages = mapping_of(stored)
+        self._stored = stored if pages is None else None  # which would keep its mapping alive
+        self._pages = None if pages is None else weakref.ref(pages)
+        self._identity = None if pages is None else pages.identity
+        if pages is not None:
+            pages.refer(self)
 
     def to_pickle(self) -> PickledReference | None:
         """Return what another process needs to find the rows; ``None`` if it cannot."""
@@ -109,6 +116,24 @@ class Reference:
             (files.rows, files.deleted),
             uuid.uuid4().hex if writable else "",
         )
+
+    def reduce_view(self, array: Array, offset: int) -> Reduced | None:
+        """Return what pickles a view of the rows; ``None`` if no other process finds them.
+
+        Parameters
+        ----------
+        array : ndarray
+        offset : int
+            In the file, of its lowest address.
+        """
+        from .views import map_view  # noqa: PLC0415 -- imports this module
+
+        found = self.to_pickle()
+        if found is None:
+            return None
+        found = found._replace(dropped=0, dropped_crc=0, descriptors=(found.descriptors[0], -1))
+        layout = tuple(ViewLayout.of(array, offset))
+        return map_view, (tuple(found), self._entry.dtype, layout)
 
     def token(self) -> tuple[Any, ...]:
         """Return a token that is equal only for equal values, at any time."""
@@ -154,12 +179,22 @@ class Reference:
         return entry if entry is not None and (entry.id, entry.numpack0_file) == known else None
 
     def _digest(self, folder: Folder | None, current: Entry | None) -> bytes:
-        memory, checksums = data_files.as_bytes(self._stored), None
+        memory, checksums = self._memory(), None
         if current is not None and folder is not None:
             checksums = read_checksums(folder, self._entry)
         if checksums is None:  # the files are unlinked
             checksums = checksum_blocks(memory, data_files.thread_count())[0]
         return digest_of(checksums, crc32(memory[len(memory) // BLOCK * BLOCK :]))
+
+    def _memory(self) -> Array:
+        """Return the bytes of the stored rows, none of which a user has written to."""
+        pages = None if self._pages is None else self._pages()
+        if self._stored is not None:
+            return data_files.as_bytes(self._stored)
+        nbytes = self._entry.nbytes
+        if pages is None and self._files is not None:  # only private pages are mapped
+            return map_open(os.dup(self._files.rows), self._path, nbytes, readable=True)
+        return np.frombuffer(pages, np.uint8)[:nbytes]  # type: ignore[call-overload,no-any-return]  # buffers are typed from 3.12 on
 
     def _dropped_crc(self) -> int:
         if self._deleted is None or not self._entry.numpack0_file:
@@ -170,8 +205,8 @@ class Reference:
         """Keep the files open, so that other processes find them after they are unlinked."""
         if self._files is None and folder is not None:
             found = _HeldFiles.opened(folder, self._entry)
-            origin = origin_of(self._stored.ctypes.data) if self._stored.nbytes else None
-            if found is not None and (origin is None or found.is_file(origin[2])):
+            known = self._identity
+            if found is not None and (known is None or found.is_file(known)):
                 self._files = found
         return self._files
 
