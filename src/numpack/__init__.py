@@ -44,6 +44,8 @@ __all__ = [
 if TYPE_CHECKING:
     # Deprecated aliases: these names live in `numpack.errors`.
     from .data import Loader
+    from .errors import CommitNotFoundError as CommitNotFoundError
+    from .errors import CommitWarning as CommitWarning
     from .errors import ConflictError as ConflictError
     from .errors import CorruptStoreError as CorruptStoreError
     from .errors import IncompleteWriteError as IncompleteWriteError

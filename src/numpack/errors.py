@@ -134,16 +134,35 @@ class ConflictError(StoreError):
         self.arrays = {} if arrays is None else arrays
 
 
+class CommitNotFoundError(StoreError, LookupError):
+    """The store's log does not have the commit that ``at=`` asks for.
+
+    Attributes
+    ----------
+    available : range
+        The commits that it has.
+    """
+
+    def __init__(self, message: str = "", available: range = range(0)) -> None:
+        super().__init__(message)
+        self.available = available
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the message and the commits."""
+        return type(self), (str(self), self.available)
+
+
 class MovedError(StoreError):
-    """An array that was pickled by reference is no longer at its location.
+    """An array that was pickled by reference, or is read as of a commit, is no longer there.
 
     Attributes
     ----------
     reason : str
         ``"missing"`` (no such path), ``"dropped"``, ``"saved anew"``, ``"replaced in
         place"``, ``"permission"``, ``"another store"``, ``"another copy"`` (of the same store),
-        ``"ended"`` (a parallel write that was committed or aborted);
-        of a `SharedArray` ``"process ended"``, ``"released"`` (the process runs, and has the
+        ``"ended"`` (a parallel write that was committed or aborted); of a store that is read as
+        of a commit also ``"open for writing"``; of a `SharedArray`
+        ``"process ended"``, ``"released"`` (the process runs, and has the
         memory no longer), ``"another boot"`` (or another machine), ``"another namespace"`` (of
         process ids, a container) or ``"permission"``; or ``"other"``.
     """
@@ -226,6 +245,10 @@ class StoreClosedError(NumpackError, RuntimeError):
 
 class CopyWarning(UserWarning):
     """Memory could not be shared, so the data were copied once."""
+
+
+class CommitWarning(UserWarning):
+    """A store that was unpickled is read as of another commit than the pickled one."""
 
 
 class ReadOnlyWarning(UserWarning):

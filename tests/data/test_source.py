@@ -13,7 +13,7 @@ import pytest
 from support.each import for_each
 
 import numpack
-from numpack import NumPack
+from numpack import Loader, NumPack
 from numpack.data.source import Source, common_length
 
 X, Y = np.arange(12.0).reshape(6, 2), np.arange(6)
@@ -184,3 +184,21 @@ def test_common_length_names_the_arrays():
     with pytest.raises(numpack.InvalidValueError) as caught:
         common_length({"x": X, "y": np.zeros(1234)}, "Dataset")
     assert "'x' has 6, 'y' has 1,234" in str(caught.value)
+
+
+def test_all_ranks_read_the_commit_that_is_passed():
+    """A store that others append to between the ranks' openings has the same rows for all."""
+    with NumPack("s.npk") as store:
+        store.save({"x": np.arange(100)})
+        commit = store.commit
+        seen = []
+        for rank in range(2):
+            with NumPack("s.npk", at=commit) as past:
+                options = {"batch_size": 10, "seed": 3, "target": "numpy"}
+                loader = Loader(past, "x", rank=rank, world_size=2, **options)
+                for _ in range(2):
+                    store.append({"x": np.arange(1000)})
+                    seen += list(loader)
+                workers = pickle.loads(pickle.dumps(loader))
+                assert len(workers) == 5
+        assert np.array_equal(np.sort(np.concatenate(seen)), np.repeat(np.arange(100), 2))

@@ -13,7 +13,9 @@ from .._core.policy import wrong_type
 from ..errors import (
     InvalidValueError,
     NumpackError,
+    StoreError,
     StoreNotFoundError,
+    StorePermissionError,
     UnsupportedError,
 )
 from ..io import share
@@ -267,3 +269,31 @@ def _checked_float(value: float) -> float:
         msg = f"an attribute cannot be {value}, which JSON has not; pass None or str(value)"
         raise InvalidValueError(msg)
     return value
+
+
+def open_error(path: str, error: OSError) -> StoreError:
+    """Return the error for a folder that the operating system does not open."""
+    kind = StorePermissionError if isinstance(error, PermissionError) else StoreError
+    cause = error.strerror or str(error)
+    where = "" if error.filename in (None, path) else f" ({error.filename})"
+    is_denied = kind is StorePermissionError
+    fix = "get read and search permission on it" if is_denied else "choose another path"
+    opening_error = kind(f"the store {path} cannot be opened: {cause}{where}; {fix}")
+    opening_error.errno = error.errno
+    return opening_error
+
+
+def checked_commit(at: Any, mode: str, *, upgrade: bool) -> int | None:
+    """Return the number of a commit that a store is to be read as of."""
+    if at is None:
+        return None
+    if isinstance(at, bool) or not isinstance(at, int | np.integer):
+        wrong_type("NumPack", "the number of a commit as at", at, "pass npk.commit")
+    if at < 0:
+        msg = f"at must be the number of a commit, which {at} is not; pass npk.commit"
+        raise InvalidValueError(msg)
+    if mode not in ("a", "r") or upgrade:  # "a" is the default
+        given = "upgrade=True" if upgrade else f"mode={mode!r}"
+        msg = f"at= reads the store as of a commit, and {given} may change it; leave that out"
+        raise InvalidValueError(msg)
+    return int(at)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidValueError, StoreError
+from ..errors import CommitNotFoundError, InvalidValueError, StoreError
 from .format import folder
 from .format.log.log import Log, closed_error
 from .format.numpack0 import upgrade
 from .fs.forks import register
 from .fs.transaction import MutexGuard, WriteTransaction
+from .reading.past import PastLog, PastSession
 from .session import Session
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Handle:
         Whether each change is flushed to the device.
     lock_timeout : float or None
         Seconds to wait for a lock; ``None`` waits indefinitely.
+    at : int or None
+        The commit as of which the store is read; ``None`` for the newest.
 
     Attributes
     ----------
@@ -54,6 +57,7 @@ class Handle:
         upgrade: bool,
         durable: bool,
         lock_timeout: float | None = None,
+        at: int | None = None,
     ) -> None:
         if mode not in MODES:
             msg = f"mode must be one of {', '.join(map(repr, MODES))}, not {mode!r}"
@@ -65,6 +69,7 @@ class Handle:
         self._upgrade = upgrade
         self._durable = durable
         self._lock_timeout = lock_timeout
+        self._at = at
         self._cleaned = ""  # token of the store whose orphaned files were removed
         self._opening = threading.RLock()  # per handle: stores are opened independently
         register(self)
@@ -79,7 +84,8 @@ class Handle:
             if self.session is None:
                 found, is_numpack0 = self._open_folder()
                 history = self._open_history(found, is_numpack0=is_numpack0)
-                self.session = Session(
+                kind = Session if self._at is None else PastSession
+                self.session = kind(
                     found,
                     history,
                     counts=self.counts,
@@ -181,15 +187,26 @@ class Handle:
             folder.drop_all(found, durable=self._durable)
         return False
 
-    def _open_history(self, found: Folder, *, is_numpack0: bool) -> Log | upgrade.Numpack0Log:
+    def _open_history(self, found: Folder, *, is_numpack0: bool) -> Any:
+        """Return a `Log`, or what has its interface."""
         arrays = upgrade.read(found) if is_numpack0 else None
+        if arrays is not None and self._at is not None:
+            msg = f"{self.path} is a folder of NumPack 0.x, which has no commits; leave out at="
+            raise CommitNotFoundError(msg)
         if arrays is not None:
             return upgrade.Numpack0Log(found, arrays)
+        if self._at is not None:
+            return PastLog(found, self._at)
         return Log(found, writable=self._mode != "r", durable=self._durable)
 
-    def _read_only_reason(self, history: Log | upgrade.Numpack0Log) -> str:
+    def _read_only_reason(self, history: Any) -> str:
         if isinstance(history, upgrade.Numpack0Log):
             return upgrade.read_only_reason(self.path)
+        if self._at is not None:
+            return (
+                f"the store {self.path} was opened with mode='r', as of commit {self._at}; "
+                "open it with mode='r+', and without at="
+            )
         if self._mode == "r":
             return f"the store {self.path} was opened with mode='r'; open it with mode='r+'"
         return ""

@@ -164,6 +164,13 @@ class Session(JournalReplay):
             self._enter_catalog(catalog)
         return catalog.arrays
 
+    def newest_commit(self) -> int:
+        """Return the number of the last commit that anybody has made."""
+        return self.history.refresh().commit
+
+    def require_standing(self, name: str) -> None:
+        """Do nothing: the rows of the newest commit are there; see `PastSession`."""
+
     def lazy(self, name: str) -> LazyArray:
         """Map an array's file, or return the cached mapping."""
         entry = self.arrays().get(name)

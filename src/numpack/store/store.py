@@ -6,7 +6,10 @@ import gc
 import warnings
 from typing import TYPE_CHECKING, Any, Self
 
+from .._core.policy import warn
 from ..errors import (
+    CommitNotFoundError,
+    CommitWarning,
     InvalidValueError,
     MovedError,
     NotAStoreError,
@@ -15,7 +18,7 @@ from ..errors import (
     StorePermissionError,
 )
 from .batches.modes import BatchModes
-from .checks import absolute_path, checked_path
+from .checks import absolute_path, checked_commit, checked_path, open_error
 from .format.flush import flush_store
 from .fs.lock_errors import checked_timeout
 from .handle import Handle
@@ -45,9 +48,10 @@ class NumPack(BatchModes):
     Any number of processes and threads can read while one writes; writers queue. A call sees
     everything that was committed before it.
 
-    A `NumPack` is pickled as its path. Unpickling opens the store at that path at its newest
-    commit, for reading or for reading and writing, and raises `MovedError` if it is not the
-    same store. It never creates a store.
+    A `NumPack` is pickled as its path. Unpickling opens the store at that path, for reading and
+    writing at its newest commit, or for reading alone (``mode="r"``) as of the commit that was
+    seen when it was pickled; if the log does not have that any more, at the newest one, with a
+    `CommitWarning`. It raises `MovedError` if it is not the same store, and never creates one.
 
     A `NumPack` is a mapping: ``npk[name]`` loads, ``npk[name] = array`` saves and
     ``del npk[name]`` drops an array.
@@ -80,6 +84,12 @@ class NumPack(BatchModes):
         Seconds to wait for a lock that another process or thread holds; 0 does not wait.
         When they have passed, `LockTimeoutError` is raised, which names the process. By
         default a call waits indefinitely. Readers rarely wait.
+    at : int, optional
+        Open the store with ``mode="r"`` as of the commit of this number, see `commit`, whatever
+        is committed later. The log has commits as far back as its last compaction;
+        `CommitNotFoundError` names them. An array is as it was if its rows still stand,
+        whatever rows were appended or deleted since. If it was dropped, saved again or rewritten
+        (`update`) since, or rows were replaced in place, its use raises `MovedError`.
 
     Raises
     ------
@@ -118,7 +128,11 @@ class NumPack(BatchModes):
         durability: Durability = "process",
         upgrade: bool = False,
         lock_timeout: float | None = None,
+        at: int | None = None,
     ) -> None:
+        at = checked_commit(at, mode, upgrade=upgrade)
+        if at is not None:
+            mode = "r"
         self._filename = checked_path(filename)
         if durability not in ("process", "power"):
             msg = f"durability must be 'process' or 'power', not {durability!r}"
@@ -132,6 +146,7 @@ class NumPack(BatchModes):
             upgrade=upgrade,
             durable=durability == "power",
             lock_timeout=checked_timeout(lock_timeout),
+            at=at,
         )
         super().__init__(handle)
         self._options = {
@@ -141,6 +156,7 @@ class NumPack(BatchModes):
             "mode": "r" if mode == "r" else "r+",
             "durability": durability,
             "lock_timeout": lock_timeout,
+            "at": at,
         }
         self._strict = bool(strict_context_mode)
         self._warn_no_context = bool(warn_no_context)
@@ -180,7 +196,7 @@ class NumPack(BatchModes):
         except StoreError:
             raise
         except OSError as error:
-            raise _open_error(self._filename, error) from error
+            raise open_error(self._filename, error) from error
 
     def close(self, force_gc: bool | None = None) -> None:
         """Close the store. Arrays that were loaded from it, also lazily, stay valid.
@@ -239,6 +255,26 @@ class NumPack(BatchModes):
         """Whether the store is not open."""
         return self._handle.session is None
 
+    @property
+    def commit(self) -> int:
+        """Number of the newest commit, or of the one that the store is read as of.
+
+        It grows by one with each commit; in a folder of NumPack 0.x it is 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numpack import NumPack
+        >>> with NumPack("commits.npk") as npk:
+        ...     npk.save({"x": np.zeros(2)})
+        ...     seen = npk.commit
+        ...     npk.append({"x": np.ones(3)})
+        >>> with NumPack("commits.npk", at=seen) as past:
+        ...     past["x"]
+        array([0., 0.])
+        """
+        return self._session().history.refresh().commit
+
     def __bool__(self) -> bool:
         """Return whether the store is open, as h5py's files do; `len` counts the arrays."""
         return self.is_opened
@@ -289,18 +325,6 @@ class NumPack(BatchModes):
         return self._handle.session or self._handle.require_session()
 
 
-def _open_error(path: str, error: OSError) -> StoreError:
-    """Return the error for a folder that the operating system does not open."""
-    kind = StorePermissionError if isinstance(error, PermissionError) else StoreError
-    cause = error.strerror or str(error)
-    where = "" if error.filename in (None, path) else f" ({error.filename})"
-    is_denied = kind is StorePermissionError
-    fix = "get read and search permission on it" if is_denied else "choose another path"
-    opening_error = kind(f"the store {path} cannot be opened: {cause}{where}; {fix}")
-    opening_error.errno = error.errno
-    return opening_error
-
-
 def _unpickle(
     kind: type[NumPack],
     path: str,
@@ -309,12 +333,14 @@ def _unpickle(
     seen: tuple[str, int],
 ) -> NumPack:
     """Restore a pickled store; a subclass is created without calling its constructor."""
+    if seen[0] and options["mode"] == "r":
+        options = {**options, "at": seen[1]}
     store = kind.__new__(kind)
     NumPack.__init__(store, path, **options)
     if not is_open:
         return store
     try:
-        store.open()
+        found = _open_as_of(store, path, options)
     except StorePermissionError as error:
         raise _moved_error(path, "permission", str(error)) from error
     except NotAStoreError as error:
@@ -324,7 +350,20 @@ def _unpickle(
     if reason:
         store.close()
         raise _moved_error(path, reason, detail)
+    if found:
+        warn(f"{found}; it was unpickled as of commit {catalog.commit}", CommitWarning)
     return store
+
+
+def _open_as_of(store: NumPack, path: str, options: dict[str, Any]) -> str:
+    """Open a store; at its newest commit, and return why, if its log lacks the other one."""
+    try:
+        store.open()
+    except CommitNotFoundError as error:
+        NumPack.__init__(store, path, **{**options, "at": None})
+        store.open()
+        return str(error).partition(";")[0]
+    return ""
 
 
 def _mismatch(catalog: Catalog, token: str, commit: int) -> tuple[str, str]:

@@ -124,9 +124,11 @@ class Snapshot:
             name: entry_of(arrays, name) for name in (arrays if names is None else names)
         }
         for name, entry in entries.items():
+            session.require_standing(name)
             try:
                 self._use(session, name, entry)
             except MissingFileError as error:
+                session.require_standing(name)
                 if writers_excluded:
                     raise session.missing_file_error(name, error) from None
                 raise
@@ -151,6 +153,8 @@ def _is_unchanged(session: Session, entries: Mapping[str, Entry]) -> bool:
     """Return whether no array was replaced or opened in place until it was held."""
     if _is_replacing(session):
         return False
+    for name in entries:
+        session.require_standing(name)
     now = session.arrays()
     return all(
         name in now and _version(now[name]) == _version(entry)
@@ -167,6 +171,6 @@ def _is_replacing(session: Session) -> bool:
 
     One that was committed shows in the revisions of the arrays.
     """
-    if not journal.commit_to_come(session.folder, session.history.refresh().commit):
+    if not journal.commit_to_come(session.folder, session.newest_commit()):
         return False
     return SharedLock(session.folder).would_wait()  # else its process was interrupted

@@ -142,8 +142,10 @@ def verify_array(
     if entry.is_unusable:
         report.damaged.append(Damage(name, -1, range(0), str(unusable_error(entry.code))))
         return
+    session.require_standing(name)
     if _find_damage(session, name, entry, progress):
         with SharedLock(session.folder):
+            session.require_standing(name)
             entry = session.arrays().get(name)
             if entry is None:
                 return

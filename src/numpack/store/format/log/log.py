@@ -25,6 +25,7 @@ from ...fs.directory import write_all
 from ...fs.syscalls import has_changed, is_current
 from .line_writer import add_checksum, write_line
 from .lines import encode
+from .past import catalog_at
 from .reader import NAME, LogReader
 from .state import apply_and_install
 
@@ -270,6 +271,11 @@ class Log:
             cursor = self._current()
             os.fsync(cursor.descriptor)
             self._synced = cursor.end
+
+    def catalog_at(self, commit: int) -> Catalog:
+        """Return the catalog as of an earlier commit, see `past.catalog_at`."""
+        with self._lock:
+            return catalog_at(self._folder, self._current(), commit)
 
     def damage(self) -> list[str]:
         """Check every line, also those before the last snapshot; return what is damaged."""
