@@ -383,7 +383,7 @@ def refer_again(uintptr_t address, size_t length, int64_t offset, uintptr_t firs
     owner : object
         Unmaps the pages when it is collected; is not kept.
     """
-    found = reference_at(first, first + 1)
+    found = referred(first, first + 1)
     if found is None:
         return
 
@@ -392,7 +392,7 @@ def refer_again(uintptr_t address, size_t length, int64_t offset, uintptr_t firs
         if entry is not None and entry[4] is gone:  # not that of a later mapping
             del REFERRED[address]
 
-    REFERRED[address] = length, offset, found[1], True, weakref.ref(owner, forget)
+    REFERRED[address] = length, offset, found[1][2], True, weakref.ref(owner, forget)
 
 
 def reference_at(uintptr_t lowest, uintptr_t beyond):
@@ -404,15 +404,23 @@ def reference_at(uintptr_t lowest, uintptr_t beyond):
         Offset of the range in its file, and the `ViewReference`. ``None`` if the memory is
         another, or if its pages are private and were written.
     """
+    found = referred(lowest, beyond)
+    if found is None:
+        return None
+    start, (_, offset, reference, private, _) = found
+    if private and not are_unmodified(lowest, beyond - lowest):
+        return None
+    return offset + lowest - start, reference
+
+
+cdef object referred(uintptr_t lowest, uintptr_t beyond):
+    """Return the address and the entry of the memory in `REFERRED` that contains a range."""
     if not REFERRED:
         return None
-    for start, (length, offset, reference, private, owner) in list(REFERRED.items()):
-        if owner is not None and owner() is None:  # the address may be another mapping's
-            continue
-        if start <= lowest and beyond <= start + length:
-            if private and not are_unmodified(lowest, beyond - lowest):
-                return None
-            return offset + lowest - start, reference
+    for start, entry in list(REFERRED.items()):
+        if start <= lowest and beyond <= start + entry[0]:
+            if entry[4] is None or entry[4]() is not None:  # else it is another mapping's now
+                return start, entry
     return None
 
 

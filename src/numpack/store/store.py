@@ -88,8 +88,8 @@ class NumPack(BatchModes):
         Open the store with ``mode="r"`` as of the commit of this number, see `commit`, whatever
         is committed later. The log has commits as far back as its last compaction;
         `CommitNotFoundError` names them. An array is as it was if its rows still stand,
-        whatever rows were appended or deleted since. If it was dropped, saved again or rewritten
-        (`update`) since, or rows were replaced in place, its use raises `MovedError`.
+        whatever rows were appended or deleted since. If it was dropped, saved again or
+        rewritten (`update`) since, or rows were replaced in place, its use raises `MovedError`.
 
     Raises
     ------
