@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..._core.policy import wrong_type
+from ..._core.processes import boot_id
 from ...errors import (
     IndexRangeError,
     InvalidIndexError,
@@ -28,7 +29,7 @@ from ..format.staged.files import StagedFiles, ended_error, remove_abandoned
 from ..fs.directory import DATA
 from ..handle import Handle
 from ..kernels.checksums import BLOCK
-from ..lazy.reference import boot_id, path_of
+from ..lazy.reference import path_of
 from .parallel_location import Location, Opener
 
 if TYPE_CHECKING:

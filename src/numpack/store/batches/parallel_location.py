@@ -6,12 +6,13 @@ import os
 import threading
 from typing import Any, NamedTuple
 
+from ..._core.processes import boot_id
 from ...errors import MovedError
 from ..format.naming import quoted
 from ..format.staged.files import StagedFiles, ended_error
 from ..fs.directory import Folder
 from ..fs.forks import register
-from ..lazy.reference import boot_id, state_of
+from ..lazy.reference import state_of
 
 _TOKEN = 8  # characters at the end of the name of staged files
 
