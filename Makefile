@@ -31,9 +31,9 @@ IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e
 .PHONY: demo test planned bare faults crash fuzz check bench limits matrix matrix-check sanitize leaks wheel format clean
 
 demo: $(VENV)/.installed
-	$(VENV)/bin/python examples/ml_pipeline.py
-	$(VENV)/bin/python examples/train.py
-	$(VENV)/bin/python examples/tokens.py
+	$(VENV)/bin/python -W error examples/ml_pipeline.py
+	$(VENV)/bin/python -W error examples/train.py
+	$(VENV)/bin/python -W error examples/tokens.py
 
 test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal

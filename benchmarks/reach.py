@@ -6,21 +6,26 @@ with the most that each may be. Other load on the machine only adds time.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
+import pickle
+import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numpack import NumPack
+from numpack import NumPack, SharedArray
 from numpack.store.kernels.checksums import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.connection import Connection
 
     from numpack import ParallelWrite
 
@@ -32,6 +37,9 @@ ROWS, WIDTH, STEP = 32_768, 2048, 4096  # 256 MiB of float32, in parts of 32 MiB
 WRITE_LIMIT = 1.15
 SUM_ROWS, SUM_STEP = 65_536, 2048  # 512 MiB, in blocks of 16 MiB
 ZARR_LIMIT, MEMMAP_LIMIT = 0.65, 0.15
+HANDLE_ROWS, HANDLE_WORKERS = 1 << 22, 8  # 512 MiB
+DROPS = 10**6
+LIVE_NBYTES = 1 << 30
 
 _part: Any = None  # what a worker writes
 
@@ -140,7 +148,115 @@ def _save_everywhere(folder: str, chunks: tuple[int, int]) -> Any:
     return np.load(f"{folder}/x.npy", mmap_mode="r")
 
 
-MEASURES: list[Callable[[], Ratios]] = [parallel_write, dask_sum]
+def handles() -> Ratios:
+    """Measure pickled references, and the memory of workers that read through them."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        with NumPack(f"{folder}/s.npk") as npk:
+            npk.save({"x": np.ones((HANDLE_ROWS, 32), "f4"), "n": np.arange(4 * DROPS)})
+            npk.drop("n", np.arange(DROPS) * 3)
+            lazy, dropped = (npk.load(name, lazy=True) for name in ("x", "n"))
+        parts = [dropped, dropped.rows(5, -7), dropped.rows(10, 20), lazy.rows(1000, 2000)]
+        size = max(len(pickle.dumps(each)) for each in parts)
+        grown = {name: max(run(lazy)) for name, run in _ENGINES.items()}
+    found = {"pickled reference, of 1,024 bytes": (size / 1024, 1.0)}
+    for name, nbytes in grown.items():
+        found[f"private memory of a worker, {name}, of 2 MB"] = (nbytes / 2e6, 1.0)
+    return found
+
+
+def _private_growth(lazy: Any) -> int:
+    """Return by how many private bytes a process grows that reads all rows."""
+    lazy[:1000].sum()  # what NumPy itself needs
+    before = _private_bytes()
+    lazy[...].sum()
+    return _private_bytes() - before
+
+
+def _private_bytes() -> int:
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Anonymous:"))
+
+
+def _in_pool(method: str, lazy: Any) -> list[int]:
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(HANDLE_WORKERS, context) as pool:
+        return list(pool.map(_private_growth, [lazy] * HANDLE_WORKERS))
+
+
+def _in_loky(lazy: Any) -> list[int]:
+    from loky import get_reusable_executor  # noqa: PLC0415
+
+    with get_reusable_executor(HANDLE_WORKERS) as pool:
+        return list(pool.map(_private_growth, [lazy] * HANDLE_WORKERS))
+
+
+def _in_dask(lazy: Any) -> list[int]:
+    from distributed import Client, LocalCluster  # noqa: PLC0415
+
+    with (
+        LocalCluster(HANDLE_WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        return list(client.run(_private_growth, lazy).values())
+
+
+def _in_ray(lazy: Any) -> list[int]:
+    import ray  # noqa: PLC0415
+
+    ray.init(num_cpus=HANDLE_WORKERS, include_dashboard=False, log_to_driver=False)
+    try:
+        task = ray.remote(_private_growth)
+        return list(ray.get([task.remote(lazy) for _ in range(HANDLE_WORKERS)]))
+    finally:
+        ray.shutdown()
+
+
+_ENGINES: dict[str, Callable[[Any], list[int]]] = {
+    "fork": functools.partial(_in_pool, "fork"),
+    "spawn": functools.partial(_in_pool, "spawn"),
+    "forkserver": functools.partial(_in_pool, "forkserver"),
+    "loky": _in_loky,
+    "Dask": _in_dask,
+    "Ray": _in_ray,
+}
+
+
+def live_memory() -> Ratios:
+    """Compare 1 GB of shared memory that goes to another process with pickling it."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    child = context.Process(target=_receive, args=(there,))
+    child.start()
+    shared = SharedArray(LIVE_NBYTES, "u1")
+    shared[:] = 1
+    seconds = _time_to(here, shared, ROUNDS)
+    pickled = _time_to(here, np.asarray(shared), rounds=1)
+    here.send(None)
+    child.join()
+    return {
+        "1 GB to another process, of 1 ms": (seconds / 1e-3, 1.0),
+        "1 GB to another process: shared / pickled": (seconds / pickled, 0.01),
+    }
+
+
+def _receive(connection: Connection) -> None:
+    """Receive arrays, and send one element of each back."""
+    while (array := connection.recv()) is not None:
+        connection.send(array[-1])
+
+
+def _time_to(connection: Connection, array: Any, rounds: int) -> float:
+    """Return the median time in seconds until the other process has used an array."""
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        connection.send(array)
+        connection.recv()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+MEASURES: list[Callable[[], Ratios]] = [parallel_write, dask_sum, handles, live_memory]
 
 
 def main() -> int:

@@ -162,6 +162,20 @@ def test_workers_map_blocks_in_place(store, client):
         assert total - before[worker][1] < 8 << 20
 
 
+def count_mappings(block: np.ndarray) -> np.ndarray:
+    """Return how many mappings of data files the worker has."""
+    with open("/proc/self/maps") as maps:
+        return np.full((1, 1), sum(line.endswith(".bin\n") for line in maps))
+
+
+def test_blocks_are_unmapped_with_their_tasks(store, client):
+    """Mapped pages count as memory of a worker, which Dask limits."""
+    x = from_store(store, "x", (500, 25))
+    chunks = tuple((1,) * count for count in x.numblocks)
+    found = x.map_blocks(count_mappings, dtype="i8", chunks=chunks).compute()
+    assert 1 <= found.min() <= found.max() <= 6  # of 80 blocks
+
+
 # Writing
 
 

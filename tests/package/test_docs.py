@@ -6,7 +6,6 @@ import doctest
 import importlib
 import importlib.util
 import inspect
-import os
 import pkgutil
 import re
 from contextvars import Context
@@ -168,25 +167,9 @@ def test_constraints_match_the_installed_versions():
             assert version(name).partition("+")[0] == pinned
 
 
-LAST_LINES = {  # of what the examples print
-    "ml_pipeline.py": r"total              0 bytes copied",
-    "train.py": r"one process had the \d+ batches left of the epoch that two began",
-    "tokens.py": r"loss on the rest of the text: .*",
-}
-
-
-@pytest.mark.parametrize("name", LAST_LINES)
-def test_example_runs(run_python, name):
-    script = os.fspath(ROOT / "examples" / name)
-    out = run_python(
-        f"import runpy, sys; sys.argv[:] = [{script!r}]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    assert re.fullmatch(LAST_LINES[name], out.splitlines()[-1])
-
-
 def test_all_examples_are_run():
+    """`make demo` runs them; they fail if a result is not what they describe."""
     examples = {path.name for path in (ROOT / "examples").glob("*.py")}
-    assert examples == LAST_LINES.keys()
-    makefile = (ROOT / "Makefile").read_text()
-    assert all(f"examples/{name}\n" in makefile for name in examples)
+    lines = re.findall(r"-W error examples/(\w+\.py)\n", (ROOT / "Makefile").read_text())
+    assert examples == set(lines)
+    assert "make demo\n" in (ROOT / ".ci" / "run").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from dask.delayed import Delayed
 
-    from ..store import ParallelWrite
+    from ..store import LazyArray, ParallelWrite
 
     Store = str | os.PathLike[str] | NumPack
 
@@ -74,7 +75,40 @@ def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
         array = npk.load(array_name, lazy=True)
     if isinstance(chunks, str) and array.ndim:
         chunks = (chunks, *(-1,) * (array.ndim - 1))
-    return da.from_array(array, chunks, name=None, inline_array=True)
+    return da.from_array(StoredBlocks(array), chunks, name=None, inline_array=True)
+
+
+class StoredBlocks:
+    """A stored array as tasks index it.
+
+    In a worker, each task maps the file anew and the block keeps the mapping, so that it is
+    unmapped with the block: pages that are mapped count as memory of the worker, which Dask
+    limits. In this process the array is indexed as it is.
+
+    Parameters
+    ----------
+    array : LazyArray
+        Kept, so that workers find its file through this process if it is unlinked.
+    """
+
+    def __init__(self, array: LazyArray) -> None:
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+        self._array: LazyArray | None = array
+        self._token = array.__dask_tokenize__()
+        self._reference = pickle.dumps(array)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a block: a read-only view of the mapped file, if its rows are consecutive."""
+        array = pickle.loads(self._reference) if self._array is None else self._array  # noqa: S301
+        return np.asarray(array[index])
+
+    def __dask_tokenize__(self) -> Any:
+        """Return a token that is equal only for equal values."""
+        return self._token
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the reference alone."""
+        return {**self.__dict__, "_array": None}
 
 
 def to_store(
