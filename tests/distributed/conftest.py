@@ -51,3 +51,24 @@ def client(tmp_path_factory):
         Client(cluster) as connected,
     ):
         yield connected
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(tmp_path_factory):
+    """Start Ray with two workers at a time; a task may kill one."""
+    import ray
+
+    with no_processes_left():
+        ray.init(
+            num_cpus=WORKERS,
+            include_dashboard=False,
+            object_store_memory=100 << 20,
+            log_to_driver=False,
+            logging_level="critical",
+            configure_logging=False,
+        )
+        settings = ray.data.DataContext.get_current()
+        settings.enable_progress_bars = False
+        settings.execution_options.preserve_order = True
+        yield ray
+        ray.shutdown()

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._core.policy import wrong_type
 from ..errors import MissingDependencyError
-from ..store import NumPack
+from .opening import opened
 
 try:
     import dask
@@ -21,14 +21,10 @@ except ImportError as error:
     raise MissingDependencyError(msg) from error
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
-
     from dask.delayed import Delayed
 
     from ..store import LazyArray, ParallelWrite
-
-    Store = str | os.PathLike[str] | NumPack
+    from .opening import Store
 
 
 def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
@@ -71,7 +67,7 @@ def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
     >>> x.chunks, float(x.sum().compute())
     (((4, 2), (2,)), 12.0)
     """
-    with _opened(store, "from_store", mode="r") as npk:
+    with opened(store, "from_store", mode="r") as npk:
         array = npk.load(array_name, lazy=True)
     if isinstance(chunks, str) and array.ndim:
         chunks = (chunks, *(-1,) * (array.ndim - 1))
@@ -161,7 +157,7 @@ def to_store(
     if not isinstance(array, da.Array):
         wrong_type("to_store", "a dask.array.Array", array, "use npk.save for other arrays")
     array = _in_whole_rows(array, options)
-    with _opened(store, "to_store", mode="a") as npk:
+    with opened(store, "to_store", mode="a") as npk:
         plan = npk.begin(array_name, array.shape, array.dtype)
     written = _written(array, plan)
     if not compute:
@@ -169,18 +165,6 @@ def to_store(
     with plan:
         dask.compute(written, **options)
     return None
-
-
-@contextlib.contextmanager
-def _opened(store: Store, function: str, *, mode: Any) -> Iterator[NumPack]:
-    """Yield an open store; close it afterwards if it was not open before."""
-    if isinstance(store, NumPack):
-        yield store
-    elif isinstance(store, str) or hasattr(store, "__fspath__"):
-        with NumPack(store, mode=mode) as npk:
-            yield npk
-    else:
-        wrong_type(function, "a path or a NumPack", store, "pass the path of the store")
 
 
 def _in_whole_rows(array: da.Array, options: dict[str, Any]) -> da.Array:
