@@ -207,8 +207,7 @@ def map_rows(
     if not isinstance(step, int) or isinstance(step, bool) or step < 1:
         msg = f"rows is how many rows a call takes, a positive int, and not {rows!r}"
         raise InvalidValueError(msg)
-    task = ray.remote(_call)
-    task, function = task.options(**options) if options else task, ray.put(function)
+    task, function = _task.options(**options) if options else _task, ray.put(function)
     return [
         task.remote(function, *(each.rows(first, first + step) for each in arrays.values()))
         for first in range(0, count, step)
@@ -322,6 +321,9 @@ class NumPackSink(Datasink):  # type: ignore[misc] # a class of Ray, which has n
 def _call(function: Callable[..., Any], *arrays: LazyArray) -> Any:
     """Call a function with the mapped rows of lazy arrays."""
     return function(*(np.asarray(array) for array in arrays))
+
+
+_task = ray.remote(_call)  # of the module: Ray sends it to each worker once
 
 
 def _blocks(arrays: dict[str, LazyArray]) -> Iterator[Any]:
