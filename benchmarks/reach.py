@@ -37,6 +37,7 @@ ROWS, WIDTH, STEP = 32_768, 2048, 4096  # 256 MiB of float32, in parts of 32 MiB
 WRITE_LIMIT = 1.15
 SUM_ROWS, SUM_STEP = 65_536, 2048  # 512 MiB, in blocks of 16 MiB
 ZARR_LIMIT, MEMMAP_LIMIT = 0.65, 0.15
+PUT_LIMIT, RAY_ROUNDS = 0.01, 300
 HANDLE_ROWS, HANDLE_WORKERS = 1 << 22, 8  # 512 MiB
 DROPS = 10**6
 LIVE_NBYTES = 1 << 30
@@ -256,7 +257,46 @@ def _time_to(connection: Connection, array: Any, rounds: int) -> float:
     return statistics.median(times)
 
 
-MEASURES: list[Callable[[], Ratios]] = [parallel_write, dask_sum, handles, live_memory]
+def ray_handover() -> Ratios:
+    """Compare what handing 512 MiB to a Ray task by reference costs with `ray.put` of them.
+
+    That is how much longer a task that maps the array takes than one with as many bytes.
+    """
+    import ray  # noqa: PLC0415
+
+    array = np.random.default_rng(0).random((SUM_ROWS, WIDTH), np.float32)
+    ray.init(num_cpus=WORKERS, include_dashboard=False, object_store_memory=3 * array.nbytes)
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=Path.cwd()) as folder,
+            NumPack(f"{folder}/s.npk") as npk,
+        ):
+            npk.save({"x": array})
+            stored = npk.load("x", lazy=True)
+            reference = pickle.dumps(stored)
+            bare = ray.remote(lambda reference: float(len(reference)))
+            mapped = ray.remote(lambda rows: float(np.asarray(rows)[-1, -1]))
+            times = best_times({"put": lambda: ray.put(array)}, ROUNDS)
+            times |= best_times(
+                {
+                    "bare": lambda: ray.get(bare.remote(reference)),
+                    "ours": lambda: ray.get(mapped.remote(stored)),
+                },
+                RAY_ROUNDS,
+            )
+    finally:
+        ray.shutdown()
+    ratio = (times["ours"] - times["bare"]) / times["put"]
+    return {"Ray: by reference / ray.put": (ratio, PUT_LIMIT)}
+
+
+MEASURES: list[Callable[[], Ratios]] = [
+    parallel_write,
+    dask_sum,
+    handles,
+    live_memory,
+    ray_handover,
+]
 
 
 def main() -> int:
