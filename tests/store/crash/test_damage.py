@@ -100,13 +100,14 @@ def examine(mode: str, states: list) -> str:
             report = store.verify()
             named = {each.array for each in report.damaged}
             for name in store:
-                examine_array(store, name, [state.get(name) for state in states], named)
+                right = [state[name][:3] for state in states if name in state]
+                examine_array(store, name, right, named)
             str(report)
             names = set(store)
     except NumpackError:
         return "an error"
     if report.ok:
-        assert any(names == set(state) for state in states), "arrays are missing"
+        assert any(names == set(state) - {""} for state in states), "arrays are missing"
         return "nothing"
     return "a report"
 
