@@ -107,7 +107,7 @@ sanitize: $(VENV)/.requirements
 	  $(VENV)/bin/python -m pytest -n $(TEST_JOBS) --dist worksteal -p no:cacheprovider $(NATIVE_TESTS) && \
 	  PYTHONPATH=build/sanitized:tests OPENBLAS_NUM_THREADS=1 \
 	  ASAN_OPTIONS=$$ASAN_OPTIONS:max_allocation_size_mb=4096 \
-	  $(VENV)/bin/python -m fuzz --seed 0 --seconds 60'
+	  $(VENV)/bin/python -m fuzz --seed 0 --seconds 30'
 
 # Leaks of each route after 10,000 passes: objects, memory, references.
 leaks: $(VENV)/.installed
