@@ -40,17 +40,17 @@ def look(array: LazyArray) -> tuple[float, int, int]:
     """Return the sum, the inode of the mapped file, and the private bytes of its mappings."""
     total = float(array.sum())
     inode = origin_of(array[...].ctypes.data)[2][1]
-    return total, inode, private_bytes_of_data_files()
+    return total, inode, private_bytes_of(inode)
 
 
-def private_bytes_of_data_files() -> int:
-    found, is_data_file = 0, False
+def private_bytes_of(inode: int) -> int:
+    found, is_file = 0, False
     with open("/proc/self/smaps") as smaps:
         for line in smaps:
             words = line.split()
             if "-" in words[0]:
-                is_data_file = words[-1].endswith(".bin")
-            elif words[0] == "Anonymous:" and is_data_file:
+                is_file = words[4] == str(inode)
+            elif words[0] == "Anonymous:" and is_file:
                 found += int(words[1]) << 10
     return found
 
