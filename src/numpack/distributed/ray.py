@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,7 +210,10 @@ def map_rows(
         raise InvalidValueError(msg)
     task, function = _task.options(**options) if options else _task, ray.put(function)
     return [
-        task.remote(function, *(each.rows(first, first + step) for each in arrays.values()))
+        task.remote(
+            function,
+            *(pickle.dumps(each.rows(first, first + step)) for each in arrays.values()),
+        )
         for first in range(0, count, step)
     ]
 
@@ -318,8 +322,12 @@ class NumPackSink(Datasink):  # type: ignore[misc] # a class of Ray, which has n
         return {**self.__dict__, "_store": None, "_pieces": None}
 
 
-def _call(function: Callable[..., Any], *arrays: LazyArray) -> Any:
-    """Call a function with the mapped rows of lazy arrays."""
+def _call(function: Callable[..., Any], *references: bytes) -> Any:
+    """Call a function with the mapped rows of lazy arrays.
+
+    They are pickled before: Ray passes bytes on in a fifth of the time that objects take.
+    """
+    arrays = (pickle.loads(each) for each in references)  # noqa: S301 -- made by `map_rows`
     return function(*(np.asarray(array) for array in arrays))
 
 
