@@ -47,7 +47,9 @@ def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
     Returns
     -------
     dask.array.Array
-        The array as it is now. Rows that are appended or deleted later do not change it.
+        The array as it is now. Rows that are appended or deleted later do not change it. Rows
+        that are replaced in place do, as in a `LazyArray`: call `from_store` again after that,
+        which gives the array another name.
 
     Raises
     ------

@@ -235,7 +235,7 @@ def _raise_refused(length: int, error: OSError) -> NoReturn:
     """Raise the error for memory that the system refuses."""
     size = f"shared memory of {length:,} bytes"
     if error.errno in _FULL:
-        msg = f"{size} cannot be allocated: the machine has not so much memory that is free"
+        msg = f"{size} cannot be allocated: the machine does not have that much free memory"
         raise NoMemoryError(msg) from error
     if error.errno in _DESCRIPTORS_USED_UP:
         fix = "each takes one; raise the limit (ulimit -n), or keep several arrays in one"

@@ -266,7 +266,8 @@ def _checked_int(value: int) -> int:
 
 def _checked_float(value: float) -> float:
     if not math.isfinite(value):
-        msg = f"an attribute cannot be {value}, which JSON has not; pass None or str(value)"
+        why = f"{value}, which JSON cannot represent"
+        msg = f"an attribute cannot be {why}; pass None or str(value)"
         raise InvalidValueError(msg)
     return value
 

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 
 import numpy as np
 import pytest
 from support.each import for_each
+from support.files import content
 
 from numpack import NumPack
 from numpack.errors import InvalidValueError, UnsupportedError, WrongTypeError
 
 ROWS = np.arange(6.0).reshape(3, 2)
-
-
-@pytest.fixture
-def xy(store):
-    store.save({"x": ROWS, "y": ROWS + 1})
-    return store
-
-
-def commits(store: NumPack) -> int:
-    return store._handle.require_session().history.refresh().commit
-
-
-def version() -> bytes:
-    return Path("s.npk/numpack.json").read_bytes()
+HEADER = "s.npk/numpack.json"
 
 
 class Color(enum.StrEnum):
@@ -75,7 +62,7 @@ def nested(levels: int):
 cycle: list = []
 cycle.append(cycle)
 REFUSED = [
-    (float("nan"), InvalidValueError, r"JSON has not; pass None or str\(value\)"),
+    (float("nan"), InvalidValueError, r"JSON cannot represent; pass None or str\(value\)"),
     (np.float32("-inf"), InvalidValueError, "cannot be -inf"),
     ([np.array([1.0, np.inf])], InvalidValueError, "cannot be inf"),
     (2**64, InvalidValueError, "an integer of 65 bits; pass an integer of 64 bits"),
@@ -98,13 +85,13 @@ REFUSED = [
 @for_each("case", REFUSED, ids=lambda case: str(case)[:30])
 def test_values_that_json_cannot_hold_are_refused(xy, case):
     value, error, text = case
-    before, header = commits(xy), version()
+    before, header = xy.commit, content(HEADER)
     with pytest.raises(error, match=text) as raised:
         xy.attrs["x"].update({"good": 1, "bad": value})
     assert isinstance(value, dict) or str(raised.value).startswith("'bad': ")
-    assert commits(xy) == before
+    assert xy.commit == before
     assert xy.attrs["x"] == {}
-    assert version() == header
+    assert content(HEADER) == header
     with pytest.raises(error):
         xy.attrs.store["bad"] = value
 

@@ -187,7 +187,7 @@ class StagedFiles:
         )
 
     def move_to(self, entry: Entry) -> None:
-        """Give the data file and the checksums the names that a commit will refer to."""
+        """Rename the data file and the checksums to the names in the entry of a commit."""
         names = [("bin", entry.data_file), ("sum", entry.checksum_file)]
         for extension, new in names if entry.nbytes >= BLOCK else names[:1]:
             self.folder.unlink(new)  # an orphan
