@@ -18,7 +18,13 @@ from dask.base import tokenize
 from numpack import NumPack, WrongTypeError
 from numpack._core.file_mapping import origin_of
 from numpack.distributed.dask import from_store, to_store
-from numpack.errors import InvalidValueError, NotFoundError, StoreNotFoundError, WriteEndedError
+from numpack.errors import (
+    InvalidValueError,
+    MovedError,
+    NotFoundError,
+    StoreNotFoundError,
+    WriteEndedError,
+)
 
 ROWS = np.random.default_rng(0).random((40_000, 25))  # 8 MB
 BLOCKS = (2500, 25)
@@ -110,6 +116,34 @@ def test_names_depend_on_the_values(store):
         change()
         seen.append(names())
     assert len(set(seen)) == len({name for pair in seen for name in pair}) // 2 == 6
+
+
+def test_rows_that_are_replaced_later_do_not_change_the_array(store, client):
+    x = from_store("s.npk", "x", BLOCKS)
+    elsewhere = pickle.loads(pickle.dumps(x))
+    block = x.blocks[0].compute(scheduler="synchronous")
+    store.replace({"x": -ROWS[:9]}, list(range(9)))
+    assert np.array_equal(store.load("x"), np.concatenate([-ROWS[:9], ROWS[9:]]))
+    for each in (x, elsewhere):  # the file of the old rows is found through this process
+        assert np.array_equal(each.compute(), ROWS)
+        assert np.array_equal(each.compute(scheduler="threads"), ROWS)
+    assert np.array_equal(block, ROWS[:2500])
+
+
+def test_tasks_refuse_rows_that_were_replaced_when_nobody_held_them(store, client):
+    elsewhere = pickle.dumps(from_store("s.npk", "x", BLOCKS))
+    store.replace({"x": -ROWS[:1]}, [5])
+    x = pickle.loads(elsewhere)
+    for options in ({}, {"scheduler": "synchronous"}):
+        with pytest.raises(MovedError, match="replaced in place"):
+            x.compute(**options)
+
+
+def test_blocks_hold_their_rows(store):
+    elsewhere = pickle.loads(pickle.dumps(from_store("s.npk", "x", BLOCKS)))
+    block = elsewhere.blocks[0].compute(scheduler="synchronous")
+    store.replace({"x": -ROWS[:1]}, [5])
+    assert np.array_equal(block, ROWS[:2500])
 
 
 def test_graph_holds_references_and_no_data(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -18,9 +19,10 @@ import ray.data
 from numpack import NumPack
 from numpack._core.file_mapping import origin_of
 from numpack.distributed.pieces import PieceFolder, commit_pieces, write_piece
-from numpack.distributed.ray import NumPackSink, NumPackSource, map_rows, read_store
+from numpack.distributed.ray import NumPackSink, NumPackSource, _call, map_rows, read_store
 from numpack.errors import (
     InvalidValueError,
+    MovedError,
     NotFoundError,
     StoreNotFoundError,
     UnsupportedError,
@@ -126,6 +128,17 @@ def test_dataset_is_that_of_one_commit(store):
     store.append({"n": NUMBERS[:5]})
     assert np.array_equal(columns(dataset)["n"], NUMBERS)
     assert read_store(store, "n").count() == 20_005
+
+
+def test_tasks_refuse_rows_that_were_replaced_when_nobody_held_them(store):
+    tasks = pickle.loads(ray.cloudpickle.dumps(NumPackSource(store, "n").get_read_tasks(2)))
+    reference = pickle.dumps(store.load("n", lazy=True))
+    assert _call(np.sum, reference) == NUMBERS.sum()
+    gc.collect()
+    store.replace({"n": -NUMBERS[:1]}, [15_000])
+    for call in (lambda: list(tasks[1]()), lambda: _call(np.sum, reference)):
+        with pytest.raises(MovedError, match="replaced in place"):
+            call()
 
 
 def test_errors_name_what_is_missing(store):

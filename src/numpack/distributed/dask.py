@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._core.owner import base_view
 from .._core.policy import wrong_type
 from ..errors import MissingDependencyError
+from ..store.lazy.array import hold_rows
 from .opening import opened
 
 try:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from dask.delayed import Delayed
 
     from ..store import LazyArray, ParallelWrite
+    from ..store.reading.snapshot import Snapshot
     from .opening import Store
 
 
@@ -47,9 +50,10 @@ def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
     Returns
     -------
     dask.array.Array
-        The array as it is now. Rows that are appended or deleted later do not change it. Rows
-        that are replaced in place do, as in a `LazyArray`: call `from_store` again after that,
-        which gives the array another name.
+        The array as it is now. Later changes of the stored array do not change it: as long as
+        it exists in this process, writers replace rows in a copy of the file. If it exists
+        only elsewhere, as in a graph that was sent to a scheduler, tasks raise `MovedError`
+        once rows were replaced.
 
     Raises
     ------
@@ -70,10 +74,11 @@ def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
     (((4, 2), (2,)), 12.0)
     """
     with opened(store, "from_store", mode="r") as npk:
-        array = npk.load(array_name, lazy=True)
+        snapshot = npk._snapshot([array_name])  # noqa: SLF001 -- of this package
+    array = snapshot.arrays[array_name]
     if isinstance(chunks, str) and array.ndim:
         chunks = (chunks, *(-1,) * (array.ndim - 1))
-    return da.from_array(StoredBlocks(array), chunks, name=None, inline_array=True)
+    return da.from_array(StoredBlocks(array, snapshot), chunks, name=None, inline_array=True)
 
 
 class StoredBlocks:
@@ -87,18 +92,25 @@ class StoredBlocks:
     ----------
     array : LazyArray
         Kept, so that workers find its file through this process if it is unlinked.
+    snapshot : Snapshot
+        Kept, so that no writer replaces the rows.
     """
 
-    def __init__(self, array: LazyArray) -> None:
+    def __init__(self, array: LazyArray, snapshot: Snapshot) -> None:
         self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
         self._array: LazyArray | None = array
+        self._snapshot: Snapshot | None = snapshot
         self._token = array.__dask_tokenize__()
         self._reference = pickle.dumps(array)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a block: a read-only view of the mapped file, if its rows are consecutive."""
+        """Return a block: a read-only view of the mapped file, if its rows are consecutive.
+
+        The view holds the rows: no writer replaces them while it exists.
+        """
         array = pickle.loads(self._reference) if self._array is None else self._array  # noqa: S301
-        return np.asarray(array[index])
+        held = hold_rows(array)
+        return base_view(np.asarray(array[index]), held)
 
     def __dask_tokenize__(self) -> Any:
         """Return a token that is equal only for equal values."""
@@ -106,7 +118,7 @@ class StoredBlocks:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the reference alone."""
-        return {**self.__dict__, "_array": None}
+        return {**self.__dict__, "_array": None, "_snapshot": None}
 
 
 def to_store(

@@ -13,6 +13,7 @@ import numpy as np
 from .._core.policy import wrong_type
 from ..errors import InvalidValueError, MissingDependencyError, NotFoundError, UnsupportedError
 from ..store.checks import checked_name
+from ..store.lazy.array import hold_rows
 from ..store.lazy.reference import path_of
 from .opening import check_store, opened
 from .pieces import PieceFolder, commit_pieces, write_piece
@@ -327,8 +328,11 @@ def _call(function: Callable[..., Any], *references: bytes) -> Any:
 
     They are pickled before: Ray passes bytes on in a fifth of the time that objects take.
     """
-    arrays = (pickle.loads(each) for each in references)  # noqa: S301 -- made by `map_rows`
-    return function(*(np.asarray(array) for array in arrays))
+    arrays = [pickle.loads(each) for each in references]  # noqa: S301 -- made by `map_rows`
+    held = [hold_rows(each) for each in arrays]
+    result = function(*(np.asarray(array) for array in arrays))
+    del held  # not before
+    return result
 
 
 _task = ray.remote(_call)  # of the module: Ray sends it to each worker once
@@ -337,9 +341,11 @@ _task = ray.remote(_call)  # of the module: Ray sends it to each worker once
 def _blocks(arrays: dict[str, LazyArray]) -> Iterator[Any]:
     """Yield the rows of lazy arrays as blocks of Ray."""
     count, step = _common_length(arrays), _rows_of_block(arrays)
+    held = [hold_rows(each) for each in arrays.values()]
     for first in range(0, count or 1, step):
         parts = {name: np.asarray(each[first : first + step]) for name, each in arrays.items()}
         yield BlockAccessor.batch_to_block(parts)
+    del held
 
 
 def _snapshot(store: Store, function: str, names: Names) -> Snapshot:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...errors import CorruptStoreError
 from ..fs.directory import is_sparse, read_between, too_large_error, write_all
+from ..fs.lock import SharedLock
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
 from . import data_files
@@ -228,6 +229,16 @@ def commit_to_come(folder: Folder, commit: int) -> bool:
         return False
     found = _COMMIT.match(start)  # no match: it is being written
     return found is None or int(found[1]) > commit
+
+
+def is_replacing(folder: Folder, commit: int) -> bool:
+    """Return whether a writer is about to commit a replace, which may have seen no hold.
+
+    One that was committed shows in the revisions of the arrays.
+    """
+    if not commit_to_come(folder, commit):
+        return False
+    return SharedLock(folder).would_wait()  # else its process was interrupted
 
 
 def apply_in_memory(array: Array, change: Change) -> None:

@@ -342,6 +342,19 @@ def stored_rows(lazy: LazyArray) -> tuple[Array, DeletedRows | None]:
     return lazy._stored, lazy._deleted  # noqa: SLF001 -- of this module
 
 
+def hold_rows(lazy: LazyArray) -> object:
+    """Keep the rows of a lazy array as they are, as long as the result exists.
+
+    Meanwhile writers replace rows in a copy of the file.
+
+    Raises
+    ------
+    MovedError
+        Rows were replaced since the array was loaded or pickled.
+    """
+    return None if lazy._origin is None else lazy._origin.hold()  # noqa: SLF001 -- of this module
+
+
 def _from_memory(array: Array) -> LazyArray:
     array.flags.writeable = False
     return LazyArray(array, None, None)

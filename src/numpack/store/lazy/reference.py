@@ -8,6 +8,7 @@ been unlinked is found through the process that pickled the reference, while tha
 from __future__ import annotations
 
 import os
+import time
 import uuid
 import weakref
 from pathlib import Path
@@ -18,20 +19,26 @@ import numpy as np
 from ..._core.mapped_files import map_open, mapping_of
 from ..._core.processes import boot_id
 from ..._core.view_layout import ViewLayout
-from ...errors import StoreError
-from ..format import data_files
+from ...errors import MovedError, StoreError
+from ..format import data_files, journal
 from ..format.log.log import Log
+from ..format.naming import quoted
 from ..fs.directory import Folder, read_between
+from ..fs.lock import SharedLock
+from ..fs.syscalls import hold
 from ..kernels.checksums import BLOCK, checksum_blocks, crc32
 
 if TYPE_CHECKING:
     from ..._core.file_mapping import Reduced
     from ..._core.memory import Array
     from ..format.log.state import Catalog, Entry
+    from ..fs.syscalls import OpenFile
     from ..rows.deleted_rows import DeletedRows
     from ..session import Session
 
 _NAME_LIMIT = 100  # characters of a name that is pickled, for messages
+_ATTEMPTS = 5  # to hold rows beside a writer, before writers are excluded
+_PAUSE = 0.001  # seconds after the first attempt; then doubled each time
 
 
 class PickledReference(NamedTuple):
@@ -151,6 +158,59 @@ class Reference:
         revision = current.revision if current else entry.revision
         deleted = entry.dropped, self._dropped_crc()
         return "numpack", entry.id, str(entry.code), entry.stored, *deleted, revision, digest
+
+    def hold(self) -> OpenFile | None:
+        """Keep the rows as they are, as long as the result exists; see `Snapshot`.
+
+        Returns
+        -------
+        OpenFile or None
+            ``None`` if no writer changes the rows because they were dropped or saved again,
+            or if they cannot be held, as in a folder of NumPack 0.x.
+
+        Raises
+        ------
+        MovedError
+            Rows were replaced since they were loaded or pickled.
+        """
+        folder, pause = self._store()[0], _PAUSE
+        if folder is None:
+            return None
+        for _ in range(_ATTEMPTS):
+            file, commit = self._try_to_hold(folder)
+            if file is None or not journal.is_replacing(folder, commit):
+                return file
+            time.sleep(pause)
+            pause *= 2
+        with SharedLock(folder):
+            return self._try_to_hold(folder)[0]
+
+    def _try_to_hold(self, folder: Folder) -> tuple[OpenFile | None, int]:
+        """Hold the data file, and read the log after that; return its last commit too."""
+        file = self._open_mapped(folder)
+        if file is None or not hold(file.descriptor):
+            return None, 0
+        _, catalog = self._store()
+        current = self._current_entry(catalog)
+        if catalog is None or current is None or current.writable:
+            return None, 0
+        if current.revision != self._entry.revision:
+            name = f"the array {quoted(self._name)}" if self._name else "an array"
+            msg = (
+                f"rows of {name} of the store {self._path} were replaced in place since it was "
+                "loaded or pickled; load it from the store again"
+            )
+            raise MovedError(msg, "replaced in place")
+        return file, catalog.commit
+
+    def _open_mapped(self, folder: Folder) -> OpenFile | None:
+        """Open the data file by its name, if it is the one that is mapped."""
+        try:
+            file = folder.open_file(self._entry.data_file)
+        except OSError:
+            return None
+        found = identity_of(file.descriptor, is_numpack0=False)
+        return file if found == tuple(self._identity or ()) else None
 
     def _store(self) -> tuple[Folder | None, Catalog | None]:
         """Return the store's folder and its current catalog, each ``None`` if it is missing."""

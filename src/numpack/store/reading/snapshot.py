@@ -88,7 +88,7 @@ class Snapshot:
                 entries = self._take(session, chosen)
                 if entries is not None and _is_unchanged(session, entries):
                     return
-            if _is_replacing(session):
+            if journal.is_replacing(session.folder, session.newest_commit()):
                 time.sleep(pause)
                 pause *= 2
         with SharedLock(session.folder):
@@ -151,7 +151,7 @@ class Snapshot:
 
 def _is_unchanged(session: Session, entries: Mapping[str, Entry]) -> bool:
     """Return whether no array was replaced or opened in place until it was held."""
-    if _is_replacing(session):
+    if journal.is_replacing(session.folder, session.newest_commit()):
         return False
     for name in entries:
         session.require_standing(name)
@@ -164,13 +164,3 @@ def _is_unchanged(session: Session, entries: Mapping[str, Entry]) -> bool:
 
 def _version(entry: Entry) -> tuple[str, int, bool]:
     return entry.id, entry.revision, entry.writable
-
-
-def _is_replacing(session: Session) -> bool:
-    """Return whether a replace is about to be committed, which may have seen no hold.
-
-    One that was committed shows in the revisions of the arrays.
-    """
-    if not journal.commit_to_come(session.folder, session.newest_commit()):
-        return False
-    return SharedLock(session.folder).would_wait()  # else its process was interrupted
