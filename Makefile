@@ -100,7 +100,7 @@ sanitize: $(VENV)/.requirements
 	rm -rf build/sanitized
 	CC=gcc $(VENV)/bin/pip install --quiet --no-deps --target build/sanitized . \
 	  -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false \
-	  -Csetup-args=-Dbuildtype=debugoptimized
+	  -Csetup-args=-Ddebug=true -Csetup-args=-Doptimization=g
 	PYTHONPATH=build/sanitized PYTHONMALLOC=malloc \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	  sh -c '$(VENV)/bin/python -c "$(IS_SANITIZED)" && \
