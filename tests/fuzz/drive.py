@@ -245,6 +245,13 @@ def _in_place(store: NumPack, name: str) -> None:
             rows[:1] = rows[-1:]
 
 
+def _in_parallel(store: NumPack, name: str) -> None:
+    rows = np.arange(8.0).reshape(4, 2)
+    with store.begin(name, rows.shape, rows.dtype) as plan:
+        plan[:3] = rows[:3]
+        pickle.loads(pickle.dumps(plan))[2:] = rows[2:]
+
+
 _CHANGES: dict[str, Callable[[NumPack, str], Any]] = {
     "save": lambda store, _: store.save({"new": np.arange(6).reshape(3, 2)}),
     "save anew": lambda store, name: store.save({name: np.arange(3)}),
@@ -258,6 +265,7 @@ _CHANGES: dict[str, Callable[[NumPack, str], Any]] = {
     "clone": _clone,
     "batch": _in_batch,
     "write in place": _in_place,
+    "write in parallel": _in_parallel,
     "attributes": lambda store, name: store.attrs[name].update(a=[1], b={"c": None}),
     "remove attributes": lambda store, name: store.attrs[name].clear(),
     "attributes of the store": lambda store, name: store.attrs.store.update({name: name}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ import numpy as np
 from support.store.numpack0_store import CODES, Old, bitmap
 
 from numpack import NumPack
+from numpack.errors import IncompleteWriteError
 
 from . import trees
 from .lines import body, sealed
@@ -237,6 +239,27 @@ def attributed(path: Path) -> tuple[Arrays, Tree]:
     return _still_open(store, path)
 
 
+def staged(path: Path) -> tuple[Arrays, Tree]:
+    """Leave the files of a parallel write, and commit another."""
+    store = NumPack(path)
+    store.open()
+    store.save({"x": values("<f8", 6, 2)})
+    for name in ("y", "left"):
+        rows = values("<i4", 9, 3)
+        with (
+            contextlib.suppress(IncompleteWriteError),
+            store.begin(name, (9, 3), "<i4") as plan,
+        ):
+            plan[:5] = rows[:5]
+            plan[4:7] = rows[4:7]
+            if name == "y":
+                plan[7:] = rows[7:]
+            else:
+                arrays, tree = {each: store.load(each) for each in store}, trees.read(path)
+    store.close()
+    return arrays, tree
+
+
 def reopened(store: NumPack) -> None:
     """Close and open, which writes a snapshot."""
     store.close()
@@ -312,6 +335,7 @@ Maker = Callable[[Path], Arrays | tuple[Arrays, Tree]]
 
 _STORES: tuple[Maker, ...] = (
     *(plain, several, empty, changed, long, large, pending, writable, torn, attributed),
+    staged,
     upgrading,
 )
 _OLD: tuple[Maker, ...] = (old,)
