@@ -232,7 +232,22 @@ class MissingFileError(CorruptStoreError, FileNotFoundError):
 
 
 class StorePermissionError(StoreError, PermissionError):
-    """The operating system denies this user access to the store."""
+    """The operating system, or the server of an object store, denies access to the store."""
+
+
+class RemoteError(StoreError):
+    """An object store cannot be reached, or does not answer as it should.
+
+    The network fails, the server does, or does not support what is needed of it; or the process
+    is the fork of one that used the object store.
+    """
+
+
+class ObjectChangedError(RemoteError):
+    """An object is no longer, or not, the version of it that was expected.
+
+    It was written again, or removed, since its version was read.
+    """
 
 
 class StoreMemoryError(StoreError, MemoryError):
