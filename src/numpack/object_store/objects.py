@@ -20,15 +20,40 @@ if TYPE_CHECKING:
 class Version(NamedTuple):
     """What identifies the content of an object.
 
-    Two versions of one object are the same content if they are equal.
+    Two versions of one object are equal if their sizes and tags are, or where the server gives
+    no tags, the seconds in which they were written.
     """
 
     size: int
     """In bytes."""
     etag: str
-    """As the server gives it, or "" where it gives none; then `modified` tells versions apart."""
+    """As the server gives it, or "" where it gives none."""
     modified: float
-    """When it was written, in seconds since 1970 of the server's clock."""
+    """When it was written, in seconds since 1970 of the server's clock; of what was written
+    just now, of this machine's."""
+    generation: str = ""
+    """What the server calls this version, if it numbers them; not compared."""
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the content is the same."""
+        if not isinstance(other, Version):
+            return NotImplemented
+        if self.etag and other.etag:
+            return self.size == other.size and _opaque(self.etag) == _opaque(other.etag)
+        return self.size == other.size and int(self.modified) == int(other.modified)
+
+    def __ne__(self, other: object) -> bool:
+        """Return whether the content may be another."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Return a hash of what all equal versions have in common."""
+        return hash(self.size)
+
+
+def _opaque(etag: str) -> str:
+    """Return a tag without the quotes and the mark of weak ones, which listings omit."""
+    return etag.removeprefix("W/").strip('"')
 
 
 class ObjectStore(Protocol):
@@ -47,7 +72,7 @@ class ObjectStore(Protocol):
         """Return an object's content."""
 
     def read_tail(self, name: str, nbytes: int) -> tuple[bytes, Version]:
-        """Return the last bytes of an object, or all if it is shorter; one request if possible."""
+        """Return the last bytes of an object, or all; by one request if possible."""
 
     def read_ranges(
         self,
@@ -67,7 +92,7 @@ class ObjectStore(Protocol):
         """
 
     def read_many(self, requests: Sequence[Request]) -> Contents:
-        """Return a range each of several small objects: (name, start, end), or -1, -1 for all."""
+        """Return a range of each object: (name, start, end), where -1, -1 is all of it."""
 
     def write(
         self,

@@ -6,7 +6,10 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*(::[A-Za-z][A-Za-z0-9+.\-]*)*://")
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*"
+_URL = re.compile(rf"{_SCHEME}(::{_SCHEME})*://")
+_PORTS = {"http": ":80", "https": ":443"}
+_OTHER_NAMES = {"s3a": "s3", "gcs": "gs", "azure": "az", "adl": "az"}
 
 
 def is_remote(source: Any) -> bool:
@@ -46,8 +49,23 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0].lower()
 
 
-def without_secrets(url: str) -> str:
-    """Return a URL without user information, query and fragment."""
+def normalized(url: str) -> str:
+    """Return a URL without what is secret, in one of its spellings.
+
+    User information, query and fragment are removed, as are a default port and slashes at the
+    end.
+
+    Examples
+    --------
+    >>> normalized("HTTPS://me:secret@Example.org:443/data//features.npk/?signature=secret")
+    'https://example.org/data/features.npk'
+    """
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    scheme = _OTHER_NAMES.get(parts.scheme, parts.scheme)
+    user, _, host = parts.netloc.rpartition("@")
+    if scheme in ("http", "https"):
+        host = host.lower().removesuffix(_PORTS[scheme])
+    elif scheme in ("abfs", "abfss") and user:
+        host = f"{user.rpartition(':')[2]}@{host}"  # the container
+    path = re.sub("/+", "/", parts.path).rstrip("/")
+    return f"{scheme}://{host}{path}"

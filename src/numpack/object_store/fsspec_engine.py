@@ -1,0 +1,161 @@
+"""Filesystems of fsspec, read only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidValueError, MissingDependencyError, UnsupportedError
+from .forks import claim
+from .objects import Version
+from .reading import Reader
+from .secrets import has_secret, safe_arguments, scrub, secrets_of
+from .translation import RangeError
+from .urls import is_mapper, normalized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from .objects import Buffer
+    from .reading import Span
+
+_TAGS = ("ETag", "etag", "e_tag", "md5Hash", "checksum", "sha256", "sha")
+_TIMES = ("LastModified", "last_modified", "mtime", "modified", "updated", "created")
+
+
+def open_filesystem(source: Any, options: Mapping[str, Any]) -> FsspecEngine:
+    """Open a URL through its filesystem, or a mapping of fsspec."""
+    if is_mapper(source):
+        if options:
+            raise UnsupportedError(
+                "storage_options with an FSMap; pass them to its filesystem",
+                reason="it is configured already",
+            )
+        return FsspecEngine(source.fs, source.root, source.fs.unstrip_protocol(source.root))
+    filesystem, root = _filesystem(source, options)
+    return FsspecEngine(filesystem, root, source)
+
+
+def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    shown = scrub(url, ())
+    try:
+        from fsspec.core import url_to_fs  # noqa: PLC0415
+
+        filesystem, root = url_to_fs(url, **options)
+    except ImportError as error:
+        needed = f"{shown} needs fsspec and the package of its filesystem"
+        failure: Exception = MissingDependencyError(f"{needed}: {error}")
+    except Exception as error:  # noqa: BLE001 - of any filesystem
+        summary = scrub(str(error), secrets_of(url, options))
+        failure = InvalidValueError(f"cannot open {shown}: {summary}; check the URL")
+    else:
+        return filesystem, root
+    raise failure
+
+
+class FsspecEngine(Reader):
+    """The files below a folder of a filesystem.
+
+    Its answers do not tell which version they are of; that is asked for after each reading.
+    """
+
+    def __init__(self, filesystem: Any, root: str, url: str) -> None:
+        options = dict(getattr(filesystem, "storage_options", None) or {})
+        chained = "::" in url
+        super().__init__(
+            scrub(url, ()) if chained else normalized(url),
+            secrets_of("" if chained else url, options),
+        )
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
+        self._pickled = (url, safe_arguments(options))
+        self._secret_url = has_secret(url)
+        self._key = f"{type(filesystem).__name__} of fsspec ({id(filesystem):x})"
+
+    def _claim(self) -> None:
+        claim(self._key, self.location)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _fetch(self, name: str, span: Span, *, exact: bool = True) -> tuple[Any, Version]:
+        start, end = span if isinstance(span, tuple) else (span, None)
+        version = Version(0, "", 0.0) if isinstance(span, tuple) else self._version(name)
+        if start is not None and end is None:
+            start, end = max(version.size + start, 0), version.size
+        if start is not None and start == end:
+            return b"", version
+        path = self._path(name)
+        data = self.call("read", name, lambda: self._filesystem.cat_file(path, start, end))
+        length = version.size if start is None or end is None else end - start
+        if exact and len(data) != length:
+            raise RangeError(
+                f"cannot read {self.location}/{name}: {len(data)} bytes where {length} were "
+                "asked for"
+            )
+        return data, version
+
+    def read_ranges(self, name: str, starts: Any, ends: Any, out: Any, **given: Any) -> Version:
+        """Fill `out` with ranges of one object, one after another."""
+        super().read_ranges(name, starts, ends, out)
+        found = self._version(name)
+        if given.get("version") not in (None, found):
+            raise self._changed(name)
+        return found
+
+    def _version(self, name: str) -> Version:
+        self._filesystem.invalidate_cache()
+        return _version_of(self.call("read", name, self._filesystem.info, self._path(name)))
+
+    def write(
+        self,
+        name: str,
+        data: Buffer | Sequence[Buffer],
+        *,
+        replaces: Version | None = None,
+        create: bool = False,
+    ) -> Version:
+        """Raise UnsupportedError: filesystems of fsspec do not write under a condition."""
+        del data, replaces, create
+        raise self._read_only(name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Raise UnsupportedError."""
+        raise self._read_only(next(iter(names), ""))
+
+    def _read_only(self, name: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"cannot write {self.location}/{name}: filesystems of fsspec do not write under a "
+            "condition; pass a URL of s3, gs, az or file, or a store of obstore",
+            reason="no conditional writes",
+        )
+
+    def list(self, prefix: str) -> Iterator[tuple[str, Version]]:
+        """Yield the files whose names begin with `prefix`."""
+        self._claim()
+        self._filesystem.invalidate_cache()
+        find = self._filesystem.find
+        path = self._path(prefix).rstrip("/")
+        found = self.call("list", prefix, lambda: find(path, detail=True))
+        for path, details in found.items():
+            yield path.removeprefix(f"{self._root}/"), _version_of(details)
+
+    def to_pickle(self) -> tuple[str, dict[str, Any]]:
+        """Return a URL and options, without secrets, that open the same files."""
+        if self._secret_url:
+            raise UnsupportedError(
+                f"{self.location} cannot be pickled: its URL holds a secret; pass credentials "
+                "in the environment instead",
+                reason="a pickle holds no secret",
+            )
+        return self._pickled
+
+
+def _version_of(details: Mapping[str, Any]) -> Version:
+    """Return the version that a filesystem's details of a file describe."""
+    etag = next((str(details[name]) for name in _TAGS if details.get(name)), "")
+    when = next((details[name] for name in _TIMES if details.get(name)), 0.0)
+    if isinstance(when, str):
+        when = datetime.fromisoformat(when)
+    seconds = when.timestamp() if isinstance(when, datetime) else float(when)
+    return Version(int(details["size"] or 0), etag, seconds)

@@ -1,0 +1,106 @@
+"""Many requests in flight, in threads that this process shares."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    Fetch = Callable[[int], Any]
+    Use = Callable[[int, Any], None]
+
+WIDTH = 64
+"""Requests in flight of one call, and threads of the process."""
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool() -> ThreadPoolExecutor:
+    """Return the pool of this process; that of a parent has no threads after a fork."""
+    found = _pools.get(os.getpid())
+    if found is None:
+        made = ThreadPoolExecutor(WIDTH, thread_name_prefix="numpack-object-store")
+        found = _pools.setdefault(os.getpid(), made)
+    return found
+
+
+class _Jobs:
+    """Jobs that several threads take one after another, until one fails."""
+
+    def __init__(self, numbers: Sequence[int], fetch: Fetch, use: Use) -> None:
+        self._next = iter(numbers).__next__  # atomic, as the iterator is one of C
+        self._fetch = fetch
+        self._use = use
+        self.stopped = False
+
+    def work(self) -> None:
+        """Do jobs until none is left."""
+        try:
+            while not self.stopped:
+                try:
+                    number = self._next()
+                except StopIteration:
+                    return
+                found = self._fetch(number)
+                if not self.stopped:
+                    self._use(number, found)
+        except BaseException:
+            self.stopped = True
+            raise
+
+
+def for_all(count: int, fetch: Fetch, use: Use, width: int = WIDTH) -> None:
+    """Call `fetch` and then `use` with its result for each number below `count`.
+
+    Return when all are done, or raise the first error when every call that had begun has ended.
+    A thread that calls this works as well, and waits for no other that has not begun: it may
+    be one of the pool. The main thread only waits, since a library does not return from a
+    request when Ctrl-C is pressed; then it returns at once, and `use` is not called any more.
+    """
+    jobs = _Jobs(range(count), fetch, use)
+    width = min(width, count)
+    if threading.current_thread() is not threading.main_thread():
+        _work_too(jobs, _start(jobs, width - 1))
+    elif helpers := _start(jobs, width):
+        _only_wait(jobs, helpers)
+    else:
+        jobs.work()
+
+
+def _start(jobs: _Jobs, count: int) -> list[Future[None]]:
+    try:
+        return [_pool().submit(jobs.work) for _ in range(count)]
+    except RuntimeError:  # the interpreter is shutting down
+        return []
+
+
+def _work_too(jobs: _Jobs, helpers: list[Future[None]]) -> None:
+    try:
+        jobs.work()
+    finally:
+        begun = [each for each in helpers if not each.cancel()]
+        wait(begun)
+    _raise_first(begun)
+
+
+def _only_wait(jobs: _Jobs, helpers: list[Future[None]]) -> None:
+    try:
+        wait(helpers)
+    except BaseException:
+        jobs.stopped = True
+        for each in helpers:
+            each.cancel()
+        raise
+    _raise_first(helpers)
+
+
+def _raise_first(helpers: list[Future[None]]) -> None:
+    for each in helpers:
+        error = each.exception()
+        if error is not None:
+            raise error
