@@ -7,6 +7,8 @@ import sys
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["support.servers.fixtures"]
+
 # The kernel's table of mappings exists on Linux only.
 ON_LINUX = ["core/test_mapped_files.py", "core/test_writability.py"]
 collect_ignore = [] if sys.platform == "linux" else ON_LINUX

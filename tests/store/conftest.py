@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import subprocess
 import sys
@@ -32,8 +33,11 @@ collect_ignore = (
         "fs/test_locks.py",
         "fs/test_reentrant_calls.py",
         "fs/test_replaced_files.py",
+        "remote/test_killed_servers.py",
     ]
 )
+if importlib.util.find_spec("obstore") is None:
+    collect_ignore.append("remote")
 
 
 def pytest_configure(config: pytest.Config) -> None:
