@@ -16,14 +16,9 @@ def claim(library: str, location: str) -> None:
     for them forever.
     """
     if _users.setdefault(library, os.getpid()) != os.getpid():
-        raise forked(library, location)
-
-
-def forked(library: str, location: str) -> RemoteError:
-    """Return the error of a process that is a fork."""
-    return RemoteError(
-        f"cannot read {location}: this process was forked from one that had used {library}, "
-        "whose threads are not in a fork; start processes with "
-        'multiprocessing.get_context("spawn") or "forkserver", or open object stores only '
-        "after the fork"
-    )
+        raise RemoteError(
+            f"cannot use {location}: this process was forked from one that had used {library}, "
+            "whose threads are not in a fork; start processes with "
+            'multiprocessing.get_context("spawn") or "forkserver", or use object stores only '
+            "after the fork"
+        )

@@ -37,7 +37,8 @@ def open_filesystem(source: Any, options: Mapping[str, Any]) -> FsspecEngine:
 
 
 def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    shown = scrub(url, ())
+    secrets = secrets_of(url, options)
+    shown = scrub(url, secrets)
     try:
         from fsspec.core import url_to_fs  # noqa: PLC0415
 
@@ -46,7 +47,7 @@ def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         needed = f"{shown} needs fsspec and the package of its filesystem"
         failure: Exception = MissingDependencyError(f"{needed}: {error}")
     except Exception as error:  # noqa: BLE001 - of any filesystem
-        summary = scrub(str(error), secrets_of(url, options))
+        summary = scrub(str(error), secrets)
         failure = InvalidValueError(f"cannot open {shown}: {summary}; check the URL")
     else:
         return filesystem, root
@@ -86,7 +87,9 @@ class FsspecEngine(Reader):
         if start is not None and start == end:
             return b"", version
         path = self._path(name)
-        data = self.call("read", name, lambda: self._filesystem.cat_file(path, start, end))
+        data = self.call(
+            "read", name, lambda: self._filesystem.cat_file(path, start=start, end=end)
+        )
         length = version.size if start is None or end is None else end - start
         if exact and len(data) != length:
             raise RangeError(

@@ -26,7 +26,7 @@ class Pace:
     def note(self, nbytes: int, seconds: float) -> None:
         """Note that a request for `nbytes` took so long."""
         if nbytes <= SMALL:
-            self.latency = self._moved(0, self.latency, seconds)
+            self.latency = self._moved(0, self.latency, max(seconds, 1e-5))
         elif nbytes >= LARGE:
             rate = nbytes / max(seconds - self.latency, seconds / 4, 1e-6)
             self.bandwidth = self._moved(1, self.bandwidth, rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -63,40 +64,29 @@ def for_all(count: int, fetch: Fetch, use: Use, width: int = WIDTH) -> None:
     request when Ctrl-C is pressed; then it returns at once, and `use` is not called any more.
     """
     jobs = _Jobs(range(count), fetch, use)
-    width = min(width, count)
-    if threading.current_thread() is not threading.main_thread():
-        _work_too(jobs, _start(jobs, width - 1))
-    elif helpers := _start(jobs, width):
-        _only_wait(jobs, helpers)
-    else:
-        jobs.work()
-
-
-def _start(jobs: _Jobs, count: int) -> list[Future[None]]:
+    helpers: list[Future[None]] = []
+    in_main = threading.current_thread() is threading.main_thread()
     try:
-        return [_pool().submit(jobs.work) for _ in range(count)]
-    except RuntimeError:  # the interpreter is shutting down
-        return []
-
-
-def _work_too(jobs: _Jobs, helpers: list[Future[None]]) -> None:
-    try:
-        jobs.work()
+        _start(jobs, min(width, count) - (not in_main), helpers)
+        if in_main and helpers:
+            wait(helpers)
+        else:
+            jobs.work()
+    except BaseException:
+        jobs.stopped = True
+        raise
     finally:
         begun = [each for each in helpers if not each.cancel()]
-        wait(begun)
+        if not in_main:
+            wait(begun)
     _raise_first(begun)
 
 
-def _only_wait(jobs: _Jobs, helpers: list[Future[None]]) -> None:
-    try:
-        wait(helpers)
-    except BaseException:
-        jobs.stopped = True
-        for each in helpers:
-            each.cancel()
-        raise
-    _raise_first(helpers)
+def _start(jobs: _Jobs, count: int, helpers: list[Future[None]]) -> None:
+    """Let the pool work too, unless the interpreter is shutting down."""
+    with contextlib.suppress(RuntimeError):
+        for _ in range(count):
+            helpers.append(_pool().submit(jobs.work))  # noqa: PERF401 - until one fails
 
 
 def _raise_first(helpers: list[Future[None]]) -> None:

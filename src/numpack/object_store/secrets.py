@@ -73,8 +73,8 @@ def safe_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_safe(name: str, value: Any) -> bool:
-    plain = _PREFIX.sub("", str(name).lower())
-    return plain in _CONFIGURATION and not (isinstance(value, str) and has_secret(value))
+    known = name in CLIENT or _PREFIX.sub("", str(name).lower()) in _CONFIGURATION
+    return known and not (isinstance(value, str) and has_secret(value))
 
 
 def has_secret(url: str) -> bool:
@@ -83,10 +83,17 @@ def has_secret(url: str) -> bool:
 
 
 def user_of(url: str) -> str:
-    """Return the user information of a URL; in those of Azure it is the container."""
-    parts = urlsplit(url)
-    user = parts.netloc.rpartition("@")[0]
-    return "" if parts.scheme in ("abfs", "abfss") and ":" not in user else user
+    """Return the user information of a URL; in those of Azure it is the container.
+
+    A password may have a slash, though it should be quoted: what then looks like the port is
+    no number.
+    """
+    scheme, _, rest = url.partition("://")
+    authority = rest.partition("/")[0]
+    port = authority.rpartition("@")[2].partition(":")[2]
+    cut = port != "" and not port.isdecimal() and "]" not in port
+    user = (rest.partition("?")[0] if cut else authority).rpartition("@")[0]
+    return "" if scheme in ("abfs", "abfss") and ":" not in user else user
 
 
 def secrets_of(url: str, options: Mapping[str, Any]) -> list[str]:

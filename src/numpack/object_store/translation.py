@@ -13,7 +13,6 @@ from ..errors import (
     StorePermissionError,
     UnsupportedError,
 )
-from .forks import forked
 from .secrets import scrub
 
 if TYPE_CHECKING:
@@ -61,11 +60,7 @@ def translate(
     """
     kind = type(error).__name__
     if kind == "PanicException":
-        return (
-            forked("its library", where)
-            if "fork" in str(error).lower()
-            else _failed(doing, where, "the library panicked", "")
-        )
+        return _failed(doing, where, "its library panicked", "")
     if isinstance(error, NumpackError) or not isinstance(error, Exception):
         return None
     text = str(error)

@@ -6,6 +6,8 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from .secrets import user_of
+
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*"
 _URL = re.compile(rf"{_SCHEME}(::{_SCHEME})*://")
 _PORTS = {"http": ":80", "https": ":443"}
@@ -60,12 +62,11 @@ def normalized(url: str) -> str:
     >>> normalized("HTTPS://me:secret@Example.org:443/data//features.npk/?signature=secret")
     'https://example.org/data/features.npk'
     """
-    parts = urlsplit(url)
+    user = user_of(url)
+    parts = urlsplit(url.replace(f"{user}@", "", 1) if user else url)
     scheme = _OTHER_NAMES.get(parts.scheme, parts.scheme)
-    user, _, host = parts.netloc.rpartition("@")
+    host = parts.netloc
     if scheme in ("http", "https"):
         host = host.lower().removesuffix(_PORTS[scheme])
-    elif scheme in ("abfs", "abfss") and user:
-        host = f"{user.rpartition(':')[2]}@{host}"  # the container
     path = re.sub("/+", "/", parts.path).rstrip("/")
     return f"{scheme}://{host}{path}"

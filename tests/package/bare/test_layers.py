@@ -25,6 +25,8 @@ FRAMEWORKS += (
     "safetensors",
     "onnxruntime",
     "scipy",
+    "obstore",
+    "fsspec",
 )
 
 # A layer may import itself and those listed before it.
@@ -36,6 +38,7 @@ LAYERS = [
     {"adapters"},
     {"io"},
     {"shared_memory"},
+    {"object_store"},
     {"store"},
     {"data"},
     {"distributed"},

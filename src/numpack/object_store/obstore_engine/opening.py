@@ -6,7 +6,7 @@ import base64
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from ...errors import InvalidValueError, MissingDependencyError, UnsupportedError
 from ..secrets import (
@@ -106,9 +106,8 @@ def _arguments(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_user(url: str) -> str:
-    parts = urlsplit(url)
     user = user_of(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.removeprefix(f"{user}@")))
+    return url.replace(f"{user}@", "", 1) if user else url
 
 
 def open_store(store: Any, options: Mapping[str, Any]) -> ObstoreEngine:

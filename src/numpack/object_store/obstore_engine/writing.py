@@ -39,7 +39,7 @@ def chunks_of(data: Buffer | Sequence[Buffer]) -> Chunks:
 
 def _bytes_of(part: Any) -> memoryview:
     if isinstance(part, np.ndarray):  # whose dtype may be one that memoryview does not know
-        part = part.reshape(-1).view(np.uint8)
+        part = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
     return memoryview(part).cast("B")
 
 
@@ -87,7 +87,8 @@ def _mode(engine: ObstoreEngine, name: str, replaces: Version | None) -> Any:
             "another writer's version cannot be told apart",
             reason="no conditional writes",
         )
-    return {"e_tag": replaces.etag, "version": replaces.generation or None}
+    numbered = {"version": replaces.generation} if replaces.generation else {}
+    return {"e_tag": replaces.etag, **numbered}
 
 
 def _write_if(engine: ObstoreEngine, name: str, content: Any, mode: Any) -> dict[str, Any]:
