@@ -1,6 +1,7 @@
 """Filesystems of fsspec."""
 
 import datetime
+import pickle
 
 import fsspec
 import numpy as np
@@ -52,6 +53,21 @@ def test_reading(store):
     ]
     assert list(store.list("")) == [("x", version)]
     assert list(store.list("data/")) == []
+
+
+def test_pickles_open_the_same_filesystem(store, bucket, monkeypatch):
+    for name, value in bucket.variables.items():
+        monkeypatch.setenv(name, value)
+    if store.location.startswith("memory"):
+        with pytest.raises(UnsupportedError, match="memory of this process"):
+            store.to_pickle()
+        return
+    url, options = pickle.loads(pickle.dumps(store.to_pickle()))
+    assert bucket.secret not in repr(options)
+    again = open_object_store(url, options)
+    assert type(again) is type(store)
+    assert again.location == store.location
+    assert again.read("x") == store.read("x")
 
 
 def test_errors(store):

@@ -3,7 +3,7 @@
 import pytest
 from support.each import assert_each
 
-from numpack.errors import InvalidValueError, UnsupportedError
+from numpack.errors import InvalidValueError, UnsupportedError, WrongTypeError
 from numpack.object_store import open_object_store
 
 
@@ -78,6 +78,16 @@ def test_options_of_the_client_may_be_among_the_others():
     url, options = open_object_store("https://example.org", {"timeout": "3s"}).to_pickle()
     assert options == {"timeout": "3s"}
     assert open_object_store(url, options).location == "https://example.org"
+
+
+def test_what_is_no_object_store(tmp_path):
+    from obstore.fsspec import FsspecStore
+
+    for source in (tmp_path, "folder.npk", 3, FsspecStore("memory")):
+        with pytest.raises(WrongTypeError, match="pass a URL such as 's3://"):
+            open_object_store(source)
+    with pytest.raises(InvalidValueError, match="pass 'obstore' or 'fsspec'"):
+        open_object_store("s3://bucket", {"engine": "boto3"})
 
 
 def test_memory_is_shared_by_url():

@@ -6,19 +6,29 @@ import os
 
 from ..errors import RemoteError
 
-_users: dict[str, int] = {}
 
+class Threads:
+    """The threads of a library, which the first process that uses it has.
 
-def claim(library: str, location: str) -> None:
-    """Note that this process uses the library, or refuse if it is the fork of one that does.
-
-    The threads of the library's event loop exist in the parent only, and the child would wait
-    for them forever.
+    Parameters
+    ----------
+    library : str
     """
-    if _users.setdefault(library, os.getpid()) != os.getpid():
-        raise RemoteError(
-            f"cannot use {location}: this process was forked from one that had used {library}, "
-            "whose threads are not in a fork; start processes with "
-            'multiprocessing.get_context("spawn") or "forkserver", or use object stores only '
-            "after the fork"
-        )
+
+    def __init__(self, library: str) -> None:
+        self._library = library
+        self._process = 0
+
+    def claim(self, location: str) -> None:
+        """Note that this process uses them, or refuse if it is a fork of one that does.
+
+        The fork would wait for them forever.
+        """
+        self._process = self._process or os.getpid()
+        if self._process != os.getpid():
+            raise RemoteError(
+                f"cannot use {location}: this process was forked from one that had used "
+                f"{self._library}, whose threads are not in a fork; start processes with "
+                'multiprocessing.get_context("spawn") or "forkserver", or use object stores '
+                "only after the fork"
+            )

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError, MissingDependencyError, UnsupportedError
-from .forks import claim
+from .forks import Threads
 from .objects import Version
 from .reading import Reader
 from .secrets import has_secret, safe_arguments, scrub, secrets_of
@@ -16,7 +16,7 @@ from .urls import is_mapper, normalized
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .objects import Buffer
+    from .objects import Buffer, Stream
     from .reading import Span
 
 _TAGS = ("ETag", "etag", "e_tag", "md5Hash", "checksum", "sha256", "sha")
@@ -62,19 +62,16 @@ class FsspecEngine(Reader):
 
     def __init__(self, filesystem: Any, root: str, url: str) -> None:
         options = dict(getattr(filesystem, "storage_options", None) or {})
-        chained = "::" in url
-        super().__init__(
-            scrub(url, ()) if chained else normalized(url),
-            secrets_of("" if chained else url, options),
-        )
+        secrets = secrets_of(url, options)
+        super().__init__(scrub(url, secrets) if "::" in url else normalized(url), secrets)
         self._filesystem = filesystem
         self._root = root.rstrip("/")
-        self._pickled = (url, safe_arguments(options))
-        self._secret_url = has_secret(url)
-        self._key = f"{type(filesystem).__name__} of fsspec ({id(filesystem):x})"
+        self._pickled = (url, {"engine": "fsspec", **safe_arguments(options)})
+        self._only_here = has_secret(url) or "memory" in url.partition("://")[0]
+        self._threads = Threads(f"{type(filesystem).__name__} of fsspec")
 
     def _claim(self) -> None:
-        claim(self._key, self.location)
+        self._threads.claim(self.location)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -113,7 +110,7 @@ class FsspecEngine(Reader):
     def write(
         self,
         name: str,
-        data: Buffer | Sequence[Buffer],
+        data: Buffer | Sequence[Buffer] | Stream,
         *,
         replaces: Version | None = None,
         create: bool = False,
@@ -145,10 +142,10 @@ class FsspecEngine(Reader):
 
     def to_pickle(self) -> tuple[str, dict[str, Any]]:
         """Return a URL and options, without secrets, that open the same files."""
-        if self._secret_url:
+        if self._only_here:
             raise UnsupportedError(
-                f"{self.location} cannot be pickled: its URL holds a secret; pass credentials "
-                "in the environment instead",
+                f"{self.location} cannot be pickled: its URL holds a secret, or it is in the "
+                "memory of this process; pass credentials in the environment instead",
                 reason="a pickle holds no secret",
             )
         return self._pickled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -56,6 +57,21 @@ def _opaque(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
 
 
+class Stream(ABC):
+    """Bytes that are read while they are sent.
+
+    Attributes
+    ----------
+    nbytes : int
+    """
+
+    nbytes: int
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Buffer]:
+        """Yield parts of the bytes, from the beginning."""
+
+
 class ObjectStore(Protocol):
     """The objects under one URL, whose names are relative to it.
 
@@ -97,7 +113,7 @@ class ObjectStore(Protocol):
     def write(
         self,
         name: str,
-        data: Buffer | Sequence[Buffer],
+        data: Buffer | Sequence[Buffer] | Stream,
         *,
         replaces: Version | None = None,
         create: bool = False,
@@ -107,8 +123,9 @@ class ObjectStore(Protocol):
         Parameters
         ----------
         name : str
-        data : buffer or sequence of buffers
-            Of bytes; several are written one after another.
+        data : buffer, sequence of buffers or Stream
+            Of bytes; several are written one after another. A stream is written without a
+            condition; what it raises is raised, and nothing is written.
         replaces : Version, optional
             The object must still be this version.
         create : bool, optional

@@ -33,7 +33,8 @@ def is_remote(source: Any) -> bool:
 def is_obstore(source: Any) -> bool:
     """Return whether `source` is a store of obstore."""
     return any(
-        kind.__module__.startswith("obstore.") and kind.__name__.endswith("Store")
+        kind.__module__ in ("obstore.store", "obstore._store")
+        and kind.__name__.endswith("Store")
         for kind in type(source).__mro__
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidValueError, RemoteError, UnsupportedError
-from ..forks import claim
-from ..objects import Version
+from ..forks import Threads
+from ..objects import Stream, Version
 from ..parallel import for_all
 from ..reading import Reader
 from ..translation import RangeError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..objects import Buffer
     from ..reading import Span
 
+_threads = Threads("obstore")  # of all stores of the process
 _TRIES = 3  # of a response that is shorter than it says
 
 
@@ -62,7 +63,7 @@ class ObstoreEngine(Reader):
         self._writes = "HTTPStore" not in kinds
 
     def _claim(self) -> None:
-        claim("obstore", self.location)
+        _threads.claim(self.location)
 
     def _fetch(self, name: str, span: Span, *, exact: bool = True) -> tuple[Any, Version]:
         for _ in range(_TRIES):
@@ -93,7 +94,7 @@ class ObstoreEngine(Reader):
     def write(
         self,
         name: str,
-        data: Buffer | Sequence[Buffer],
+        data: Buffer | Sequence[Buffer] | Stream,
         *,
         replaces: Version | None = None,
         create: bool = False,
@@ -103,6 +104,8 @@ class ObstoreEngine(Reader):
         self._refuse_to_write(name)
         if create and replaces is not None:
             raise InvalidValueError("create=True and replaces=; pass one of them")
+        if isinstance(data, Stream):
+            return writing.write_stream(self, name, data)
         return writing.write(self, name, writing.chunks_of(data), replaces, create=create)
 
     def _refuse_to_write(self, name: str) -> None:
@@ -114,7 +117,14 @@ class ObstoreEngine(Reader):
             )
 
     def put(
-        self, name: str, data: Any, mode: Any, *, multipart: bool, retry: bool = True
+        self,
+        name: str,
+        data: Any,
+        mode: Any,
+        *,
+        multipart: bool,
+        retry: bool = True,
+        **parts: int,
     ) -> dict[str, str | None]:
         """Send one object; `retry=False` is one attempt, unless the store came configured."""
         store = self._store if retry else self._without_retries()
@@ -122,7 +132,7 @@ class ObstoreEngine(Reader):
             "write",
             name,
             lambda: self._library.put(
-                store, self._prefix + name, data, mode=mode, use_multipart=multipart
+                store, self._prefix + name, data, mode=mode, use_multipart=multipart, **parts
             ),
         )
         return result

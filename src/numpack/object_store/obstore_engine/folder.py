@@ -44,12 +44,19 @@ class FolderEngine(ObstoreEngine):
         return super()._fetch(name, span, exact=exact)
 
     def put(
-        self, name: str, data: Any, mode: Any, *, multipart: bool, retry: bool = True
+        self,
+        name: str,
+        data: Any,
+        mode: Any,
+        *,
+        multipart: bool,
+        retry: bool = True,
+        **parts: int,
     ) -> dict[str, str | None]:
         """Write a file under a temporary name and rename it."""
         self._open(make=True)
         if not isinstance(mode, dict):
-            return super().put(name, data, mode, multipart=multipart, retry=retry)
+            return super().put(name, data, mode, multipart=multipart, retry=retry, **parts)
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -17,9 +17,9 @@ from ...errors import (
 from ..objects import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ..objects import Buffer
+    from ..objects import Buffer, Stream
     from .engine import ObstoreEngine
 
     Chunks: TypeAlias = list[memoryview]
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MULTIPART = 32 << 20
 """A larger object is sent in parts, each of which is retried by itself."""
 
+_CHUNK, _PARTS = 5 << 20, 9000  # bytes of a part, at least, and how many parts; S3 has 10,000
 _TRIES = 4  # of a request whose outcome is not known
 _PAUSE = 0.2  # seconds before the second, doubled before each further one
 
@@ -53,13 +54,39 @@ def write(
         if create:
             _refuse_existing(engine, name)
         multipart = size > MULTIPART
-        result = engine.put(
-            name, _sent(content, chunks, multipart), "overwrite", multipart=multipart
-        )
+        sent = _sent(content, chunks, multipart)
+        chunk = _chunk_size(size)
+        result = engine.put(name, sent, "overwrite", multipart=multipart, chunk_size=chunk)
     else:
         content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         result = _write_if(engine, name, content, _mode(engine, name, replaces))
     return _written(engine, name, size, result)
+
+
+def write_stream(engine: ObstoreEngine, name: str, stream: Stream) -> Version:
+    """Write an object in parts, of which a few are in memory at a time."""
+    size = stream.nbytes
+    raised: list[BaseException] = []
+
+    def parts() -> Iterator[Buffer]:
+        try:
+            yield from stream
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    chunk = _chunk_size(size)
+    try:
+        result = engine.put(name, parts(), "overwrite", multipart=True, chunk_size=chunk)
+    except Exception:
+        if raised:  # as it was: the engine takes it for an error of its library
+            raise raised[0] from None
+        raise
+    return _written(engine, name, size, result)
+
+
+def _chunk_size(size: int) -> int:
+    return max(_CHUNK, -(-size // _PARTS))
 
 
 def _sent(content: Any, chunks: Chunks, multipart: bool) -> Any:
