@@ -11,6 +11,7 @@ from support.each import assert_each
 from numpack.errors import InvalidValueError, NumpackError, UnsupportedError
 from numpack.object_store import open_object_store
 from numpack.object_store.secrets import safe_arguments, safe_configuration, scrub, user_of
+from numpack.object_store.translation import translate
 
 SECRET = "s3cr3t/of+the/test"
 KEY = "AKIATESTTESTTEST"
@@ -99,6 +100,23 @@ def test_messages_and_pickles_hold_no_secret():
     assert_each([(store,) for store in stores()], check)
     pickled = [store for store in stores() if store._pickled is not None]
     assert [store.location for store in pickled] == ["s3://bucket/a", "s3://bucket/a"]
+
+
+def test_endpoint_with_a_secret_is_not_left_out():
+    for options in (
+        {"endpoint": f"http://me:{SECRET}@127.0.0.1:9"},
+        {"config": {"aws_endpoint": "http://127.0.0.1:9?key=1"}},
+    ):
+        store = open_object_store("s3://bucket", {"region": "x", **options})
+        with pytest.raises(UnsupportedError, match="holds a secret"):
+            store.to_pickle()
+
+
+def test_long_message_ends_in_no_secret():
+    for length in range(380, 400):
+        error = RuntimeError("x" * length + SECRET)
+        message = str(translate(error, "read", "s3://b/x", [SECRET]))
+        assert SECRET[:3] not in message, length
 
 
 def test_pickled_options_open_the_same_store(remote, bucket, monkeypatch):

@@ -86,8 +86,13 @@ def test_version_that_was_read_is_replaced(objects):
     assert dict(objects.list("")) == {"log": version}
 
 
-def test_lost_answers_are_settled(remote, proxy):
+@pytest.mark.parametrize("configured", [False, True])
+def test_lost_answers_are_settled(remote, proxy, bucket, prefix, configured):
     """The next attempt meets what the lost one wrote."""
+    if configured:
+        from obstore.store import S3Store
+
+        remote = open_object_store(S3Store(bucket.name, prefix=prefix, **bucket.options))
     for how in ({"create": True}, {"replaces": remote.read("x")[1]}):
         name = "new" if "create" in how else "x"
         proxy.inject(method="PUT", lose=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -156,6 +157,9 @@ def _version_of(details: Mapping[str, Any]) -> Version:
     etag = next((str(details[name]) for name in _TAGS if details.get(name)), "")
     when = next((details[name] for name in _TIMES if details.get(name)), 0.0)
     if isinstance(when, str):
-        when = datetime.fromisoformat(when)
-    seconds = when.timestamp() if isinstance(when, datetime) else float(when)
+        with contextlib.suppress(ValueError):
+            when = datetime.fromisoformat(when)
+    if isinstance(when, datetime):
+        when = when.timestamp()
+    seconds = float(when) if isinstance(when, int | float) else 0.0
     return Version(int(details["size"] or 0), etag, seconds)

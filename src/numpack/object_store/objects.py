@@ -129,7 +129,8 @@ class ObjectStore(Protocol):
         replaces : Version, optional
             The object must still be this version.
         create : bool, optional
-            The object must not exist.
+            The object must not exist; of one that is sent in parts, as it has more than 32 MiB,
+            this is looked up before.
         """
 
     def list(self, prefix: str) -> Iterator[tuple[str, Version]]:

@@ -36,7 +36,7 @@ _NO_CREDENTIALS = re.compile(
 )
 _NO_RANGES = re.compile("non-partial|[Rr]ange request not supported")
 _BEYOND = re.compile(
-    "416|Wanted range|Range started|StartTooLarge|range was invalid|InvalidRange|"
+    r"\b416 R|Wanted range|Range started|StartTooLarge|range was invalid|InvalidRange|"
     "not satisfiable"
 )
 _CHANGED = ("AlreadyExistsError", "PreconditionError", "NotModifiedError")
@@ -64,7 +64,7 @@ def translate(
     if isinstance(error, NumpackError) or not isinstance(error, Exception):
         return None
     text = str(error)
-    summary = scrub(_summary(text), secrets)
+    summary = _summary(scrub(text, secrets))
     if isinstance(error, FileNotFoundError):
         why = " (nor does the bucket)" if "NoSuchBucket" in text else ""
         return MissingFileError(f"{where} does not exist{why}", file=where)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # A server that cannot be reached is given up after about half a minute. The whole request may
 # take long, as the connection may be slow; that no byte arrives may not.
-_CLIENT = {"connect_timeout": "5s", "read_timeout": "15s", "timeout": "5min"}
+_CLIENT = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "5min"}
 _RETRY = {"max_retries": 6, "retry_timeout": timedelta(seconds=20)}
 
 _memory: list[Any] = []
@@ -66,7 +66,7 @@ def open_url(url: str, options: Mapping[str, Any]) -> ObstoreEngine:
         location,
         secrets=secrets,
         once=lambda: build(max_retries=0),
-        pickled=None if has_secret(url) else (url, safe_configuration(options)),
+        pickled=_to_pickle(url, options),
     )
 
 
@@ -92,8 +92,7 @@ def _arguments(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {name: value for name, value in options.items() if name not in CLIENT}
     client = {name: value for name, value in options.items() if name in CLIENT}
     client = {**_CLIENT, **client, **(options.get("client_options") or {})}
-    endpoints = [str(value) for name, value in options.items() if "endpoint" in name.lower()]
-    if any(each.lower().startswith("http://") for each in (url, *endpoints)):
+    if any(each.lower().startswith("http://") for each in (url, *_endpoints(options))):
         client.setdefault("allow_http", True)
     user = user_of(url) if scheme_of(url).startswith("http") else ""
     if user:
@@ -103,6 +102,18 @@ def _arguments(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     arguments["client_options"] = client
     arguments["retry_config"] = {**_RETRY, **(options.get("retry_config") or {})}
     return arguments
+
+
+def _endpoints(options: Mapping[str, Any]) -> list[str]:
+    given = {**options, **(options.get("config") or {})}
+    return [str(value) for name, value in given.items() if "endpoint" in name.lower()]
+
+
+def _to_pickle(url: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Return a URL and options without secrets, unless a URL among them has one."""
+    if any(map(has_secret, (url, *_endpoints(options)))):
+        return None
+    return url, safe_configuration(options)
 
 
 def _without_user(url: str) -> str:
@@ -129,9 +140,22 @@ def open_store(store: Any, options: Mapping[str, Any]) -> ObstoreEngine:
         store,
         normalized(url),
         secrets=secrets_of(url, configured),
-        pickled=None
-        if kind == "MemoryStore" or has_secret(url)
-        else (url, safe_configuration(configured)),
+        once=lambda: _without_retries(store, kind, configured),
+        pickled=None if kind == "MemoryStore" else _to_pickle(url, configured),
+    )
+
+
+def _without_retries(store: Any, kind: str, configured: Mapping[str, Any]) -> Any:
+    """Return a store like another one that sends each request once, if it can be made."""
+    provider = getattr(store, "credential_provider", None)
+    if "config" not in configured:
+        return store
+    return getattr(_stores(), kind)(
+        prefix=store.prefix,
+        config=configured["config"],
+        client_options=configured.get("client_options"),
+        retry_config={"max_retries": 0},
+        **({} if provider is None else {"credential_provider": provider}),
     )
 
 
