@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # A server that cannot be reached is given up after about half a minute. The whole request may
 # take long, as the connection may be slow; that no byte arrives may not.
 _CLIENT = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "5min"}
-_RETRY = {"max_retries": 6, "retry_timeout": timedelta(seconds=20)}
+_RETRY = {"max_retries": 8, "retry_timeout": timedelta(seconds=20)}
 
 _memory: list[Any] = []
 
