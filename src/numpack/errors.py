@@ -205,6 +205,10 @@ class NewerFormatError(StoreError):
     """The store's format is newer than this version of the package reads."""
 
 
+class PublishedStoreError(StoreError):
+    """The folder is a copy of a published store, which is opened by its URL."""
+
+
 class CorruptStoreError(StoreError):
     """A file of the store is damaged or missing."""
 

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 HEADER = "numpack.json"
 _HEADER_LIMIT = 1 << 16
-FORMAT, VERSION = "numpack", 2
+FORMAT, VERSION = "numpack", 3
+WITH_ATTRIBUTES, WITH_EXTENTS = 2, 3  # the versions that have them
 
 _NEW_HEADER = f"{HEADER}.new"
 _UNFINISHED = frozenset({LOCK, DATA, LOG, log.NEW_LOG, _NEW_HEADER})
-_DATA_FILE = re.compile(r"([0-9]{8,19}-([0-9a-f]{8}))\.(?:bin|sum|del)", re.ASCII)
-_HEADER = b'{"format": "numpack", "version": 1}\n'
-_WITH_ATTRIBUTES = b'{"format": "numpack", "version": 2}\n'
+_DATA_FILE = re.compile(r"([0-9]{8,19}-([0-9a-f]{8}))\.(?:bin|sum|del|ext)", re.ASCII)
+_TEXT = '{"format": "numpack", "version": %d}\n'
+_HEADER, _HEADER_WITH_ATTRIBUTES = ((_TEXT % each).encode() for each in (1, WITH_ATTRIBUTES))
 
 
 def open_folder(path: str, lock_timeout: float | None = None) -> Folder | None:
@@ -200,8 +201,7 @@ def write_store(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
     """Write the files of a new store; renaming the header into place completes it."""
     folder.make_data()
     log.write_new(folder, catalog, durable=durable)
-    has_attributes = catalog.attrs or any(each.attrs for each in catalog.arrays.values())
-    header = _WITH_ATTRIBUTES if has_attributes else _HEADER
+    header = header_text(version_of(catalog))
     _write_header(folder, folder.new(_NEW_HEADER), header, durable=durable)
     if durable:
         folder.sync()
@@ -214,12 +214,12 @@ def mark_attributes(folder: Folder, *, durable: bool) -> None:
     reporting damage. Requires the store's lock.
     """
     text = folder.read_start(HEADER, _HEADER_LIMIT)
-    if text == _WITH_ATTRIBUTES:
+    if text == _HEADER_WITH_ATTRIBUTES:
         return
     is_store(folder)  # raises if the header is damaged, or newer
     record = json.loads(text)
-    if record["version"] < VERSION:
-        changed = json.dumps({**record, "version": VERSION}).encode() + b"\n"
+    if record["version"] < WITH_ATTRIBUTES:
+        changed = json.dumps({**record, "version": WITH_ATTRIBUTES}).encode() + b"\n"
         # A file that replaces another is flushed first: else a power loss could lose both.
         _write_header(folder, folder.new(_NEW_HEADER, like=HEADER), changed, durable=True)
         if durable:
@@ -237,6 +237,19 @@ def _write_header(folder: Folder, descriptor: int, text: bytes, *, durable: bool
     folder.rename(_NEW_HEADER, HEADER)
 
 
+def version_of(catalog: Catalog) -> int:
+    """Return the lowest format version that has all members of a catalog."""
+    entries = catalog.arrays.values()
+    if any(each.extents is not None for each in entries):
+        return WITH_EXTENTS
+    return WITH_ATTRIBUTES if catalog.attrs or any(each.attrs for each in entries) else 1
+
+
+def header_text(version: int) -> bytes:
+    """Return the header of a store of a format version."""
+    return (_TEXT % version).encode()
+
+
 def new_catalog() -> Catalog:
     """Return the catalog of a new store."""
     return Catalog(token=os.urandom(4).hex(), arrays={})
@@ -250,27 +263,44 @@ def is_store(folder: Folder) -> bool:
         return False
     except OSError as error:
         raise store_error(f"{folder.path}/{HEADER}", error, HEADER) from error
-    if text in (_HEADER, _WITH_ATTRIBUTES):
-        return True
+    if text not in (_HEADER, _HEADER_WITH_ATTRIBUTES):
+        read_header(text, folder.path)
+    return True
+
+
+def read_header(text: bytes, path: str) -> int:
+    """Return the format version in the header of a store.
+
+    Parameters
+    ----------
+    text : bytes
+    path : str
+        Of the store, for errors.
+
+    Raises
+    ------
+    CorruptStoreError, NotAStoreError, NewerFormatError
+        It is damaged, or of another format or a newer version.
+    """
     try:
         name, version = records.header(json.loads(text))
     except (ValueError, RecursionError, MemoryError) as error:
         why = str(error) if isinstance(error, InvalidRecordError) else "it is not a JSON object"
         msg = (
-            f"the header {folder.path}/{HEADER} is damaged: {why}; it should read "
+            f"the header {path}/{HEADER} is damaged: {why}; it should read "
             f"{_HEADER.decode().strip()}; the arrays in {LOG} and {DATA}/ are not affected"
         )
         raise CorruptStoreError(msg) from None
     if name != FORMAT:
-        msg = f"{folder.path} is a store of the format {brief(name)}, not {FORMAT!r}"
+        msg = f"{path} is a store of the format {brief(name)}, not {FORMAT!r}"
         raise NotAStoreError(msg)
     if version > VERSION:
         msg = (
-            f"{folder.path} has format version {brief(version)}, and this numpack reads up to "
+            f"{path} has format version {brief(version)}, and this numpack reads up to "
             f"{VERSION}; upgrade numpack"
         )
         raise NewerFormatError(msg)
-    return True
+    return int(version)
 
 
 def _check_creatable(path: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ...errors import (
     CorruptStoreError,
@@ -74,9 +74,13 @@ class Folder:
     path : str
     lock_timeout : float or None
         Seconds to wait for the store's lock; None waits forever.
+    has_extents : bool
+        Whether the rows of arrays may be in several files, see `format.extents`: never in a
+        folder on disk.
     """
 
     __slots__ = ("_data", "_own", "descriptor", "lock_timeout", "path")
+    has_extents: ClassVar[bool] = False
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +15,9 @@ from ..._core.memory import aligned_empty
 from ...errors import (
     CorruptStoreError,
     InvalidValueError,
-    MissingFileError,
     StoreError,
     StoreExistsError,
 )
-from ..checks import entry_of
 from ..format import data_files
 from ..format.folder import HEADER, flush_names, is_store, new_catalog, write_store
 from ..format.log.log import NEW_LOG
@@ -28,20 +26,19 @@ from ..format.log.state import Catalog
 from ..format.naming import quoted
 from ..fs.copying import copy_start
 from ..fs.directory import DATA, Folder, store_error, write_all
-from ..fs.lock import LOCK, SharedLock, WriteLock
-from ..fs.syscalls import size_of
+from ..fs.lock import LOCK, WriteLock
 from ..kernels.checksums import BLOCK, checksum_blocks
 from ..kernels.patch import pwrite_rows
 from ..rows import deleted_rows
-from .snapshot import Snapshot
+from .held import committed_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..format.data_files import Progress
     from ..format.log.state import Entry
-    from ..fs.syscalls import OpenFile
     from ..session import Session
+    from .held import ArrayFiles
 
 _READ_BYTES = 16 * BLOCK  # of a copy, when its checksums are computed
 _MANY_OPEN = (errno.EMFILE, errno.ENFILE)
@@ -76,27 +73,6 @@ def backup(session: Session, path: str, progress: Progress, *, verify: bool) -> 
     flush_names(target)
 
 
-class _ArrayFiles(NamedTuple):
-    """The open files of an array; ``None`` where nothing of them is needed."""
-
-    rows: OpenFile | None
-    checksums: OpenFile | None
-    deleted: OpenFile | None
-
-
-class _HeldFiles(Snapshot):
-    """The files of all arrays as of one commit, open and held, and not mapped."""
-
-    def __init__(self, session: Session) -> None:
-        self.files: dict[str, _ArrayFiles] = {}
-        super().__init__(session)
-
-    def _use(self, session: Session, name: str, entry: Entry) -> None:
-        files = self.files[name] = _open_files(session.folder, entry)
-        if files.rows is not None:
-            self._hold(files.rows, entry)
-
-
 class _Copying:
     """A backup that is being made."""
 
@@ -113,7 +89,7 @@ class _Copying:
     def run(self) -> None:
         """Copy all arrays, then write log and header."""
         self._target.make_data()
-        before = self._copied_beside_writers() or self._copied_without_writers()
+        before = self._copy_all()
         self._target.sync_data()
         catalog = Catalog(
             self._token, before.commit, before.next_id, self._made, attrs=before.attrs
@@ -131,38 +107,18 @@ class _Copying:
         with contextlib.suppress(OSError):
             os.rmdir(DATA, dir_fd=self._target.descriptor)
 
-    def _copied_beside_writers(self) -> Catalog | None:
-        """Copy arrays whose files are held; ``None`` if not all of them can be."""
-        try:
-            held = _HeldFiles(self._session)
-        except StoreError as error:
-            if getattr(error, "errno", None) in _MANY_OPEN:
-                return None
-            raise
-        with held:
-            if not held.is_locked:
-                return None
-            for name, entry in held.catalog.arrays.items():
-                self._copy(name, entry, held.files[name])
-        return held.catalog
+    def _copy_all(self) -> Catalog:
+        """Copy the files of all arrays; return the catalog of their commit."""
+        with committed_files(self._session) as files:
+            for name, entry in files.catalog.arrays.items():
+                with files.opened(name) as opened:
+                    self._copy(name, entry, opened)
+                files.release(name)
+            return files.catalog
 
-    def _copied_without_writers(self) -> Catalog:
-        """Copy arrays while writers are excluded, a few open files at a time."""
-        session = self._session
-        with SharedLock(session.folder):
-            arrays, catalog = dict(session.arrays()), session.history.refresh()
-            for name in arrays:
-                entry = entry_of(arrays, name)
-                try:
-                    files = _open_files(session.folder, entry)
-                except MissingFileError as error:
-                    raise session.missing_file_error(name, error) from None
-                self._copy(name, entry, files)
-            return catalog
-
-    def _copy(self, name: str, entry: Entry, files: _ArrayFiles) -> None:
+    def _copy(self, name: str, entry: Entry, files: ArrayFiles) -> None:
         number = entry.id.partition("-")[0]
-        made = entry.replace(id=f"{number}-{self._token}", writable=False)
+        made = entry.replace(id=f"{number}-{self._token}", writable=False, extents=None)
         try:
             self._made[name] = made
             self._made[name] = self._copy_files(entry, made, files)
@@ -173,12 +129,8 @@ class _Copying:
         except OSError as error:
             where = f"{self._target.path}/{made.data_file}"
             raise store_error(where, error) from error
-        finally:
-            for file in files:
-                if file is not None:
-                    file.close()
 
-    def _copy_files(self, entry: Entry, made: Entry, files: _ArrayFiles) -> Entry:
+    def _copy_files(self, entry: Entry, made: Entry, files: ArrayFiles) -> Entry:
         """Copy the files of an array; return the entry of the copy."""
         with data_files.create_files(self._target, made) as descriptor:
             if files.rows is not None:
@@ -271,34 +223,6 @@ def _check_empty(folder: Folder, *, but: str = "") -> None:
         "interrupted backup has left it"
     )
     raise StoreExistsError(msg)
-
-
-def _open_files(folder: Folder, entry: Entry) -> _ArrayFiles:
-    """Open the files of an array, and check their sizes."""
-    return _ArrayFiles(
-        _opened(folder, entry.data_file, entry.nbytes),
-        None if entry.writable else _opened(folder, entry.checksum_file, _sums_nbytes(entry)),
-        _opened(folder, entry.dropped_file, 8 * entry.dropped),
-    )
-
-
-def _sums_nbytes(entry: Entry) -> int:
-    nbytes: int = entry.nbytes
-    return 4 * (nbytes // BLOCK)
-
-
-def _opened(folder: Folder, name: str, nbytes: int) -> OpenFile | None:
-    if not nbytes:
-        return None
-    file = folder.open_file(name)
-    found = size_of(file.descriptor)
-    if found < nbytes:
-        msg = (
-            f"the file {folder.path}/{name} is damaged: it should have {nbytes:,} bytes and "
-            f"has {found:,}; restore it from an earlier backup, or drop the array"
-        )
-        raise CorruptStoreError(msg)
-    return file
 
 
 def _checksums(folder: Folder, entry: Entry) -> tuple[bytes, int]:

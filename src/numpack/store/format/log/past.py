@@ -1,4 +1,4 @@
-"""The catalog as of an earlier commit, read from the lines that the log still has."""
+"""Catalogs read from the content of a log: the newest, or that of an earlier commit."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ....errors import CommitNotFoundError, CorruptStoreError
 from ...fs.directory import has_hole, read_between
+from ..extents import require_whole
 from .lines import decode
 from .reader import NAME
-from .records import CommitReader, snapshot
+from .records import CommitReader, commit_count, snapshot
 from .state import Catalog, apply_update
 
 if TYPE_CHECKING:
@@ -16,6 +17,31 @@ if TYPE_CHECKING:
     from .state import LogCursor
 
 _SNAPSHOT = b'\n{"store":'  # only a snapshot begins like this: JSON escapes newlines
+
+
+def newest_catalog(data: bytes) -> Catalog:
+    """Return the catalog after the last complete line of a log, given its content.
+
+    Raises
+    ------
+    ValueError
+        The log is damaged.
+    """
+    whole = data.rfind(b"\n") + 1
+    at = data.rfind(_SNAPSHOT, 0, whole) + 1
+    if not at:
+        raise ValueError("it has no snapshot")
+    stop = data.find(b"\n", at) + 1
+    found = snapshot(decode(data[at:stop]))
+    reader = CommitReader(found)
+    for line in data[stop:whole].splitlines(keepends=True):
+        if line != b"\n":
+            reader.read(decode(line))
+    update = reader.update()
+    if update.catalog.commit < commit_count(decode(data[: data.find(b"\n") + 1])):
+        raise ValueError(f"it ends with commit {update.catalog.commit}, before the last one")
+    apply_update(update)
+    return update.catalog
 
 
 def catalog_at(folder: Folder, cursor: LogCursor, commit: int) -> Catalog:
@@ -48,7 +74,9 @@ def catalog_at(folder: Folder, cursor: LogCursor, commit: int) -> Catalog:
             found = snapshot(decode(data[at + 1 : stop]))
             earliest = found.commit
             if earliest <= commit <= newest:
-                return _advanced(found, data, stop, commit)
+                advanced = _advanced(found, data, stop, commit)
+                require_whole(folder, advanced.arrays.values())
+                return advanced
         except ValueError as error:
             _damaged(folder, f"a line after byte {at:,} cannot be read ({error})")
     raise CommitNotFoundError(

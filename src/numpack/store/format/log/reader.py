@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ....errors import CorruptStoreError, StoreError
 from ...fs.directory import has_hole, read_between, removed_error, store_error
 from ...fs.syscalls import open_head_and_tail, size_of
+from ..extents import require_whole
 from ..naming import listed
 from .lines import decode, decode_lines, has_duplicates
 from .ordinary.lines import open_ordinary, read_commits, read_header_line, read_snapshot
@@ -126,6 +127,7 @@ class LogReader:
         commits, found = read_header_line(first_line), read_snapshot(data, at, stop)
         if found is None or commits < 0:
             commits, found = self._read_snapshot(first_line, data[at:stop], start + at)
+            require_whole(self._folder, found.arrays.values())
         cursor = LogCursor(descriptor, start + stop, False, start + stop, stop - at, found)
         if stop < len(data):
             cursor, update = self._advance(cursor, data[stop:])
@@ -196,6 +198,7 @@ class LogReader:
                 if line.startswith(_SNAPSHOT[1:]):
                     last, length = end, len(line)
         update = reader.update()
+        require_whole(self._folder, update.changed.values())
         return LogCursor(cursor.descriptor, end, torn, last, length, update.catalog), update
 
     def _read_lines(self, reader: CommitReader, at: int, lines: list[bytes]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LIMIT = 2**63  # exclusive, of counts, sizes and times
 _NUMBER_LIMIT = 2**62  # exclusive, of commit numbers and ids, so that they can still grow
 _U32 = 2**32
+MAX_EXTENTS = 4096  # of an array
 _ID = re.compile(r"([0-9]{8,19})-([0-9a-f]{8})", re.ASCII)
 _TOKEN = re.compile(r"[0-9a-f]{8}", re.ASCII)
 
@@ -36,6 +37,7 @@ _IN_ARRAY = _NEEDED | {
     "revision",
     "writable",
     "attrs",
+    "extents",
     "modified_us",
 }
 _IN_SET = {"rows", "tail", "dropped", "dropped_crc32", "revision", "writable", "attrs"}
@@ -47,12 +49,12 @@ _IN_COMMIT = {"commit", "time_us", "drop", "put", "set", "journal", "attrs", "cr
 def header(record: Any) -> tuple[str, float]:
     """Return the format and version of a store's header; ignore other members.
 
-    A version greater than 2 may be written as a float by a later format.
+    A version greater than 3 may be written as a float by a later format.
     """
     if type(record) is not dict or type(record.get("format")) is not str:
         raise InvalidRecordError("it is not an object with a format")
     version = record.get("version")
-    if type(version) is not int and not (type(version) is float and 2 < version < math.inf):
+    if type(version) is not int and not (type(version) is float and 3 < version < math.inf):
         raise InvalidRecordError(f"its version is {brief(version)}, not an integer")
     if version < 1:
         raise InvalidRecordError(f"its version is {brief(version)}, not 1 or more")
@@ -221,7 +223,7 @@ def _described(identifier: str, record: Record, modified: int, commit: int) -> E
     made = Entry(
         identifier,
         record["dtype"],
-        _checked_extents(record["shape"]),
+        _checked_shape(record["shape"]),
         modified,
         record["tail"],
         get("dropped", 0),
@@ -229,8 +231,11 @@ def _described(identifier: str, record: Record, modified: int, commit: int) -> E
         get("revision", 0),
         get("writable", False),
         attrs=text_of(get("attrs", {})),
+        extents=_checked_extents(record["extents"]) if "extents" in record else None,
     )
     _check_numbers(made, commit)
+    if made.extents is not None and (made.writable or not made.nbytes):
+        raise InvalidRecordError("it has extents and is writable, or has no bytes")
     return made
 
 
@@ -273,6 +278,8 @@ def _with_changes(
     """Validate a commit that sets some fields of an array; return the entry after it."""
     if before is None or before.is_unusable:
         raise InvalidRecordError(f"there is no array {brief(name)} to change")
+    if before.extents is not None:
+        raise InvalidRecordError(f"{brief(name)} has extents, which no commit changes")
     if type(fields) is not dict or not fields.keys() <= _IN_SET:
         check_members(fields, set(), _IN_SET)
     if "rows" in fields:
@@ -333,13 +340,22 @@ def _checked_id(identifier: Any, token: str, next_id: int) -> str:
     return match[0]
 
 
-def _checked_extents(shape: Any) -> tuple[int, ...]:
+def _checked_shape(shape: Any) -> tuple[int, ...]:
     if type(shape) is not list or len(shape) > MAX_NDIM:
         raise InvalidRecordError(f"a shape is not a list of up to {MAX_NDIM} extents")
     for extent in shape:
         if type(extent) is not int or not 0 <= extent < _LIMIT:
             raise InvalidRecordError(f"an extent is {brief(extent)}")
     return tuple(shape)
+
+
+def _checked_extents(extents: Any) -> tuple[int, int]:
+    if type(extents) is not list or [type(each) for each in extents] != [int, int]:
+        raise InvalidRecordError(f"the extents are {brief(extents)}, not two integers")
+    count, crc = extents
+    if not (1 <= count <= MAX_EXTENTS and 0 <= crc < _U32):
+        raise InvalidRecordError(f"the extents are {brief(extents)}, out of range")
+    return count, crc
 
 
 def check_members(record: Any, needed: set[str], known: set[str]) -> None:

@@ -15,6 +15,7 @@ cdef class Entry:
     cdef readonly object writable
     cdef readonly str numpack0_file
     cdef readonly bytes attrs
+    cdef readonly object extents
 
     cdef Entry copy(self)
 

@@ -46,6 +46,9 @@ cdef class Entry:
         empty.
     attrs : bytes
         JSON text of its attributes, see `attributes.text_of`; empty if there are none.
+    extents : tuple of (int, int) or None
+        Number of extents of a published array and CRC-32 of their list, see
+        `extents.ObjectMap`; None if its data file holds all of its bytes.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ cdef class Entry:
         writable=False,
         str numpack0_file="",
         bytes attrs=b"",
+        extents=None,
     ):
         self.id = id
         self.code = code
@@ -73,6 +77,7 @@ cdef class Entry:
         self.writable = writable
         self.numpack0_file = numpack0_file
         self.attrs = attrs
+        self.extents = extents
 
     cdef Entry copy(self):
         cdef Entry made = new_entry(self.id, self.code, self.stored, self.modified, self.tail)
@@ -82,6 +87,7 @@ cdef class Entry:
         made.writable = self.writable
         made.numpack0_file = self.numpack0_file
         made.attrs = self.attrs
+        made.extents = self.extents
         return made
 
     def replace(self, **fields):
@@ -93,6 +99,7 @@ cdef class Entry:
         return (
             self.id, self.code, self.stored, self.modified, self.tail, self.dropped,
             self.dropped_crc, self.revision, self.writable, self.numpack0_file, self.attrs,
+            self.extents,
         )
 
     def with_changes(self, dict fields, time):
@@ -136,6 +143,8 @@ cdef class Entry:
             record["writable"] = True
         if self.attrs:
             record["attrs"] = values_of(self.attrs)
+        if self.extents is not None:
+            record["extents"] = list(self.extents)
         return record
 
     @property
@@ -188,6 +197,11 @@ cdef class Entry:
         return f"data/{self.id}.del"
 
     @property
+    def extents_file(self):
+        """Path of the list of extents; absent if the data file holds all bytes."""
+        return f"data/{self.id}.ext"
+
+    @property
     def nbytes(self):
         """Size of the rows in the data file in bytes, deleted rows included."""
         return math.prod(self.stored) * itemsize(self.code)
@@ -212,7 +226,7 @@ cdef class Entry:
 
 ENTRY_FIELDS = (
     "id", "code", "stored", "modified", "tail", "dropped", "dropped_crc", "revision",
-    "writable", "numpack0_file", "attrs",
+    "writable", "numpack0_file", "attrs", "extents",
 )
 
 
@@ -223,6 +237,7 @@ cdef Entry new_entry(str id, object code, tuple stored, object modified, object 
     made.modified, made.tail = modified, tail
     made.dropped = made.dropped_crc = made.revision = 0
     made.writable, made.numpack0_file, made.attrs = False, "", b""
+    made.extents = None
     return made
 
 

@@ -66,7 +66,9 @@ cdef Entry change(numpack_text *text, Entry before, int64_t this, int64_t time):
     cdef Entry made
     cdef int64_t values[MEMBERS]
     cdef bint given[MEMBERS]
-    if type(before.code) is not str or not read_members(text, values, given):
+    if type(before.code) is not str or before.extents is not None:
+        return None
+    if not read_members(text, values, given):
         return None
     made = before.copy()
     made.modified = time
