@@ -23,6 +23,7 @@ from .format.flush import flush_store
 from .fs.lock_errors import checked_timeout
 from .handle import Handle
 from .lazy.reference import path_of
+from .publishing.publisher import Publisher
 
 if TYPE_CHECKING:
     import os
@@ -40,7 +41,7 @@ _STRICT = (
 )
 
 
-class NumPack(BatchModes):
+class NumPack(BatchModes, Publisher):
     """Store of named arrays in a folder, memory-mapped when they are loaded lazily.
 
     Every call that changes the store is one atomic commit, which is complete when the call

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._core.memory import aligned_empty
 from ...errors import (
     CorruptStoreError,
     InvalidValueError,
@@ -27,10 +25,8 @@ from ..format.naming import quoted
 from ..fs.copying import copy_start
 from ..fs.directory import DATA, Folder, store_error, write_all
 from ..fs.lock import LOCK, WriteLock
-from ..kernels.checksums import BLOCK, checksum_blocks
-from ..kernels.patch import pwrite_rows
 from ..rows import deleted_rows
-from .held import committed_files
+from .held import committed_files, compute_checksums, copy_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,9 +35,6 @@ if TYPE_CHECKING:
     from ..format.log.state import Entry
     from ..session import Session
     from .held import ArrayFiles
-
-_READ_BYTES = 16 * BLOCK  # of a copy, when its checksums are computed
-_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 
 
 def backup(session: Session, path: str, progress: Progress, *, verify: bool) -> None:
@@ -133,26 +126,10 @@ class _Copying:
     def _copy_files(self, entry: Entry, made: Entry, files: ArrayFiles) -> Entry:
         """Copy the files of an array; return the entry of the copy."""
         with data_files.create_files(self._target, made) as descriptor:
-            if files.rows is not None:
-                source = files.rows.descriptor
-                copy_start(source, descriptor, entry.nbytes, self._progress)
-            change = self._session.pending_change(entry)
-            if change is not None:  # a replace that is committed and not in place yet
-                for rows, fresh in change.blocks():
-                    pwrite_rows(descriptor, rows, change.width, fresh)
+            sums, tail = copy_rows(self._session, entry, files, descriptor, self._progress)
             os.fsync(descriptor)
-        whole = entry.nbytes // BLOCK
-        if entry.writable:
-            sums, tail = _checksums(self._target, made)
-            made = made.replace(tail=tail)
-            self._write(made.checksum_file, lambda new: write_all(new, sums, 0), len(sums))
-        elif files.checksums is not None:
-            source = files.checksums.descriptor
-            self._write(made.checksum_file, lambda new: copy_start(source, new, 4 * whole), 1)
-            if change is not None and change.first < whole:
-                sums = change.checksums[: whole - change.first].astype("<u4").tobytes()
-                data_files.write_checksums(self._target, made, change.first, sums)
-                self._target.sync_file(made.checksum_file)
+        made = made.replace(tail=tail)
+        self._write(made.checksum_file, lambda new: write_all(new, sums, 0), len(sums))
         if files.deleted is not None:
             source, length = files.deleted.descriptor, 8 * entry.dropped
             self._write(made.dropped_file, lambda new: copy_start(source, new, length), 1)
@@ -225,22 +202,10 @@ def _check_empty(folder: Folder, *, but: str = "") -> None:
     raise StoreExistsError(msg)
 
 
-def _checksums(folder: Folder, entry: Entry) -> tuple[bytes, int]:
-    """Compute the checksums of the whole blocks of a file and of the bytes after them."""
-    sums, tail = b"", 0
-    buffer = aligned_empty((min(_READ_BYTES, entry.nbytes),), np.dtype(np.uint8))
-    with data_files.open_committed(folder, entry, os.O_RDONLY) as descriptor:
-        for start in range(0, entry.nbytes, _READ_BYTES):
-            part = buffer[: entry.nbytes - start]
-            data_files.read_exactly(descriptor, part, start)
-            whole, tail = checksum_blocks(part, data_files.thread_count())
-            sums += whole
-    return sums, tail
-
-
 def _require_intact(folder: Folder, name: str, entry: Entry) -> None:
     """Check a copy against its checksums."""
-    sums, tail = _checksums(folder, entry)
+    with data_files.open_committed(folder, entry, os.O_RDONLY) as descriptor:
+        sums, tail = compute_checksums(descriptor, entry.nbytes)
     found = data_files.checksums_from(sums, entry.replace(tail=tail))
     wrong = np.flatnonzero(found != data_files.read_checksums(folder, entry))
     if len(wrong):

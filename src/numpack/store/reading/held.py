@@ -6,21 +6,30 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import numpy as np
+
+from ..._core.memory import aligned_empty
 from ...errors import CorruptStoreError, MissingFileError, StoreError
 from ..checks import entry_of
+from ..format import data_files
+from ..fs.copying import copy_start
+from ..fs.directory import read_between
 from ..fs.lock import SharedLock
 from ..fs.syscalls import size_of
-from ..kernels.checksums import BLOCK
+from ..kernels.checksums import BLOCK, checksum_blocks
+from ..kernels.patch import pwrite_rows
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..format.data_files import Progress
     from ..format.log.state import Catalog, Entry
     from ..fs.directory import Folder
     from ..fs.syscalls import OpenFile
     from ..session import Session
 
+_READ_BYTES = 16 * BLOCK  # at once, to compute checksums
 _MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 
 
@@ -131,6 +140,55 @@ class _LockedFiles:
 
     def release(self, name: str) -> None:
         """Do nothing: the files are closed."""
+
+
+def copy_rows(
+    session: Session, entry: Entry, files: ArrayFiles, target: int, progress: Progress
+) -> tuple[bytes, int]:
+    """Copy the rows of an array to a new, empty file, those that a journal replaces included.
+
+    Returns
+    -------
+    bytes
+        Checksums of the whole blocks, as in a checksum file: those of the array, or, of one
+        that is written in place without checksums, those of the copy.
+    int
+        Checksum of the bytes after them.
+    """
+    change = session.pending_change(entry)
+    if files.rows is not None:
+        copy_start(files.rows.descriptor, target, entry.nbytes, progress)
+    if change is not None:  # a replace that is committed and not in place yet
+        for rows, fresh in change.blocks():
+            pwrite_rows(target, rows, change.width, fresh)
+    if entry.writable:
+        return compute_checksums(target, entry.nbytes)
+    return read_checksums(session, entry, files), entry.tail
+
+
+def read_checksums(session: Session, entry: Entry, files: ArrayFiles) -> bytes:
+    """Return the checksums of the whole blocks of an array, as in a checksum file."""
+    if files.checksums is None:
+        return b""
+    found = read_between(files.checksums.descriptor, 0, _sums_nbytes(entry))
+    change = session.pending_change(entry)
+    if change is not None:
+        whole = change.checksums[: entry.nbytes // BLOCK - change.first]
+        first = 4 * change.first
+        found = found[:first] + whole.astype("<u4").tobytes() + found[first + 4 * len(whole) :]
+    return found
+
+
+def compute_checksums(descriptor: int, nbytes: int) -> tuple[bytes, int]:
+    """Compute the checksums of the whole blocks of a file and of the bytes after them."""
+    sums, tail = b"", 0
+    buffer = aligned_empty((min(_READ_BYTES, nbytes),), np.dtype(np.uint8))
+    for start in range(0, nbytes, _READ_BYTES):
+        part = buffer[: nbytes - start]
+        data_files.read_exactly(descriptor, part, start)
+        whole, tail = checksum_blocks(part, data_files.thread_count())
+        sums += whole
+    return sums, tail
 
 
 def _open_files(folder: Folder, entry: Entry) -> ArrayFiles:

@@ -55,6 +55,10 @@ class PastLog:
         """Return the catalog as of the newest commit."""
         return self._log.refresh()
 
+    def catalog_at(self, commit: int) -> Catalog:
+        """Return the catalog as of another commit."""
+        return self._log.catalog_at(commit)
+
     def after_fork(self) -> None:
         """Reset the lock of the log."""
         self._log.after_fork()

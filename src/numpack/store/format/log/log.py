@@ -305,6 +305,11 @@ class Log:
         return self._cursor
 
 
+def new_log(catalog: Catalog) -> bytes:
+    """Return the content of a log of a header line and a snapshot."""
+    return add_checksum(_HEADER_LINE % catalog.commit) + encode(catalog.snapshot())
+
+
 def write_new(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
     """Write a log of a header line and a snapshot to another file and rename it into place.
 
@@ -314,8 +319,7 @@ def write_new(folder: Folder, catalog: Catalog, *, durable: bool) -> None:
     descriptor = folder.new(NEW_LOG, like=NAME)
     try:
         try:
-            data = add_checksum(_HEADER_LINE % catalog.commit) + encode(catalog.snapshot())
-            write_all(descriptor, data, 0)
+            write_all(descriptor, new_log(catalog), 0)
             if durable:
                 os.fsync(descriptor)
         finally:
