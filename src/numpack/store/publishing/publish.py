@@ -59,7 +59,7 @@ def publish(
             plans = _planned(contents, before, overwrite=overwrite)
             catalog, log = _log_of(plans, contents.catalog, before)
             sent = [each for each in plans or () if each.is_sent]
-            progress.total = sum(each.nbytes for each in sent) + len(log)
+            progress.total = sum(each.nbytes for each in sent)
             sender.write_arrays(sent, contents)
         if before.header and before.header < version_of(catalog):
             _write_header(sender, objects, version_of(catalog))

@@ -48,8 +48,8 @@ class Publisher(ArrayMapping):
         overwrite : bool, default False
             Publish even if another store is there, or commits that this one does not have.
         progress : callable, optional
-            Called with the number of bytes sent so far and the total; not always by the
-            calling thread, but never by two at once.
+            Called with the number of bytes of arrays sent so far and the total; not always by
+            the calling thread, but never by two at once.
 
         Returns
         -------

@@ -30,7 +30,7 @@ class Sender:
     ----------
     objects : ObjectStore
     progress : callable
-        Called with numbers of bytes.
+        Called with numbers of bytes of arrays.
 
     Attributes
     ----------
@@ -46,10 +46,8 @@ class Sender:
 
     def write(self, name: str, data: bytes, **condition: Any) -> Version:
         """Write an object in place of another, or a new one, on a condition."""
-        version = self._objects.write(name, data, **condition)
-        self._count(len(data))
-        self._report(len(data))
-        return version
+        self._count(len(data))  # also if the answer is lost
+        return self._objects.write(name, data, **condition)
 
     def write_arrays(self, plans: Sequence[ArrayPlan], contents: Contents) -> None:
         """Write all objects of some arrays."""
