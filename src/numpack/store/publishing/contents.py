@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._core.memory import aligned_empty
 from ...errors import CorruptStoreError, StoreError
+from ...object_store.objects import Stream
 from ..format import data_files
 from ..format.naming import quoted
 from ..fs.directory import read_between, store_error
@@ -120,7 +121,7 @@ class Contents:
         return content
 
 
-class Blocks:
+class Blocks(Stream):
     """Runs of the bytes of an array, which are compared with its checksums as they are read.
 
     Parameters
