@@ -195,7 +195,7 @@ def test_store_uses_frameworks_only_through_io():
                 assert imported == "io", f"{path} imports {imported}"
 
 
-@for_each("folder", ["reading", "lazy", "rows"])
+@for_each("folder", ["reading", "publishing", "lazy", "rows"])
 def test_reading_modules_import_no_writing_modules(folder):
     writing = ("store.commits", "store.writer", "store.batches", "store.handle")
     for path in (ROOT / "store" / folder).glob("*.py"):

@@ -124,7 +124,7 @@ CHANGES = [
 def test_random_changes_between_calls(filled, objects, send):
     random = np.random.default_rng(7)
     previous = set()
-    for step in range(60):
+    for step in range(40):
         for _ in range(random.integers(1, 4)):
             if filled.get_shape("x")[0] < 30:
                 filled.save({"x": wide(40, step)})

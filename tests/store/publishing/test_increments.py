@@ -125,7 +125,7 @@ def test_array_of_which_much_changed_is_sent_as_a_whole(medium, objects, send):
 
 
 def test_rows_everywhere_are_sent_as_a_whole(medium, objects, send):
-    medium.replace({"x": bytes_of(MEDIUM // 50)}, slice(0, None, 50))
+    medium.replace({"x": bytes_of(MEDIUM // 64)}, slice(0, None, 64))
     assert send().bytes_sent > SIZE
     assert catalog_of(objects.contents).arrays["x"].extents is None
 

@@ -17,6 +17,7 @@ from numpack.__main__ import main
 from numpack.errors import (
     ConflictError,
     CorruptStoreError,
+    InvalidValueError,
     PublishedStoreError,
     RemoteError,
     UnsupportedError,
@@ -58,6 +59,19 @@ def test_publishing_to_a_folder(store, url):
     with pytest.raises(PublishedStoreError):
         NumPack("out/p.npk").open()
     assert store.publish(url).objects_sent == 0
+
+
+def test_own_folder_is_refused(tmp_path):
+    with NumPack("a b%20.npk") as store:
+        store.save({"x": ROWS})
+        folder = tmp_path / "a b%20.npk"
+        (tmp_path / "link").symlink_to(folder)
+        before = files(folder)
+        for inside in (folder, folder / "data" / "p", tmp_path / "link"):
+            with pytest.raises(InvalidValueError, match="in the folder of the store itself"):
+                store.publish(inside.as_uri(), overwrite=True)
+        assert files(folder) == before
+        store.publish((tmp_path / "a b%20.npk2").as_uri())
 
 
 def test_batches_are_written_first(store, url):

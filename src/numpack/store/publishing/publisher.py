@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from ..._core.policy import wrong_type
 from ...errors import InvalidValueError
@@ -117,7 +118,7 @@ def _opened(target: Any, options: Mapping[str, Any] | None, own: str) -> ObjectS
     objects = open_object_store(target, options)
     scheme, _, path = objects.location.partition("://")
     if scheme == "file":
-        there, here = (os.path.realpath(each) for each in (f"/{path.lstrip('/')}", own))
+        there, here = (os.path.realpath(each) for each in (unquote(path), own))
         if f"{there}/".startswith(f"{here}/"):
             msg = f"{objects.location} is in the folder of the store itself; choose another URL"
             raise InvalidValueError(msg)
