@@ -119,9 +119,10 @@ class StoreExistsError(NotAStoreError, FileExistsError):
 
 
 class ConflictError(StoreError):
-    """Arrays that a batch changed were also changed by another writer meanwhile.
+    """What a batch changed, or `NumPack.publish` replaces, was changed by another writer.
 
-    The other writer's commits are kept. The batch's arrays without a conflict were written.
+    The other writer's commits are kept. A batch's arrays without a conflict were written; of a
+    store that was not published nothing was.
 
     Attributes
     ----------

@@ -47,7 +47,8 @@ class Publisher(ArrayMapping):
             Of the object store, as for a store that is opened by its URL. Credentials are
             better left in the environment.
         overwrite : bool, default False
-            Publish even if another store is there, or commits that this one does not have.
+            Publish even if another store is there, or commits that this one does not have; or
+            again, if objects are missing. The objects of another store stay, without use.
         progress : callable, optional
             Called with the number of bytes of arrays sent so far and the total; not always by
             the calling thread, but never by two at once.
