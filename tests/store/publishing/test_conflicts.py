@@ -179,3 +179,15 @@ def test_objects_that_cannot_be_removed_stay_until_the_next_call(saved, objects,
     saved.append({"x": ROWS})
     send()
     assert len(objects.contents) < count
+
+
+@pytest.mark.parametrize("name", ["commits.log", "data/"])
+def test_nothing_is_left_where_writing_is_denied(saved, objects, send, name):
+    def deny(kind, found):
+        if kind == "write" and found.startswith(name):
+            raise StorePermissionError("no")
+
+    objects.before = deny
+    with pytest.raises(StorePermissionError):
+        send()
+    assert objects.contents == {}

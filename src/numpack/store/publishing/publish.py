@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ..session import Session
     from .plan import ArrayPlan
 
+# Errors after which it is certain that nothing was committed.
+_UNCOMMITTED = (ConflictError, CorruptStoreError, StorePermissionError, UnsupportedError)
 _HEADER_ATTEMPTS = 5  # beside other publishers, each of which writes it once
 
 
@@ -65,7 +67,7 @@ def publish(
             _write_header(sender, objects, version_of(catalog))
         if log != before.log:
             _write_log(sender, before, log)
-    except (ConflictError, CorruptStoreError):  # certain that nothing was committed
+    except _UNCOMMITTED:
         sender.remove_made()
         raise
     if not before.header:

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...errors import MissingFileError, ObjectChangedError, StoreError
+from ...errors import MissingFileError, NumpackError, ObjectChangedError
 from .contents import PART_BYTES
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Sender:
     def remove_made(self) -> None:
         """Remove the objects of new arrays, which will not be published."""
         if self._made:
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(NumpackError):
                 self._objects.remove(self._made)
 
     def _write_rows(self, plan: ArrayPlan, contents: Contents) -> None:
