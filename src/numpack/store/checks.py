@@ -54,6 +54,29 @@ def checked_path(filename: Any, function: str = "NumPack") -> str:
     return path
 
 
+def is_remote(filename: Any) -> bool:
+    """Return whether a store is in an object store: a URL, or an object that has one."""
+    if isinstance(filename, str):
+        if "://" not in filename:
+            return False
+    elif filename is None or isinstance(filename, bytes) or hasattr(filename, "__fspath__"):
+        return False
+    from ..object_store import is_remote as is_location  # noqa: PLC0415 -- not for local stores
+
+    return is_location(filename)
+
+
+def check_no_remote_options(
+    storage_options: object, cache: object, cache_bytes: object
+) -> None:
+    """Refuse options of object stores for a local one."""
+    given = {"storage_options": storage_options, "cache": cache, "cache_bytes": cache_bytes}
+    for name, value in given.items():
+        if value is not None:
+            msg = f"{name}= is for stores in an object store, such as s3://…; leave it out"
+            raise InvalidValueError(msg)
+
+
 def absolute_path(path: str) -> str:
     """Return a path that stays valid when the working directory changes."""
     if path.startswith("/"):

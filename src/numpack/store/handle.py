@@ -49,6 +49,8 @@ class Handle:
         Counters of `NumPack.get_io_stats`.
     """
 
+    is_remote = False  # see `RemoteHandle`
+
     def __init__(
         self,
         path: str,
@@ -113,6 +115,10 @@ class Handle:
     def _exclude_threads(self) -> MutexGuard:
         """Exclude other threads from opening and closing this handle."""
         return MutexGuard(self._opening, self.path, self._lock_timeout)
+
+    def pickled(self, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the path and the options by which another process opens the store."""
+        return self.path, options
 
     def require_session(self) -> Session:
         """Return the session.

@@ -22,7 +22,7 @@ from .replay import WAIT, JournalReplay
 from .rows import deleted_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .._core.memory import Array
     from .format.data_files import Progress
@@ -66,6 +66,8 @@ class Session(JournalReplay):
     files : OpenFiles
         Requires `mutex` and `lock`.
     """
+
+    is_remote = False  # see `RemoteSession`
 
     def __init__(
         self,
@@ -283,9 +285,16 @@ class Session(JournalReplay):
             origin = Reference(self.folder.path, name, entry, array, deleted, self)
         lazy = LazyArray(array, origin, deleted)
         self.counts["mappings"] += 1
+        self._cache_lazy(name, entry, lazy)
+        return lazy
+
+    def _cache_lazy(self, name: str, entry: Entry, lazy: LazyArray) -> None:
         _evict_oldest(self._lazy_arrays)
         self._lazy_arrays[name] = entry, lazy
-        return lazy
+
+    def stream(self, rows: LazyArray, size: int) -> Iterator[Array]:
+        """Return an iterator over copies of batches of rows."""
+        return (rows.take(slice(i, i + size)) for i in range(0, len(rows), size))
 
     def deleted_rows(self, entry: Entry) -> DeletedRows | None:
         """Return the deleted rows of an array; ``None`` if there are none."""

@@ -18,7 +18,14 @@ from ..errors import (
     StorePermissionError,
 )
 from .batches.modes import BatchModes
-from .checks import absolute_path, checked_commit, checked_path, open_error
+from .checks import (
+    absolute_path,
+    check_no_remote_options,
+    checked_commit,
+    checked_path,
+    is_remote,
+    open_error,
+)
 from .format.flush import flush_store
 from .fs.lock_errors import checked_timeout
 from .handle import Handle
@@ -27,6 +34,7 @@ from .publishing.publisher import Publisher
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
     from typing import Literal, TypeAlias
 
     from .format.log.state import Catalog
@@ -130,25 +138,37 @@ class NumPack(BatchModes, Publisher):
         upgrade: bool = False,
         lock_timeout: float | None = None,
         at: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
         at = checked_commit(at, mode, upgrade=upgrade)
-        if at is not None:
-            mode = "r"
-        self._filename = checked_path(filename)
         if durability not in ("process", "power"):
             msg = f"durability must be 'process' or 'power', not {durability!r}"
             raise InvalidValueError(msg)
         if drop_if_exists and mode not in ("a", "w"):
             msg = f"drop_if_exists=True is mode='w', which mode={mode!r} contradicts; pass one"
             raise InvalidValueError(msg)
-        handle = Handle(
-            absolute_path(self._filename),
-            mode="w" if drop_if_exists else mode,
-            upgrade=upgrade,
-            durable=durability == "power",
-            lock_timeout=checked_timeout(lock_timeout),
-            at=at,
-        )
+        timeout = checked_timeout(lock_timeout)
+        handle: Handle
+        if is_remote(filename):
+            from .remote.handle import RemoteHandle, check_reading  # noqa: PLC0415 -- on demand
+
+            check_reading(mode, at=at, drops=drop_if_exists, upgrade=upgrade)
+            handle = RemoteHandle(filename, storage_options, cache, cache_bytes)
+            self._filename = handle.path
+        else:
+            check_no_remote_options(storage_options, cache, cache_bytes)
+            mode = mode if at is None else "r"
+            self._filename = checked_path(filename)
+            handle = Handle(
+                absolute_path(self._filename),
+                mode="w" if drop_if_exists else mode,
+                upgrade=upgrade,
+                durable=durability == "power",
+                lock_timeout=timeout,
+                at=at,
+            )
         super().__init__(handle)
         self._options = {
             "strict_context_mode": strict_context_mode,
@@ -308,17 +328,23 @@ class NumPack(BatchModes, Publisher):
 
         Changes of a `batch_mode` are written first.
         """
-        path, seen, session = self._handle.path, ("", 0), self._handle.session
+        seen, session = ("", 0), self._handle.session
+        path, options = self._handle.pickled(self._options)
+        extra = self._extra()
         if session is not None:
             if not session.read_only:
                 self._batch.write()
             catalog = session.history.refresh()
-            path, seen = path_of(session.folder), (catalog.token, catalog.commit)
-        fresh = NumPack.__new__(NumPack)
-        NumPack.__init__(fresh, path)
-        extra = {name: value for name, value in vars(self).items() if name not in vars(fresh)}
-        args = type(self), path, self._options, session is not None, seen
+            seen = catalog.token, catalog.commit
+            path = path if session.is_remote else path_of(session.folder)
+        args = type(self), path, options, session is not None, seen
         return (_unpickle, args, extra) if extra else (_unpickle, args)
+
+    def _extra(self) -> dict[str, Any]:
+        """Return the attributes that a subclass or a user has added."""
+        fresh = NumPack.__new__(NumPack)
+        NumPack.__init__(fresh, ".")
+        return {name: value for name, value in vars(self).items() if name not in vars(fresh)}
 
     def _session(self) -> Session:
         if self._strict and not self._context_depth:
@@ -334,7 +360,7 @@ def _unpickle(
     seen: tuple[str, int],
 ) -> NumPack:
     """Restore a pickled store; a subclass is created without calling its constructor."""
-    if seen[0] and options["mode"] == "r":
+    if seen[0] and options["mode"] == "r" and "storage_options" not in options:
         options = {**options, "at": seen[1]}
     store = kind.__new__(kind)
     NumPack.__init__(store, path, **options)
@@ -351,6 +377,8 @@ def _unpickle(
     if reason:
         store.close()
         raise _moved_error(path, reason, detail)
+    if "storage_options" in options and seen[0] and catalog.commit != seen[1]:
+        found = f"{path} was published anew, and commit {seen[1]} is no longer there"
     if found:
         warn(f"{found}; it was unpickled as of commit {catalog.commit}", CommitWarning)
     return store

@@ -211,8 +211,8 @@ class Reader(ArrayMapping):
             msg = f"buffer_size must be positive, not {size}"
             raise InvalidValueError(msg)
         array_name = exact_name(array_name, "stream_load")
-        rows = self._session_for(array_name).lazy_rows(array_name)
-        return (rows.take(slice(i, i + size)) for i in range(0, len(rows), size))
+        session = self._session_for(array_name)
+        return session.stream(session.lazy_rows(array_name), size)
 
     def _snapshot(self, names: Iterable[str] | None = None) -> Snapshot:
         """Return lazy arrays of one commit, which no later change is visible in.

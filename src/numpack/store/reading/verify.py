@@ -6,7 +6,7 @@ import errno
 import os
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..format.data_files import Progress
     from ..format.log.state import Entry
+    from ..remote.session import RemoteSession
     from ..session import Session
 
 Checksums = np.ndarray[Any, np.dtype[np.uint32]]
@@ -262,7 +263,7 @@ def _compute_checksums(
         )
         return data_files.checksums_from(whole, entry.replace(tail=tail))
     sums = b""
-    with closing(_parts(session, entry, nbytes, _every_byte)) as parts:
+    with closing(_every_part(session, entry, nbytes)) as parts:
         for part in parts:
             whole, tail = checksum_blocks(part, data_files.thread_count())
             sums += whole
@@ -280,6 +281,12 @@ def _read_file(session: Session, entry: Entry, progress: Progress) -> None:
             progress(len(part))
             rest -= len(part)
     progress(rest)
+
+
+def _every_part(session: Session, entry: Entry, nbytes: int) -> Generator[Array, None, None]:
+    if session.is_remote:
+        return cast("RemoteSession", session).parts(entry, nbytes)
+    return _parts(session, entry, nbytes, _every_byte)
 
 
 def _parts(

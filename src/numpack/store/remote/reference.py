@@ -1,0 +1,143 @@
+"""References to arrays in an object store, by which other processes read them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...object_store import open_object_store
+from ..format.log.state import Entry
+from ..format.schema import encode_dtype
+from ..fs.forks import register
+from .array import RemoteArray
+from .source import CacheOptions, Source
+
+if TYPE_CHECKING:
+    from ..._core.dtypes import DType
+    from ..lazy.array import LazyArray
+    from .cache.blocks import ArrayBlocks
+
+_NAME_LIMIT = 100  # characters of a name that is pickled, for messages
+_SOURCES = 16  # object stores that a process keeps open for what it unpickles
+
+
+class PickledArray(NamedTuple):
+    """Pickled form of a reference: plain values, of a few hundred bytes."""
+
+    url: str
+    options: dict[str, Any]  # without secrets
+    cache: CacheOptions
+    name: str  # empty if it is long
+    id: str
+    shape: tuple[int, ...]
+    tail: int
+    dropped: int
+    dropped_crc: int
+    revision: int
+    extents: tuple[int, int] | None
+    digest: bytes  # of the checksums
+
+
+class RemoteReference:
+    """Origin of the rows of a `RemoteArray`.
+
+    Parameters
+    ----------
+    source : Source
+    name : str
+    entry : Entry
+    blocks : ArrayBlocks
+    """
+
+    def __init__(self, source: Source, name: str, entry: Entry, blocks: ArrayBlocks) -> None:
+        self._source, self._name, self._entry, self._blocks = source, name, entry, blocks
+
+    def reduce(self, rows: tuple[int, int] | None) -> tuple[Any, ...]:
+        """Return what pickles an array, or a range of its rows."""
+        url, options = self._source.store.to_pickle()
+        entry = self._entry
+        pickled = PickledArray(
+            url,
+            options,
+            self._source.options,
+            self._name if len(self._name) <= _NAME_LIMIT else "",
+            entry.id,
+            entry.stored,
+            entry.tail,
+            entry.dropped,
+            entry.dropped_crc,
+            entry.revision,
+            entry.extents,
+            self._digest(),
+        )
+        return open_again, (tuple(pickled), entry.dtype, rows)
+
+    def token(self) -> tuple[Any, ...]:
+        """Return a token that is equal only for equal values, at any time."""
+        entry = self._entry
+        deleted = entry.dropped, entry.dropped_crc
+        values = entry.stored, *deleted, entry.revision, self._digest().hex()
+        return "numpack", entry.id, str(entry.code), *values
+
+    def _digest(self) -> bytes:
+        digest: bytes = self._blocks.objects.digest()
+        return digest
+
+
+def open_again(
+    pickled: tuple[Any, ...], dtype: DType, rows: tuple[int, int] | None
+) -> LazyArray:
+    """Open an array that was pickled; nothing is requested, but for deleted rows.
+
+    Raises
+    ------
+    MovedError
+        It was published anew; also raised when rows are read.
+    """
+    reference = PickledArray(*pickled)
+    cache = CacheOptions(*reference.cache)
+    source = _SHARED.source(reference.url, reference.options, cache)
+    entry = Entry(
+        reference.id,
+        encode_dtype(dtype),
+        reference.shape,
+        modified=0,
+        tail=reference.tail,
+        dropped=reference.dropped,
+        dropped_crc=reference.dropped_crc,
+        revision=reference.revision,
+        extents=reference.extents,
+    )
+    blocks = source.blocks(reference.name, entry, reference.digest)
+    origin = RemoteReference(source, reference.name, entry, blocks)
+    array = RemoteArray(blocks, dtype, reference.shape, 0, origin, source.deleted(blocks))
+    return array if rows is None else array.rows(*rows)
+
+
+class _SharedSources:
+    """The object stores that this process has opened for what it unpickles."""
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[str, Source] = OrderedDict()
+        self._lock = threading.Lock()
+        register(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock in a forked child."""
+        self._lock = threading.Lock()
+
+    def source(self, url: str, options: dict[str, Any], cache: CacheOptions) -> Source:
+        """Return the one of a URL and options; it is opened once."""
+        key = repr((url, sorted(options.items()), cache))
+        with self._lock:
+            found = self._sources.pop(key, None)
+            if found is None:
+                found = Source(open_object_store(url, options), cache)
+            self._sources[key] = found
+            if len(self._sources) > _SOURCES:
+                self._sources.popitem(last=False)
+        return found
+
+
+_SHARED = _SharedSources()
