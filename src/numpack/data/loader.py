@@ -11,6 +11,7 @@ from .._core.policy import wrong_type
 from ..errors import InvalidValueError
 from ..io import share
 from .arguments import as_integer, as_rank, as_window, names_with_offsets, thread_count_of
+from .epoch.fetching import FetchAhead
 from .epoch.order import Order, Sharding
 from .epoch.passes import Pass
 from .epoch.samples import RaggedSamples, RowSamples
@@ -206,10 +207,13 @@ class Loader:
             else:
                 self._consumed = (epoch + 1, 0, 0) if batch.is_last else (epoch, batch.end, 0)
 
+        order = Order(samples.count, self._seed, epoch, shuffle=self._shuffle)
+        batches: Any = sharding.batches(position, worker + done * workers, workers)
+        samples.prepare()
         return Pass(
-            self._samples,
-            Order(self._samples.count, self._seed, epoch, shuffle=self._shuffle),
-            sharding.batches(position, worker + done * workers, workers),
+            samples,
+            order,
+            batches if samples.is_local else FetchAhead(batches, order, samples),
             self._output,
             hold=self._source.hold,
             prefetch=self._prefetch,

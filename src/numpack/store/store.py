@@ -6,16 +6,10 @@ import gc
 import warnings
 from typing import TYPE_CHECKING, Any, Self
 
-from .._core.policy import warn
 from ..errors import (
-    CommitNotFoundError,
-    CommitWarning,
     InvalidValueError,
-    MovedError,
-    NotAStoreError,
     StoreClosedError,
     StoreError,
-    StorePermissionError,
 )
 from .batches.modes import BatchModes
 from .checks import (
@@ -31,13 +25,13 @@ from .fs.lock_errors import checked_timeout
 from .handle import Handle
 from .lazy.reference import path_of
 from .publishing.publisher import Publisher
+from .reading.reopening import reopened
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
     from typing import Literal, TypeAlias
 
-    from .format.log.state import Catalog
     from .session import Session
 
     Mode: TypeAlias = Literal["a", "r", "r+", "w", "x"]
@@ -67,9 +61,10 @@ class NumPack(BatchModes, Publisher):
 
     Parameters
     ----------
-    filename : str or os.PathLike
+    filename : str or os.PathLike, or a store of obstore or fsspec
         The folder. It is created when the store is opened. A folder of NumPack 0.x is read in
-        place.
+        place. Or the URL of a store in an object store (``s3://``, ``gs://``, ``az://``,
+        ``https://`` and others), which is read with ``mode="r"``.
     drop_if_exists : bool, default False
         Drop all arrays of an existing store when this object is first opened. A folder that
         is not a store is never touched. The same as ``mode="w"``.
@@ -100,6 +95,19 @@ class NumPack(BatchModes, Publisher):
         whatever rows were appended or deleted since. If it was dropped, saved again or
         rewritten (`update`) since, or rows were replaced in place, its use raises `MovedError`.
 
+    storage_options : mapping, optional
+        For a store in an object store: what the library that reaches it takes. Of obstore, the
+        configuration of its store (``{"region": "eu-west-1", "skip_signature": True}``), and
+        `client_options`, `retry_config` and `credential_provider`; of other filesystems, the
+        arguments of fsspec. Credentials that are not passed are found in the environment.
+    cache : str or os.PathLike, optional
+        Folder in which blocks of an object store are kept, by default that of the environment
+        variable ``NUMPACK_CACHE``, or ``~/.cache/numpack``. All processes share it.
+    cache_bytes : int, optional
+        Limit of the size of the cache, by default ``NUMPACK_CACHE_BYTES``, or half of the space
+        that is free or taken by it. To make room, files that no process has open are removed,
+        those used least recently first. 0: keep nothing.
+
     Raises
     ------
     StoreClosedError
@@ -108,6 +116,16 @@ class NumPack(BatchModes, Publisher):
 
     Notes
     -----
+    A store in an object store is opened as of its newest commit, by two requests, and stays at
+    it: close and open it again to see what was published since. If objects that it needs have
+    been removed, reading raises `MovedError`. Arrays are fetched by blocks of 1 MiB, each of them
+    compared with its checksum before it is used, and kept in the cache, which is mapped:
+    `load`, ``load(lazy=True)``, `Loader` and all that is made of them share its pages. A few
+    random rows (`getitem`) are fetched by their ranges, which no checksum covers, until as much
+    of a block has been fetched as it has bytes. A lazy array that does not fit in the cache is
+    read by rows only; `load` reads it into memory. Pickles hold the URL and options without
+    anything secret; unpickling takes credentials from the environment.
+
     Array names are arbitrary non-empty strings. Arrays may have every fixed-size dtype of
     NumPy except long double, every dtype of ml_dtypes, and any memory layout; they are stored
     in C order, little-endian.
@@ -360,50 +378,10 @@ def _unpickle(
     seen: tuple[str, int],
 ) -> NumPack:
     """Restore a pickled store; a subclass is created without calling its constructor."""
-    if seen[0] and options["mode"] == "r" and "storage_options" not in options:
-        options = {**options, "at": seen[1]}
     store = kind.__new__(kind)
-    NumPack.__init__(store, path, **options)
-    if not is_open:
+
+    def prepare(options: dict[str, Any]) -> NumPack:
+        NumPack.__init__(store, path, **options)
         return store
-    try:
-        found = _open_as_of(store, path, options)
-    except StorePermissionError as error:
-        raise _moved_error(path, "permission", str(error)) from error
-    except NotAStoreError as error:
-        raise _moved_error(path, "missing", str(error)) from error
-    catalog = store._handle.require_session().history.refresh()  # noqa: SLF001
-    reason, detail = _mismatch(catalog, *seen)
-    if reason:
-        store.close()
-        raise _moved_error(path, reason, detail)
-    if "storage_options" in options and seen[0] and catalog.commit != seen[1]:
-        found = f"{path} was published anew, and commit {seen[1]} is no longer there"
-    if found:
-        warn(f"{found}; it was unpickled as of commit {catalog.commit}", CommitWarning)
-    return store
 
-
-def _open_as_of(store: NumPack, path: str, options: dict[str, Any]) -> str:
-    """Open a store; at its newest commit, and return why, if its log lacks the other one."""
-    try:
-        store.open()
-    except CommitNotFoundError as error:
-        NumPack.__init__(store, path, **{**options, "at": None})
-        store.open()
-        return str(error).partition(";")[0]
-    return ""
-
-
-def _mismatch(catalog: Catalog, token: str, commit: int) -> tuple[str, str]:
-    """Return why a store is not the one that was pickled; empty strings if it is."""
-    if token and catalog.token != token:
-        return "another store", "another store is there"
-    if token and catalog.commit < commit:
-        return "another copy", "an older copy of the store is there"
-    return "", ""
-
-
-def _moved_error(path: str, reason: str, detail: str) -> MovedError:
-    msg = f"the store {path}, which was open when it was pickled, has moved: {detail}"
-    return MovedError(msg, reason)
+    return reopened(prepare, path, options, is_open=is_open, seen=seen)

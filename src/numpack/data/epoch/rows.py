@@ -10,7 +10,7 @@ import numpy as np
 from ..._core.mapped_files import mapping_of
 from ..._core.memory import normalize_strides
 from ..._core.owner import base_view
-from ...store.lazy.array import LazyArray, stored_rows
+from ...store.lazy.array import LazyArray, deleted_rows, stored_rows
 from ..kernels.copying import PlainRows, RowsCopy, SegmentsCopy
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Rows:
     ----------
     array : LazyArray or ndarray
         With at least one axis.
+    stored : ndarray, optional
+        The mapping of a `LazyArray`, deleted rows included; by default its own.
 
     Attributes
     ----------
@@ -36,12 +38,13 @@ class Rows:
     count : int
     """
 
-    def __init__(self, array: Array | LazyArray) -> None:
+    def __init__(self, array: Array | LazyArray, stored: Array | None = None) -> None:
         self.dtype, self.count, self.shape = array.dtype, array.shape[0], array.shape[1:]
         self._lazy = array if isinstance(array, LazyArray) else None
         self._deleted = None
         if isinstance(array, LazyArray):
-            self._stored, self._deleted = stored_rows(array)
+            self._deleted = deleted_rows(array)
+            self._stored = stored_rows(array) if stored is None else stored
         else:
             self._stored = normalize_strides(array)
         # Others are copied by NumPy: elements are more than bytes, or rows are not consecutive.
@@ -75,7 +78,7 @@ class Rows:
         """
         shape = (len(rows), length, *self.shape) if length else (len(rows), *self.shape)
         if not self._is_native:
-            taken = self._stored.take(_spread(rows, length).reshape(-1), axis=0)
+            taken = self._stored.take(spread(rows, length).reshape(-1), axis=0)
             return taken.reshape(shape), None
         out = pool.empty(shape, self.dtype)
         if out.nbytes == 0:
@@ -97,7 +100,7 @@ class Rows:
 
     def _rows_copy(self, rows: Numbers, length: int, out: Array | None) -> Copy:
         if self._deleted is not None:
-            rows, length = self._deleted.to_stored(_spread(rows, length).reshape(-1)), 0
+            rows, length = self._deleted.to_stored(spread(rows, length).reshape(-1)), 0
         return RowsCopy(self._stored, rows, out, max(length, 1), self._is_file)
 
     def copy_segments(
@@ -121,7 +124,7 @@ class Rows:
             return None
         if self._is_native and self._deleted is None:
             return SegmentsCopy(self._stored, starts, lengths, places, out, self._is_file)
-        rows, at = _consecutive(starts, lengths), _consecutive(places, lengths)
+        rows, at = consecutive(starts, lengths), consecutive(places, lengths)
         if self._deleted is not None:
             rows = self._deleted.to_stored(rows)
         out.reshape(-1, *self.shape)[at] = self._stored[rows]
@@ -152,7 +155,7 @@ def _is_allocated(array: Array) -> bool:
     return isinstance(root, np.ndarray) and not isinstance(root, np.memmap)
 
 
-def _spread(rows: Numbers, length: int) -> Numbers:
+def spread(rows: Numbers, length: int) -> Numbers:
     """Return the numbers of `length` consecutive rows from each row on."""
     if not length:
         return rows
@@ -160,7 +163,7 @@ def _spread(rows: Numbers, length: int) -> Numbers:
     return spread
 
 
-def _consecutive(starts: Numbers, lengths: Numbers) -> Numbers:
+def consecutive(starts: Numbers, lengths: Numbers) -> Numbers:
     """Return the numbers of the rows of all segments, one after another."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...errors import InvalidValueError
 from ..kernels.copying import begin_rows
-from .rows import Rows
+from .remote_rows import are_local, fetch_ahead, local, rows_of
+from .rows import consecutive
 from .subset import Subset
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ...store import LazyArray
     from ..kernels.buffers import BufferPool
-    from ..kernels.copying import Copy
+    from ..kernels.copying import Copy, PlainRows
     from .order import Numbers
+    from .rows import Rows
 
     Arrays = Mapping[str, Array | LazyArray]
     Pools = dict[str, BufferPool]
@@ -51,9 +53,9 @@ class RowSamples:
     """
 
     def __init__(self, arrays: Arrays, rows: Any, window: int, stride: int) -> None:
-        self._arrays = {name: Rows(array) for name, array in arrays.items()}
-        plain = {name: array.plain() for name, array in self._arrays.items()}
-        self._plain = {name: each for name, each in plain.items() if each is not None}
+        self._arrays = {name: rows_of(array) for name, array in arrays.items()}
+        self._plain: dict[str, PlainRows] = {}
+        self.prepare()
         self._window, self._stride = window, stride
         first = next(iter(self._arrays.values()))
         self._subset = Subset(rows, first.count)
@@ -67,6 +69,21 @@ class RowSamples:
                 )
                 raise InvalidValueError(msg)
             self.count = max(0, (len(self._subset) - window) // stride + 1)
+
+    def prepare(self) -> None:
+        """Begin an epoch: arrays may have been fetched from an object store since the last."""
+        if len(self._plain) < len(self._arrays):
+            plain = {name: array.plain() for name, array in self._arrays.items()}
+            self._plain = {name: each for name, each in plain.items() if each is not None}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether there is nothing to fetch."""
+        return are_local(self._arrays)
+
+    def fetch(self, samples: Numbers) -> None:
+        """Fetch the rows of some samples that are in an object store."""
+        fetch_ahead(self._arrays.values(), self._rows(samples), self._window)
 
     def begin(self, samples: Numbers, pools: Pools) -> Begun:
         """Return the arrays of some samples, and the copies to be made."""
@@ -143,15 +160,15 @@ class RaggedSamples:
 
     def __init__(self, arrays: Arrays, offsets: Array | LazyArray, rows: Any, pad: Any) -> None:
         _check_offsets(offsets)
-        self._offsets, self._pad = offsets, pad
+        self._offsets, self._pad = local(offsets), pad
         self._subset = Subset(rows, offsets.shape[0] - 1)
         self.count = len(self._subset)
-        total = int(offsets[-1])
+        total = int(self._offsets[-1])
         self._ragged: dict[str, Rows] = {}
         self._single: dict[str, Rows] = {}
         for name, array in arrays.items():
-            rows_of = self._kind(name, array.shape[0], total)
-            rows_of[name] = Rows(array)
+            kinds = self._kind(name, array.shape[0], total)
+            kinds[name] = rows_of(array)
         for name, rows_of_samples in self._ragged.items():
             _check_pad(pad, name, rows_of_samples.dtype)
         self.names = (*self._ragged, *self._single, CU_SEQLENS)
@@ -171,6 +188,21 @@ class RaggedSamples:
             f"{samples:,} samples nor the {total:,} that the offsets count; leave it out"
         )
         raise InvalidValueError(msg)
+
+    def prepare(self) -> None:
+        """Begin an epoch."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether there is nothing to fetch."""
+        return are_local(self._ragged) and are_local(self._single)
+
+    def fetch(self, samples: Numbers) -> None:
+        """Fetch the rows of some samples that are in an object store."""
+        rows = self._subset.rows(samples)
+        starts, lengths = self._extents(rows)
+        fetch_ahead(self._ragged.values(), consecutive(starts, lengths), 0)
+        fetch_ahead(self._single.values(), rows, 0)
 
     def begin(self, samples: Numbers, pools: Pools) -> Begun:
         """Return the arrays of some samples, and the copies to be made."""

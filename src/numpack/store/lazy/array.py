@@ -333,13 +333,18 @@ class LazyArray(ArrayProtocols):
         return *self._origin.token(), self._range
 
 
-def stored_rows(lazy: LazyArray) -> tuple[Array, DeletedRows | None]:
-    """Return the mapping of a lazy array itself, and the deleted rows in it.
+def stored_rows(lazy: LazyArray) -> Array:
+    """Return the mapping of a lazy array itself, deleted rows included.
 
-    The mapping is only to be read: a framework that writes to it would change what is read from
-    the array later.
+    It is only to be read: a framework that writes to it would change what is read from the
+    array later.
     """
-    return lazy._stored, lazy._deleted  # noqa: SLF001 -- of this module
+    return lazy._stored  # noqa: SLF001 -- of this module
+
+
+def deleted_rows(lazy: LazyArray) -> DeletedRows | None:
+    """Return the deleted rows among the `stored_rows` of a lazy array."""
+    return lazy._deleted  # noqa: SLF001 -- of this module
 
 
 def hold_rows(lazy: LazyArray) -> object:

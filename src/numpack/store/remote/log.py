@@ -157,9 +157,8 @@ def _check_standing(store: ObjectStore, catalog: Catalog) -> None:
     writable = [name for name, each in catalog.arrays.items() if each.writable]
     reason = ""
     if writable:
-        reason = (
-            f"it was copied while arrays were open in writable_batch_mode: {listed(writable)}"
-        )
+        names = listed(writable)
+        reason = f"it was copied while arrays were open in writable_batch_mode: {names}"
     elif catalog.journal is not None and not _is_cleared(store):
         reason = "it was copied while rows were replaced, and its journal has the new ones"
     if reason:

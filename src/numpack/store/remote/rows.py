@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,10 +68,8 @@ def _fetch_blocks(blocks: ArrayBlocks, rows: Numbers, width: int, *, is_kept: bo
     missing = touched[~blocks.are_verified(touched)]
     if len(missing):
         whole = _worth_fetching(blocks, missing, np.unique(rows), width)
-        try:
+        with contextlib.suppress(NoRoomError):
             blocks.ensure(whole)
-        except NoRoomError:
-            pass
     counts = np.concatenate([[0], np.cumsum(blocks.are_verified(touched))])
     first = np.searchsorted(touched, rows * width // BLOCK)
     last = np.searchsorted(touched, (rows * width + width - 1) // BLOCK)

@@ -52,8 +52,8 @@ class RemoteSession(Session):
             history,  # type: ignore[arg-type]  # read as a Log is
             counts=counts,
             read_only=(
-                f"the store {where} is in an object store, which is only read; change the local "
-                "store, and publish it with NumPack.publish"
+                f"the store {where} is in an object store, which is only read; change the "
+                "local store, and publish it with NumPack.publish"
             ),
             durable=False,
         )

@@ -224,9 +224,9 @@ class ArrayBlocks:
         else:
             why = f"the cache {self._pool.folder} is limited to {self._pool.limit:,} bytes"
         msg = (
-            f"{self.nbytes:,} bytes of {self.objects.name} cannot be mapped: {why}; open the "
-            "store with a larger cache_bytes=, or another cache=, or read rows into memory with "
-            "load, getitem or stream_load"
+            f"the {self.nbytes:,} bytes of {self.objects.entry.data_file} cannot be mapped: "
+            f"{why}; open the store with a larger cache_bytes=, or another cache=, or read the "
+            "rows into memory with load, getitem or stream_load"
         )
         return NoRoomError(msg)
 
