@@ -261,9 +261,10 @@ class RemoteArray(LazyArray):
     def _index_copy(self, keys: tuple[Any, ...]) -> Any:
         """Index by rows, the first key, and within them, in a copy of these rows."""
         taken = self.take(keys[0])
-        if self._deleted is None:
+        is_slice = isinstance(keys[0], slice)
+        if self._deleted is None or not is_slice:  # as the views of a local array
             taken.flags.writeable = False
-        if isinstance(keys[0], slice):
+        if is_slice:
             return taken if len(keys) == 1 else taken[(slice(None), *keys[1:])]
         return taken[(0, *keys[1:])]
 
