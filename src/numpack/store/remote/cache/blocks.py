@@ -221,8 +221,11 @@ class ArrayBlocks:
             why = f"the disk of the cache {self._pool.folder} is full"
         elif not self._pool.limit:
             why = "there is no cache"
+        elif self.file is None and self.nbytes <= self._pool.limit:
+            why = f"the cache {self._pool.folder} cannot have a file of that size"
         else:
             why = f"the cache {self._pool.folder} is limited to {self._pool.limit:,} bytes"
+            why += "" if self.file is None else ", which arrays that are in use take"
         msg = (
             f"the {self.nbytes:,} bytes of {self.objects.entry.data_file} cannot be mapped: "
             f"{why}; open the store with a larger cache_bytes=, or another cache=, or read the "
