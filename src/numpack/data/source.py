@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..io import share
 from ..store import LazyArray, NumPack
+from ..store.checks import is_remote
 from .mapped import MappedPart, part_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     Arrays: TypeAlias = dict[str, Array | LazyArray]
 
-_KINDS = "the path of a store, a NumPack, or a dict of arrays"
+_KINDS = "the path or URL of a store, a NumPack, or a dict of arrays"
 
 
 class Source:
@@ -68,7 +69,7 @@ class Source:
         self._store: NumPack | None = None
         self._arrays: Arrays = {}
         self._held: Snapshot | None = None
-        if isinstance(source, (str, os.PathLike)):
+        if isinstance(source, (str, os.PathLike)) or is_remote(source):
             source = self._owned = NumPack(source, mode="r")
             source.open()
         if not isinstance(source, (NumPack, Mapping)):

@@ -42,6 +42,7 @@ def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
     ----------
     store : str, os.PathLike or NumPack
         A path has to lead to the same store on all workers.
+        A URL (``s3://…``), or a store that was opened by one, is read by each of them.
     array_name : str
     chunks : int, tuple or str, default "auto"
         As for `dask.array.from_array`; ``"auto"`` and sizes such as ``"64 MiB"`` make blocks of

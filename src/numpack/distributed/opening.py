@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._core.policy import wrong_type
 from ..store import NumPack
+from ..store.checks import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,8 @@ def opened(store: Store, function: str, *, mode: Any) -> Iterator[NumPack]:
 
 
 def check_store(store: Store, function: str) -> None:
-    """Raise an error if a value is neither a path nor a store."""
-    if not isinstance(store, str | NumPack) and not hasattr(store, "__fspath__"):
+    """Raise an error if a value is neither a path, nor a store, nor one of an object store."""
+    if isinstance(store, str | NumPack) or hasattr(store, "__fspath__"):
+        return
+    if not is_remote(store):
         wrong_type(function, "a path or a NumPack", store, "pass the path of the store")

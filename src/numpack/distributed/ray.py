@@ -48,6 +48,7 @@ def read_store(store: Store, names: Names = None, **options: Any) -> ray.data.Da
     ----------
     store : str, os.PathLike or NumPack
         A path has to lead to the same store on all nodes.
+        A URL (``s3://…``), or a store that was opened by one, is read by each of them.
     names : str or sequence of str, optional
         All arrays by default. They have the same number of rows.
     **options
@@ -82,6 +83,7 @@ class NumPackSource(Datasource):  # type: ignore[misc] # a class of Ray, which h
     ----------
     store : str, os.PathLike or NumPack
         A path has to lead to the same store on all nodes.
+        A URL (``s3://…``), or a store that was opened by one, is read by each of them.
     names : str or sequence of str, optional
         All arrays by default.
 
@@ -169,6 +171,7 @@ def map_rows(
     ----------
     store : str, os.PathLike or NumPack
         A path has to lead to the same store on all nodes.
+        A URL (``s3://…``), or a store that was opened by one, is read by each of them.
     names : str or sequence of str
         Arrays with the same number of rows.
     function : callable

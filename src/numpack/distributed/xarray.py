@@ -67,22 +67,25 @@ class NumpackBackendEntrypoint(BackendEntrypoint):
     """
 
     description = "Open stores of numpack"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables")
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "storage_options")
 
     def open_dataset(  # type: ignore[override]  # other objects than paths are refused
         self,
         filename_or_obj: str | os.PathLike[str],
         *,
         drop_variables: str | Iterable[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> xr.Dataset:
         """Open a store as a dataset.
 
         Parameters
         ----------
         filename_or_obj : str or os.PathLike
-            Path of the store.
+            Path of the store, or its URL in an object store.
         drop_variables : str or iterable of str, optional
             Names of arrays to leave out.
+        storage_options : mapping, optional
+            For a URL, see `NumPack`.
 
         Raises
         ------
@@ -103,7 +106,7 @@ class NumpackBackendEntrypoint(BackendEntrypoint):
         """
         if isinstance(drop_variables, str):
             drop_variables = [drop_variables]
-        opened = _Opened(NumPack(filename_or_obj, mode="r"))
+        opened = _Opened(NumPack(filename_or_obj, mode="r", storage_options=storage_options))
         try:
             return _dataset(opened.snapshot_without(set(drop_variables or ())), opened)
         except BaseException:

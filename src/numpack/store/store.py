@@ -118,8 +118,8 @@ class NumPack(BatchModes, Publisher):
     -----
     A store in an object store is opened as of its newest commit, by two requests, and stays at
     it: close and open it again to see what was published since. If objects that it needs have
-    been removed, reading raises `MovedError`. Arrays are fetched by blocks of 1 MiB, each of them
-    compared with its checksum before it is used, and kept in the cache, which is mapped:
+    been removed, reading raises `MovedError`. Arrays are fetched by blocks of 1 MiB, which are
+    compared with their checksums before they are used, and kept in the cache, which is mapped:
     `load`, ``load(lazy=True)``, `Loader` and all that is made of them share its pages. A few
     random rows (`getitem`) are fetched by their ranges, which no checksum covers, until as much
     of a block has been fetched as it has bytes. A lazy array that does not fit in the cache is

@@ -17,7 +17,9 @@ KEYS = [
     0, -1, np.int64(3), slice(2, 4), slice(None), slice(None, None, -1), slice(1, 90, 7), ...,
     None, (0, 1), (slice(1, 3), 0), (slice(None), slice(2, 5)), (..., 0), (0, ...), [0, 2, -1],
     np.array([[0, 1], [2, 3]]), (slice(0, 3), [0, 1]), ([0, 1], 0), ([0, 1], slice(1, 2)), (),
-    (None, 1), (slice(3, 3),), True,
+    (None, 1), (slice(3, 3),), True, ([1, 0], 1),
+    (np.array([2, 1]), slice(None), 0), ([0, 1], None, 1),
+    ([0, 1], ..., 2), ([0, 1], [0, 1]),
 ]  # fmt: skip
 
 
@@ -28,7 +30,7 @@ def test_indexes_as_the_local_array_does(opened, arrays):
             npk._session().release_cached()
             expected, found = local.load(name, lazy=True)[key], npk.load(name, lazy=True)[key]
             assert type(found) is type(expected), (name, key)
-            assert found.shape == expected.shape and found.dtype == expected.dtype, (name, key)
+            assert (found.shape, found.dtype) == (expected.shape, expected.dtype), (name, key)
             assert (found == expected).all(), (name, key)
             if isinstance(found, np.ndarray):
                 assert found.flags.writeable == expected.flags.writeable, (name, key)
@@ -37,7 +39,8 @@ def test_indexes_as_the_local_array_does(opened, arrays):
 def test_flat_arrays_yield_scalars(opened, arrays):
     npk, _ = opened()
     flat = npk.load("flat", lazy=True)
-    assert flat[7] == 7 and type(flat[7]) is np.float64
+    assert flat[7] == 7
+    assert type(flat[7]) is np.float64
     assert list(itertools.islice(flat, 3)) == [0, 1, 2]
 
 
@@ -52,7 +55,7 @@ def test_an_index_out_of_range_fetches_nothing(opened, arrays):
 
 
 def test_iterates_as_the_local_array_does(opened, arrays):
-    npk, store = opened()
+    npk, _ = opened()
     for name, expected in arrays.items():
         if expected.shape:
             rows = list(npk.load(name, lazy=True))
@@ -69,7 +72,9 @@ def test_iterates_as_the_local_array_does(opened, arrays):
 def test_rows_and_views_fetch_their_blocks_only(opened, arrays):
     npk, store = opened()
     lazy = npk.load("rows", lazy=True)
-    assert lazy.shape == (5000, 1000) and lazy.flags.c_contiguous and lazy.size == 5_000_000
+    assert lazy.shape == (5000, 1000)
+    assert lazy.flags.c_contiguous
+    assert lazy.size == 5_000_000
     assert not store.bytes_of("ranges")
     lazy[10], lazy[20:30], lazy.rows(5, 500)[3], lazy[::-1][:0]
     fetched = {name for kind, name, _, _ in store.requests if kind == "ranges"}
@@ -98,7 +103,8 @@ def test_computes_and_copies_as_the_local_array_does(opened, arrays):
     for name in ("rows", "dropped", "wide"):
         lazy, expected = npk.load(name, lazy=True), arrays[name]
         assert (lazy + 1 == expected + 1).all()
-        assert lazy.sum() == expected.sum() and lazy.max() == expected.max()
+        assert lazy.sum() == expected.sum()
+        assert lazy.max() == expected.max()
         assert (lazy.mean(axis=0) == expected.mean(axis=0)).all()
         assert copy.copy(lazy) is lazy
         assert (copy.deepcopy(lazy) == expected).all()
@@ -131,17 +137,22 @@ def test_an_array_that_does_not_fit_is_read_by_rows(opened, arrays):
     for options in ({"cache_bytes": 0}, {"cache_bytes": BLOCK}):
         npk, store = opened(**options)
         lazy, expected = npk.load("rows", lazy=True), arrays["rows"]
-        assert (lazy[7] == expected[7]).all() and not lazy[7].flags.writeable
-        assert (lazy[3:5] == expected[3:5]).all() and not lazy[3:5].flags.writeable
+        assert (lazy[7] == expected[7]).all()
+        assert not lazy[7].flags.writeable
+        assert (lazy[3:5] == expected[3:5]).all()
+        assert not lazy[3:5].flags.writeable
         assert (lazy[3:5, 7] == expected[3:5, 7]).all()
         assert (lazy.take([4, 4999]) == expected[[4, 4999]]).all()
         assert store.bytes_of("ranges") < BLOCK
         assert (next(iter(lazy)) == expected[0]).all()
-        assert (lazy.copied() == expected).all() and (npk.load("rows") == expected).all()
+        assert (lazy.copied() == expected).all()
+        assert (npk.load("rows") == expected).all()
         live = npk.load("dropped", lazy=True)
         assert (live[3:8] == arrays["dropped"][3:8]).all()
         assert (live.copied() == arrays["dropped"]).all()
         for use in (lambda x=lazy: np.asarray(x), lambda x=lazy: x + 1, lazy.sum):
-            with pytest.raises(numpack.StoreError, match=r"cannot be mapped.*cache_bytes=.*load"):
+            with pytest.raises(
+                numpack.StoreError, match=r"cannot be mapped.*cache_bytes=.*load"
+            ):
                 use()
     assert (npk.load("small", lazy=True) + 0 == arrays["small"]).all()

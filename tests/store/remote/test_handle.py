@@ -18,7 +18,8 @@ def test_options_that_write_are_refused(arrays):
     ):
         with pytest.raises(numpack.UnsupportedError) as error:
             NumPack(url_of("s.npk"), **options)
-        assert fix in str(error.value) and error.value.fix
+        assert fix in str(error.value)
+        assert error.value.fix
 
 
 def test_options_of_object_stores_are_refused_for_folders():
@@ -36,8 +37,9 @@ def test_options_of_the_cache_are_checked(arrays, monkeypatch):
         with pytest.raises(numpack.WrongTypeError):
             NumPack(url, mode="r", **options)
     monkeypatch.setenv("NUMPACK_CACHE_BYTES", "lots")
-    with pytest.raises(numpack.InvalidValueError, match="NUMPACK_CACHE_BYTES"), NumPack(
-        url, mode="r"
+    with (
+        pytest.raises(numpack.InvalidValueError, match="NUMPACK_CACHE_BYTES"),
+        NumPack(url, mode="r"),
     ):
         pass
 

@@ -31,7 +31,8 @@ def test_a_long_log_is_read_from_its_last_snapshot(opened, arrays):
         expected = local.load("flat")
     npk, store = opened()
     assert LOG.stat().st_size > 1 << 16
-    assert len(store.requests) == 2 and store.bytes_of("tail") == 1 << 16
+    assert len(store.requests) == 2
+    assert store.bytes_of("tail") == 1 << 16
     assert (npk.load("flat") == expected).all()
     assert npk.verify()
 
@@ -50,7 +51,8 @@ def test_nothing_is_left_on_the_disk(opened, arrays, tmp_path, monkeypatch):
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     npk, _ = opened()
-    assert npk.verify() and not os.listdir(temporary)
+    assert npk.verify()
+    assert not os.listdir(temporary)
 
 
 def test_a_torn_last_line_is_no_commit(opened, arrays):
@@ -65,7 +67,10 @@ def test_missing_and_damaged_stores_are_told_apart(arrays):
         shutil.rmtree("copy.npk", ignore_errors=True)
         shutil.copytree("s.npk", "copy.npk")
         change(Path("copy.npk"))
-        with pytest.raises(numpack.NumpackError) as error, NumPack(url_of("copy.npk"), mode="r"):
+        with (
+            pytest.raises(numpack.NumpackError) as error,
+            NumPack(url_of("copy.npk"), mode="r"),
+        ):
             pass
         assert url_of("copy.npk") in str(error.value)
         return type(error.value), str(error.value)
@@ -77,15 +82,18 @@ def test_missing_and_damaged_stores_are_told_apart(arrays):
         return change
 
     kind, text = error_of(shutil.rmtree)
-    assert kind is numpack.StoreNotFoundError and "publish" in text
+    assert kind is numpack.StoreNotFoundError
+    assert "publish" in text
     kind, text = error_of(header(format="numpack", version=99))
-    assert kind is numpack.NewerFormatError and "upgrade numpack" in text
+    assert kind is numpack.NewerFormatError
+    assert "upgrade numpack" in text
     kind, text = error_of(header(format="other", version=1))
     assert kind is numpack.NotAStoreError
     kind, text = error_of(lambda path: (path / "numpack.json").write_text("x"))
     assert kind is numpack.CorruptStoreError
     kind, text = error_of(lambda path: (path / "commits.log").unlink())
-    assert kind is numpack.CorruptStoreError and "commits.log" in text
+    assert kind is numpack.CorruptStoreError
+    assert "commits.log" in text
     kind, text = error_of(lambda path: (path / "commits.log").write_bytes(b""))
     assert kind is numpack.CorruptStoreError
     kind, text = error_of(lambda path: (path / "commits.log").write_bytes(b"x" * 100_000))
@@ -96,7 +104,8 @@ def test_missing_and_damaged_stores_are_told_apart(arrays):
         (path / "metadata.npkm").write_bytes(b"")
 
     kind, text = error_of(older)
-    assert kind is numpack.UnsupportedError and "upgrade=True" in text
+    assert kind is numpack.UnsupportedError
+    assert "upgrade=True" in text
 
 
 def test_copies_made_beside_a_writer_are_refused(arrays):
@@ -106,8 +115,9 @@ def test_copies_made_beside_a_writer_are_refused(arrays):
         with local.writable_batch_mode() as batch:
             batch.load("flat")
             shutil.copytree("s.npk", "writable.npk")
-    with pytest.raises(numpack.UnsupportedError, match=r"'flat'.*publish"), NumPack(
-        url_of("writable.npk"), mode="r"
+    with (
+        pytest.raises(numpack.UnsupportedError, match=r"'flat'.*publish"),
+        NumPack(url_of("writable.npk"), mode="r"),
     ):
         pass
 
@@ -120,8 +130,9 @@ def test_a_journal_that_is_not_cleared_is_refused(arrays):
         path = Path("s.npk/journal")
         content = path.read_bytes()
         path.write_bytes(b"{" + content[1:])
-        with pytest.raises(numpack.UnsupportedError, match=r"journal.*publish"), NumPack(
-            url_of("s.npk"), mode="r"
+        with (
+            pytest.raises(numpack.UnsupportedError, match=r"journal.*publish"),
+            NumPack(url_of("s.npk"), mode="r"),
         ):
             pass
 
@@ -131,7 +142,8 @@ def test_a_server_that_fails_is_reported(arrays, monkeypatch):
         raise numpack.errors.RemoteError("the server is busy")
 
     monkeypatch.setattr(FolderStore, "read", fail)
-    with pytest.raises(numpack.errors.RemoteError, match="busy"), NumPack(
-        url_of("s.npk"), mode="r"
+    with (
+        pytest.raises(numpack.errors.RemoteError, match="busy"),
+        NumPack(url_of("s.npk"), mode="r"),
     ):
         pass

@@ -79,13 +79,14 @@ def test_a_limit_of_the_size_of_files_is_like_a_full_disk(start):
 
 def test_a_full_disk_is_read_around(start, tmp_path):
     small = tmp_path / "small"
-    reader = start("limited", str(1 << 22), NUMPACK_CACHE=str(small), NUMPACK_CACHE_BYTES="1500000")
+    reader = start(
+        "limited", str(1 << 22), NUMPACK_CACHE=str(small), NUMPACK_CACHE_BYTES="1500000"
+    )
     assert reader.wait(60) == 0
     assert sum(path.stat().st_blocks * 512 for path in small.rglob("*.bin")) < 2_000_000
 
 
 def test_a_fork_after_use_reads_on(start):
     reader = start("forked")
-    assert reader.wait(30) == 0 and reader.stdout.read() == "forked\n"
-
-
+    assert reader.wait(30) == 0
+    assert reader.stdout.read() == "forked\n"

@@ -47,7 +47,9 @@ def test_reading_again_and_again_ends_in_the_cache(opened, arrays):
 def test_rows_read_one_after_another_fetch_blocks(opened, arrays):
     npk, store = opened()
     for row in range(0, 2000, 10):
-        assert (npk.getitem("rows", slice(row, row + 10)) == arrays["rows"][row : row + 10]).all()
+        assert (
+            npk.getitem("rows", slice(row, row + 10)) == arrays["rows"][row : row + 10]
+        ).all()
     assert sum(kind == "ranges" for kind, *_ in store.requests) <= 4
 
 
@@ -62,7 +64,7 @@ def test_masks_and_steps(opened, arrays):
 
 
 def test_wide_rows(opened, arrays):
-    npk, store = opened()
+    npk, _ = opened()
     for rows in ([1], [4, 0], [2, 2, 3]):
         assert (npk.getitem("wide", rows) == arrays["wide"][rows]).all()
     assert (npk.load("wide", lazy=True)[3, 1] == arrays["wide"][3, 1]).all()

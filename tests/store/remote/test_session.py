@@ -11,9 +11,10 @@ def test_loads_what_the_local_store_has(opened, arrays):
     npk, _ = opened()
     for name, expected in arrays.items():
         for found in (npk.load(name), npk[name], npk.load(name, verify=True), npk.get(name)):
-            assert found.dtype == expected.dtype and found.shape == expected.shape, name
+            assert (found.dtype, found.shape) == (expected.dtype, expected.shape), name
             assert (found == expected).all(), name
-            assert found.flags.writeable and found.ctypes.data % 64 == 0, name
+            assert found.flags.writeable, name
+            assert found.ctypes.data % 64 == 0, name
 
 
 def test_lazy_arrays_are_equal(opened, arrays):
@@ -34,11 +35,14 @@ def test_lazy_arrays_are_equal(opened, arrays):
 def test_mapping_metadata_and_attributes(opened, arrays):
     npk, _ = opened()
     with NumPack("s.npk", mode="r") as local:
-        assert list(npk) == list(local) and len(npk) == len(local) and "rows" in npk
+        assert list(npk) == list(local)
+        assert len(npk) == len(local)
+        assert "rows" in npk
         assert npk.get_metadata()["arrays"] == local.get_metadata()["arrays"]
         assert npk.get_shape("dropped") == local.get_shape("dropped")
         assert npk.commit == local.commit
-    assert npk.attrs["rows"]["unit"] == "m" and npk.attrs.store["owner"] == "us"
+    assert npk.attrs["rows"]["unit"] == "m"
+    assert npk.attrs.store["owner"] == "us"
     assert "folder://" in repr(npk)
     with pytest.raises(numpack.NotFoundError, match="'rows'"):
         npk.load("rowz")
@@ -81,7 +85,8 @@ def test_streams_in_batches(opened, arrays):
 def test_shares_with_frameworks(opened, arrays):
     npk, _ = opened()
     shared = npk.share("rows", "numpy")
-    assert (shared == arrays["rows"]).all() and not shared.flags.writeable
+    assert (shared == arrays["rows"]).all()
+    assert not shared.flags.writeable
     assert not numpack.explain(npk.load("rows", lazy=True), "numpy").nbytes
 
 
@@ -99,7 +104,8 @@ def test_verifies_the_objects_not_the_cache(opened, arrays):
     before = store.bytes_of("ranges")
     seen = []
     report = npk.verify(lambda done, total: seen.append((done, total)))
-    assert report and report.nbytes == seen[-1][0] == seen[-1][1]
+    assert report
+    assert report.nbytes == seen[-1][0] == seen[-1][1]
     assert store.bytes_of("ranges") - before == report.nbytes
 
     def flip(name, content):
@@ -116,7 +122,8 @@ def test_backs_up_to_a_local_store(opened, arrays):
         target = f"backup-{len(options)}.npk"
         npk.backup(target, verify=True)
         with NumPack(target, mode="r") as copy:
-            assert copy.verify() and copy.commit == npk.commit
+            assert copy.verify()
+            assert copy.commit == npk.commit
             assert copy.attrs["rows"]["unit"] == "m"
             for name, expected in arrays.items():
                 assert (copy.load(name) == expected).all(), name

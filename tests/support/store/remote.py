@@ -65,7 +65,12 @@ class FolderStore:
 
     def read_many(self, requests: Any) -> list[bytes]:
         return [
-            self._answer("many", name, 1, self._read(name)[0][slice(start, end) if end >= 0 else slice(None)])
+            self._answer(
+                "many",
+                name,
+                1,
+                self._read(name)[0][slice(start, end) if end >= 0 else slice(None)],
+            )
             for name, start, end in requests
         ]
 

@@ -41,9 +41,13 @@ class RemoteRows(Rows):
         """Return the rows as `PlainRows`, once all of them have been fetched."""
         return super().plain() if self._is_mapped and self._array.is_complete else None
 
+    def needs_fetching(self) -> bool:
+        """Return whether blocks are to be fetched before rows are copied."""
+        return self._is_mapped and not self._array.is_complete
+
     def fetch(self, rows: Numbers, length: int) -> None:
         """Fetch rows, or windows of `length` rows from each, that will be copied."""
-        if self._is_mapped and not self._array.is_complete:
+        if self.needs_fetching():
             self._array.fetch(self._stored_numbers(rows, length))
 
     def copy(self, rows: Numbers, length: int, pool: BufferPool) -> tuple[Array, Copy | None]:
@@ -100,7 +104,9 @@ def local(array: Array | LazyArray) -> Array | LazyArray:
 
 def are_local(arrays: Mapping[str, Rows]) -> bool:
     """Return whether all arrays can be copied without fetching anything."""
-    return not any(isinstance(array, RemoteRows) for array in arrays.values())
+    return not any(
+        isinstance(array, RemoteRows) and array.needs_fetching() for array in arrays.values()
+    )
 
 
 def fetch_ahead(arrays: Iterable[Rows], rows: Numbers, length: int) -> None:

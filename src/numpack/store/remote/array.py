@@ -194,6 +194,11 @@ class RemoteArray(LazyArray):
         if not isinstance(key, _BASIC) and (taken := self._take_fancy(key)) is not None:
             return taken
         keys = key if isinstance(key, tuple) else (key,)
+        if len(keys) > 1 and _are_basic(keys[1:]) and self.shape:
+            is_list = isinstance(keys[0], list | np.ndarray) and np.ndim(keys[0]) == 1
+            taken = self._take_fancy(keys[0]) if is_list else None
+            if taken is not None:
+                return taken[(slice(None), *keys[1:])]
         rows = self._rows_of(keys)
         if rows is None:
             return super().__getitem__(key)
@@ -238,9 +243,7 @@ class RemoteArray(LazyArray):
         """Return the rows that an index needs, by live numbers; ``None`` for all of them."""
         if not keys or not self.shape or isinstance(keys[0], bool):
             return None
-        if not isinstance(keys[0], _BASIC) or not all(
-            each is None or each is Ellipsis or isinstance(each, _BASIC) for each in keys[1:]
-        ):
+        if not isinstance(keys[0], _BASIC) or not _are_basic(keys[1:]):
             return None
         if isinstance(keys[0], slice):
             return range(*keys[0].indices(len(self)))
@@ -298,3 +301,13 @@ class RemoteArray(LazyArray):
         """Copy rows, by their numbers with deleted ones, into `out`."""
         numbers, memory = rows + self._first, self._memory() if out.nbytes else None
         copy_rows(self._blocks, memory, numbers, self._width, data_files.as_bytes(out))
+
+
+def _are_basic(keys: tuple[Any, ...]) -> bool:
+    """Return whether indexes of further axes select by position only."""
+    return all(
+        each is None
+        or each is Ellipsis
+        or (isinstance(each, _BASIC) and not isinstance(each, bool))
+        for each in keys
+    )

@@ -24,7 +24,7 @@ class Objects:
     nbytes = NBYTES
     name = "00000001-0123abcd-digest"
 
-    class entry:  # noqa: N801 -- what messages use
+    class entry:
         data_file = "data/00000001-0123abcd.bin"
 
     def __init__(self) -> None:
@@ -73,7 +73,8 @@ def test_fetches_blocks_once_and_together():
     assert (memory[BLOCK : 3 * BLOCK] == objects.content[BLOCK : 3 * BLOCK]).all()
     assert not blocks.is_complete
     blocks.ensure_bytes(0, NBYTES)
-    assert blocks.is_complete and (memory == objects.content).all()
+    assert blocks.is_complete
+    assert (memory == objects.content).all()
     assert sum(end - start for start, end in objects.ranges) == NBYTES
 
 
@@ -124,7 +125,12 @@ def test_damage_on_the_way_is_fetched_again_and_then_raised():
 def test_reads_into_memory_with_and_without_room():
     for limit in (1 << 30, NBYTES - 1, 0):
         blocks, objects = make(limit)
-        for start, stop in ((0, NBYTES), (5, 6), (BLOCK - 3, 2 * BLOCK + 7), (NBYTES - 1, NBYTES)):
+        for start, stop in (
+            (0, NBYTES),
+            (5, 6),
+            (BLOCK - 3, 2 * BLOCK + 7),
+            (NBYTES - 1, NBYTES),
+        ):
             out = np.zeros(stop - start, np.uint8)
             assert sum(blocks.read(start, stop, out)) == stop - start
             assert (out == objects.content[start:stop]).all(), (limit, start, stop)
@@ -132,7 +138,8 @@ def test_reads_into_memory_with_and_without_room():
 
 def test_without_room_blocks_are_not_kept():
     blocks, objects = make(NBYTES - 1)
-    assert not blocks.has_room() and blocks.file is None
+    assert not blocks.has_room()
+    assert blocks.file is None
     with pytest.raises(NoRoomError, match=r"limited to 5,243,879 bytes.*larger cache_bytes="):
         blocks.ensure(numbers(0))
     assert not objects.ranges
@@ -210,7 +217,8 @@ def test_a_thread_goes_on_where_another_failed():
     go.set()
     one.join(10)
     two.join(10)
-    assert failed and blocks.verified()[[2, 3]].all()
+    assert failed
+    assert blocks.verified()[[2, 3]].all()
 
 
 def test_a_forked_child_waits_for_no_thread_of_the_parent():

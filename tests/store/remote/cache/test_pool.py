@@ -52,7 +52,8 @@ def test_removes_the_least_recently_used_files():
 def test_never_removes_what_is_open():
     pool = pool_of(4)
     held = [fill(pool, name) for name in ("a", "b")]
-    assert all(held) and fill(pool, "c") is None
+    assert all(held)
+    assert fill(pool, "c") is None
     assert {"a", "b"} <= set(names())
     child = "from numpack.store.remote.cache.file import CachedFile; "
     child += f"f = CachedFile({os.path.abspath('cache/key/a')!r}, 2 << 20); print(); input()"
@@ -86,7 +87,8 @@ def test_files_of_several_stores_count_together():
         file.write(np.array([0, 1]), np.ones(2 * BLOCK, np.uint8))
         del file
     assert fill(pool, "c") is not None
-    assert not list(Path("cache/one").iterdir()) and list(Path("cache/two").iterdir())
+    assert not list(Path("cache/one").iterdir())
+    assert list(Path("cache/two").iterdir())
 
 
 def test_what_is_mapped_is_in_use():
@@ -96,9 +98,11 @@ def test_what_is_mapped_is_in_use():
     del file
     close_descriptors()
     assert fill(pool, "b") is None
-    assert memory[0] == 1 and memory[-1] == 2
+    assert memory[0] == 1
+    assert memory[-1] == 2
     del memory
-    assert fill(pool, "b") is not None and names() == ["b"]
+    assert fill(pool, "b") is not None
+    assert names() == ["b"]
 
 
 def test_a_file_that_is_being_removed_is_created_again(monkeypatch):
@@ -114,7 +118,8 @@ def test_a_file_that_is_being_removed_is_created_again(monkeypatch):
 
     monkeypatch.setattr(numpack.store.remote.cache.file.fcntl, "flock", removed_meanwhile)
     CachedFile(path, BLOCK).write(np.array([0]), np.ones(BLOCK, np.uint8))
-    assert Path("a.bin").stat().st_size == BLOCK and len(calls) == 2
+    assert Path("a.bin").stat().st_size == BLOCK
+    assert len(calls) == 2
 
 
 def test_the_folder_is_for_this_user_only():
