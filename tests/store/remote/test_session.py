@@ -116,6 +116,15 @@ def test_verifies_the_objects_not_the_cache(opened, arrays):
     assert {each.array for each in report.damaged} >= {"rows", "small"}
 
 
+def test_verifying_before_a_load_fetches_once(opened, arrays):
+    npk, store = opened()
+    npk.load("rows", verify=True)
+    npk.load("dropped", lazy=True, verify=True)
+    assert store.bytes_of("ranges") == 2 * arrays["rows"].nbytes
+    npk, store = opened(cache_bytes=0)
+    assert (npk.load("rows", verify=True) == arrays["rows"]).all()
+
+
 def test_backs_up_to_a_local_store(opened, arrays):
     for options in ({}, {"cache_bytes": 0}):
         npk, _ = opened(**options)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ...errors import CorruptStoreError, MissingFileError, MovedError, ObjectChangedError
+from ...object_store.translation import RangeError
 from ..format import data_files
 from ..format.extents import ObjectMap
 from ..format.naming import quoted
@@ -177,3 +178,8 @@ class ArrayObjects:
             if isinstance(error, MissingFileError):
                 raise self.missing_error(error) from None
             raise self.moved_error(_ANEW) from None
+        except RangeError as error:
+            raise CorruptStoreError(
+                f"the array {quoted(self._name)} of the store {self._store.location} is "
+                f"damaged: {error}; publish the store again"
+            ) from None

@@ -14,6 +14,7 @@ from ..fs.directory import too_large_error, write_all
 from ..kernels.checksums import BLOCK
 from ..session import Session
 from .array import RemoteArray
+from .cache.pool import NoRoomError
 from .log import RemoteLog
 from .reference import RemoteReference
 
@@ -70,6 +71,15 @@ class RemoteSession(Session):
         for nbytes in blocks.read(0, entry.nbytes, data_files.as_bytes(array)):
             progress(nbytes)
         return array
+
+    def fetch(self, name: str, entry: Entry) -> bool:
+        """Fetch and verify all blocks of an array; return whether the cache has room."""
+        try:
+            self._source.blocks(name, entry).ensure_bytes(0, entry.nbytes)
+        except NoRoomError:
+            return False
+        self.deleted_rows(entry)
+        return True
 
     def stream(self, rows: LazyArray, size: int) -> Iterator[Array]:
         """Yield batches of rows; fetch many of them at once."""

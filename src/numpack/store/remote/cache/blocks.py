@@ -273,7 +273,10 @@ class ArrayBlocks:
                 content = aligned_empty((int(self._sizes(part).sum()),), np.dtype(np.uint8))
                 with contextlib.suppress(OSError):  # they are fetched again
                     self.file.read(int(part[0]) * BLOCK, content)
-                    self._note(part[~self._differ(part, content)])
+                    wrong = self._differ(part, content)
+                    self._note(part[~wrong])
+                    for block in part[wrong].tolist():
+                        self.file.forget(block)
 
     def _read_uncached(self, start: int, stop: int, out: Array) -> None:
         """Copy a range of bytes whose missing blocks are fetched into memory only."""

@@ -7,6 +7,7 @@ digest of all checksums, so that all processes write the same bytes to the same 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -85,6 +86,11 @@ class CachedFile:
         present: Array = found[blocks - first] == 1
         return present
 
+    def forget(self, block: int) -> None:
+        """Note that a block is not there as it should be."""
+        with contextlib.suppress(OSError):
+            os.pwrite(self._have, b"\0", block)
+
     def write(self, blocks: Numbers, content: Array) -> None:
         """Write consecutive blocks, and then that they are there."""
         first = int(blocks[0])
@@ -98,7 +104,8 @@ def _open_locked(path: str) -> int:
     while True:
         descriptor = os.open(path, _FLAGS, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            with contextlib.suppress(OSError):  # without locks, nobody removes it
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
             if os.fstat(descriptor).st_nlink:
                 return descriptor
         except BaseException:
