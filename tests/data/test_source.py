@@ -148,7 +148,12 @@ def test_forked_process_keeps_the_arrays_of_its_parent(path):
 @for_each(
     ("source", "names", "error", "text"),
     [
-        (3, None, numpack.WrongTypeError, "Dataset expects the path of a store, a NumPack"),
+        (
+            3,
+            None,
+            numpack.WrongTypeError,
+            "Dataset expects the path or URL of a store, a NumPack",
+        ),
         ({}, None, numpack.InvalidValueError, "at least one array"),
         ({"x": X}, [], numpack.InvalidValueError, "at least one array"),
         ({"x": X}, ["x", "x"], numpack.InvalidValueError, "twice"),

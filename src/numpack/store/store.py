@@ -161,6 +161,7 @@ class NumPack(BatchModes, Publisher):
         cache_bytes: int | None = None,
     ) -> None:
         at = checked_commit(at, mode, upgrade=upgrade)
+        mode = mode if at is None else "r"
         if durability not in ("process", "power"):
             msg = f"durability must be 'process' or 'power', not {durability!r}"
             raise InvalidValueError(msg)
@@ -177,7 +178,6 @@ class NumPack(BatchModes, Publisher):
             self._filename = handle.path
         else:
             check_no_remote_options(storage_options, cache, cache_bytes)
-            mode = mode if at is None else "r"
             self._filename = checked_path(filename)
             handle = Handle(
                 absolute_path(self._filename),
