@@ -80,6 +80,9 @@ class RemoteReference:
         values = entry.stored, *deleted, entry.revision, self._digest().hex()
         return "numpack", entry.id, str(entry.code), *values
 
+    def hold(self) -> None:
+        """Do nothing: objects are not changed, and a changed one is not read."""
+
     def _digest(self) -> bytes:
         digest: bytes = self._blocks.objects.digest()
         return digest
