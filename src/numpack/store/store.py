@@ -123,8 +123,10 @@ class NumPack(BatchModes, Publisher):
     `load`, ``load(lazy=True)``, `Loader` and all that is made of them share its pages. A few
     random rows (`getitem`) are fetched by their ranges, which no checksum covers, until as much
     of a block has been fetched as it has bytes. A lazy array that does not fit in the cache is
-    read by rows only; `load` reads it into memory. Pickles hold the URL and options without
-    anything secret; unpickling takes credentials from the environment.
+    read by rows only; `load` reads it into memory. A folder that another tool has copied to an
+    object store must not be changed while it is read; a store that is published may be. Pickles
+    hold the URL and options without anything secret; unpickling takes credentials from the
+    environment.
 
     Array names are arbitrary non-empty strings. Arrays may have every fixed-size dtype of
     NumPy except long double, every dtype of ml_dtypes, and any memory layout; they are stored

@@ -56,6 +56,8 @@ def test_rows_that_were_published_anew_are_not_found(opened, arrays):
         local.replace({"flat": np.ones(1)}, [0])
     with pytest.raises(numpack.MovedError, match=r"'flat'.*published anew"):
         pickle.loads(content)[0]
+    with pytest.raises(numpack.MovedError, match=r"'flat'.*published anew"):
+        pickle.loads(content).take([5])
     with NumPack("s.npk") as local:
         local.drop("flat")
     with pytest.raises(numpack.MovedError, match=r"'flat'.*published anew"):

@@ -63,6 +63,16 @@ def test_masks_and_steps(opened, arrays):
     assert (npk.load("rows", lazy=True)[step] == arrays["rows"][step]).all()
 
 
+def test_wide_rows_that_are_read_twice_end_in_the_cache(opened, arrays):
+    npk, store = opened()
+    for _ in range(3):
+        assert (npk.getitem("wide", [2]) == arrays["wide"][[2]]).all()
+    assert store.bytes_of("ranges") <= 2 * arrays["wide"][2].nbytes + 2 * BLOCK
+    before = len(store.requests)
+    npk.getitem("wide", [2])
+    assert len(store.requests) == before
+
+
 def test_wide_rows(opened, arrays):
     npk, _ = opened()
     for rows in ([1], [4, 0], [2, 2, 3]):

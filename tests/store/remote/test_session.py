@@ -1,5 +1,7 @@
 """Every reading method of a store in an object store gives what the local one gives."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -123,6 +125,25 @@ def test_verifying_before_a_load_fetches_once(opened, arrays):
     assert store.bytes_of("ranges") == 2 * arrays["rows"].nbytes
     npk, store = opened(cache_bytes=0)
     assert (npk.load("rows", verify=True) == arrays["rows"]).all()
+
+
+def test_what_is_loaded_was_verified(opened, arrays):
+    for options in ({}, {"cache_bytes": 0}):
+        npk, store = opened(**options)
+        for name in ("rows", "dropped", "flat"):
+            flips = [b"\1"]
+
+            def flip(name, content, flips=flips):
+                if not name.endswith(".bin") or not flips:
+                    return content
+                flips.pop()
+                return bytes([content[0] ^ 1]) + content[1:]
+
+            store.alter = flip
+            assert (npk.load(name) == arrays[name]).all(), name
+            assert not flips
+        npk.close()
+        shutil.rmtree("cache", ignore_errors=True)
 
 
 def test_backs_up_to_a_local_store(opened, arrays):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .cache.file import Numbers
     from .reference import RemoteReference
 
+_PART = 16 * BLOCK  # bytes that are fetched into memory at a time
 _BASIC = (int, slice, np.integer)
 
 
@@ -128,10 +129,6 @@ class RemoteArray(LazyArray):
             return self._unfetched()
         return None
 
-    def deleted(self) -> DeletedRows | None:
-        """Return the deleted rows among those of `unfetched`."""
-        return self._deleted
-
     def fetch(self, rows: Numbers) -> None:
         """Fetch the blocks of rows, by their numbers with deleted ones; or `NoRoomError`."""
         fetch_rows(self._blocks, rows + self._first, self._width)
@@ -144,10 +141,13 @@ class RemoteArray(LazyArray):
 
     def copied(self) -> Array:
         """Copy the array into independent, writable memory; see `LazyArray.copied`."""
+        start, stop = self._bounds(0, self._shape[0] if self._shape else 1)
         if self._deleted is not None:
-            return self._copy_live(range(len(self)))
+            with contextlib.suppress(NoRoomError):
+                self._blocks.ensure_bytes(start, stop)
+                return self._copy_live(range(len(self)))
+            return self._copied_live(self._deleted)
         fresh = aligned_empty(self.shape, self._dtype)
-        start, stop = self._bounds(0, self.shape[0] if self.shape else 1)
         for _ in self._blocks.read(start, stop, data_files.as_bytes(fresh)):
             pass
         return fresh
@@ -284,6 +284,20 @@ class RemoteArray(LazyArray):
                 pass
         else:
             self._copy_rows(np.arange(rows.start, rows.stop, dtype=np.int64), fresh)
+        return fresh
+
+    def _copied_live(self, deleted: DeletedRows) -> Array:
+        """Copy all live rows, of blocks that are fetched into memory some at a time."""
+        fresh = aligned_empty(self.shape, self._dtype)
+        step = max(1, _PART // max(1, self._width))
+        for row in range(0, self._shape[0] if fresh.nbytes else 0, step):
+            end = min(row + step, self._shape[0])
+            start, stop = self._bounds(row, end)
+            part = aligned_empty((stop - start,), np.dtype(np.uint8))
+            for _ in self._blocks.read(start, stop, part):
+                pass
+            first, last = deleted.live_before(row), deleted.live_before(end)
+            deleted.copy_live(part, first, fresh[first:last], offset=row)
         return fresh
 
     def _fill(self, selection: Selection, fresh: Array) -> Array:

@@ -109,8 +109,11 @@ def _lines(store: ObjectStore, tail: bytes, version: object) -> bytes:
             return tail
         if at:
             return add_checksum(_HEADER_LINE) + tail[at:]
-        tail, version = store.read_tail(LOG, min(size, 8 * len(tail)))
+        length = len(tail)
+        tail, version = store.read_tail(LOG, min(size, 8 * length + _TAIL_BYTES))
         size = version.size
+        if len(tail) <= length:  # the log was replaced meanwhile
+            return tail
 
 
 def _opened(store: ObjectStore, content: bytes) -> tuple[RemoteFolder, Log]:

@@ -56,6 +56,7 @@ class ArrayObjects:
     ) -> None:
         self.entry, self.nbytes = entry, entry.nbytes
         self._store, self._name, self._digest = store, name, digest
+        self._is_unchecked = bool(digest) and entry.nbytes >= BLOCK  # against the store's
         self._sums: Array | None = None
         self._map = ObjectMap.whole(entry) if entry.extents is None else None
         self._versions: dict[str, Version] = {}
@@ -92,7 +93,7 @@ class ArrayObjects:
         MovedError
             An object was replaced or removed.
         """
-        if self._map is None:
+        if self._map is None or self._is_unchecked:
             self._read_lists()
         assert self._map is not None  # noqa: S101 -- for the type checker
         pieces = self._map.split(starts, ends)
@@ -154,7 +155,7 @@ class ArrayObjects:
                 digest = digest_of(sums, self.entry.tail)
                 if self._digest and digest != self._digest:
                     raise self.moved_error(_ANEW)
-                self._digest = digest
+                self._digest, self._is_unchecked = digest, False
                 self._sums = data_files.checksums_from(sums, self.entry)
 
     def _fetch_lists(self) -> tuple[bytes, bytes]:

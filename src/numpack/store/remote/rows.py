@@ -83,7 +83,9 @@ def _worth_fetching(
     """Return the missing blocks to fetch whole, and count what is fetched of the others."""
     sizes = np.minimum((missing + 1) * BLOCK, blocks.nbytes) - missing * BLOCK
     if width > BLOCK:
-        return missing if sizes.sum() <= 2 * len(rows) * width else missing[:0]
+        known = blocks.ranged[missing] > 0
+        blocks.ranged[missing] += sizes
+        return missing if sizes.sum() <= 2 * len(rows) * width else missing[known]
     starts = rows * width
     first, last = starts // BLOCK, (starts + width - 1) // BLOCK
     asked = np.zeros(len(missing), np.int64)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ...._core.memory import aligned_empty
+from ....errors import StoreError
 from ...format import data_files
 from ...fs import resources
 from ...fs.forks import register
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ...._core.memory import Array
-    from ....errors import MissingFileError, StoreError
+    from ....errors import MissingFileError
     from ...format.log.state import Entry
     from .file import CachedFile, Numbers
     from .pool import Pool
@@ -271,12 +271,19 @@ class ArrayBlocks:
             for start in range(0, len(run), _GROUP):
                 part = run[start : start + _GROUP]
                 content = aligned_empty((int(self._sizes(part).sum()),), np.dtype(np.uint8))
-                with contextlib.suppress(OSError):  # they are fetched again
-                    self.file.read(int(part[0]) * BLOCK, content)
+                if self._can_read(int(part[0]) * BLOCK, content):
                     wrong = self._differ(part, content)
                     self._note(part[~wrong])
                     for block in part[wrong].tolist():
                         self.file.forget(block)
+
+    def _can_read(self, start: int, out: Array) -> bool:
+        """Read a part of the file; return whether the disk can."""
+        try:
+            self._read_file(start, out)
+        except StoreError:
+            return False
+        return True
 
     def _read_uncached(self, start: int, stop: int, out: Array) -> None:
         """Copy a range of bytes whose missing blocks are fetched into memory only."""

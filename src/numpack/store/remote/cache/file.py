@@ -17,7 +17,7 @@ import numpy as np
 
 from ...._core.mapped_files import map_open
 from ...format.data_files import read_exactly
-from ...fs.directory import write_all
+from ...fs.directory import store_error, write_all
 from ...fs.resources import map_with_retry
 from ...kernels.checksums import BLOCK
 
@@ -72,8 +72,11 @@ class CachedFile:
         )
 
     def read(self, start: int, out: Array) -> None:
-        """Fill `out` from a byte on; raise `OSError` if that is not possible."""
-        read_exactly(self._rows, out, start)
+        """Fill `out` from a byte on; raise `StoreError` if that is not possible."""
+        try:
+            read_exactly(self._rows, out, start)
+        except OSError as error:
+            raise store_error(self._path, error) from error
 
     def present(self, blocks: Numbers) -> Array:
         """Return for each block whether some process has written it; they ascend."""
