@@ -11,6 +11,7 @@ import contextlib
 import os
 import resource
 import sys
+import warnings
 
 import numpy as np
 
@@ -75,6 +76,7 @@ def forked() -> None:
 
 
 if __name__ == "__main__":
+    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # beside other threads
     remote.install()
     command, *arguments = sys.argv[1:]
     if command == "limited":
