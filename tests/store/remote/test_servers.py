@@ -117,6 +117,13 @@ def test_truncated_body(behind):
     assert get(behind.endpoint, "/x")[2] == DATA
 
 
+def test_flipped_byte(behind):
+    behind.inject(flip=5000)
+    found = get(behind.endpoint, "/x")[2]
+    assert [n for n in range(len(DATA)) if found[n] != DATA[n]] == [5000]
+    assert found[5000] ^ DATA[5000] == 255
+
+
 def test_slow_body(behind):
     behind.inject(pause=0.01, step=1024)
     begin = time.monotonic()

@@ -65,6 +65,8 @@ class Fault:
         Of that error; by default the usual one of the status.
     truncate : int
         After so many bytes of the answer's body the connection is closed.
+    flip : int
+        The number of a byte of the answer's body that is sent with all bits inverted.
     pause : float
         Seconds before each `step` bytes of the answer's body.
     headers : mapping of str to str
@@ -86,6 +88,7 @@ class Fault:
     status: int = 0
     code: str = ""
     truncate: int = -1
+    flip: int = -1
     pause: float = 0
     step: int = 1 << 16
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -105,6 +108,13 @@ class Fault:
             return False
         self.met += 1
         return self.first < self.met <= self.first + self.times
+
+    def spoil(self, piece: bytes, first: int) -> bytes:
+        """Return a piece of a body, which begins at a number of bytes, as it is sent."""
+        if first <= self.flip < first + len(piece):
+            place = self.flip - first
+            piece = piece[:place] + bytes([piece[place] ^ 255]) + piece[place + 1 :]
+        return piece if self.truncate < 0 else piece[: self.truncate - first]
 
     def answer(self) -> bytes:
         """Return the error as S3 writes it."""

@@ -166,9 +166,9 @@ class Proxy:
         pieces = _chunks(server) if chunked else _pieces(server, length, fault.step)
         async for piece in pieces:
             await asyncio.sleep(fault.pause) if fault.pause else None
-            cut = piece if fault.truncate < 0 else piece[: fault.truncate - request.received]
-            request.received += len(cut)
-            writer.write(b"%x\r\n%s\r\n" % (len(cut), cut) if chunked else cut)
+            sent = fault.spoil(piece, request.received)
+            request.received += len(sent)
+            writer.write(b"%x\r\n%s\r\n" % (len(sent), sent) if chunked else sent)
             await writer.drain()
             if fault.truncate == request.received:
                 to_server.close()
