@@ -69,13 +69,16 @@ class Bench(NamedTuple):
     @contextlib.contextmanager
     def opened(self, bucket: Bucket, cache: str | None = None) -> Iterator[NumPack]:
         """Open the store in the bucket, with an empty cache unless one is named."""
-        with tempfile.TemporaryDirectory(dir=self.folder) as empty:
-            yield NumPack(
+        with (
+            tempfile.TemporaryDirectory(dir=self.folder) as empty,
+            NumPack(
                 bucket.url("s.npk"),
                 mode="r",
                 storage_options=bucket.options,
                 cache=cache or empty,
-            )
+            ) as npk,
+        ):
+            yield npk
 
 
 @contextlib.contextmanager

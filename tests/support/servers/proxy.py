@@ -104,6 +104,7 @@ class Proxy:
             task.cancel()
         for _, writer in self._idle:
             writer.close()
+        await asyncio.sleep(0.01)  # so that they are closed
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of a connection, one after the other."""
@@ -143,42 +144,19 @@ class Proxy:
         self, request: Request, fault: Fault, body: bytes, writer: asyncio.StreamWriter
     ) -> bool:
         """Ask the server, and send its answer to the client."""
-        (server, to_server), first, headers = await self._ask(request, fault, body)
+        pair, first, headers = await self._ask(request, fault, body)
         request.status = int(first.split(" ")[1])
-        empty = request.method == "HEAD" or request.status in (204, 304)
-        if fault.lose:
-            to_server.close()
-            return _reset(writer)
-        length = 0 if empty else int(headers.get("content-length", -1))
-        changed = {name.lower(): text for name, text in fault.headers.items()}
-        lines = [
-            f"{name}: {text}"
-            for name, text in (headers | changed).items()
-            if text and name not in (*_HOP, "transfer-encoding")
-        ]
-        chunked = length < 0
-        lines += ["transfer-encoding: chunked"] * chunked
-        writer.write(
-            "\r\n".join([first.replace("HTTP/1.0", "HTTP/1.1"), *lines, "", ""]).encode(
-                "latin1"
-            )
-        )
-        pieces = _chunks(server) if chunked else _pieces(server, length, fault.step)
-        async for piece in pieces:
-            await asyncio.sleep(fault.pause) if fault.pause else None
-            sent = fault.spoil(piece, request.received)
-            request.received += len(sent)
-            writer.write(b"%x\r\n%s\r\n" % (len(sent), sent) if chunked else sent)
-            await writer.drain()
-            if fault.truncate == request.received:
-                to_server.close()
-                return False
-        writer.write(b"0\r\n\r\n" * chunked)
-        if headers.get("connection", "").lower() == "close":
-            to_server.close()
-        else:
-            self._idle.append((server, to_server))
-        return True
+        whole = False
+        try:
+            if fault.lose:
+                return _reset(writer)
+            whole = await _send(request, fault, writer, pair[0], first, headers)
+        finally:
+            if whole and headers.get("connection", "").lower() != "close":
+                self._idle.append(pair)
+            else:
+                pair[1].close()
+        return whole
 
     async def _ask(
         self, request: Request, fault: Fault, body: bytes
@@ -199,6 +177,37 @@ class Proxy:
                 pair[1].close()
                 if not reused:
                     raise
+
+
+async def _send(
+    request: Request,
+    fault: Fault,
+    writer: asyncio.StreamWriter,
+    server: asyncio.StreamReader,
+    first: str,
+    headers: dict[str, str],
+) -> bool:
+    """Send an answer of the server to the client; return whether all of it was sent."""
+    empty = request.method == "HEAD" or request.status in (204, 304)
+    length = 0 if empty else int(headers.get("content-length", -1))
+    changed = headers | {name.lower(): text for name, text in fault.headers.items()}
+    left_out = (*_HOP, "transfer-encoding")
+    lines = [f"{name}: {text}" for name, text in changed.items() if text]
+    lines = [line for line in lines if line.partition(":")[0] not in left_out]
+    chunked = length < 0
+    lines += ["transfer-encoding: chunked"] * chunked
+    head = [first.replace("HTTP/1.0", "HTTP/1.1"), *lines, "", ""]
+    writer.write("\r\n".join(head).encode("latin1"))
+    async for piece in _chunks(server) if chunked else _pieces(server, length, fault.step):
+        await asyncio.sleep(fault.pause) if fault.pause else None
+        sent = fault.spoil(piece, request.received)
+        request.received += len(sent)
+        writer.write(b"%x\r\n%s\r\n" % (len(sent), sent) if chunked else sent)
+        await writer.drain()
+        if fault.truncate == request.received:
+            return False
+    writer.write(b"0\r\n\r\n" * chunked)
+    return True
 
 
 def _reset(writer: asyncio.StreamWriter) -> bool:

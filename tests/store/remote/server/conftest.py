@@ -17,14 +17,14 @@ from numpack import NumPack
 QUICK = {"max_retries": 2, "backoff": {"init_backoff": timedelta(milliseconds=5)}}
 
 
-def make_store(path: str = "s.npk") -> None:
+def make_store(path: str = "s.npk", rows: int = 20_000) -> None:
     """Make a store with arrays of several dtypes, blocks, deleted rows and attributes."""
     random = np.random.default_rng(0)
     with NumPack(path) as npk:
         npk.save(
             {
-                "x": random.random((20_000, 128), np.float32),  # almost ten blocks
-                "dropped": np.arange(300_000).reshape(-1, 3),
+                "x": random.random((rows, 128), np.float32),  # almost ten blocks
+                "dropped": np.arange(15 * rows).reshape(-1, 3),
                 "small": np.arange(10),
                 "empty": np.zeros((0, 4), "f8"),
                 "flags": random.random(1000) < 0.5,
@@ -32,7 +32,7 @@ def make_store(path: str = "s.npk") -> None:
                 "rare": np.arange(40, dtype=">i2").astype("i2"),
             }
         )
-        npk.drop("dropped", [3, 500, 99_999, *range(2000, 50_000, 7)])
+        npk.drop("dropped", [3, 500, 5 * rows - 1, *range(2000, 2 * rows, 7)])
         npk.attrs["x"]["dims"] = ["row", "feature"]
         npk.attrs.store["title"] = "of the tests"
 

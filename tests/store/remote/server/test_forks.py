@@ -14,6 +14,7 @@ from numpack.errors import RemoteError
 
 url, options = json.loads(sys.argv[1])
 npk = NumPack(url, mode="r", storage_options=options, cache="cache")
+npk.open()
 x = npk.load("x", lazy=True)
 rows = x[:2000]
 """
@@ -37,7 +38,8 @@ if child == 0:
         attempt(lambda: npk.load("x"))
         attempt(lambda: npk.getitem("x", [15_000, 3]))
         attempt(lambda: npk.getitem("dropped", [3]))
-        attempt(lambda: NumPack(url, mode="r", storage_options=options, cache="cache"))
+        other = NumPack(url, mode="r", storage_options=options, cache="cache")
+        attempt(other.open)
         os._exit(0)
     except BaseException:
         import traceback
@@ -94,7 +96,11 @@ def test_spawned_processes(tmp_path, arguments, bucket, monkeypatch):
     for name, value in bucket.variables.items():
         monkeypatch.setenv(name, value)
     guarded = OPENED.replace("npk = ", "if __name__ == '__main__':\n    npk = ")
-    guarded = guarded.replace("x = npk", "    x = npk").replace("rows = ", "    rows = ")
+    guarded = (
+        guarded.replace("npk.open", "    npk.open")
+        .replace("x = npk", "    x = npk")
+        .replace("rows = ", "    rows = ")
+    )
     script = tmp_path / "script.py"
     script.write_text(guarded + IN_POOLS)
     done = subprocess.run(

