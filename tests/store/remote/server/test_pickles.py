@@ -50,7 +50,7 @@ def run(paths: list[str], bucket: Bucket | None, folder: Path) -> subprocess.Com
 
 def test_no_secret_in_pickles(remote):
     lazy = remote.load("x", lazy=True)
-    values = [remote, lazy, lazy.rows(5, 900), remote.load("dropped", lazy=True), lazy[5:90]]
+    values = [remote, lazy, lazy.rows(5, 900), remote.load("dropped", lazy=True)]
     assert (lazy[5:9] == np.asarray(lazy)[5:9]).all()  # also after use
     values += [Loader(remote, "x", target="numpy"), Loader(remote, ["small"], target="numpy")]
     for value in values:
