@@ -8,6 +8,7 @@ from support.store.remote import FolderStore, url_of
 
 import numpack
 from numpack import CommitWarning, NumPack
+from numpack.io import pickle_by_reference
 
 
 def test_arrays_are_pickled_by_reference(opened, arrays):
@@ -82,6 +83,24 @@ def test_stores_are_opened_at_the_newest_commit(opened, arrays):
     assert closed.is_closed
     with closed:
         assert "later" in closed
+
+
+def test_views_are_pickled_by_reference_if_wanted(opened, arrays):
+    npk, store = opened()
+    lazy = npk.load("rows", lazy=True)
+    views = [
+        (lazy[2000:4000], arrays["rows"][2000:4000]),
+        (lazy[7, ::-2], arrays["rows"][7, ::-2]),
+    ]
+    with pickle_by_reference():
+        contents = [pickle.dumps(view) for view, _ in views]
+    for content, (_, expected) in zip(contents, views, strict=True):
+        assert len(content) <= 1024
+        found = pickle.loads(content)
+        assert (found == expected).all()
+        assert not found.flags.writeable
+    assert len(pickle.dumps(views[0][0])) > 1 << 20
+    assert store.bytes_of("ranges") < arrays["rows"].nbytes
 
 
 def test_another_store_is_not_opened(opened, arrays):

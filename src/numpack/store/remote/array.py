@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from ..._core.mapped_files import mapping_of
 from ..._core.memory import aligned_empty
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.file_mapping import FileMapping
     from ..._core.memory import Array
+    from ..._core.view_layout import ViewLayout
     from ..rows.deleted_rows import DeletedRows
     from .cache.blocks import ArrayBlocks
     from .cache.file import Numbers
@@ -139,6 +141,17 @@ class RemoteArray(LazyArray):
         self._copy_rows(rows, fresh)
         return fresh
 
+    def view_of(self, layout: ViewLayout) -> Array:
+        """Return a view of the file in the cache, after its bytes have been fetched."""
+        memory = self._memory()
+        if memory is None:
+            raise self._blocks.no_room_error()
+        view = layout.view(memory, memory.nbytes)
+        low, high = (at - memory.ctypes.data for at in byte_bounds(view))
+        self._blocks.ensure_bytes(low, high)
+        private: Array = self._private_view(view)
+        return private
+
     def copied(self) -> Array:
         """Copy the array into independent, writable memory; see `LazyArray.copied`."""
         start, stop = self._bounds(0, self._shape[0] if self._shape else 1)
@@ -163,7 +176,7 @@ class RemoteArray(LazyArray):
         fresh = aligned_empty((len(selection), *self.shape[1:]), self._dtype)
         return self._fill(selection, fresh)
 
-    def rows(self, start: int | None = None, stop: int | None = None) -> LazyArray:
+    def rows(self, start: int | None = None, stop: int | None = None) -> RemoteArray:
         """Return a range of rows as a `LazyArray`; see `LazyArray.rows`."""
         first, last, _ = slice(start, stop).indices(len(self))
         last, deleted = max(first, last), self._deleted
@@ -220,6 +233,9 @@ class RemoteArray(LazyArray):
         """Return the mapped file in the cache; ``None`` if there is none."""
         if self._mapped is None and (file := self._blocks.file) is not None:
             self._mapped = file.map()
+            pages = mapping_of(self._mapped)
+            if pages is not None:
+                pages.refer(self._origin)
         return self._mapped
 
     def _unfetched(self) -> Array:

@@ -6,6 +6,8 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..._core.view_layout import ViewLayout
+from ...errors import MovedError
 from ...object_store import open_object_store
 from ..format.log.state import Entry
 from ..format.schema import encode_dtype
@@ -15,7 +17,8 @@ from .source import CacheOptions, Source
 
 if TYPE_CHECKING:
     from ..._core.dtypes import DType
-    from ..lazy.array import LazyArray
+    from ..._core.file_mapping import Reduced
+    from ..._core.memory import Array
     from .cache.blocks import ArrayBlocks
 
 _NAME_LIMIT = 100  # characters of a name that is pickled, for messages
@@ -73,6 +76,12 @@ class RemoteReference:
         )
         return open_again, (tuple(pickled), entry.dtype, rows)
 
+    def reduce_view(self, array: Array, offset: int) -> Reduced:
+        """Return what pickles a view of the rows in the cache; see `Reference.reduce_view`."""
+        pickled, dtype, _ = self.reduce(None)[1]
+        whole = PickledArray(*pickled)._replace(dropped=0, dropped_crc=0)
+        return view_again, (tuple(whole), dtype, tuple(ViewLayout.of(array, offset)))
+
     def token(self) -> tuple[Any, ...]:
         """Return a token that is equal only for equal values, at any time."""
         entry = self._entry
@@ -90,7 +99,7 @@ class RemoteReference:
 
 def open_again(
     pickled: tuple[Any, ...], dtype: DType, rows: tuple[int, int] | None
-) -> LazyArray:
+) -> RemoteArray:
     """Open an array that was pickled; nothing is requested, but for deleted rows.
 
     Raises
@@ -116,6 +125,22 @@ def open_again(
     origin = RemoteReference(source, reference.name, entry, blocks)
     array = RemoteArray(blocks, dtype, reference.shape, 0, origin, source.deleted(blocks))
     return array if rows is None else array.rows(*rows)
+
+
+def view_again(pickled: tuple[Any, ...], dtype: DType, layout: Any) -> Array:
+    """Fetch the rows of a view that was pickled; it is read-only.
+
+    Raises
+    ------
+    MovedError
+        They were published anew; or the pickle is damaged.
+    """
+    array = open_again(pickled, dtype, None)
+    try:
+        return array.view_of(ViewLayout(*layout))
+    except (TypeError, ValueError):
+        msg = "the pickle of a view of a stored array is damaged; pickle the array again"
+        raise MovedError(msg) from None
 
 
 class _SharedSources:
