@@ -102,6 +102,7 @@ def test_a_handle_stays_at_its_commit(published, direct):
         old = NumPack(published, mode="r", storage_options=direct, cache="other")
         old.open()
         for number in range(3):
+            time.sleep(1.1)  # the server's times are whole seconds
             local.save({"x": np.full((ROWS, 128), number, "f4")})
             local.publish(published, storage_options=direct)
     with pytest.raises(MovedError, match="publish"):
@@ -295,12 +296,9 @@ def test_older_and_other_stores_are_refused(published, options, direct, proxy):
 
 
 def test_nothing_is_left_over(published, direct, seaweedfs, prefix):
-    """The objects of former commits are removed, save those of the previous one.
-
-    What is older is found by the times of the server, which are whole seconds.
-    """
+    """The objects of former commits are removed, save those of the previous one."""
     for number in range(4):
-        time.sleep(1.1)
+        time.sleep(1.1)  # the server's times are whole seconds
         with NumPack("s.npk") as npk:
             npk.save({"x": np.full((ROWS, 128), number, "f4")})
             npk.publish(published, storage_options=direct)
