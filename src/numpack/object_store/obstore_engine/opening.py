@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,9 @@ def _arguments(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {name: value for name, value in options.items() if name not in CLIENT}
     client = {name: value for name, value in options.items() if name in CLIENT}
     client = {**_CLIENT, **client, **(options.get("client_options") or {})}
-    if any(each.lower().startswith("http://") for each in (url, *_endpoints(options))):
+    # Options of the client make obstore forget AWS_ALLOW_HTTP, as which an endpoint counts too.
+    endpoints = [*_endpoints(options), os.environ.get("AWS_ENDPOINT_URL", "")]
+    if any(each.lower().startswith("http://") for each in (url, *endpoints)):
         client.setdefault("allow_http", True)
     user = user_of(url) if scheme_of(url).startswith("http") else ""
     if user:
