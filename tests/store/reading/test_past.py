@@ -151,10 +151,16 @@ def test_commit_whose_replace_is_pending_is_read(history):
     store, _ = history
     store.replace({"x": ROWS[:2] - 7}, [0, 1])
     expected = store["x"]
+    store.attrs.store["title"] = "t"
+    store.replace({"x": ROWS[:2] - 8}, [0, 1])
+    expected[:2] -= 1
     with past(store.commit) as then:
         assert np.array_equal(then["x"], expected)
         store.replace({"z": ROWS[:1]}, [0])
         assert np.array_equal(then["x"], expected)
+    with past(store.commit - 1) as then:
+        assert np.array_equal(then["x"], expected)
+        assert dict(then.attrs.store) == {"title": "t"}
         assert reason_of(lambda: then["z"]) == "replaced in place"
 
 

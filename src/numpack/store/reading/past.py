@@ -43,7 +43,9 @@ class PastLog:
             raise
         if commit < self._log.catalog.commit and found.journal is not None:
             # The next commit was made after all rows of this one were in place.
-            found = Catalog(found.token, found.commit, found.next_id, found.arrays)
+            found = Catalog(
+                found.token, found.commit, found.next_id, found.arrays, attrs=found.attrs
+            )
         self._catalog = found
 
     def refresh(self) -> Catalog:
