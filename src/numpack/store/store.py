@@ -102,7 +102,8 @@ class NumPack(BatchModes, Publisher):
         arguments of fsspec. Credentials that are not passed are found in the environment.
     cache : str or os.PathLike, optional
         Folder in which blocks of an object store are kept, by default that of the environment
-        variable ``NUMPACK_CACHE``, or ``~/.cache/numpack``. All processes share it.
+        variable ``NUMPACK_CACHE``, or ``numpack`` in ``$XDG_CACHE_HOME`` or ``~/.cache``. All
+        processes share it.
     cache_bytes : int, optional
         Limit of the size of the cache, by default ``NUMPACK_CACHE_BYTES``, or half of the space
         that is free or taken by it. To make room, files that no process has open are removed,

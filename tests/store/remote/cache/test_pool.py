@@ -148,7 +148,15 @@ def test_a_folder_that_cannot_be_created():
 def test_where_it_is_and_how_much_it_holds(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/home/someone")
     monkeypatch.delenv("NUMPACK_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_folder(None) == "/home/someone/.cache/numpack"
+    for base, folder in (
+        ("/caches", "/caches/numpack"),
+        ("relative", "/home/someone/.cache/numpack"),
+        ("", "/home/someone/.cache/numpack"),
+    ):
+        monkeypatch.setenv("XDG_CACHE_HOME", base)
+        assert cache_folder(None) == folder
     monkeypatch.setenv("NUMPACK_CACHE", "elsewhere")
     assert cache_folder(None) == str(tmp_path / "elsewhere")
     assert cache_folder(Path("/given")) == "/given"

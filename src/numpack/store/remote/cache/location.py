@@ -57,6 +57,9 @@ def default_limit(folder: str, cached: int) -> int:
 
 
 def _default_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(base).is_absolute():  # a relative one is to be ignored
+        return Path(base, "numpack")
     try:
         return Path("~/.cache/numpack").expanduser()
     except RuntimeError:  # this user has no home
