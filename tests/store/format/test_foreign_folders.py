@@ -57,9 +57,9 @@ FOREIGN = {
     "data that is a file": (lambda: _make_foreign(data="mine"), StoreError, "s.npk"),
     "someone's data": (lambda: _make_foreign(data__table="mine"), StoreError, "s.npk"),
     "a newer format": (
-        lambda: _make_foreign(**{"numpack.json": '{"format": "numpack", "version": 3}'}),
+        lambda: _make_foreign(**{"numpack.json": '{"format": "numpack", "version": 4}'}),
         NewerFormatError,
-        "version 3.*upgrade",
+        "version 4.*upgrade",
     ),
 }
 
