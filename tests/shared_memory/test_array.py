@@ -218,7 +218,7 @@ def test_no_descriptor_is_left_for_another_array():
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 2, limits[1]))
     try:
         with pytest.raises(SharedMemoryError, match="ulimit -n"):
-            kept += [SharedArray(1) for _ in range(10)]
+            kept += [SharedArray(1) for _ in range(1000)]  # other threads close some meanwhile
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     kept.append(SharedArray(1))

@@ -143,7 +143,7 @@ def _require_successor(session: Session, local: Catalog, before: Published) -> N
             then = session.log.catalog_at(there.commit)
     except CommitNotFoundError:  # compacted since
         return
-    for name in {*then.arrays, *there.arrays}:
+    for name in {**then.arrays, **there.arrays}:  # in this order
         here, now = then.arrays.get(name), there.arrays.get(name)
         if here is None or now is None or _state(here, now) != _state(now, here):
             what = f"it has another array {quoted(name)} as of commit {there.commit:,}"
