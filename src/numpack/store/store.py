@@ -94,7 +94,6 @@ class NumPack(BatchModes, Publisher):
         `CommitNotFoundError` names them. An array is as it was if its rows still stand,
         whatever rows were appended or deleted since. If it was dropped, saved again or
         rewritten (`update`) since, or rows were replaced in place, its use raises `MovedError`.
-
     storage_options : mapping, optional
         For a store in an object store: what the library that reaches it takes. Of obstore, the
         configuration of its store (``{"region": "eu-west-1", "skip_signature": True}``), and
