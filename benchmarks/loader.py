@@ -22,7 +22,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from loaders import BOUNDS, OWN_FILES, QUICK, SLOW, Data, OurDataset, Rows, TorchLoader
+from loaders import (
+    BOUNDS,
+    OWN_FILES,
+    QUICK,
+    SLOW,
+    Data,
+    OurDataset,
+    Rows,
+    TorchAlone,
+    TorchLoader,
+)
 from loaders.bars import Bar, bars_of, bars_of_first, rate, times_text
 from loaders.chart import draw
 from loaders.contests import cold_contest, contest
@@ -80,7 +90,7 @@ def measured(folder: Path, seconds: float, part: int) -> Figures:
     warm = {}
     data = Data(_part(MAIN, part), folder / "main")
     warm[data.rows] = main = _contests(data, (*QUICK, *BOUNDS), SLOW, seconds)
-    rivals = (OurDataset(data), TorchLoader(data))
+    rivals = (OurDataset(data), TorchLoader(data), TorchAlone(data))
     dataset = contest(rivals, 256, seconds)
     del rivals
     data = Data.again(data)

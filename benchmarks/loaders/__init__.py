@@ -2,7 +2,7 @@
 
 from .base import Batches, Data, Reading, Rows
 from .c_loop import CLoop, CLoopThreads
-from .memmaps import Grain, Memmap, TorchBatches, TorchLoader, TorchWorkers
+from .memmaps import Grain, Memmap, TorchAlone, TorchBatches, TorchLoader, TorchWorkers
 from .numpacks import Gather, OurDataset, Ours
 from .others import HuggingFace, HuggingFaceLoader, Lance, TensorStore
 from .streams import LitData, WebDataset
@@ -42,6 +42,7 @@ __all__ = [
     "Reading",
     "Rows",
     "TensorStore",
+    "TorchAlone",
     "TorchBatches",
     "TorchLoader",
     "TorchWorkers",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from measure import quantity
 
-from .c_loop import CLoop, CLoopThreads
-from .memmaps import TorchLoader, TorchWorkers
+from .c_loop import CLoop, CLoopThreads, ColdCLoop
+from .memmaps import Memmap, TorchAlone, TorchLoader, TorchWorkers
 from .numpacks import Gather, OurDataset, Ours
 
 if TYPE_CHECKING:
@@ -84,12 +84,18 @@ def bars_of(warm: dict[int, Times], cold: Times, dataset: Times) -> list[Bar]:
             Bar(what, f"{other}, the fastest other", ours, times[other], rows, at_least=2.5),
             Bar(what, "a C loop that only copies, 2 threads", ours, bound, rows),
         ]
-    theirs = next(label for label in cold if label != Ours.label)
-    what = "batches of 4,096 rows, none in the page cache"
-    found.append(Bar(what, theirs, cold[Ours.label], cold[theirs], 4096, at_least=8))
+    what, ours = "batches of 4,096 rows, none in the page cache", cold[Ours.label]
+    bound = cold[ColdCLoop.label]
+    found += [
+        Bar(what, Memmap.label, ours, cold[Memmap.label], 4096, at_least=8),
+        Bar(what, "64 threads of C that only read", ours, bound, 4096),
+    ]
     what, torch = f"{OurDataset.label}, batches of 256 rows", TorchLoader.label
-    ours = dataset[OurDataset.label]
-    found.append(Bar(what, f"{torch} over a memmap", ours, dataset[torch], 256, at_least=6))
+    ours, alone = dataset[OurDataset.label], dataset[TorchAlone.label]
+    found += [
+        Bar(what, f"{torch} over a memmap", ours, dataset[torch], 256, at_least=6),
+        Bar(what, f"{torch} that reads nothing", ours, alone, 256),
+    ]
     return found
 
 

@@ -18,6 +18,7 @@ Array = np.ndarray[Any, Any]
 
 PAGE = 4096
 FAST_CALL_ROWS = 65_536
+COLD_BATCHES = 4  # in a call, when none of the rows are in the page cache
 SETTLING = 0.1  # seconds, until the background threads and workers of all loaders wait
 
 

@@ -1,16 +1,17 @@
-"""A bound: rows copied by C that does nothing else, compiled when it is needed."""
+"""Bounds: rows that C copies, or reads from the disk, and does nothing else."""
 
 from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .base import FAST_CALL_ROWS, Batches, Data, Reading
+from .base import COLD_BATCHES, FAST_CALL_ROWS, Batches, Data, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +21,9 @@ SOURCE = r"""
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { LINE = 64, AHEAD = 8, MOST_LINES = 8, MOST_THREADS = 16 };
+enum { LINE = 64, AHEAD = 8, MOST_LINES = 8, MOST_THREADS = 64 };
 
 typedef struct {
     const char *from;
@@ -62,6 +64,42 @@ int gather(const char *from, const int64_t *rows, int64_t batches, int64_t count
         pthread_join(running[t], 0);
     return 0;
 }
+
+typedef struct {
+    int file;
+    const int64_t *rows;
+    int64_t count, width, offset, first, step;
+    char *to;
+} reads;
+
+static void *read_rows(void *given)
+{
+    const reads *p = given;
+    for (int64_t i = p->first; i < p->count; i += p->step)
+        if (pread(p->file, p->to + i * p->width, (size_t)p->width,
+                  p->offset + p->rows[i] * p->width) != p->width)
+            return given;
+    return 0;
+}
+
+int read_from(int file, int64_t offset, const int64_t *rows, int64_t count, int64_t width,
+              char *to, int64_t threads)
+{
+    pthread_t running[MOST_THREADS];
+    reads parts[MOST_THREADS];
+    int failed = 0;
+    for (int64_t t = 0; t < threads; t++) {
+        parts[t] = (reads){file, rows, count, width, offset, t, threads, to};
+        if (pthread_create(&running[t], 0, read_rows, &parts[t]))
+            return 1;
+    }
+    for (int64_t t = 0; t < threads; t++) {
+        void *wrong = 0;
+        pthread_join(running[t], &wrong);
+        failed |= wrong != 0;
+    }
+    return failed;
+}
 """
 
 
@@ -74,7 +112,7 @@ class CLoop(Batches):
 
     def __init__(self, data: Data) -> None:
         super().__init__(data)
-        self._gather = _compiled(data.folder)
+        self._gather = _compiled(data.folder).gather
 
     def epoch(self, batch_size: int) -> Iterator[Any]:
         """Iterate over batches, each copied by one call."""
@@ -117,6 +155,42 @@ class CLoopThreads(CLoop):
     threads = 2
 
 
+class ColdCLoop(Batches):
+    """Threads that read rows whose numbers are known from the disk, all of a call at once.
+
+    As many threads as make it the fastest here: 64 took 48 ms a batch, 8 100 ms, 128 60 ms.
+    """
+
+    label = "C loop, 64 threads that read"
+    threads: ClassVar[int] = 64
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self._read = _compiled(data.folder).read_from
+
+    def epoch(self, batch_size: int) -> Iterator[Any]:
+        """Read some batches by one call, and iterate over them, again and again."""
+        width = self.data.rows.nbytes
+        offset = self.data.file.stat().st_size - self.data.rows.number * width
+        count = batch_size * COLD_BATCHES
+        to = np.empty((COLD_BATCHES, batch_size, width // 4), "f4")
+        with self.data.file.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            for start in range(0, self.data.rows.number - count + 1, count):
+                rows = self.data.order[start : start + count]
+                sizes = [ctypes.c_int64(each) for each in (count, width)]
+                if self._read(
+                    file.fileno(),
+                    ctypes.c_int64(offset),
+                    ctypes.c_void_p(rows.ctypes.data),
+                    *sizes,
+                    ctypes.c_void_p(to.ctypes.data),
+                    ctypes.c_int64(self.threads),
+                ):
+                    raise OSError("the rows could not be read")
+                yield from to
+
+
 def _compiled(folder: Path) -> Any:
     library, source = folder / "gather.so", folder / "gather.c"
     if not library.exists():
@@ -126,4 +200,4 @@ def _compiled(folder: Path) -> Any:
         source.write_text(SOURCE)
         options = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread")
         subprocess.run([compiler, *options, "-o", library, source], check=True)  # noqa: S603
-    return ctypes.CDLL(str(library.resolve())).gather
+    return ctypes.CDLL(str(library.resolve()))

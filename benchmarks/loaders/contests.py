@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 from contextlib import ExitStack, closing
+from functools import partial
 from timeit import Timer
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import page_cache
 from measure import fitted, time_all
 
+from .base import COLD_BATCHES
+from .c_loop import ColdCLoop
 from .memmaps import Memmap
 from .numpacks import Ours
 
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     Times = dict[str, float]  # label → ns a batch
 
 CALL_BYTES = 2**26  # what a call that is timed reads at most, but a batch in any case
-COLD_BATCHES = 4
 MOST_CALLS = 8  # in a burst
 
 
@@ -66,12 +68,17 @@ def _count(contender: Batches, batch_size: int) -> int:
 
 def cold_contest(data: Data, batch_size: int, seconds: float) -> Times:
     """Time the first batches of an epoch, when none of the rows are in the page cache."""
-    ours, theirs = Ours(data), ColdMemmap(data)
+    ours, theirs, bound = Ours(data), ColdMemmap(data), ColdCLoop(data)
     runs = {
         ours.label: ColdRun(ours, files_in(ours.path), batch_size),
         theirs.label: ColdRun(theirs, [data.file], batch_size),
+        bound.label: ColdRun(bound, [data.file], batch_size),
     }
-    turns = [fitted(Timer(run, run.cool), seconds=seconds, most=1) for run in runs.values()]
+
+    turns = [
+        fitted(Timer(run, partial(cool, run, runs.values())), seconds=seconds, most=1)
+        for run in runs.values()
+    ]
     medians = time_all(turns)
     for run in runs.values():
         run.close()
@@ -100,15 +107,8 @@ class ColdRun:
     """
 
     def __init__(self, contender: Batches, files: list[Path], batch_size: int) -> None:
-        self._contender, self._files, self._batch_size = contender, files, batch_size
+        self._contender, self.files, self._batch_size = contender, files, batch_size
         self._epoch: Any = None
-
-    def cool(self) -> None:
-        """End the previous epoch, and evict the files."""
-        self.close()
-        gc.collect()
-        page_cache.evict(self._files)
-        page_cache.assert_cold(self._files)
 
     def __call__(self) -> None:
         """Open the files and take the first batches."""
@@ -121,6 +121,15 @@ class ColdRun:
         if self._epoch is not None:
             self._epoch.close()
         self._epoch = None
+
+
+def cool(run: ColdRun, runs: Iterable[ColdRun]) -> None:
+    """End the epochs of all runs, since mapped files stay, and evict the files of one."""
+    for each in runs:
+        each.close()
+    gc.collect()
+    page_cache.evict(run.files)
+    page_cache.assert_cold(run.files)
 
 
 def files_in(folder: Path) -> list[Path]:

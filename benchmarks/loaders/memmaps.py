@@ -50,6 +50,32 @@ class TorchLoader(Batches):
         )
 
 
+class PreparedBatch(Dataset[torch.Tensor]):
+    """A map-style dataset that returns the same batch for all row numbers."""
+
+    def __init__(self, length: int) -> None:
+        self._length, self._batch = length, torch.zeros(1)
+
+    def __len__(self) -> int:
+        """Return the number of rows that it claims to have."""
+        return self._length
+
+    def __getitems__(self, rows: list[int]) -> torch.Tensor:
+        """Return the batch."""
+        return self._batch
+
+
+class TorchAlone(Batches):
+    """A bound: what `DataLoader` itself takes, shuffling included, when nothing is read."""
+
+    label = "torch `DataLoader` alone"
+
+    def epoch(self, batch_size: int) -> Iterator[Any]:
+        """Iterate over the batch."""
+        rows: Any = PreparedBatch(self.data.rows.number)
+        yield from DataLoader(rows, batch_size, shuffle=True, collate_fn=lambda batch: batch)
+
+
 class TorchWorkers(TorchLoader):
     """The same with two workers."""
 

@@ -14,6 +14,20 @@ def test_few_rows_of_many_blocks_are_fetched_by_ranges(opened, arrays):
     assert store.requests[-1][:3] == ("ranges", store.requests[-1][1], 1)
 
 
+def test_a_loader_fetches_large_arrays_by_huge_pages(opened, arrays, monkeypatch):
+    npk, store = opened()
+    rows = npk.load("rows", lazy=True)
+    rows.fetch(np.array([3]))
+    assert store.bytes_of("ranges") == BLOCK  # of a small array
+    monkeypatch.setattr("numpack.store.remote.rows._LARGE", 0)
+    rows.fetch(np.array([3]))
+    assert store.bytes_of("ranges") == 2 * BLOCK
+    rows.fetch(np.array([2500, 4999]))  # the last block is alone
+    assert rows.is_complete
+    assert store.bytes_of("ranges") == arrays["rows"].nbytes
+    assert (rows[:] == arrays["rows"]).all()
+
+
 def test_most_rows_of_a_block_fetch_it(opened, arrays):
     npk, store = opened()
     rows = np.random.default_rng(0).permutation(1048)[:700]
