@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from support.each import assert_each
+import pytest
+from support.each import assert_each, for_each
 
-from numpack.object_store import is_remote
-from numpack.object_store.urls import normalized
+from numpack.errors import InvalidValueError
+from numpack.object_store import is_remote, open_object_store
+from numpack.object_store.urls import local_path, normalized
 
 
 def test_is_remote(tmp_path):
@@ -36,7 +38,8 @@ def test_nothing_is_imported(run_python):
     out = run_python(
         """
 import sys
-from numpack.object_store import is_remote
+from numpack.errors import InvalidValueError
+from numpack.object_store import is_remote, open_object_store
 assert is_remote("s3://b/x") and not is_remote("x") and not is_remote(3)
 print(*sys.modules)
 """
@@ -67,3 +70,11 @@ def test_locations_have_one_spelling():
         ],
         lambda url, wanted: check(url, wanted or url),
     )
+
+
+@for_each("url", ["file://x.npk", "file://./x.npk", "file://sub/x.npk", "file://", "file:///"])
+def test_urls_of_local_folders_have_absolute_paths(url):
+    """What looks like a relative path is a host, and would be written to another folder."""
+    with pytest.raises(InvalidValueError, match="three slashes"):
+        open_object_store(url)
+    assert local_path("file://localhost/a%20b") == local_path("file:///a%20b") == Path("/a b")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..store.reading.snapshot import Snapshot
     from .opening import Store
 
+__all__ = ["from_store", "to_store"]
+
 
 def from_store(store: Store, array_name: str, chunks: Any = "auto") -> da.Array:
     """Return a Dask array over a stored array.

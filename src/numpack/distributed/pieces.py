@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidValueError
+from ..store.fs.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,12 +33,8 @@ class Piece(NamedTuple):
     row_shape: tuple[int, ...]
 
 
-class PieceFolder:
-    """A folder for pieces inside a store's folder, which ends with this process.
-
-    The store neither reads nor copies it. The process that creates it holds a lock (`flock`) on
-    it. Where that is gone the process has been killed, and the next `PieceFolder` of the store
-    removes the folder.
+class PieceFolder(TemporaryFolder):
+    """A folder for pieces inside a store's folder, which the store neither reads nor copies.
 
     Parameters
     ----------
@@ -49,14 +43,7 @@ class PieceFolder:
     """
 
     def __init__(self, store: str) -> None:
-        remove_abandoned(store)
-        self.path = str(Path(store) / f"{PREFIX}{os.urandom(8).hex()}")
-        descriptor = _create_locked(self.path)
-        self._end = weakref.finalize(self, _remove, self.path, descriptor, os.getpid())
-
-    def remove(self) -> None:
-        """Remove the folder, once; an attempt that goes on writes into nothing."""
-        self._end()
+        super().__init__(store, PREFIX)
 
 
 def write_piece(folder: str, task: int, arrays: Iterable[Array]) -> Piece | None:
@@ -130,40 +117,3 @@ def _copy(plan: ParallelWrite, piece: Piece, first: int) -> None:
     shape = (piece.rows, *piece.row_shape)
     if 0 not in shape:
         plan[first : first + piece.rows] = np.memmap(piece.path, piece.dtype, "r", shape=shape)
-
-
-def remove_abandoned(store: str) -> None:
-    """Remove the folders of processes that have ended."""
-    for path in Path(store).glob(f"{PREFIX}{'[0-9a-f]' * 16}"):
-        with contextlib.suppress(OSError):  # in use, being removed, or without locks
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path)
-            finally:
-                os.close(descriptor)
-
-
-def _create_locked(path: str) -> int:
-    """Create a folder; return a descriptor that holds a shared lock on it."""
-    while True:
-        Path(path).mkdir(exist_ok=True)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-        with contextlib.suppress(FileNotFoundError):  # removed before it was locked
-            if os.path.samestat(Path(path).stat(), os.fstat(descriptor)):
-                return descriptor
-        os.close(descriptor)
-
-
-def _remove(path: str, descriptor: int, process: int) -> None:
-    """Remove a folder under another name, in which late attempts create no files."""
-    try:
-        if process == os.getpid():
-            ended = f"{path[:-16]}{os.urandom(8).hex()}"
-            with contextlib.suppress(OSError):  # it has been removed
-                Path(path).rename(ended)
-                shutil.rmtree(ended)
-    finally:
-        os.close(descriptor)

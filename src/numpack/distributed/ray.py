@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     Names = str | Sequence[str] | None
 
+__all__ = ["NumPackSink", "NumPackSource", "map_rows", "read_store"]
+
 BLOCK_NBYTES = 64 << 20  # of the blocks of a task, and of the rows of a call of `map_rows`
 
 

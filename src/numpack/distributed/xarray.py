@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ..store import LazyArray
     from ..store.reading.snapshot import Snapshot
 
+__all__ = ["NumpackBackendEntrypoint", "to_store"]
+
 DIMS, COORDINATES = "dims", "coordinates"  # attributes that are not shown as attributes
 
 _INTEGERS = int | np.integer

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from ..errors import InvalidValueError
 from .secrets import user_of
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*"
@@ -50,6 +52,30 @@ def is_mapper(source: Any) -> bool:
 def scheme_of(url: str) -> str:
     """Return the scheme of a URL in lower case."""
     return url.partition("://")[0].lower()
+
+
+def local_path(url: str) -> Path:
+    """Return the path of a ``file://`` URL.
+
+    Raises
+    ------
+    InvalidValueError
+        It names a host, as a URL with a relative path seems to, or has no path.
+
+    Examples
+    --------
+    >>> local_path("file:///data/features%20x.npk")
+    PosixPath('/data/features x.npk')
+    """
+    parts = urlsplit(url)
+    if parts.netloc.lower() not in ("", "localhost") or not parts.path.strip("/"):
+        msg = (
+            f"{url!r} is no URL of a local folder: its host is {parts.netloc!r} and its path "
+            f"{parts.path!r}; pass an absolute path with three slashes, as "
+            "file:///data/features.npk"
+        )
+        raise InvalidValueError(msg)
+    return Path(unquote(parts.path))
 
 
 def normalized(url: str) -> str:

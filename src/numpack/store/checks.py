@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .format.log.state import Entry
 
 
+PACKAGE = ".npkz"  # the suffix of packages
+
 _MOST_ROWS = 2**63 - 1
 
 
@@ -64,6 +66,14 @@ def is_remote(filename: Any) -> bool:
     from ..object_store import is_remote as is_location  # noqa: PLC0415 -- not for local stores
 
     return is_location(filename)
+
+
+def is_package(filename: Any) -> bool:
+    """Return whether the name of a store is that of a package, and not of a folder."""
+    if not isinstance(filename, str | os.PathLike):
+        return False
+    name = os.fspath(filename)
+    return isinstance(name, str) and name.endswith(PACKAGE) and not os.path.isdir(name)  # noqa: PTH112 -- as text
 
 
 def check_no_remote_options(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from .batches.in_place import WritableBatch
+    from .commits.attributes import AttributeChange
     from .reading.reader import ProgressCallback
 
 
@@ -225,6 +226,8 @@ class Writer(Reader):
         ------
         NotFoundError
             A `KeyError` that names the existing arrays.
+        CorruptStoreError
+            A block of the array is damaged; nothing was written.
 
         Examples
         --------
@@ -260,6 +263,8 @@ class Writer(Reader):
         ------
         NotFoundError
             A `KeyError` that names the existing arrays.
+        CorruptStoreError
+            A block of the array is damaged; nothing was written.
         InvalidValueError
             An array `target_name` exists already, or the name is empty.
 
@@ -304,6 +309,62 @@ class Writer(Reader):
         self._note_file_changes()
         with self._handle.write_transaction() as session:
             commits.reset(session)
+
+    def _adopt(
+        self,
+        source: Writer,
+        attributes: Mapping[str | None, AttributeChange] | None = None,
+        *,
+        drop_others: bool = False,
+    ) -> None:
+        """Make all arrays of a temporary store part of this one, in one commit.
+
+        Its files are renamed, so it must be on the same file system, and is of no use
+        afterwards; close it and remove its folder. After an error it is as before.
+
+        Parameters
+        ----------
+        source : NumPack
+            Open for writing. Its attributes do not count.
+        attributes : mapping of str or None to AttributeChange, optional
+            Changes of the attributes of these arrays, of others and of the store (``None``) in
+            the same commit. The arrays keep those that their names have.
+        drop_others : bool, default False
+            Delete the arrays of other names in the same commit.
+        """
+        names = list(source)
+        self._note_file_changes(None if drop_others else names)
+        with (
+            self._handle.write_transaction() as session,
+            source._handle.write_transaction() as other,
+        ):
+            commits.adopt(session, other, names, attributes, drop_others=drop_others)
+        self._batch.forget(None if drop_others else names)
+
+    def _append_from(
+        self,
+        source: Writer,
+        attributes: Mapping[str | None, AttributeChange] | None = None,
+    ) -> None:
+        """Append the rows of all arrays of another store to those here, in one commit.
+
+        They are read and written a few MiB at a time. Parameters are those of `_adopt`.
+
+        Raises
+        ------
+        NotFoundError
+            A `KeyError`: there is no array of a name.
+        InvalidValueError
+            Dtype or row shape differ.
+        """
+        names = list(source)
+        if self._batch.kept:
+            self._flush_batch(names)
+        with (
+            self._handle.write_transaction() as session,
+            source._handle.write_transaction() as other,
+        ):
+            commits.append_from(session, other, names, attributes)
 
     def __setitem__(self, array_name: str, array: Any) -> None:
         """Store an array; the same as ``save({array_name: array})``."""

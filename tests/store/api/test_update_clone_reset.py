@@ -9,7 +9,7 @@ import pytest
 from support.each import for_each
 from support.files import contents
 
-from numpack import NumPack
+from numpack import CorruptStoreError, NumPack
 
 ROWS = np.arange(1.0, 13.0).reshape(6, 2)
 
@@ -85,3 +85,20 @@ def test_reset_drops_everything_in_one_commit_and_keeps_mappings(filled):
     assert lines() == before + 1
     filled.save({"y": ROWS})
     assert np.array_equal(read_back("y"), ROWS)
+
+
+@pytest.mark.parametrize("change", [lambda s: s.update("x"), lambda s: s.clone("x", "y")])
+def test_damaged_rows_get_no_new_checksums(store, change):
+    store.save({"x": np.arange(300_000)})
+    store.drop("x", 7)
+    file = Path("s.npk") / store.get_metadata()["arrays"]["x"]["data_file"]
+    with file.open("r+b") as opened:
+        opened.seek(1 << 20)
+        opened.write(b"\xff")
+    before = contents()
+    with pytest.raises(CorruptStoreError, match="'x', block 1 .* restore the array"):
+        change(store)
+    assert contents() == before
+    assert not store.verify().ok
+    store.save({"x": store.load("x")})  # what the message says
+    assert store.verify().ok

@@ -60,6 +60,7 @@ def attempt(store, path, at):
     store.save({"x": ROWS, "z": ROWS})
     before = state(store)
     left = at
+    sys._getframe().f_trace_opcodes = True  # before `settrace`, as Python 3.12 needs
     sys.settrace(trace)
     try:
         OPERATIONS[operation](store)

@@ -32,7 +32,7 @@ def test_metadata_of_an_old_folder(fixture_arrays):
         assert metadata["total_arrays"] == len(fixture_arrays)
         for name, array in fixture_arrays.items():
             found = metadata["arrays"][name]
-            assert (found["shape"], found["dtype"]) == (array.shape, str(array.dtype))
+            assert (found["shape"], found["dtype"]) == (list(array.shape), str(array.dtype))
             assert found["size_bytes"] == array.nbytes
             assert (Path(OLD) / found["data_file"]).stat().st_size >= array.nbytes
             assert 1.7e15 < found["last_modified"] == store.get_modify_time(name) < 2e15

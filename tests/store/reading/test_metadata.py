@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -46,17 +47,18 @@ def test_has_array(filled):
 
 def test_metadata_describe_every_array(filled):
     metadata = filled.get_metadata()
+    assert json.loads(json.dumps(metadata)) == metadata
     files = [each.pop("data_file") for each in metadata["arrays"].values()]
     assert metadata == {
         "arrays": {
             "x": {
-                "shape": (6, 2),
+                "shape": [6, 2],
                 "dtype": "float64",
                 "size_bytes": 96,
                 "last_modified": filled.get_modify_time("x"),
             },
             "number": {
-                "shape": (),
+                "shape": [],
                 "dtype": "int64",
                 "size_bytes": 8,
                 "last_modified": filled.get_modify_time("number"),
@@ -117,7 +119,7 @@ def test_metadata_order_and_times_after_every_change(filled, step):
         assert metadata["total_arrays"] == len(handle) == len(names)
         found = metadata["arrays"]["x"]
         assert (found["shape"], found["dtype"], found["size_bytes"]) == (
-            shape,
+            list(shape),
             "float64",
             nbytes,
         )

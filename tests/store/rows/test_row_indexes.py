@@ -151,7 +151,7 @@ def test_drop_agrees_with_numpy_delete(store, shape, case):
     left = np.delete(array, np.arange(6)[index], 0)
     with NumPack("s.npk", mode="r") as other:
         assert other.get_shape("x") == left.shape
-        assert other.get_metadata()["arrays"]["x"]["shape"] == left.shape
+        assert other.get_metadata()["arrays"]["x"]["shape"] == list(left.shape)
         assert np.array_equal(other.load("x"), left)
         assert np.array_equal(np.asarray(other.load("x", lazy=True)), left)
         assert np.array_equal(other.getitem("x", slice(None, None, -1)), left[::-1])

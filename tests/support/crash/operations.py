@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from numpack import NumPack
+from numpack.store.commits.attributes import AttributeChange
 from numpack.store.format.log import log
 
 State = dict[str, tuple[str, tuple[int, ...], bytes, str]]
@@ -167,6 +168,33 @@ def parallel_write(name: str, rows: np.ndarray) -> Callable[[NumPack], None]:
     return write
 
 
+TEMPORARY: list[NumPack] = []  # the last one; kept open while the call is made
+
+
+def beside(arrays: dict[str, np.ndarray], deleted: str = "") -> Callable[[NumPack], None]:
+    """Make a finished, temporary store of arrays beside the store, before the call."""
+
+    def make(store: NumPack) -> None:
+        for each in TEMPORARY:
+            each.close()
+        path = f"{store._handle.path}.new"
+        shutil.rmtree(path, ignore_errors=True)
+        other = NumPack(path, mode="x")
+        other.open()
+        other.save(arrays)
+        if deleted:
+            other.drop(deleted, [0, 2])
+        TEMPORARY[:] = [other]
+
+    return make
+
+
+def adopt(store: NumPack) -> None:
+    """Adopt all arrays of the temporary store, with attributes for one and for the store."""
+    changes = {"new": AttributeChange({"dims": ["a", "b"]}), None: AttributeChange({"t": 1})}
+    store._adopt(TEMPORARY[0], changes)
+
+
 SNAPSHOTS = []  # the last one; held while the call is made
 
 
@@ -261,6 +289,10 @@ OPERATIONS = {
     "update": Operation(lambda s: s.update("z"), calls=UNLINK),
     "update large": Operation(lambda s: s.update("y"), large, calls=UNLINK),
     "clone": Operation(lambda s: s.clone("z", "new")),
+    "rename": Operation(lambda s: s.rename("z", "new"), calls="pwrite unlink flock"),
+    "rename over another": Operation(
+        lambda s: s.rename("y", "x", overwrite=True), large, calls="pwrite unlink flock"
+    ),
     "reset": Operation(lambda s: s.reset(), calls="pwrite unlink flock"),
     "reset large": Operation(lambda s: s.reset(), large, calls="pwrite unlink flock"),
     "batch": Operation(batch, calls=UNLINK),
@@ -323,6 +355,34 @@ OPERATIONS = {
         large,
         options=POWER,
         calls=f"{UNLINK} rename fdatasync fsync",
+    ),
+    "adopt": Operation(
+        adopt, prepare=beside({"new": ROWS, "e": ROWS[:0]}), calls="open pwrite rename flock"
+    ),
+    "adopt over": Operation(
+        adopt,
+        attributed,
+        prepare=beside({"x": -ROWS, "new": ROWS, "z": np.arange(5)}, "z"),
+        calls=f"{UNLINK} rename",
+    ),
+    "adopt large": Operation(
+        adopt,
+        large,
+        prepare=beside({"x": wide(3000), "new": wide(1100)}),
+        calls=f"{UNLINK} rename",
+    ),
+    "adopt, power": Operation(
+        adopt,
+        large,
+        prepare=beside({"x": wide(3000), "new": ROWS}, "x"),
+        options=POWER,
+        calls=f"{UNLINK} rename fsync fdatasync",
+    ),
+    "append from a store": Operation(
+        lambda s: s._append_from(TEMPORARY[0], {"y": AttributeChange({"n": 1})}),
+        large,
+        prepare=beside({"x": wide(5), "y": wide(2200)}, "y"),
+        calls=GROW,
     ),
     "snapshot": Operation(lambda s: s.append({"x": ROWS}), thresholds=SNAPSHOT, calls=GROW),
     "snapshot of a replace": Operation(

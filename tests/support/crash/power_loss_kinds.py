@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from support.crash.operations import (
     FOLD,
     ROWS,
     SNAPSHOT,
+    TEMPORARY,
+    adopt,
     attributed,
     batch_with_attributes,
+    beside,
     large,
     nothing,
     old,
@@ -137,6 +141,17 @@ def beside_snapshots() -> Iterator[None]:
         snapshot.close()
 
 
+def adopted() -> Iterator[None]:
+    """Adopt arrays of temporary stores, which are removed afterwards."""
+    with NumPack(PATH, durability="power") as store:
+        for rows in ({"x": wide(1100), "new": ROWS}, {"new": wide(7), "e": ROWS[:0]}):
+            beside(rows)(store)
+            adopt(store)
+            yield
+            TEMPORARY.pop().close()
+            shutil.rmtree(f"{PATH}.new")
+
+
 def process_before() -> Iterator[None]:
     """Change through a handle that does not flush, and then through one that does."""
     with NumPack(PATH) as store:
@@ -182,6 +197,7 @@ KINDS = {
             parallel_write("x", -ROWS), parallel_write("new", wide(1100)), lambda s: s.reset()
         )
     ),
+    "adopt": Kind(adopted, large),
     "append": Kind(
         changes(
             *[lambda s: s.append({"x": ROWS})] * 9, lambda s: s.append({"x": ROWS, "y": ROWS})
@@ -209,6 +225,7 @@ KINDS = {
     "drop": Kind(changes(lambda s: s.drop("y"), lambda s: s.drop(["x", "z"]))),
     "update": Kind(changes(lambda s: s.update("z"), lambda s: s.append({"z": np.arange(2)}))),
     "clone": Kind(changes(lambda s: s.clone("z", "new"), lambda s: s.clone("x", "other"))),
+    "rename": Kind(changes(lambda s: s.rename("z", "new"), lambda s: s.rename("x", "other"))),
     "reset": Kind(changes(lambda s: s.reset(), lambda s: s.save({"x": -ROWS}))),
     "batch": Kind(changes(batch)),
     "first attributes": Kind(

@@ -7,7 +7,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ...errors import InvalidValueError, MissingDependencyError, UnsupportedError
 from ..secrets import (
@@ -18,7 +18,7 @@ from ..secrets import (
     secrets_of,
     user_of,
 )
-from ..urls import normalized, scheme_of
+from ..urls import local_path, normalized, scheme_of
 from .engine import ObstoreEngine
 from .folder import FolderEngine
 
@@ -50,7 +50,7 @@ def open_url(url: str, options: Mapping[str, Any]) -> ObstoreEngine:
     stores = _stores()
     scheme, location = scheme_of(url), normalized(url)
     if scheme == "file":
-        return FolderEngine(stores, Path(unquote(urlsplit(url).path)), location)
+        return FolderEngine(stores, local_path(url), location)
     if scheme == "memory":
         _memory.extend([] if _memory else [stores.MemoryStore()])
         return ObstoreEngine(_memory[0], location, prefix=location.partition("://")[2])

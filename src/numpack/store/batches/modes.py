@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Self
 
 from ...errors import ConflictError, InvalidValueError
-from ..writer import Writer
+from ..renaming import Renamer
 from .attributes import StoreAttributes
 from .buffered import Batch
 from .in_place import WritableBatch, recompute_abandoned
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..handle import Handle
 
 
-class BatchModes(Writer):
-    """A `Writer` whose changes can be grouped by `batch_mode` and `writable_batch_mode`."""
+class BatchModes(Renamer):
+    """A `Renamer` whose changes can be grouped by `batch_mode` and `writable_batch_mode`."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle

@@ -3,14 +3,18 @@
 Imports the session and what is below it.
 """
 
+from .adopting import adopt, append_from
 from .arrays import clone, drop, reset, save, update
 from .attributes import set_attributes
 from .in_place import mark_writable, recompute_checksums, replace
+from .renaming import rename
 from .rows import append, append_plain, drop_rows
 from .staged import put_staged
 
 __all__ = [
+    "adopt",
     "append",
+    "append_from",
     "append_plain",
     "clone",
     "drop",
@@ -18,6 +22,7 @@ __all__ = [
     "mark_writable",
     "put_staged",
     "recompute_checksums",
+    "rename",
     "replace",
     "reset",
     "save",

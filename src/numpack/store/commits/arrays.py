@@ -9,8 +9,9 @@ from ..checks import entry_of
 from ..format import data_files
 from ..format.log.attributes import values_of
 from ..format.log.state import Entry
+from ..reading.verify import require_undamaged
 from ..rows.contents import content_of, live_content
-from .attributes import AttributeChange, record_of, text_after
+from .attributes import AttributeChange, new_array_attributes
 from .committing import commit, commit_files, unlink_files
 
 if TYPE_CHECKING:
@@ -44,16 +45,14 @@ def _save(
     attributes: Mapping[str | None, AttributeChange] = {},
 ) -> None:
     catalog = session.log.catalog
-    texts = {
-        name: text_after(name, catalog.arrays.get(name), attributes.get(name))
-        for name in values
-    }
-    record = record_of(catalog, attributes, texts) if attributes else {}
+    texts, record = new_array_attributes(catalog, values, attributes)
     new_entries: dict[str, Entry] = {}
     try:
         for number, (name, content) in enumerate(values.items()):
             identifier = catalog.new_id(ahead=number)
-            new_entries[name] = _write_new(session, content, identifier, texts[name], progress)
+            new_entries[name] = write_contents(
+                session, content, identifier, texts[name], progress
+            )
     except BaseException:  # the caller's progress callback may raise anything
         unlink_files(session, new_entries.values())
         raise
@@ -63,9 +62,10 @@ def _save(
         commit(session, **record)
 
 
-def _write_new(
+def write_contents(
     session: Session, content: Content, identifier: str, attrs: bytes, progress: Progress
 ) -> Entry:
+    """Write the files of an array; return its entry, which is not committed."""
     entry = Entry(identifier, content.code, content.shape, modified=0, attrs=attrs)
     folder, durable = session.folder, session.durable
     with data_files.create_files(folder, entry) as descriptor:
@@ -101,6 +101,7 @@ def update(session: Session, name: str, progress: Progress = data_files.no_progr
     """
     entry = entry_of(session.log.catalog.arrays, name)
     if entry.dropped and not data_files.is_open_in_place(session.folder, entry):
+        require_undamaged(session, name)
         _save(session, {name: _live_content(session, entry)}, progress)
 
 
@@ -113,6 +114,7 @@ def clone(
     if target in arrays:
         msg = f"there is an array {target!r} already; drop it first, or choose another name"
         raise InvalidValueError(msg)
+    require_undamaged(session, source)
     copied: dict[str | None, AttributeChange] = {}
     if entry.attrs:
         copied[target] = AttributeChange(values_of(entry.attrs))

@@ -13,7 +13,7 @@ from ..format.naming import quoted
 from .committing import commit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..format.log.state import Catalog, Entry
     from ..session import Session
@@ -105,7 +105,33 @@ def record_of(
     return record
 
 
-def text_after(name: str, before: Entry | None, change: AttributeChange | None) -> bytes:
+def new_array_attributes(
+    catalog: Catalog, names: Iterable[str], changes: Mapping[Owner, AttributeChange]
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Return the attributes of arrays that a commit puts into new files.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    names : iterable of str
+        Of the arrays, which keep the attributes that their names have.
+    changes : mapping of str or None to AttributeChange
+        Changes of these and other attributes in the same commit.
+
+    Returns
+    -------
+    dict of str to bytes
+        Attributes by the names of the arrays.
+    dict
+        See `record_of`.
+    """
+    texts = {
+        name: _text_after(name, catalog.arrays.get(name), changes.get(name)) for name in names
+    }
+    return texts, record_of(catalog, changes, texts) if changes else {}
+
+
+def _text_after(name: str, before: Entry | None, change: AttributeChange | None) -> bytes:
     """Return the attributes of a new file's array, which takes the place of another."""
     text = b"" if before is None else before.attrs
     return text if change is None else checked_text(name, change.applied(text))

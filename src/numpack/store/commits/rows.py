@@ -12,7 +12,9 @@ from ..checks import check_rows, entry_of, live_row_count, select_rows
 from ..format import data_files
 from ..format.log.append import append_and_commit, delete_and_commit
 from ..rows import deleted_rows
+from ..rows.contents import Content
 from ..rows.deleted_rows import NO_ROWS, DeletedRows
+from .attributes import record_of
 from .committing import commit, count_commit, may_have_committed
 
 if TYPE_CHECKING:
@@ -23,36 +25,66 @@ if TYPE_CHECKING:
     from ..format.log.state import Entry
     from ..rows.deleted_rows import Numbers
     from ..session import Session
+    from .attributes import AttributeChange
 
 
 def append(session: Session, values: Mapping[str, Array]) -> None:
     """Write rows after the committed ones of each array, and commit them."""
-    catalog = session.log.catalog
-    found = {name: entry_of(catalog.arrays, name) for name in values}
+    arrays = session.log.catalog.arrays
+    found = {name: entry_of(arrays, name) for name in values}
     for name, array in values.items():
         check_rows(name, found[name], array)
-    changes: dict[str, Record] = {}
+    append_contents(
+        session,
+        {
+            name: Content(
+                found[name].code, array.shape, data_files.chunks_of(array, found[name].dtype)
+            )
+            for name, array in values.items()
+        },
+    )
+
+
+def append_contents(
+    session: Session,
+    contents: Mapping[str, Content],
+    attributes: Mapping[str | None, AttributeChange] | None = None,
+) -> None:
+    """Append rows that are read while they are written; commit those of all arrays at once.
+
+    Parameters
+    ----------
+    session : Session
+    contents : mapping of str to Content
+        With the dtypes and row shapes of the arrays of the same names.
+    attributes : mapping of str or None to AttributeChange
+        Changes of attributes that are to be made in the same commit.
+    """
+    catalog = session.log.catalog
+    found = {name: entry_of(catalog.arrays, name) for name in contents}
+    record = record_of(catalog, attributes) if attributes else {}
+    changes: dict[str, Record] = record.pop("changes", {})
     try:
-        for name, array in values.items():
-            entry, rows = found[name], found[name].stored[0] + len(array)
-            changes[name] = {"rows": rows}
-            changes[name]["tail"] = _write_appended(session, entry, array)
-            session.counts["bytes_written"] += array.nbytes
-        if changes:
-            commit(session, changes=changes)
+        for name, content in contents.items():
+            entry, rows = found[name], content.shape[0]
+            fields = changes.setdefault(name, {})
+            fields["rows"] = entry.stored[0] + rows
+            fields["tail"] = _write_appended(session, entry, content.chunks)
+            session.counts["bytes_written"] += rows * entry.row_nbytes
+        if changes or record:
+            commit(session, changes=changes, **record)
     except OSError:
         if not may_have_committed(session, catalog):
-            for name in changes:
+            for name in changes.keys() & found.keys():
                 _truncate_uncommitted(session, found[name])
         raise
 
 
-def _write_appended(session: Session, entry: Entry, array: Array) -> int:
-    pieces, end = data_files.chunks_of(array, entry.dtype), entry.nbytes
+def _write_appended(session: Session, entry: Entry, chunks: Iterable[Array]) -> int:
     with session.files.pinned(entry.id):
         file = session.files.current(entry)
         return data_files.write(
-            session.folder, file, entry, pieces, end, durable=session.durable
+            session.folder, file, entry, chunks, entry.nbytes, durable=session.durable
         )
 
 

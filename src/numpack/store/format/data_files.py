@@ -221,16 +221,26 @@ def checksums_from(content: bytes, entry: Entry) -> Array:
 
 def read(folder: Folder, entry: Entry, progress: Progress = no_progress) -> Array:
     """Read all rows of the data file into independent, writable, 64-byte-aligned memory."""
-    dtype = entry.dtype
     with open_committed(folder, entry, os.O_RDONLY) as descriptor:
-        array = _allocate(folder, entry, dtype)
-        memory = as_bytes(array)
-        for start in range(0, len(memory), _CHUNK_BYTES):
-            part = memory[start : start + _CHUNK_BYTES]
-            count = read_part(folder, entry.data_file, descriptor, part, start)
-            if count < len(part):
-                raise too_short_error(folder, entry)
-            progress(count)
+        return read_at(folder, entry, descriptor, 0, progress)
+
+
+def read_at(
+    folder: Folder,
+    entry: Entry,
+    descriptor: int,
+    offset: int,
+    progress: Progress = no_progress,
+) -> Array:
+    """Read all rows from an offset of a file on, as `read` does."""
+    array = _allocate(folder, entry, entry.dtype)
+    memory = as_bytes(array)
+    for start in range(0, len(memory), _CHUNK_BYTES):
+        part = memory[start : start + _CHUNK_BYTES]
+        count = read_part(folder, entry.data_file, descriptor, part, offset + start)
+        if count < len(part):
+            raise too_short_error(folder, entry)
+        progress(count)
     return array
 
 

@@ -39,6 +39,7 @@ _UNFINISHED = frozenset({LOCK, DATA, LOG, log.NEW_LOG, _NEW_HEADER})
 _DATA_FILE = re.compile(r"([0-9]{8,19}-([0-9a-f]{8}))\.(?:bin|sum|del|ext)", re.ASCII)
 _TEXT = '{"format": "numpack", "version": %d}\n'
 _HEADER, _HEADER_WITH_ATTRIBUTES = ((_TEXT % each).encode() for each in (1, WITH_ATTRIBUTES))
+_ORDINARY = {_HEADER: 1, _HEADER_WITH_ATTRIBUTES: WITH_ATTRIBUTES}
 
 
 def open_folder(path: str, lock_timeout: float | None = None) -> Folder | None:
@@ -263,8 +264,7 @@ def is_store(folder: Folder) -> bool:
         return False
     except OSError as error:
         raise store_error(f"{folder.path}/{HEADER}", error, HEADER) from error
-    if text not in (_HEADER, _HEADER_WITH_ATTRIBUTES):
-        read_header(text, folder.path)
+    read_header(text, folder.path)
     return True
 
 
@@ -282,6 +282,8 @@ def read_header(text: bytes, path: str) -> int:
     CorruptStoreError, NotAStoreError, NewerFormatError
         It is damaged, or of another format or a newer version.
     """
+    if text in _ORDINARY:
+        return _ORDINARY[text]
     try:
         name, version = records.header(json.loads(text))
     except (ValueError, RecursionError, MemoryError) as error:

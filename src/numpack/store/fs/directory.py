@@ -77,10 +77,13 @@ class Folder:
     has_extents : bool
         Whether the rows of arrays may be in several files, see `format.extents`: never in a
         folder on disk.
+    has_row_files : bool
+        Whether the rows of each array are a file, which can be opened.
     """
 
     __slots__ = ("_data", "_own", "descriptor", "lock_timeout", "path")
     has_extents: ClassVar[bool] = False
+    has_row_files: ClassVar[bool] = True
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -162,17 +165,44 @@ class Folder:
             finally:
                 close_in_background(descriptor)
 
-    def rename(self, name: str, new: str) -> None:
-        """Rename a file, replacing any file that has the new name."""
+    def rename(self, name: str, new: str, *, to: Folder | None = None) -> None:
+        """Rename a file, replacing any file that has the new name.
+
+        Parameters
+        ----------
+        name, new : str
+        to : Folder, optional
+            The folder of the new name, by default this one. It must be on the same file system.
+        """
+        target = self if to is None else to
         try:
-            (before, old_name), (after, new_name) = self._place(name), self._place(new)
+            before, old_name = self._place(name)
+            after, new_name = target._place(new)  # noqa: SLF001 -- of this class
             os.rename(
                 old_name, new_name, src_dir_fd=before.descriptor, dst_dir_fd=after.descriptor
             )
         except StoreError:
             raise
         except OSError as error:
-            raise store_error(f"{self.path}/{new}", error, new) from error
+            raise store_error(f"{target.path}/{new}", error, new) from error
+
+    def link(self, name: str, new: str) -> None:
+        """Give a file a second name, replacing any file that has it.
+
+        Raises
+        ------
+        OSError
+            The file system has no hard links, for example.
+        """
+        self.unlink(new)
+        (before, old_name), (after, new_name) = self._place(name), self._place(new)
+        os.link(
+            old_name,
+            new_name,
+            src_dir_fd=before.descriptor,
+            dst_dir_fd=after.descriptor,
+            follow_symlinks=False,
+        )
 
     def has(self, name: str) -> bool:
         """Return whether anything has that name, including a dangling link."""

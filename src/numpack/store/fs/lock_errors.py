@@ -6,11 +6,35 @@ import os
 import threading
 from numbers import Real
 from pathlib import Path
+from typing import NamedTuple
 
 from ..._core.policy import wrong_type
 from ...errors import InvalidValueError, LockError, LockTimeoutError, StoreError
 
 _LONGEST = 200  # characters of a command line
+
+
+class LockHolder(NamedTuple):
+    """A process that holds a lock.
+
+    Attributes
+    ----------
+    pid : int
+    command : str
+        Its command line, if that can be read.
+    writes : bool
+        Whether it excludes all others, as writers do, or writers alone.
+    """
+
+    pid: int
+    command: str
+    writes: bool
+
+    def __str__(self) -> str:
+        """Return the number of the process and its command line."""
+        if self.pid == os.getpid():
+            return f"this process ({self.pid}), by another handle or thread"
+        return f"process {self.pid} ({self.command})" if self.command else f"process {self.pid}"
 
 
 def checked_timeout(seconds: object) -> float | None:
@@ -63,44 +87,52 @@ def reentrant_error(path: str) -> StoreError:
 
 def _holders(device: int, inode: int) -> str:
     """Describe the processes that hold the lock of a file."""
-    pids = sorted(set(_pids(device, inode)))
-    if not pids:
+    found = lock_holders(device, inode)
+    if not found:
         return (
             "a process that this system does not list (for example, in another container or "
             "on another machine)"
         )
-    return " and ".join(map(_process, pids))
+    return " and ".join(map(str, found))
 
 
-def _pids(device: int, inode: int) -> list[int]:
-    """Find the holders of a lock in /proc/locks, which has one line per lock.
+def lock_holders(device: int, inode: int) -> tuple[LockHolder, ...] | None:
+    """Find the processes that hold the lock of a file, by their ids.
 
+    Returns
+    -------
+    tuple of LockHolder or None
+        ``None`` if the system has no `/proc/locks`, which has one line per lock.
+
+    Notes
+    -----
     Some file systems show another device number there than in `stat`; then the inode alone
     has to match.
     """
     try:
         lines = Path("/proc/locks").read_text("ascii", "replace").splitlines()
     except OSError:
-        return []
-    exact: list[int] = []
-    others: list[int] = []
+        return None
+    exact: dict[int, bool] = {}
+    others: dict[int, bool] = {}
     for fields in map(str.split, lines):
         if "FLOCK" not in fields or "->" in fields:  # "->" marks a waiting process
             continue
         major, minor, number = fields[5].split(":")
-        if int(number) == inode and int(fields[4]) > 0:
-            found = os.makedev(int(major, 16), int(minor, 16))
-            (exact if found == device else others).append(int(fields[4]))
-    return exact or others
+        pid = int(fields[4])
+        if int(number) == inode and pid > 0:
+            same = os.makedev(int(major, 16), int(minor, 16)) == device
+            found = exact if same else others
+            found[pid] = found.get(pid, False) or fields[3] == "WRITE"
+    chosen = exact or others
+    return tuple(LockHolder(pid, _command(pid), chosen[pid]) for pid in sorted(chosen))
 
 
-def _process(pid: int) -> str:
-    if pid == os.getpid():
-        return f"this process ({pid}), by another handle or thread"
+def _command(pid: int) -> str:
+    """Return the command line of a process, shortened; empty if it cannot be read."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return f"process {pid}"
+        return ""
     words = command.replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    words = "".join(c if c.isprintable() else " " for c in words)
-    return f"process {pid} ({words[:_LONGEST]})" if words else f"process {pid}"
+    return "".join(c if c.isprintable() else " " for c in words)[:_LONGEST]

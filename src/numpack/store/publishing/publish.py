@@ -113,10 +113,11 @@ def _require_local_commits(session: Session) -> None:
             "publish; upgrade it with NumPack(path, upgrade=True)"
         )
         raise StoreError(msg)
-    if session.folder.has_extents:
+    if not session.folder.has_row_files:
+        what = "published itself" if session.is_remote else "a package"
         msg = (
-            f"{session.folder.path} is published itself, and publish() sends a store on disk; "
-            "make one with backup(path)"
+            f"{session.folder.path} is {what}, and publish() sends a store on disk; make one "
+            "with backup(path)"
         )
         raise UnsupportedError(msg)
 

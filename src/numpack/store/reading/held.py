@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..format.log.state import Catalog, Entry
     from ..fs.directory import Folder
     from ..fs.syscalls import OpenFile
+    from ..packages.session import PackageSession
     from ..remote.session import RemoteSession
     from ..session import Session
 
@@ -157,8 +158,8 @@ def copy_rows(
         Checksum of the bytes after them.
     """
     change = session.pending_change(entry)
-    if session.is_remote:
-        cast("RemoteSession", session).download(entry, target, progress)
+    if not session.folder.has_row_files:
+        cast("RemoteSession | PackageSession", session).download(entry, target, progress)
     if files.rows is not None:
         copy_start(files.rows.descriptor, target, entry.nbytes, progress)
     if change is not None:  # a replace that is committed and not in place yet
@@ -195,9 +196,9 @@ def compute_checksums(descriptor: int, nbytes: int) -> tuple[bytes, int]:
 
 
 def _open_files(folder: Folder, entry: Entry) -> ArrayFiles:
-    """Open the files of an array, and check their sizes; rows in an object store have none."""
+    """Open the files of an array, and check their sizes."""
     return ArrayFiles(
-        _opened(folder, entry.data_file, 0 if folder.has_extents else entry.nbytes),
+        _opened(folder, entry.data_file, entry.nbytes if folder.has_row_files else 0),
         None if entry.writable else _opened(folder, entry.checksum_file, _sums_nbytes(entry)),
         _opened(folder, entry.dropped_file, 8 * entry.dropped),
     )

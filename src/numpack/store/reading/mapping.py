@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import entry_of
 from ..format.naming import exact_name
+from .inspection import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..format.log.state import Entry
     from ..handle import Handle
     from ..session import Session
+    from .inspection import StoreInfo
 
 
 class ArrayMapping(Mapping[str, "Array"]):
@@ -132,9 +134,9 @@ class ArrayMapping(Mapping[str, "Array"]):
         Returns
         -------
         dict
-            ``arrays``: for each name ``shape``, ``dtype``, ``size_bytes``,
+            ``arrays``: for each name ``shape``, a list, ``dtype``, ``size_bytes``,
             ``last_modified`` (µs since 1970) and ``data_file``; ``base_dir``;
-            ``total_arrays``.
+            ``total_arrays``. JSON can hold all of it.
 
         Examples
         --------
@@ -144,13 +146,13 @@ class ArrayMapping(Mapping[str, "Array"]):
         ...     npk.save({"x": np.zeros((2, 3))})
         ...     x = npk.get_metadata()["arrays"]["x"]
         >>> x["shape"], x["dtype"], x["size_bytes"]
-        ((2, 3), 'float64', 48)
+        ([2, 3], 'float64', 48)
         """
         arrays = dict(self._arrays())
         return {
             "arrays": {
                 name: {
-                    "shape": entry.shape,
+                    "shape": list(entry.shape),
                     "dtype": entry.dtype_name,
                     "size_bytes": entry.live_nbytes,
                     "last_modified": entry.modified,
@@ -161,6 +163,22 @@ class ArrayMapping(Mapping[str, "Array"]):
             "base_dir": self._filename,
             "total_arrays": len(arrays),
         }
+
+    def info(self) -> StoreInfo:
+        """Return a description of the store: its format, sizes, and who holds its lock.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numpack import NumPack
+        >>> with NumPack("info.npk") as npk:
+        ...     npk.save({"x": np.arange(4)})
+        ...     npk.drop("x", 0)
+        ...     found = npk.info()
+        >>> found.commit, found.live_bytes, found.deleted_bytes, found.lock_holders
+        (2, 24, 8, ())
+        """
+        return inspect(self._session())
 
     def get_io_stats(self) -> dict[str, int]:
         """Return counts of what this object has done since it was created.

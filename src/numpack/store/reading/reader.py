@@ -12,8 +12,10 @@ from ...io import share
 from ..checks import absolute_path, checked_path, entry_of
 from ..format.naming import exact_name
 from .backup import backup
+from .checked_rows import CheckedRows
 from .mapping import ArrayMapping
 from .snapshot import Snapshot
+from .streaming import CommittedRows
 from .verify import VerifyReport, require_intact, verify_array, verify_log
 
 if TYPE_CHECKING:
@@ -232,6 +234,20 @@ class Reader(ArrayMapping):
         if self._batch.depth:
             self._batch.write(chosen)
         return Snapshot(session, chosen)
+
+    def _stream(
+        self, names: Iterable[str] | None = None, *, checked: bool = False
+    ) -> CommittedRows:
+        """Return the rows of arrays as of one commit, which are read in pieces.
+
+        Parameters and errors are those of `_snapshot`. If `checked`, they are compared with
+        their checksums; see `CheckedRows`.
+        """
+        chosen = None if names is None else [exact_name(name, "load") for name in names]
+        session = self._session()
+        if self._batch.depth:
+            self._batch.write(chosen)
+        return (CheckedRows if checked else CommittedRows)(session, chosen)
 
     def backup(
         self,

@@ -12,6 +12,7 @@ from ...errors import (
     NotAStoreError,
     StorePermissionError,
 )
+from ..checks import is_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +48,9 @@ def reopened(
     MovedError
         It is not there, or is not the same store.
     """
-    is_remote = "storage_options" in options  # of which there is the newest commit only
-    if seen[0] and options["mode"] == "r" and not is_remote:
+    is_remote = "storage_options" in options
+    has_one_commit = is_remote or is_package(path)
+    if seen[0] and options["mode"] == "r" and not has_one_commit:
         options = {**options, "at": seen[1]}
     store = prepare(options)
     if not is_open:
@@ -64,8 +66,9 @@ def reopened(
     if reason:
         store.close()
         raise _moved_error(path, reason, detail)
-    if is_remote and seen[0] and catalog.commit != seen[1]:
-        found = f"{path} has been published anew since commit {seen[1]}"
+    if has_one_commit and seen[0] and catalog.commit != seen[1]:
+        how = "published" if is_remote else "packed"
+        found = f"{path} has been {how} anew since commit {seen[1]}"
     if found:
         warn(f"{found}; it was unpickled as of commit {catalog.commit}", CommitWarning)
     return store

@@ -137,7 +137,7 @@ class Snapshot:
 
     def _use(self, session: Session, name: str, entry: Entry) -> None:
         """Hold the files of an array and map it."""
-        if entry.nbytes and not session.is_remote:  # whose objects are never written again
+        if entry.nbytes and session.folder.has_row_files:  # else they are never written again
             self._hold(session.folder.open_file(entry.data_file, os.O_RDONLY), entry)
         self.arrays[name] = session.lazy_of(name, entry)
 

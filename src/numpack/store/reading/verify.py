@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..._core.memory import Array
     from ..format.data_files import Progress
     from ..format.log.state import Entry
+    from ..packages.session import PackageSession
     from ..remote.session import RemoteSession
     from ..session import Session
 
@@ -50,6 +51,12 @@ class Damage:
         Row numbers of the array that the block contains, wholly or in part.
     what : str
         Description of the damage.
+
+    Examples
+    --------
+    >>> from numpack.store import Damage
+    >>> print(Damage("x", block=2, rows=range(4096, 6144), what="checksum differs"))
+    'x', block 2 (rows 4,096 to 6,143): checksum differs
     """
 
     array: str
@@ -187,6 +194,28 @@ def require_intact(session: Session, name: str) -> None:
         raise StoreError(msg)
 
 
+def require_undamaged(session: Session, name: str) -> None:
+    """Check all blocks of an array before its rows get new checksums; no checksums pass.
+
+    Requires the store's lock.
+
+    Raises
+    ------
+    CorruptStoreError
+        A block is damaged.
+    """
+    entry = entry_of(session.arrays(), name)
+    if entry.writable:
+        return
+    damaged = _find_damage(session, name, entry, data_files.no_progress)
+    if damaged:
+        msg = (
+            f"{damaged[0]}; a copy would hide that: restore the array from a backup, or save "
+            "what load returns"
+        )
+        raise CorruptStoreError(msg)
+
+
 def verify_log(session: Session, report: VerifyReport) -> None:
     """Check all lines of the log, including those before the last snapshot.
 
@@ -286,8 +315,8 @@ def _read_file(session: Session, entry: Entry, progress: Progress) -> None:
 
 
 def _every_part(session: Session, entry: Entry, nbytes: int) -> Generator[Array, None, None]:
-    if session.is_remote:
-        return cast("RemoteSession", session).parts(entry, nbytes)
+    if not session.folder.has_row_files:
+        return cast("RemoteSession | PackageSession", session).parts(entry, nbytes)
     return _parts(session, entry, nbytes, _every_byte)
 
 

@@ -56,7 +56,7 @@ class RemoteArray(LazyArray):
 
     __slots__ = ("_blocks", "_dtype", "_first", "_mapped", "_rows", "_shape", "_width")
 
-    _origin: RemoteReference  # type: ignore[assignment]
+    _origin: RemoteReference
 
     def __init__(
         self,
@@ -220,14 +220,6 @@ class RemoteArray(LazyArray):
                 self._fetch_range(rows)
                 return self._private_view(self._unfetched()[key])
         return self._index_copy(keys)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle a reference to the object and the rows, not their contents."""
-        return self._origin.reduce(self._range)
-
-    def __dask_tokenize__(self) -> tuple[Any, ...]:
-        """Return a token that is equal only for equal values, at any time."""
-        return *self._origin.token(), self._range
 
     def _memory(self) -> Array | None:
         """Return the mapped file in the cache; ``None`` if there is none."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ...errors import MissingFileError
-from ..fs.directory import Folder, write_all
+from ..fs.directory import Folder
+from ..fs.unnamed import UnnamedFile, open_content
 
 if TYPE_CHECKING:
     from ...object_store import ObjectStore
@@ -38,14 +38,7 @@ class SmallFiles:
 
     def open(self, name: str) -> int:
         """Open a file as one without a name."""
-        content = self.content(name)
-        descriptor = _unnamed_file()
-        try:
-            write_all(descriptor, content, 0)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+        return open_content(self.content(name))
 
     def read_start(self, name: str, limit: int) -> bytes:
         """Return up to `limit` bytes from the start of a file."""
@@ -75,6 +68,7 @@ class RemoteFolder(Folder):
     __slots__ = ("_small",)
 
     has_extents = True
+    has_row_files = False
 
     def __init__(self, folder: str, store: ObjectStore) -> None:
         super().__init__(folder)
@@ -88,7 +82,7 @@ class RemoteFolder(Folder):
     def open_file(self, name: str, flags: int = os.O_RDONLY) -> OpenFile:
         """Open a file as `open` does."""
         if name.endswith(_SMALL):
-            return _Unnamed(self._small.open(name))  # type: ignore[return-value]  # the same methods
+            return cast("OpenFile", UnnamedFile(self._small.open(name)))
         return super().open_file(name, flags)
 
     def read_start(self, name: str, limit: int) -> bytes:
@@ -102,35 +96,3 @@ class RemoteFolder(Folder):
         if name.endswith(_SMALL):
             return len(self._small.content(name))
         return super().size(name)
-
-
-class _Unnamed:
-    """An open file without a name, with the methods of `OpenFile`."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __enter__(self) -> int:
-        return self.descriptor
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def detach(self) -> int:
-        descriptor, self.descriptor = self.descriptor, -1
-        return descriptor
-
-    def close(self) -> None:
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def _unnamed_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("numpack", os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UnsupportedError
-from ...object_store import open_object_store
 from ..handle import Handle
+from .packages import open_objects
 from .session import RemoteSession
 from .source import CacheOptions, Source
 
@@ -21,7 +21,7 @@ class RemoteHandle(Handle):
     ----------
     source : str or store of obstore or fsspec
     options : mapping or None
-        See `open_object_store`.
+        See `open_objects`.
     cache, cache_bytes
         See `NumPack`.
     """
@@ -36,7 +36,7 @@ class RemoteHandle(Handle):
         cache_bytes: Any = None,
     ) -> None:
         self._cache = CacheOptions.checked(cache, cache_bytes)
-        self._store = open_object_store(source, options)
+        self._store = open_objects(source, options)
         super().__init__(self._store.location, mode="r", upgrade=False, durable=False)
 
     def pickled(self, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..._core.view_layout import ViewLayout
 from ...errors import MovedError
-from ...object_store import open_object_store
 from ..format.log.state import Entry
 from ..format.schema import encode_dtype
 from ..fs.forks import register
 from .array import RemoteArray
+from .packages import open_objects
 from .source import CacheOptions, Source
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class RemoteReference:
     def __init__(self, source: Source, name: str, entry: Entry, blocks: ArrayBlocks) -> None:
         self._source, self._name, self._entry, self._blocks = source, name, entry, blocks
 
-    def reduce(self, rows: tuple[int, int] | None) -> tuple[Any, ...]:
+    def reduce(self, dtype: DType, rows: tuple[int, int] | None) -> tuple[Any, ...]:
         """Return what pickles an array, or a range of its rows."""
         url, options = self._source.store.to_pickle()
         entry = self._entry
@@ -74,11 +74,11 @@ class RemoteReference:
             entry.extents,
             self._digest(),
         )
-        return open_again, (tuple(pickled), entry.dtype, rows)
+        return open_again, (tuple(pickled), dtype, rows)
 
     def reduce_view(self, array: Array, offset: int) -> Reduced:
         """Return what pickles a view of the rows in the cache; see `Reference.reduce_view`."""
-        pickled, dtype, _ = self.reduce(None)[1]
+        pickled, dtype, _ = self.reduce(self._entry.dtype, None)[1]
         whole = PickledArray(*pickled)._replace(dropped=0, dropped_crc=0)
         return view_again, (tuple(whole), dtype, tuple(ViewLayout.of(array, offset)))
 
@@ -161,7 +161,7 @@ class _SharedSources:
         with self._lock:
             found = self._sources.pop(key, None)
             if found is None:
-                found = Source(open_object_store(url, options), cache)
+                found = Source(open_objects(url, options), cache)
             self._sources[key] = found
             if len(self._sources) > _SOURCES:
                 self._sources.popitem(last=False)

@@ -83,7 +83,7 @@ def test_compaction_keeps_the_state(frequent_compaction, store):
         assert np.array_equal(other.load("\ud800/\n"), struct)
     assert list(after["arrays"]) == list(before["arrays"])
     rows = before["arrays"].pop("x")["shape"][0]
-    assert after["arrays"].pop("x")["shape"] == (rows + 3, 2)
+    assert after["arrays"].pop("x")["shape"] == [rows + 3, 2]
     assert after == before
 
 

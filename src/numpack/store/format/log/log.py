@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -87,8 +88,10 @@ class Log:
         self._cursor = self._reader.open()
         self.openings = 1
 
-    def __del__(self) -> None:
-        """Close the file if the store was not closed."""
+    def __del__(self, _is_exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Close the file if the store was not closed; at exit the system does."""
+        if _is_exiting():  # modules such as os may be gone
+            return
         self.close()
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from ...fs.resources import map_with_retry
 from ...kernels.checksums import BLOCK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...._core.memory import Array
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -59,8 +62,10 @@ class CachedFile:
         os.utime(self._rows)
         self._path, self._nbytes = path + ROWS, nbytes
 
-    def __del__(self) -> None:
-        """Close the files, which other processes may then remove."""
+    def __del__(self, _is_exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Close the files, which other processes may then remove; at exit the system does."""
+        if _is_exiting():  # modules such as os may be gone
+            return
         for descriptor in (self._rows, self._have):
             if descriptor >= 0:
                 os.close(descriptor)
