@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import trees
 from .runner import Fuzzer, Report
-from .seeds import OLD, STORE, TENSORS
+from .seeds import OLD, PACKAGE, STORE, TENSORS
 
 
 def main() -> int:
@@ -19,7 +19,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the inputs (0)")
     parser.add_argument("--seconds", type=float, default=60, help="running time (60)")
     parser.add_argument("--inputs", type=int, help="maximum number of inputs")
-    parser.add_argument("--kind", choices=[STORE, OLD, TENSORS], action="append", default=[])
+    parser.add_argument(
+        "--kind", choices=[STORE, OLD, TENSORS, PACKAGE], action="append", default=[]
+    )
     parser.add_argument(
         "--saved", type=Path, default=Path("build/fuzz"), help="folder of findings"
     )

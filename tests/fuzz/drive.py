@@ -22,13 +22,14 @@ from numpack import NumPack
 from numpack.adapters.safetensors import SafetensorsFile
 from numpack.errors import NumpackError
 
-from .seeds import FILE, OLD, TENSORS, Arrays
+from .seeds import FILE, OLD, PACKAGE, PACKAGE_FILE, TENSORS, Arrays
 
 T = TypeVar("T")
 Reporter = Callable[..., None]
 
 _READ_BYTES = 32 << 20  # larger arrays are not read whole
 _ROW_BYTES = 1 << 20
+_LARGEST = 64 << 20  # bytes of an unpacked package
 _PACKAGE = Path(numpack.__file__).parent
 
 
@@ -56,6 +57,8 @@ class Driver:
         descriptors = len(os.listdir("/dev/fd"))
         if kind == TENSORS:
             self._tensors()
+        elif kind == PACKAGE:
+            self._package()
         else:
             self._read()
             self._write(kind)
@@ -179,6 +182,20 @@ class Driver:
             self.attempt(what, lambda what=what, name=name: _CHANGES[what](store, name))
         self._read_from(store)
         self.attempt("close", store.close)
+
+    # packages
+
+    def _package(self) -> None:
+        package = self.path / PACKAGE_FILE
+        out = self.path / "out.npk"
+        self.attempt("package_info", lambda: numpack.package_info(package))
+        if self.attempt("unpack", lambda: numpack.unpack(package, out, max_bytes=_LARGEST)):
+            self.path = out
+            self._read()
+        elif os.path.lexists(out):
+            self.report(finding="unpack left a folder", trace="")
+        self.path = package
+        self._read()
 
     # safetensors
 

@@ -17,12 +17,13 @@ from typing import Self
 from . import trees
 from .child import Input, Place, made
 from .other_mutations import old_folder, tensors
-from .seeds import OLD, STORE, Seed, build
+from .package_mutations import package
+from .seeds import OLD, PACKAGE, STORE, Seed, build
 from .store_mutations import bytes_only, mutated
 
 _POOL = 300  # most inputs that are kept because their message was new
 _BATCH = 20  # inputs per child: forking costs as much as running one
-_MUTATE = {STORE: mutated, OLD: old_folder}
+_MUTATE = {STORE: mutated, OLD: old_folder, PACKAGE: package}
 
 
 @dataclass

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from unittest import mock
 
 import numpy as np
 from support.store.numpack0_store import CODES, Old, bitmap
 
+import numpack
 from numpack import NumPack
 from numpack.errors import IncompleteWriteError
+from numpack.store.format.log import log
 
 from . import trees
 from .lines import body, sealed
@@ -28,8 +31,8 @@ from .trees import Tree
 
 Arrays = dict[str, np.ndarray]
 
-STORE, OLD, TENSORS = "store", "numpack 0.x", "safetensors"
-FILE = "model.safetensors"
+STORE, OLD, TENSORS, PACKAGE = "store", "numpack 0.x", "safetensors", "package"
+FILE, PACKAGE_FILE = "model.safetensors", "x.npkz"
 
 _TIME = re.compile(rb'("(?:time|modified)_us":)\d{16}')
 
@@ -62,7 +65,23 @@ def build(folder: Path, seed: int = 0) -> list[Seed]:
             kind = OLD if make in _OLD else STORE
             made.append(Seed(make.__name__, kind, _timeless(tree), arrays))
             shutil.rmtree(path)
+        made += [_package(folder, compress) for compress in (None, "zstd")]
     return [*made, *map(_tensors, range(2))]
+
+
+def _package(folder: Path, compress: Literal["zstd"] | None) -> Seed:
+    """Make a package of a store with several kinds of arrays."""
+    arrays = {"x": np.arange(300_000, dtype="<f4"), "e": np.zeros((0, 3)), "z": np.array(5)}
+    arrays |= {str(dtype): np.zeros(3, dtype) for dtype in (STRUCT, "<U3", "?")}
+    clock = mock.patch.object(log, "now_us", return_value=1_700_000_000_000_000)
+    with clock, NumPack(folder / "packed", mode="x") as store:
+        store.save(arrays)
+        store.attrs["x"]["dims"] = ["row"]
+        numpack.pack(store, folder / PACKAGE_FILE, compress=compress)
+    tree: Tree = {PACKAGE_FILE: (folder / PACKAGE_FILE).read_bytes()}
+    shutil.rmtree(folder / "packed")
+    (folder / PACKAGE_FILE).unlink()
+    return Seed(f"package {compress}", PACKAGE, tree, arrays)
 
 
 @contextmanager

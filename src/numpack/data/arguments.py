@@ -36,6 +36,16 @@ def as_window(window: int | None, stride: int | None) -> tuple[int, int]:
     return window, window if stride is None else as_integer("stride", stride, 1)
 
 
+def check_combination(*, window: int | None, offsets: str | None, pad: Any) -> None:
+    """Refuse arguments that exclude or need each other."""
+    if offsets is not None and window:
+        msg = "Loader takes window= or offsets=, not both; leave one out"
+        raise InvalidValueError(msg)
+    if pad is not None and offsets is None:
+        msg = "Loader(pad=) fills ragged samples; pass their offsets= too, or leave it out"
+        raise InvalidValueError(msg)
+
+
 def as_rank(rank: int | None, world_size: int | None) -> tuple[int, int] | None:
     """Return the rank and the number of ranks; ``None`` if neither was passed."""
     if rank is None and world_size is None:

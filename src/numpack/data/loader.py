@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._core.policy import wrong_type
-from ..errors import InvalidValueError
 from ..io import share
-from .arguments import as_integer, as_rank, as_window, names_with_offsets, thread_count_of
+from .arguments import (
+    as_integer,
+    as_rank,
+    as_window,
+    check_combination,
+    names_with_offsets,
+    thread_count_of,
+)
 from .epoch.fetching import FetchAhead
 from .epoch.order import Order, Sharding
 from .epoch.passes import Pass
 from .epoch.samples import RaggedSamples, RowSamples
 from .output import make_output
-from .ranks import current_rank, current_worker
+from .ranks import current_rank, current_worker, register_iterable
 from .source import Source, checked_names, common_length
 from .state import ORDER, VERSION, check_state, describe_arrays
 
@@ -160,7 +165,7 @@ class Loader:
         self._target, self._device, self._transform = target, device, transform
         if transform is not None and not callable(transform):
             wrong_type("Loader(transform=)", "a function", transform, "pass one, or None")
-        self._check_combination()
+        check_combination(window=window, offsets=offsets, pad=pad)
         self._source = Source(source, names_with_offsets(names, offsets), what="Loader")
         self._arrays: Arrays = {}
         self._samples: RowSamples | RaggedSamples
@@ -174,7 +179,7 @@ class Loader:
         self._check_target()
         self._next = (0, 0, 0)  # the epoch of the next pass, and how much of it is consumed
         self._consumed = self._next  # the same as of the last batch that was returned
-        _register_iterable()
+        register_iterable(Loader)
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch, on each rank."""
@@ -229,6 +234,13 @@ class Loader:
             f"Loader({names}: {self._samples.count:,} samples{padding}, "
             f"{len(self):,} batches of {self.batch_size:,})"
         )
+
+    def _repr_html_(self) -> str:
+        from .._core.html import table  # noqa: PLC0415 -- needed in notebooks only
+
+        chosen = [(name, self._arrays[name]) for name in self._samples.names]
+        rows = [(name, str(array.dtype), str(array.shape)) for name, array in chosen]
+        return table(repr(self), rows, ("array", "dtype", "shape"))
 
     @property
     def epoch(self) -> int:
@@ -336,7 +348,7 @@ class Loader:
         self._arrays = {}
         self._take_snapshot()
         self._output = make_output(self._target, self._device, self._single, self._transform)
-        _register_iterable()
+        register_iterable(Loader)
 
     def _own_state(self) -> dict[str, Any]:
         return {
@@ -378,23 +390,8 @@ class Loader:
         common_length(arrays, "Loader")
         return RowSamples(arrays, self._rows, self._window, self._stride)
 
-    def _check_combination(self) -> None:
-        if self._offsets is not None and self._window:
-            msg = "Loader takes window= or offsets=, not both; leave one out"
-            raise InvalidValueError(msg)
-        if self._pad is not None and self._offsets is None:
-            msg = "Loader(pad=) fills ragged samples; pass their offsets= too, or leave it out"
-            raise InvalidValueError(msg)
-
     def _check_target(self) -> None:
         """Refuse what the target cannot hold, before a batch is asked for."""
         for name, array in self._arrays.items():
             if name in self._samples.names:
                 share(np.empty((0, *array.shape[1:]), array.dtype), self._target, copy=True)
-
-
-def _register_iterable() -> None:
-    """Register loaders as iterable datasets, for which torch's `DataLoader` asks."""
-    data: Any = sys.modules.get("torch.utils.data")
-    if data is not None:
-        data.IterableDataset.register(Loader)

@@ -35,3 +35,10 @@ def current_worker() -> tuple[int, int]:
     data: Any = sys.modules.get("torch.utils.data")
     info = None if data is None else data.get_worker_info()
     return (0, 1) if info is None else (info.id, info.num_workers)
+
+
+def register_iterable(kind: type) -> None:
+    """Register a type as iterable datasets, for which torch's `DataLoader` asks."""
+    data: Any = sys.modules.get("torch.utils.data")
+    if data is not None:
+        data.IterableDataset.register(kind)

@@ -17,6 +17,7 @@ from .checks import (
     check_no_remote_options,
     checked_commit,
     checked_path,
+    is_package,
     is_remote,
     open_error,
 )
@@ -63,8 +64,10 @@ class NumPack(BatchModes, Publisher):
     ----------
     filename : str or os.PathLike, or a store of obstore or fsspec
         The folder. It is created when the store is opened. A folder of NumPack 0.x is read in
-        place. Or the URL of a store in an object store (``s3://``, ``gs://``, ``az://``,
-        ``https://`` and others), which is read with ``mode="r"``.
+        place. Or a package, the file ``name.npkz`` that `numpack.pack` makes of a store, which
+        is read in place with ``mode="r"``. Or the URL of a store or a package in an object
+        store (``s3://``, ``gs://``, ``az://``, ``https://`` and others), which is read with
+        ``mode="r"``.
     drop_if_exists : bool, default False
         Drop all arrays of an existing store when this object is first opened. A folder that
         is not a store is never touched. The same as ``mode="w"``.
@@ -178,6 +181,14 @@ class NumPack(BatchModes, Publisher):
             check_reading(mode, at=at, drops=drop_if_exists, upgrade=upgrade)
             handle = RemoteHandle(filename, storage_options, cache, cache_bytes)
             self._filename = handle.path
+        elif is_package(filename):
+            from .packages import handle as packages  # noqa: PLC0415 -- on demand
+
+            check_no_remote_options(storage_options, cache, cache_bytes)
+            self._filename = checked_path(filename)
+            path = absolute_path(self._filename)
+            packages.check_reading(path, mode, at=at, drops=drop_if_exists, upgrade=upgrade)
+            handle = packages.PackageHandle(path)
         else:
             check_no_remote_options(storage_options, cache, cache_bytes)
             self._filename = checked_path(filename)
@@ -342,6 +353,14 @@ class NumPack(BatchModes, Publisher):
         session = self._handle.session
         status = "closed" if session is None else f"{len(session.arrays())} arrays"
         return f"NumPack({self._filename!r}, {status})"
+
+    def _repr_html_(self) -> str | None:
+        from .reading.html import store_html  # noqa: PLC0415 -- needed in notebooks only
+
+        session = self._handle.session  # notebooks show the other representation for None
+        if session is None:
+            return None
+        return store_html(self._filename, session.arrays(), self.commit)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path; unpickling opens the store again and never creates one.

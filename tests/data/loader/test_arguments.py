@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from support.each import assert_each
@@ -102,3 +104,12 @@ def test_huge_numbers_mean_all_that_there_is():
     assert len(batch) == 1
     with pytest.raises(InvalidValueError, match="2,147,483,648 ranks"):
         Loader({"x": np.arange(10)}, "x", target="numpy", rank=0, world_size=2**31 + 1)
+
+
+def test_notebooks_show_a_loader_as_a_table():
+    arrays = {"x": np.zeros((10, 3), "f4"), "<y>": np.arange(10)}
+    html = Loader(arrays, batch_size=4, target="numpy")._repr_html_()
+    text = "".join(ElementTree.fromstring(html).itertext())
+    assert "10 samples, 3 batches of 4" in text
+    assert "float32(10, 3)" in text
+    assert "<y>int64(10,)" in text

@@ -17,7 +17,7 @@ import numpy as np
 from numpack.errors import MissingFileError, ObjectChangedError
 from numpack.object_store import Version
 from numpack.object_store.translation import RangeError
-from numpack.store.remote import handle, reference
+from numpack.store.remote import packages
 
 SCHEME = "folder://"
 
@@ -104,11 +104,10 @@ class FolderStore:
 def install(monkeypatch: Any = None) -> None:
     """Let stores be opened by ``folder://`` and a path; for good without a `monkeypatch`."""
     FolderStore.opened.clear()
-    for module in (handle, reference):
-        if monkeypatch is None:
-            module.open_object_store = FolderStore
-        else:
-            monkeypatch.setattr(module, "open_object_store", FolderStore)
+    if monkeypatch is None:
+        packages.open_object_store = FolderStore
+    else:
+        monkeypatch.setattr(packages, "open_object_store", FolderStore)
 
 
 def url_of(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -28,11 +28,23 @@ if TYPE_CHECKING:
     from ..._core.dtypes import DType
     from ..._core.memory import Array
     from ..rows.deleted_rows import DeletedRows
-    from .reference import Reference
 
 _ITERATED_NBYTES = 1 << 16  # of the rows that share a view while iterating
 _BASIC_INDEXES = (int, slice)  # types of most indexes, which cannot be fancy ones
 _ROW_NUMBERS = (int, np.integer)
+
+
+class Origin(Protocol):
+    """Where the rows of a lazy array are: what a `Reference` and its counterparts have."""
+
+    def reduce(self, dtype: DType, rows: tuple[int, int] | None) -> tuple[Any, ...] | None:
+        """Return what pickles the array; ``None`` if no other process finds the rows."""
+
+    def token(self) -> tuple[Any, ...]:
+        """Return a token that is equal only for equal values, at any time."""
+
+    def hold(self) -> object:
+        """Keep the rows as they are, as long as the result exists."""
 
 
 class LazyArray(ArrayProtocols):
@@ -76,7 +88,7 @@ class LazyArray(ArrayProtocols):
     __slots__ = ("__weakref__", "_deleted", "_origin", "_pages", "_range", "_stored", "shape")
 
     def __init__(
-        self, stored: Array, origin: Reference | None, deleted: DeletedRows | None
+        self, stored: Array, origin: Origin | None, deleted: DeletedRows | None
     ) -> None:
         register_pytree(LazyArray)
         self._origin = origin
@@ -294,6 +306,11 @@ class LazyArray(ArrayProtocols):
         """Return dtype, shape and size, without reading elements."""
         return f"LazyArray({self.dtype}, shape={self.shape}, {self.nbytes:,} bytes)"
 
+    def _repr_html_(self) -> str:
+        from .html import array_html  # noqa: PLC0415 -- needed in notebooks only
+
+        return array_html(self)
+
     def __array__(self, dtype: DType | None = None, copy: bool | None = None) -> Array:
         """Return the mapping as a read-only ndarray, or a copy if requested or necessary."""
         if dtype is None and copy is None and self._deleted is None:  # the common case
@@ -321,10 +338,10 @@ class LazyArray(ArrayProtocols):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle a reference to the file and the rows, not their contents."""
-        reference = None if self._origin is None else self._origin.to_pickle()
-        if reference is None:  # there is no file that another process could open
+        pickled = None if self._origin is None else self._origin.reduce(self.dtype, self._range)
+        if pickled is None:  # there is no file that another process could open
             return _from_memory, (self.copied(),)
-        return _map_again, (tuple(reference), self.dtype, self._range)
+        return pickled
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return a token that is equal only for equal values, at any time."""
@@ -366,5 +383,12 @@ def _from_memory(array: Array) -> LazyArray:
 
 
 def _map_again(reference: Any, dtype: DType, rows: tuple[int, int] | None) -> LazyArray:
+    """Map an array, or a range of its rows, that was pickled by reference.
+
+    Raises
+    ------
+    MovedError
+        The rows cannot be found; its ``reason`` says why.
+    """
     lazy = LazyArray(*map_reference(PickledReference(*reference), dtype))
     return lazy if rows is None else lazy.rows(*rows)

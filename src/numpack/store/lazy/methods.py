@@ -146,7 +146,7 @@ class ArrayMethods(ArrayOperators):
 
     @documented("x.copy()", "array([[1, 5, 3],\n       [4, 2, 6]])")
     def copy(self, order: Any = "C") -> Array:
-        """Copy the array into independent, writable memory."""
+        """Copy the array into independent, writable memory; changes of it are not stored."""
         if _is_from_array_of_dask(sys._getframe(1)):  # noqa: SLF001
             return self  # type: ignore[return-value]
         return self.copied() if order in ("C", "A", "K") else self._array.copy(order)

@@ -8,6 +8,7 @@ been unlinked is found through the process that pickled the reference, while tha
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
 import weakref
@@ -29,6 +30,9 @@ from ..fs.syscalls import hold
 from ..kernels.checksums import BLOCK, checksum_blocks, crc32
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..._core.dtypes import DType
     from ..._core.file_mapping import Reduced
     from ..._core.memory import Array
     from ..format.log.state import Catalog, Entry
@@ -123,6 +127,13 @@ class Reference:
             (files.rows, files.deleted),
             uuid.uuid4().hex if writable else "",
         )
+
+    def reduce(self, dtype: DType, rows: tuple[int, int] | None) -> tuple[Any, ...] | None:
+        """Return what pickles an array, or a range of its rows; ``None`` as of `to_pickle`."""
+        from .array import _map_again  # noqa: PLC0415 -- imports this module
+
+        found = self.to_pickle()
+        return None if found is None else (_map_again, (tuple(found), dtype, rows))
 
     def reduce_view(self, array: Array, offset: int) -> Reduced | None:
         """Return what pickles a view of the rows; ``None`` if no other process finds them.
@@ -297,8 +308,10 @@ class _HeldFiles:
         status = os.fstat(self.rows)
         return (status.st_dev, status.st_ino) == tuple(identity)
 
-    def __del__(self) -> None:
-        """Close the files."""
+    def __del__(self, _is_exiting: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Close the files; at exit the system does."""
+        if _is_exiting():  # modules such as os may be gone
+            return
         for descriptor in (self.rows, self.deleted):
             if descriptor >= 0:
                 os.close(descriptor)
