@@ -11,6 +11,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = [
+    "CommitNotFoundError",
+    "CommitWarning",
+    "ConflictError",
+    "CopyWarning",
+    "CorruptStoreError",
+    "IncompleteWriteError",
+    "IndexRangeError",
+    "InvalidIndexError",
+    "InvalidValueError",
+    "LockError",
+    "LockTimeoutError",
+    "MissingDependencyError",
+    "MissingFileError",
+    "MovedError",
+    "NewerFormatError",
+    "NoMemoryError",
+    "NotAStoreError",
+    "NotFoundError",
+    "NullError",
+    "NumpackError",
+    "ObjectChangedError",
+    "PublishedStoreError",
+    "ReadOnlyWarning",
+    "RemoteError",
+    "SharedMemoryError",
+    "StoreClosedError",
+    "StoreError",
+    "StoreExistsError",
+    "StoreMemoryError",
+    "StoreNotFoundError",
+    "StorePermissionError",
+    "UnsupportedError",
+    "WriteEndedError",
+    "WrongTypeError",
+    "ZeroCopyError",
+]
+
 
 class NumpackError(Exception):
     """Base class of all exceptions of this package."""
@@ -269,6 +307,10 @@ class CopyWarning(UserWarning):
 
 class CommitWarning(UserWarning):
     """A store that was unpickled is read as of another commit than the pickled one."""
+
+
+class AttributesWarning(UserWarning):
+    """Attributes were left out of a file, whose format has no place for them."""
 
 
 class ReadOnlyWarning(UserWarning):

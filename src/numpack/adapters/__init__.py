@@ -41,13 +41,13 @@ A new framework needs such a module and one entry in `FRAMEWORKS`.
 from __future__ import annotations
 
 import importlib
-import re
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InvalidValueError, MissingDependencyError
+from .._core.requirements import require
+from ..errors import InvalidValueError
 from ._fixes import fix_for, names_of
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Framework(NamedTuple):
         found: Adapter | None = LOADED.get(self.name)
         if found is None:
             for requirement in self.packages:
-                self._require(*requirement.split(">="))
+                require(self.name, requirement, self.install)
             found = LOADED[self.name] = importlib.import_module(f"{__name__}.{self.name}")
         return found
 
@@ -149,28 +149,6 @@ class Framework(NamedTuple):
         if found is None:
             found = _DECLARED[self.name] = Declaration.of(self.module())
         return found
-
-    def _require(self, package: str, oldest: str = "") -> None:
-        try:
-            version = getattr(importlib.import_module(package), "__version__", "")
-        except Exception as error:  # noqa: BLE001 -- a broken package may raise anything
-            why = f"which cannot be imported ({error})"
-            self._refuse(package, why, error)
-        if version and _numbers(version) < _numbers(oldest):
-            self._refuse(package, f"of version {oldest} or newer, and {version} is installed")
-
-    def _refuse(self, package: str, why: str, cause: Exception | None = None) -> NoReturn:
-        msg = (
-            f"{self.name} needs the package {package}, {why}; "
-            f"install it with: pip install '{self.install}'"
-        )
-        raise MissingDependencyError(msg, name=package) from cause
-
-
-def _numbers(version: str) -> list[int]:
-    """Return the numbers of a release: ``[2, 13, 0]`` for ``"2.13.0+cpu"``."""
-    release = re.match(r"[0-9.]*", version)
-    return [int(number) for number in release.group().split(".") if number] if release else []
 
 
 FRAMEWORKS: tuple[Framework, ...] = (

@@ -46,6 +46,8 @@ class DLPackBuffer(Exporter):
     ----------
     array : ndarray
         The exported array.
+    kDLCPU, kDLCUDA, kDLCUDAHost, kDLMetal, kDLROCM, kDLROCMHost, kDLCUDAManaged : int
+        DLPack's numbers of types of devices; that of ``__dlpack_device__`` is the first.
 
     Raises
     ------
@@ -63,14 +65,24 @@ class DLPackBuffer(Exporter):
     Examples
     --------
     >>> import numpy as np
-    >>> from numpack.io import to_dlpack
+    >>> from numpack.io import DLPackBuffer, to_dlpack
     >>> a = np.arange(3.0)
     >>> b = np.from_dlpack(to_dlpack(a))
     >>> np.shares_memory(a, b)
     True
+    >>> to_dlpack(a).__dlpack_device__() == (DLPackBuffer.kDLCPU, 0)
+    True
     """
 
     __slots__ = ()
+
+    kDLCPU = 1  # noqa: N815 -- as dlpack.h calls them
+    kDLCUDA = 2  # noqa: N815
+    kDLCUDAHost = 3  # noqa: N815
+    kDLMetal = 8  # noqa: N815
+    kDLROCM = 10  # noqa: N815
+    kDLROCMHost = 11  # noqa: N815
+    kDLCUDAManaged = 13  # noqa: N815
 
     def __init__(self, array: Array, *, order: str = "C", copy: bool | None = None) -> None:
         array = require_array("DLPackBuffer", array, copy)

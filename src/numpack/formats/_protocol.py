@@ -25,7 +25,7 @@ class ArrayInfo(NamedTuple):
     Attributes
     ----------
     dtype : dtype
-        Of NumPy or ml_dtypes.
+        Of NumPy or ml_dtypes. An array of objects is refused if it is chosen.
     shape : tuple of int or None
         The number of rows is ``None`` where only reading all of them tells it.
     attrs : mapping
@@ -113,6 +113,9 @@ class Format(Protocol):
         written has to hold the same rows of all of them.
     NEEDS_LENGTHS : bool
         Whether `create_target` has to be told the number of rows of each array.
+    SEQUENTIAL : bool, optional
+        Whether all rows of an array have to be written before those of the next one. Such a
+        format needs lengths. False by default.
     """
 
     LABEL: str
@@ -125,7 +128,7 @@ class Format(Protocol):
     @property
     def WRITE_OPTIONS(self) -> frozenset[str]: ...  # noqa: N802
 
-    def open_source(self, path: Path, /, **options: Any) -> Source:
+    def open_source(self, path: Path, /, *args: Any, **options: Any) -> Source:
         """Open a file for reading.
 
         Raises
@@ -142,6 +145,7 @@ class Format(Protocol):
         arrays: Mapping[str, ArrayInfo],
         attrs: Mapping[str, Any],
         /,
+        *args: Any,
         **options: Any,
     ) -> Target:
         """Begin to write a file, which replaces one of the same path when it is complete.

@@ -5,6 +5,7 @@ Modules here use `adapters` and the layers below it, never the store.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from ..adapters import by_name
@@ -68,5 +69,9 @@ def __getattr__(name: str) -> Any:
         from ..adapters import _options  # noqa: PLC0415 -- for type hints alone
 
         return getattr(_options, name)
+    if name.startswith(("from_", "to_")):  # NumPack 0.7 has them here
+        named = importlib.import_module("numpack.formats.named")
+        if name in named.__all__:
+            return getattr(named, name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

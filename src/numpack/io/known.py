@@ -29,6 +29,12 @@ class FrameworkInfo(NamedTuple):
         Version of the installed package; empty if there is none.
     install : str
         The command that installs it; empty if nothing is missing.
+
+    Examples
+    --------
+    >>> import numpack
+    >>> [each.package for each in numpack.frameworks() if each.name == "arrow"]
+    ['pyarrow']
     """
 
     name: Target

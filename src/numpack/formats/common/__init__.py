@@ -1,0 +1,1 @@
+"""What the formats have in common: sources of rows, files that are written, attributes."""

@@ -1,0 +1,1 @@
+"""The conformance class of file formats, and what it needs."""
