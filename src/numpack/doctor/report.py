@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shutil
-import sys
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,12 +39,10 @@ def to_json(report: Report) -> str:
     return json.dumps(content, indent=2)
 
 
-def show(report: Report) -> None:
-    """Write the report to standard output, using rich if it is installed."""
-    width = shutil.get_terminal_size().columns
-    has_rich = importlib.util.find_spec("rich") is not None
-    draw = _draw_rich if has_rich else _draw_plain
-    draw(_without_refusing_targets(report), width)
+def to_text(report: Report, width: int, *, with_rich: bool = False) -> str:
+    """Return the report as lines of text for a terminal, drawn by rich if asked for."""
+    draw = _draw_rich if with_rich else _draw_plain
+    return draw(_without_refusing_targets(report), width)
 
 
 def _without_refusing_targets(report: Report) -> Report:
@@ -63,7 +58,7 @@ def _without_refusing_targets(report: Report) -> Report:
     return report._replace(probes=probes, failures=refusing | report.failures)
 
 
-def _draw_plain(report: Report, width: int) -> None:
+def _draw_plain(report: Report, width: int) -> str:
     out = textwrap.wrap(_environment(report), width)
     for sheet in _sheets(report, width):
         texts = (sheet.title, sheet.legend)
@@ -71,25 +66,28 @@ def _draw_plain(report: Report, width: int) -> None:
         out += _lines(sheet)
     for note in _notes(report):
         out += ["", *textwrap.wrap(note, width, subsequent_indent="    ")]
-    sys.stdout.write("\n".join(out) + "\n")
+    return "\n".join(out)
 
 
-def _draw_rich(report: Report, width: int) -> None:
+def _draw_rich(report: Report, width: int) -> str:
     from rich.console import Console  # noqa: PLC0415 -- optional
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(width=width, highlight=False, markup=False)
-    console.print(_environment(report))
-    for sheet in _sheets(report, width):
-        head, *rows = sheet.rows
-        table = Table(*(cell.text for cell in head))
-        for row in rows:
-            table.add_row(*(Text(cell.text, cell.style) for cell in row))
-        console.print(f"\n{sheet.title}", sheet.legend, sep="\n")
-        console.print(table)
-    for note in _notes(report):
-        console.print(note)
+    with console.capture() as captured:
+        console.print(_environment(report))
+        for sheet in _sheets(report, width):
+            head, *rows = sheet.rows
+            table = Table(*(cell.text for cell in head))
+            for row in rows:
+                table.add_row(*(Text(cell.text, cell.style) for cell in row))
+            console.print(f"\n{sheet.title}", sheet.legend, sep="\n")
+            console.print(table)
+        for note in _notes(report):
+            console.print(note)
+    text: str = captured.get()
+    return text.rstrip("\n")
 
 
 def _lines(sheet: Sheet) -> Iterator[str]:
