@@ -254,6 +254,14 @@ class Route:
         memory is shared.
     steps : tuple of Step
         The conversions in order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numpack
+    >>> route = numpack.explain(np.zeros(1000, bool), "arrow")
+    >>> route.shares_memory, route.nbytes, route.fix
+    (False, 1000, 'pass type=pa.bool8() to share the bytes')
     """
 
     source: str
@@ -301,23 +309,19 @@ class Route:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        import html  # noqa: PLC0415 -- needed in notebooks only
+        from .html import table  # noqa: PLC0415 -- needed in notebooks only
 
-        cells = "".join(
-            "<tr>"
-            + "".join(
-                f"<td>{html.escape(text)}</td>"
-                for text in (
-                    step.direction,
-                    step.action,
-                    f"{step.nbytes:,}",
-                    step.reason or step.caution,
-                    step.fix,
-                )
+        rows: list[tuple[str, ...]] = [
+            (
+                step.direction,
+                step.action,
+                f"{step.nbytes:,}",
+                step.reason or step.caution,
+                step.fix,
             )
-            + "</tr>"
             for step in self.steps
-        )
-        head = "".join(f"<th>{name}</th>" for name in ("step", "memory", "bytes", "why", "fix"))
-        title = html.escape(f"{self.source} → {self.target}: {self.verdict}")
-        return f"<table><caption>{title}</caption><tr>{head}</tr>{cells}</table>"
+        ]
+        head: tuple[str, ...] = ("step", "memory", "bytes", "why", "fix")
+        if not any(step.reason or step.caution for step in self.steps):
+            rows, head = [row[:-2] for row in rows], head[:-2]
+        return table(f"{self.source} → {self.target}: {self.verdict}", rows, head)
