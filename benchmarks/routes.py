@@ -8,12 +8,14 @@ calls take turns, a short burst each; the median of nine bursts counts.
     python benchmarks/routes.py                                the table
     python benchmarks/routes.py jax torch                      of these frameworks only
     python benchmarks/routes.py --page docs/benchmarks.md      write the table into a page,
-                                --readme README.md             and the ratios into another
+                                --readme docs/speed.md             and the ratios into another
+                                --json FILE                    all figures
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import warnings
@@ -192,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the cost of all routes.")
     parser.add_argument("frameworks", nargs="*", choices=[*FROM_NUMPY, []])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--page", type=Path, help="write the table into this page")
     parser.add_argument("--readme", type=Path, help="write the ratios into this page")
     options = parser.parse_args()
@@ -199,6 +202,9 @@ def main() -> None:
     routes = measure(options.frameworks, options.rounds)
     print(route_table(routes), summary(routes), sep="\n\n")
     print("\nAbove that:", *(f"{r.source} → {r.target}" for r in above(routes)), sep="\n")
+    if options.json:
+        figures = {"routes": [route._asdict() for route in routes]}
+        options.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     if options.page:
         write_into(options.page, "routes.py", f"{summary(routes)}\n\n{route_table(routes)}")
     if options.readme:
