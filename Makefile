@@ -8,6 +8,9 @@ BARE_TESTS ?= tests/allocation tests/core tests/dlpack tests/shared_memory tests
 BARE_OPTIONS ?=
 # What is installed: the sources, or a wheel that `make wheel` has built of them.
 PACKAGE ?= .
+# Options of `python -m wheels`, and the versions of Python that `make wheels-test` tests.
+WHEELS ?=
+WHEEL_PYTHONS ?= 3.11 3.12 3.13
 TEST_JOBS ?= 2
 FUZZ_SECONDS ?= 3600
 FUZZ_JOBS ?= 2
@@ -19,16 +22,18 @@ SOURCES := $(shell find src -name '*.py' -o -name '*.py[ix]' -o -name '*.px[di]'
 NATIVE_TESTS := tests/allocation tests/dlpack tests/adapters/torch \
   $(addprefix tests/adapters/arrow/test_,to_numpy.py nulls.py producers.py from_numpy.py \
   requested_types.py arrow_arrays.py) $(addprefix tests/io/test_,functions.py constructors.py roundtrips.py) \
-  $(addprefix tests/store/,kernels rows lazy fs/test_locks.py fs/test_forks.py \
+  $(addprefix tests/store/,kernels rows lazy packages fs/test_locks.py fs/test_forks.py \
   format/log/test_state.py format/log/test_lines.py format/log/test_torn_lines.py \
   format/log/test_ordinary_lines.py \
   api/test_update_clone_reset.py) tests/core/test_keeping_alive.py \
   $(addprefix tests/data/,kernels/test_copying.py kernels/test_buffers.py \
   $(addprefix loader/test_,order.py resume.py sharing.py sequences.py snapshot.py))
+INSTALL_CHROMIUM := apt-get install --yes -qq --no-install-recommends chromium-headless-shell > /dev/null
 IS_SANITIZED := import numpack._dlpack.exporting as e; assert \"sanitized\" in e.__file__, e; \
   assert \"libasan\" in open(\"/proc/self/maps\").read()
 
-.PHONY: demo test planned bare faults crash fuzz check bench limits matrix matrix-check sanitize leaks wheel format clean
+.PHONY: demo test planned bare faults crash fuzz check bench limits matrix matrix-check browser-tests notebooks \
+  docs docs-serve sanitize leaks wheel wheels wheels-test format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/python -W error examples/ml_pipeline.py
@@ -71,11 +76,12 @@ check: $(VENV)/.installed
 	$(VENV)/bin/mypy
 
 bench: $(VENV)/.bench $(VENV)/.installed
-	$(VENV)/bin/python benchmarks/exchange.py --json benchmarks/exchange.json --readme README.md
-	$(VENV)/bin/python benchmarks/routes.py --readme README.md --page docs/benchmarks.md
-	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme README.md \
+	$(VENV)/bin/python benchmarks/exchange.py --json benchmarks/exchange.json --readme docs/speed.md
+	$(VENV)/bin/python benchmarks/routes.py --json benchmarks/routes.json --readme docs/speed.md \
+	  --page docs/benchmarks.md
+	$(VENV)/bin/python benchmarks/store.py --json benchmarks/store.json --readme docs/speed.md \
 	  --page docs/benchmarks.md --plot docs/store.svg
-	$(VENV)/bin/python benchmarks/loader.py --json benchmarks/loader.json --readme README.md \
+	$(VENV)/bin/python benchmarks/loader.py --json benchmarks/loader.json --readme docs/speed.md \
 	  --page docs/benchmarks.md --plot docs/loader.svg
 	$(VENV)/bin/python benchmarks/allocation.py --json benchmarks/allocation.json \
 	  --page docs/benchmarks.md
@@ -84,13 +90,18 @@ bench: $(VENV)/.bench $(VENV)/.installed
 limits: $(VENV)/.installed
 	$(VENV)/bin/python benchmarks/limits.py
 
-# The page of what is shared by dtype, layout and framework, for the pinned versions.
+# What is shared by dtype, layout and framework, for the pinned versions: the table of
+# docs/will-it-copy, and docs/matrix.md.
 matrix: $(VENV)/.installed
-	$(VENV)/bin/python tools/matrix.py docs/matrix.md
+	$(VENV)/bin/python tools/matrix.py
 
-# The page in docs/ has to be the one that `make matrix` writes.
+# The files in docs/ have to be those that `make matrix` writes.
 matrix-check: $(VENV)/.installed
-	$(VENV)/bin/python tools/matrix.py --check docs/matrix.md
+	$(VENV)/bin/python tools/matrix.py --check
+
+# docs/will-it-copy in a real browser. On Debian, as root, this installs Chromium if there is none.
+browser-tests: $(VENV)/.browser $(VENV)/.installed
+	$(VENV)/bin/python -m pytest --with-browser tests/browser
 
 # The tests of the native modules on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 # It needs gcc with its libasan and libubsan; Python itself is not rebuilt.
@@ -109,6 +120,15 @@ sanitize: $(VENV)/.requirements
 	  ASAN_OPTIONS=$$ASAN_OPTIONS:max_allocation_size_mb=4096 \
 	  $(VENV)/bin/python -m fuzz --seed 0 --seconds 30'
 
+# The site, in build/site; it fails for a broken link and for what tools/docsite_check.py finds.
+.PHONY: docs docs-serve
+docs: $(VENV)/.installed
+	$(VENV)/bin/python tools/docsite.py build
+
+# The site at http://localhost:8000, built again whenever a page changes.
+docs-serve: $(VENV)/.installed
+	$(VENV)/bin/python tools/docsite.py serve
+
 # Leaks of each route after 10,000 passes: objects, memory, references.
 leaks: $(VENV)/.installed
 	PASSES=10000 $(VENV)/bin/python -m pytest tests/io/lifetimes/test_leaks.py
@@ -117,12 +137,28 @@ wheel: $(VENV)-build/.installed
 	rm -rf dist
 	$(VENV)-build/bin/python -m build --outdir dist .
 
+# The tutorials, run again and saved with their outputs.
+notebooks: $(VENV)/.installed
+	$(VENV)/bin/python tools/notebooks.py
+
+# The files of a release, in wheelhouse: wheels for each Python and machine, cross-compiled by Zig's C
+# compiler, and the source distribution; see docs/releasing.md.
+wheels: $(VENV)-wheels/.installed
+	PYTHONPATH=tools $(VENV)-wheels/bin/python -m wheels $(WHEELS)
+
+# The tests of `make bare` with what `make wheels` has built for this machine, under each Python.
+wheels-test: $(addprefix wheels-test-,$(WHEEL_PYTHONS))
+
+wheels-test-%:
+	$(MAKE) bare BARE=$(VENV)-wheel-$* PYTHON="$$(PYTHONPATH=tools $(PYTHON) -m wheels.pythons $*)" \
+	  PACKAGE="$$(echo wheelhouse/*-cp$(subst .,,$*)-*_$$(uname -m).whl)"
+
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV)-* $(BARE) build dist background.log
+	rm -rf $(VENV) $(VENV)-* $(BARE) build dist wheelhouse background.log
 
 # The package is installed, not linked, so that the tests run what a user gets.
 $(VENV)/.installed: $(VENV)/.requirements $(SOURCES)
@@ -139,10 +175,24 @@ $(VENV)-build/.installed: constraints.txt
 	$(VENV)-build/bin/pip install --quiet --constraint constraints.txt build
 	touch $@
 
+$(VENV)-wheels/.installed: tools/constraints.txt
+	$(call new_venv,$(VENV)-wheels)
+	$(VENV)-wheels/bin/pip install --quiet --no-compile --constraint $< auditwheel build check-wheel-contents \
+	  cython meson-python ninja numpy pyelftools twine ziglang
+	touch $@
+
 # The formats with which `make bench` compares the store.
 $(VENV)/.bench: $(VENV)/.requirements benchmarks/constraints.txt
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt \
 	  --constraint benchmarks/constraints.txt '.[bench]'
+	touch $@
+
+# Playwright from PyPI drives the system's Chromium; its own download is not needed.
+$(VENV)/.browser: $(VENV)/.requirements
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt playwright
+	@command -v chromium > /dev/null || command -v chromium-headless-shell > /dev/null || \
+	  $(INSTALL_CHROMIUM) || { apt-get update -qq && $(INSTALL_CHROMIUM); } || \
+	  { echo "make browser-tests needs chromium; on Debian: apt install chromium" >&2; exit 1; }
 	touch $@
 
 # NumPy without frameworks and ml_dtypes. BARE_NUMPY selects the version of NumPy.

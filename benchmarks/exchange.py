@@ -5,7 +5,7 @@ load on the machine affects all of them alike; the median burst counts. A ratio 
 that numpack's call is the cheaper one.
 
     python benchmarks/exchange.py                     table and, with --json FILE, JSON
-    python benchmarks/exchange.py --readme README.md  write the table into a page as well
+    python benchmarks/exchange.py --readme docs/speed.md  write the table into a page as well
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ timed in turns, some batches each. The files are in a new folder inside the curr
 inside that of --folder, which must be on a disk file system: about 6 GB for some minutes. Linux
 only.
 
-    python benchmarks/loader.py                          the tables
-    python benchmarks/loader.py --quick                  a tenth of the rows, in short
-    python benchmarks/loader.py --readme README.md       write the first into a page as well,
-                                --page docs/benchmarks.md  the others into another,
-                                --json FILE --plot FILE    all figures, and a picture of them
+    python benchmarks/loader.py                           the tables
+    python benchmarks/loader.py --quick                   a tenth of the rows, in short
+    python benchmarks/loader.py --readme docs/speed.md    write the first into a page as well,
+                                --page docs/benchmarks.md   the others into another,
+                                --json FILE --plot FILE     all figures, and a picture
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def main_table(rows: Rows, warm: dict[int, Times]) -> str:
         lines.append((known.label + mark, *rates))
     head = ("rows a second", *(f"batches of {size:,}" for size in warm))
     marked = "; ".join(f"{mark} {note}" for mark, note in zip("¹²³", notes, strict=False))
-    title = f"#### Random rows of {rows.label}, {_size(rows)}"
+    title = f"### Random rows of {rows.label}, {_size(rows)}"
     return f"{title}\n\n{as_table(head, lines, left=1)}\n\n{marked}."
 
 
@@ -158,7 +158,7 @@ def widths_table(warm: dict[Rows, dict[int, Times]]) -> str:
         for label in (*shown, fastest)
     ]
     head = ("rows a second", *(f"{rows.label}, {size:,}" for rows, size in columns))
-    title = "#### Random rows of other sizes, 1 GB each; bytes of a row, rows of a batch"
+    title = "### Random rows of other sizes, 1 GB each; bytes of a row, rows of a batch"
     return f"{title}\n\n{as_table(head, lines, left=1)}"
 
 
@@ -173,7 +173,7 @@ def first_table(first: tuple[First, First]) -> str:
         (name, f"{found.rows:,}", quantity(found.ns), f"{found.nbytes / 1e6:,.1f} MB")
         for name, found in zip(names, first, strict=True)
     ]
-    title = "#### The first batch"
+    title = "### The first batch"
     return f"{title}\n\n{as_table(('', 'rows', 'time', 'memory'), lines, left=1)}"
 
 

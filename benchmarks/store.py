@@ -5,7 +5,7 @@ before the clock starts. The files are in a new folder inside the current one, o
 --folder, which must be on a disk file system: about 6 GB for some minutes. Linux only.
 
     python benchmarks/store.py                          the tables
-    python benchmarks/store.py --readme README.md       write the first into a page as well,
+    python benchmarks/store.py --readme docs/speed.md       write the first into a page as well,
                                --page docs/benchmarks.md  the others into another,
                                --json FILE --plot FILE    all figures, and a picture of them
 """

@@ -24,9 +24,17 @@ settings.load_profile("project")
 
 
 def pytest_addoption(parser):
-    """Add the switch of the fast path."""
+    """Add the switches of the fast path and of the tests that need a browser."""
     text = "plan every conversion, as calls do that the fast path declines"
     parser.addoption("--no-fast-path", action="store_true", help=text)
+    text = "collect tests/browser, which need Chromium and Playwright"
+    parser.addoption("--with-browser", action="store_true", help=text)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out what `make browser-tests` runs."""
+    is_browser = collection_path.name == "browser" and collection_path.is_dir()
+    return True if is_browser and not config.getoption("--with-browser") else None
 
 
 def pytest_configure(config):

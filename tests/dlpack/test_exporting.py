@@ -35,6 +35,15 @@ def test_user_defined_dtype_is_refused():
             call()
 
 
+def test_buffer_has_the_numbers_of_devices_of_dlpack():
+    buffer = to_dlpack(np.zeros(3))
+    assert buffer.__dlpack_device__() == (DLPackBuffer.kDLCPU, 0) == (1, 0)
+    assert (buffer.kDLCUDA, buffer.kDLCUDAHost, buffer.kDLCUDAManaged) == (2, 3, 13)
+    assert (buffer.kDLMetal, buffer.kDLROCM, buffer.kDLROCMHost) == (8, 10, 11)
+    with pytest.raises(AttributeError):
+        buffer.kDLCPU = 2
+
+
 def describe_capsule(buffer, **keywords):
     return importing.describe(buffer.__dlpack__(**keywords))
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
+import shutil
+import subprocess
+import sys
+import sysconfig
 from contextvars import Context
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.each import for_each
 
@@ -19,10 +27,13 @@ import numpack.io.references
 from numpack.allocation.allocator import replace_default
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = ["numpack"] + [m.name for m in pkgutil.walk_packages(numpack.__path__, "numpack.")]
 if importlib.util.find_spec("cupy") is None:  # cannot be imported without CuPy
     MODULES.remove("numpack.adapters.cupy")
+# Pages whose blocks need more than an empty folder, and run in a test of their own.
+RAY_PAGE = ROOT / "docs" / "howto" / "ray-s3.md"
+NUMPACK0_PAGE = ROOT / "docs" / "howto" / "from-numpack-0.7.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -44,16 +55,25 @@ def _own_tables():
     numpack.io.references._TABLES.reset()
 
 
-def blocks(language: str) -> list:
+def blocks(language: str, pages: list[Path] = PAGES) -> list:
     return [
         pytest.param(
             text, id=f"{page.name}:{page.read_text()[: match.start()].count(chr(10)) + 2}"
         )
-        for page in PAGES
+        for page in pages
         for match in BLOCK.finditer(page.read_text())
         for found, text in [match.groups()]
         if found == language
     ]
+
+
+def run_file(text: str, **variables: str) -> None:
+    """Run a block in the current folder as a program of its own."""
+    Path("program.py").write_text(text)
+    command = [sys.executable, "program.py"]
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -91,13 +111,63 @@ def test_docstrings_of_methods_have_examples(cls):
             assert inherited or ">>>" in method.__doc__, name
 
 
-@pytest.mark.parametrize("text", blocks("python"))
+@pytest.mark.parametrize(
+    "text",
+    blocks("python", [each for each in PAGES if each not in (RAY_PAGE, NUMPACK0_PAGE)]),
+)
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_python_block(text):
-    exec(compile(text, "<block>", "exec"), {"__name__": "__main__"})
+    if 'if __name__ == "__main__":' in text:  # it starts processes that import it
+        run_file(text, PYTHONWARNINGS="error")
+    else:
+        exec(compile(text, "<block>", "exec"), {"__name__": "__main__"})
+
+
+def test_page_of_numpack_0_7(tmp_path):
+    """Run its blocks one after the other, on a folder that NumPack 0.7 has written."""
+    folder = ROOT / "tests" / "data" / "numpack-0.7.0" / "deleted.npk"
+    shutil.copytree(folder, tmp_path / "features.npk")
+    for block in blocks("python", [NUMPACK0_PAGE]):
+        exec(compile(block.values[0], "<block>", "exec"), {})
+
+
+def test_page_of_ray_and_s3(moto_server, tmp_path):
+    """Run its block with a bucket of moto's server, and with a small cluster."""
+    (block,) = blocks("python", [RAY_PAGE])
+    assert f"s3://{moto_server.name}/" in block.values[0]
+    start = "import ray; ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)\n"
+    run_file(
+        start + block.values[0],
+        AWS_ENDPOINT_URL=moto_server.endpoint,
+        AWS_ALLOW_HTTP="true",
+        AWS_REGION="us-east-1",
+        NUMPACK_CACHE=str(tmp_path / "cache"),
+        **moto_server.variables,
+    )
+
+
+@pytest.mark.parametrize("text", blocks("cython"))
+def test_cython_block(text, tmp_path):
+    """Compile a block, and call its first function with a lazy array."""
+    source = tmp_path / "block.pyx"
+    source.write_text(f"# cython: language_level=3\n{text}")
+    run = functools.partial(subprocess.run, check=True, cwd=tmp_path)
+    run([sys.executable, "-m", "cython", source.name])
+    include = f"-I{sysconfig.get_path('include')}"
+    run(["cc", "-shared", "-fPIC", "-O1", include, "-o", "block.so", "block.c"])
+    loader = importlib.machinery.ExtensionFileLoader("block", str(tmp_path / "block.so"))
+    spec = importlib.util.spec_from_loader("block", loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    with numpack.NumPack("cython.npk") as npk:
+        npk.save({"x": np.arange(6, dtype="f4").reshape(2, 3)})
+        x = npk.load("x", lazy=True)
+        (name,) = re.findall(r"^def (\w+)", text, re.MULTILINE)
+        assert getattr(module, name)(x) == 15
 
 
 def test_code_blocks_are_found():
+    assert len(blocks("cython")) >= 1
     assert len(blocks("python")) >= 9
     assert len(blocks("sh")) >= 3
 
@@ -113,7 +183,8 @@ def test_documented_commands_are_run_by_ci(text):
 
 def test_relative_links_exist():
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        text = BLOCK.sub("", page.read_text())
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 

@@ -1,4 +1,4 @@
-"""The figures in the README are those of the benchmarks."""
+"""The figures in docs/speed.md are those of the benchmarks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def benchmark():
     return module
 
 
-def test_readme_has_the_calls_of_the_benchmark(benchmark):
-    """The calls in the README are those that benchmarks/exchange.py measures."""
-    page = (ROOT / "README.md").read_text()
+def test_page_has_the_calls_of_the_benchmark(benchmark):
+    """The calls in the page are those that benchmarks/exchange.py measures."""
+    page = (ROOT / "docs/speed.md").read_text()
     table = page.split("<!-- benchmarks/exchange.py -->")[1].split(measure.END)[0]
     rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `")]
     found = [(ours.strip(" `"), theirs.strip(" `")) for ours, theirs, *_ in rows]
     assert found == [(contest.ours, contest.theirs) for contest in benchmark.CONTESTS]
 
 
-def test_readme_has_the_ratios_of_all_routes():
-    page = (ROOT / "README.md").read_text()
+def test_page_has_the_ratios_of_all_routes():
+    page = (ROOT / "docs/speed.md").read_text()
     table = page.split("<!-- benchmarks/routes.py -->")[1].split(measure.END)[0]
     rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("|")]
     head, _, *rows = ([cell.strip() for cell in row] for row in rows)
@@ -41,8 +41,8 @@ def test_readme_has_the_ratios_of_all_routes():
     assert all(0 < float(ratio) < 10 for ratio in ratios)
 
 
-def test_readme_has_the_results_of_the_store_benchmark():
-    page = (ROOT / "README.md").read_text()
+def test_page_has_the_results_of_the_store_benchmark():
+    page = (ROOT / "docs/speed.md").read_text()
     table = page.split("<!-- benchmarks/store.py -->")[1].split(measure.END)[0]
     for result in json.loads((ROOT / "benchmarks/store.json").read_text())["aims"]:
         row = f"{result['ratio']:.3f} |"
@@ -52,8 +52,8 @@ def test_readme_has_the_results_of_the_store_benchmark():
         ), result
 
 
-def test_readme_has_the_results_of_the_loader_benchmark():
-    page = (ROOT / "README.md").read_text()
+def test_page_has_the_results_of_the_loader_benchmark():
+    page = (ROOT / "docs/speed.md").read_text()
     table = page.split("<!-- benchmarks/loader.py -->")[1].split(measure.END)[0]
     lines = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line

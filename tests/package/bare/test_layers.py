@@ -41,8 +41,10 @@ LAYERS = [
     {"object_store"},
     {"store"},
     {"data"},
+    {"formats"},
     {"distributed"},
     {"doctor"},
+    {"cli"},
     {"__main__"},
 ]
 
