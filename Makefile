@@ -189,7 +189,8 @@ $(VENV)/.bench: $(VENV)/.requirements benchmarks/constraints.txt
 
 # Playwright from PyPI drives the system's Chromium; its own download is not needed.
 $(VENV)/.browser: $(VENV)/.requirements
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt playwright
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt \
+	  --constraint tests/browser/constraints.txt playwright
 	@command -v chromium > /dev/null || command -v chromium-headless-shell > /dev/null || \
 	  $(INSTALL_CHROMIUM) || { apt-get update -qq && $(INSTALL_CHROMIUM); } || \
 	  { echo "make browser-tests needs chromium; on Debian: apt install chromium" >&2; exit 1; }

@@ -87,6 +87,8 @@ def test_hostile_names_are_escaped(run):
         npk.attrs[HOSTILE][HOSTILE] = HOSTILE
         npk.attrs.store[HOSTILE] = [HOSTILE]
         npk.drop(HOSTILE, 0)
+    done = run("cp", f"evil.npk:{HOSTILE}", f"new{HOSTILE}.npk", expect=0)
+    assert done.out.replace("\n", "").isprintable()
     data = npk_file("evil.npk")
     shown = escaped(HOSTILE)
     assert HOSTILE in run("ls", "evil.npk", "--json").json[0]["name"]
@@ -105,8 +107,8 @@ def test_hostile_names_are_escaped(run):
         (["rm", f"evil.npk:{HOSTILE}?"], 2),
         (["explain", "evil.npk", "numpy"], 2),
         (["ls", f"none{HOSTILE}.npk"], 2),
-        (["cp", f"evil.npk:{HOSTILE}", f"new{HOSTILE}.npk"], 0),
-        (["compact", f"evil.npk:{HOSTILE}"], 0),
+        (["cp", f"evil.npk:{HOSTILE}", f"other{HOSTILE}.npk"], 2),
+        (["compact", f"evil.npk:{HOSTILE}"], 2),
     ):
         done = run(*arguments, expect=status)
         text = done.out + done.err
