@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from numpack.errors import NumpackError
+from numpack.errors import CopyWarning, NumpackError
 from numpack.io import explain, share
 
 from .outcomes import COPIED, REFUSED, SHARED, Outcome
@@ -156,6 +156,17 @@ def code_of(x: Any, source: str, target: str, outcome: Outcome) -> str:
     return supported
 
 
+def works(code: str, x: Any, target: str) -> bool:
+    """Return whether code that `code_of` returned converts an array without a silent copy."""
+    with warnings.catch_warnings(), _restored(code):
+        warnings.simplefilter("error", CopyWarning)
+        try:
+            exec(code.replace(TARGET, target), {"x": x, **_modules(code)})  # noqa: S102
+        except Exception:  # noqa: BLE001 -- whatever a framework raises
+            return False
+    return True
+
+
 def _candidates(outcome: Outcome, source: str, target: str) -> Iterator[_Candidate]:
     """Iterate over the code of each fix alone, and then of the fixes of both steps.
 
@@ -179,11 +190,17 @@ def _candidates(outcome: Outcome, source: str, target: str) -> Iterator[_Candida
 
 
 def _aligned(each: _Candidate, target: str) -> Iterator[_Candidate]:
-    """Iterate over a candidate, also with its result aligned if the target needs that."""
+    """Iterate over a candidate, also with its result aligned if the target needs that.
+
+    JAX may refuse types of 64 bits only once the other obstacles are removed.
+    """
     yield each
-    if each.lines and not each.is_complete and target in _ALIGNED:
-        yield each.and_then(_ALIGN)
-        yield each.and_then(_TO_NUMPY, _ALIGN)
+    if not each.lines or each.is_complete or target not in _ALIGNED:
+        return
+    yield each.and_then(_ALIGN)
+    yield each.and_then(_TO_NUMPY, _ALIGN)
+    if target == "jax" and _X64 not in each.lines:
+        yield from _aligned(each.after(_X64), target)
 
 
 def _of_fix(fix: str) -> Iterator[_Candidate]:

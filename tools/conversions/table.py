@@ -14,7 +14,6 @@ The JSON has every text, outcome and row of outcomes once; what refers to them a
 from __future__ import annotations
 
 import contextlib
-import re
 import tempfile
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -26,8 +25,8 @@ from numpack.doctor.probe import import_failure
 from numpack.io import frameworks
 
 from .arrays import DTYPES, LAYOUTS, MEMORY, READ_ONLY, Impossible, Memory
-from .fixes import code_of
-from .outcomes import VERDICTS, Outcome, contradiction, outcome
+from .fixes import code_of, works
+from .outcomes import COPIED, REFUSED, VERDICTS, Outcome, contradiction, outcome
 from .sources import HOLDERS, SPECIAL_LAYOUTS, Sources, default_memory, label_of
 
 if TYPE_CHECKING:
@@ -37,14 +36,6 @@ ALL_LAYOUTS = (*LAYOUTS, *SPECIAL_LAYOUTS)
 CELLS = tuple((layout.name, memory) for layout in ALL_LAYOUTS for memory in MEMORY)
 _LAYOUT_NAMES = [layout.name for layout in ALL_LAYOUTS]
 _JOBS = 2
-_FAMILIES = (
-    (r"u?int(8|16|32|64)", "integer"),
-    (r"float(32|64)", "float"),
-    (r"complex.*", "complex"),
-    (r"float8.*", "float8"),
-    (r"datetime64\[(s|ms|us|ns)\]", "datetime"),
-    (r"timedelta64\[(s|ms|us|ns)\]", "timedelta"),
-)
 
 # A cell: why there is no such array, or the outcome and the code of its fix for each target.
 Found = str | tuple[tuple[Outcome, str], ...]
@@ -86,22 +77,18 @@ def collect(source: str) -> Collected:
                 is_run = is_on_page(source, layout, memory)
                 for target in names:
                     found = outcome(x, target)
-                    key = (family(dtype), target, layout, found.verdict, found.obstacles)
+                    key = (dtype, target, layout, found.verdict, found.obstacles)
                     if key not in codes:
                         codes[key] = code_of(x, source, target, found)
-                    row.append((found, codes[key]))
+                    code = codes[key]
+                    row.append((found, code))
                     if is_run and (why := contradiction(x, source, target, found)):
                         collected.contradictions.append(f"{dtype}, {layout}: {why}")
+                    if found.verdict in (COPIED, REFUSED) and not works(code, x, target):
+                        where = f"{source} to {target}, {dtype}, {layout}, {memory}"
+                        collected.contradictions.append(f"{where}: the code fails:\n{code}")
                 collected.cells[dtype].append(tuple(row))
     return collected
-
-
-def family(dtype: str) -> str:
-    """Return a name for the dtypes that code applies to alike, where obstacles are equal."""
-    for pattern, name in _FAMILIES:
-        if re.fullmatch(pattern, dtype):
-            return name
-    return dtype
 
 
 def is_on_page(source: str, layout: str, memory: Memory) -> bool:
