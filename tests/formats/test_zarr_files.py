@@ -230,3 +230,17 @@ def test_special_files_are_not_opened():
     os.mkfifo("x.zarr")
     with pytest.raises(InvalidValueError, match="not a regular file"):
         convert("x.zarr", "s.npk")
+
+
+def test_wide_rows_of_chunks_are_streamed(run_python):
+    """Only one row of chunks, of 30 MiB here, is in memory at a time."""
+    rows = np.random.default_rng(0).integers(0, 1 << 30, (3 << 19, 16), "i4")
+    zarr.create_array("x.zarr", shape=rows.shape, chunks=(480_000, 1), dtype="i4")[...] = rows
+    zarr.create_array("few.zarr", shape=(5,), dtype="i4")[...] = rows[:5, 0]
+    script = """
+import sys; from support.formats.limits import *; convert_within(64 * MIB, sys.argv[1])
+"""
+    pairs = [("few.zarr", "few.npk"), ("x.zarr", "s.npk")]
+    run_python(script, json.dumps([(pair, {}) for pair in pairs]))
+    with NumPack("s.npk", mode="r") as store:
+        assert_same(store["x"][...], rows)

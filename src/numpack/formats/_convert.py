@@ -370,6 +370,7 @@ def _write(target: Target, parts: Iterator[Part]) -> None:
     try:
         for part in parts:
             target.write(part)
+            del part  # before the next one takes memory
         target.commit()
     except BaseException:
         target.abort()
@@ -386,8 +387,9 @@ def _reported(
     done = 0
     for part in parts:
         applied = chosen.apply(part)
-        yield applied
         done += sum(array.nbytes for array in applied.values())
+        yield applied
+        del part, applied  # before the next ones take memory
         if progress is not None:
             progress(done, total)
 

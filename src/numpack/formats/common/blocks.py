@@ -58,21 +58,24 @@ class Blocks:
         self._kept: dict[str, _Block] = {}
 
     def begin(self, arrays: Mapping[str, Chunked]) -> int:
-        """Read these arrays from now on; return the number of rows to read at once.
+        """Read these arrays from now on; return the number of rows of a chunk.
 
         Chunks of a few MiB are read whole, so that none has to be kept. Of larger ones a row is
         kept while its rows are read.
         """
         self._arrays, self._kept = arrays, {}
-        align, count = 1, len(arrays)
+        height, count = 1, len(arrays)
         for name, array in arrays.items():
             if not array.shape or array.chunk is None:
                 continue
-            if array.width <= PART_BYTES // count:
-                align = max(align, array.chunk[0])
-            elif array.width <= _BLOCK_BYTES // count or (count == 1 and array.has_whole_rows):
+            is_kept = array.width > PART_BYTES // count
+            is_small = array.width <= _BLOCK_BYTES // count
+            if is_kept and not is_small and not (count == 1 and array.has_whole_rows):
+                continue
+            height = max(height, array.chunk[0])
+            if is_kept:
                 self._kept[name] = _Block(array.array, array.chunk[0])
-        return align
+        return height
 
     def read(self, name: str, start: int, stop: int) -> Any:
         """Return rows, or all of a 0-d array."""
@@ -96,15 +99,21 @@ class _Block:
         self._values: Any = None
 
     def rows(self, start: int, stop: int) -> Array:
-        """Return rows."""
-        found: list[Array] = []
-        while start < stop or not found:
-            number = start // self._height
-            first = number * self._height
-            if number != self._number:
-                self._values = None  # before the next one takes memory
-                self._values = self._array[first : first + self._height]
-                self._number = number
-            found.append(self._values[start - first : stop - first])
-            start = min(stop, first + self._height)
+        """Return rows; those of more than one block are a copy."""
+        found = [self._piece(start, stop)]
+        while (start := start + len(found[-1])) < stop:
+            # A view would keep the memory of a block while the next one is read.
+            found[-1] = found[-1].copy()
+            found.append(self._piece(start, stop))
         return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _piece(self, start: int, stop: int) -> Array:
+        """Return the rows of them that are in the block of the first one."""
+        number = start // self._height
+        first = number * self._height
+        if number != self._number:
+            self._values = None  # before the next one takes memory
+            self._values = self._array[first : first + self._height]
+            self._number = number
+        rows: Array = self._values[start - first : stop - first]
+        return rows

@@ -55,20 +55,30 @@ class SlicedSource(abc.ABC):
     def _parts(self, names: Sequence[str]) -> Iterator[Part]:
         infos = [self.arrays[name] for name in names]
         count = (infos[0].shape or (1,))[0] or 0
-        step = rows_in_part(infos, self.align(names))
-        for start in range(0, max(count, 1), step):
+        block = self.begin(names)
+        step = rows_in_part(infos)
+        step = step // block * block or step
+        start = 0
+        while True:
             stop = min(start + step, count)
+            if step < block:
+                stop = min(stop, start // block * block + block)
             yield {name: self.read(name, start, stop) for name in names}
+            if stop >= count:
+                return
+            start = stop
 
-    def align(self, names: Sequence[str]) -> int:  # noqa: ARG002 -- of subclasses
-        """Return the number of rows that are best read at once, such as those of a chunk."""
+    def begin(self, names: Sequence[str]) -> int:  # noqa: ARG002 -- of subclasses
+        """Prepare to read arrays; return the number of rows of a block, such as a chunk.
+
+        A part has whole blocks, or is in one.
+        """
         return 1
 
 
-def rows_in_part(infos: Sequence[ArrayInfo], align: int = 1) -> int:
-    """Return how many rows of all arrays take about `PART_BYTES`, in multiples of `align`."""
-    rows = max(1, PART_BYTES // max(1, sum(map(row_nbytes, infos))))
-    return max(align, rows // align * align)
+def rows_in_part(infos: Sequence[ArrayInfo]) -> int:
+    """Return how many rows of all arrays take about `PART_BYTES`."""
+    return max(1, PART_BYTES // max(1, sum(map(row_nbytes, infos))))
 
 
 def row_nbytes(info: ArrayInfo) -> int:

@@ -270,8 +270,8 @@ class NetcdfSource(TreeSource):
             decoded = conventions.decode_cf_variable(name, raw, decode_timedelta=True)
             return decoded.load()
 
-    def align(self, names: Sequence[str]) -> int:
-        """Return the number of rows of a chunk; see `Blocks`."""
+    def begin(self, names: Sequence[str]) -> int:
+        """Prepare to read arrays; return the number of rows of a chunk."""
         found = {name: self._found[name] for name in names}
         return self._blocks.begin(
             {

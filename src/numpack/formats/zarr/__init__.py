@@ -186,8 +186,8 @@ class ZarrSource(TreeSource):
         with _translated(self._path, name), few_at_once():
             return np.asarray(self._blocks.read(name, start, stop), self.arrays[name].dtype)
 
-    def align(self, names: Sequence[str]) -> int:
-        """Return the number of rows of a chunk; see `Blocks`."""
+    def begin(self, names: Sequence[str]) -> int:
+        """Prepare to read arrays; return the number of rows of a chunk."""
         arrays = {}
         for name in names:
             array, dtype = self._opened[name], self.arrays[name].dtype
