@@ -19,7 +19,8 @@ def test_every_name_is_public_and_documented():
         function = getattr(named, name)
         assert getattr(numpack, name) is getattr(numpack.io, name) is function
         assert "from numpack import" in function.__doc__
-        assert f"{name}(" in function.__doc__
+        assert f"{function.__name__}(" in function.__doc__
+        assert function.__name__ in (name, name.removesuffix("_table"))
     pairs = {name.partition("_")[2] for name in named.__all__}
     assert {f"{way}_{each}" for way in ("from", "to") for each in pairs} == set(named.__all__)
 
@@ -44,12 +45,21 @@ def test_array_name_and_drop_if_exists():
         assert list(store) == ["x"]
 
 
+def test_their_options_are_those_of_convert():
+    numpack.convert({"x": np.arange(3)}, "s.npk", rename="ids")
+    numpack.convert({"a": np.arange(2)}, "s.npk", rename="kept", drop_others=True)
+    with NumPack("s.npk", mode="r") as store:
+        assert {name: each.tolist() for name, each in store.items()} == {"kept": [0, 1]}
+    with pytest.raises(InvalidValueError, match="has no option 'drop_others'"):
+        numpack.convert("s.npk", "x.npz", drop_others=True)
+
+
 def test_array_name_of_several_arrays_is_refused():
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"a": [1], "b": [2]}), "t.parquet")
-    with pytest.raises(InvalidValueError, match="array_name= names one array, .* 2: 'a', 'b'"):
+    with pytest.raises(InvalidValueError, match="is the name of one array, .* 2: 'a', 'b'"):
         numpack.from_parquet("t.parquet", "s.npk", "x")
     numpack.from_parquet("t.parquet", "s.npk", "x", columns=["b"])
     with NumPack("s.npk", mode="r") as store:

@@ -6,13 +6,12 @@ import contextlib
 import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .._core.policy import wrong_type
 from ..errors import InvalidValueError, UnsupportedError
 from ..store import NumPack
 from ..store.checks import is_remote
-from ..store.format.naming import listed
 from . import npk
 from ._registry import by_name, of_path
 from ._selection import Selection
@@ -36,7 +35,7 @@ def convert(  # noqa: PLR0913 -- options
     format: str | tuple[str | None, str | None] | None = None,  # noqa: A002 -- its meaning is clear
     arrays: Sequence[str] | str | None = None,
     columns: Sequence[str] | str | None = None,
-    rename: Mapping[str, str] | None = None,
+    rename: Mapping[str, str] | str | None = None,
     dtype: DTypeLike | Mapping[str, DTypeLike] | None = None,
     attrs: bool = True,
     append: bool = False,
@@ -68,8 +67,8 @@ def convert(  # noqa: PLR0913 -- options
         suffix tells.
     arrays, columns : sequence of str, optional
         Names of the arrays to convert, by default all. Both mean the same.
-    rename : mapping of str to str, optional
-        New names of some arrays.
+    rename : mapping of str to str, or str, optional
+        New names of some arrays; a string is that of the only array.
     dtype : dtype, or mapping of str to dtype, optional
         The dtype to which all arrays, or some, are cast. Floats are rounded; a value that is
         out of range, or no integer where one is needed, is refused. Of a file that holds no
@@ -120,57 +119,6 @@ def convert(  # noqa: PLR0913 -- options
            [2., 3.],
            [4., 5.]], dtype=float16)
     """
-    convert_into(
-        source,
-        target,
-        Into(),
-        format=format,
-        arrays=arrays,
-        columns=columns,
-        rename=rename,
-        dtype=dtype,
-        attrs=attrs,
-        append=append,
-        progress=progress,
-        source_options=source_options,
-        target_options=target_options,
-        **options,
-    )
-
-
-class Into(NamedTuple):
-    """What the names of NumPack 0.7 say about the store that they convert to.
-
-    Attributes
-    ----------
-    array_name : str or None
-        The name under which the only array of the source is stored.
-    drop_others : bool
-        Whether the store loses its other arrays.
-    """
-
-    array_name: str | None = None
-    drop_others: bool = False
-
-
-def convert_into(  # noqa: PLR0913 -- options
-    source: Any,
-    target: str | os.PathLike[str] | NumPack,
-    into: Into,
-    *,
-    format: str | tuple[str | None, str | None] | None = None,  # noqa: A002 -- as of `convert`
-    arrays: Sequence[str] | str | None = None,
-    columns: Sequence[str] | str | None = None,
-    rename: Mapping[str, str] | None = None,
-    dtype: DTypeLike | Mapping[str, DTypeLike] | None = None,
-    attrs: bool = True,
-    append: bool = False,
-    progress: ProgressCallback | None = None,
-    source_options: Mapping[str, Any] | None = None,
-    target_options: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> None:
-    """Convert arrays as `convert` does, or as the names of NumPack 0.7 do."""
     if arrays is not None and columns is not None:
         msg = "arrays= and columns= mean the same; pass one of them"
         raise InvalidValueError(msg)
@@ -188,25 +136,9 @@ def convert_into(  # noqa: PLR0913 -- options
     names = columns if arrays is None else arrays
     if before.module is npk and names is not None:
         before.options["names"] = [names] if isinstance(names, str) else list(names)
-    if into.drop_others:
-        after.options = {**after.options, "drop_others": True}
     with contextlib.closing(before.open()) as opened:
-        if into.array_name is not None:
-            rename = {_only(opened, names): into.array_name}
         chosen = Selection(opened.arrays, names, rename, dtype, attrs=attrs)
         _run(opened, chosen, after, opened.attrs if attrs else {}, progress)
-
-
-def _only(opened: Source, names: Sequence[str] | str | None) -> str:
-    """Return the name of the only array that is converted."""
-    found = list(Selection(opened.arrays, names, None, None, attrs=False).arrays)
-    if len(found) != 1:
-        msg = (
-            f"array_name= names one array, and the source has {len(found):,}: {listed(found)}; "
-            "choose one with columns=, or rename some with rename="
-        )
-        raise InvalidValueError(msg)
-    return found[0]
 
 
 class _Side:

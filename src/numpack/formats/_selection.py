@@ -13,7 +13,7 @@ from .._core import dtypes
 from .._core.policy import wrong_type
 from ..errors import InvalidValueError, WrongTypeError
 from ..store.checks import checked_name
-from ..store.format.naming import quoted, unknown_name_error
+from ..store.format.naming import listed, quoted, unknown_name_error
 from ._protocol import ArrayInfo
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Selection:
         Those of the source.
     names : sequence of str or None
         Of those that are chosen, in their order; all by default.
-    rename : mapping of str to str or None
-        New names.
+    rename : mapping of str to str, str, or None
+        New names; a string is that of the only array.
     dtype : dtype, or mapping of str to dtype, or None
         To which arrays are cast.
     attrs : bool
@@ -52,7 +52,7 @@ class Selection:
         self,
         arrays: Mapping[str, ArrayInfo],
         names: Sequence[str] | str | None,
-        rename: Mapping[str, str] | None,
+        rename: Mapping[str, str] | str | None,
         dtype: Any,
         *,
         attrs: bool,
@@ -96,8 +96,18 @@ def _chosen(arrays: Mapping[str, ArrayInfo], names: Sequence[str] | str | None) 
 
 
 def _new_names(
-    names: Sequence[str], arrays: Mapping[str, ArrayInfo], rename: Mapping[str, str] | None
+    names: Sequence[str],
+    arrays: Mapping[str, ArrayInfo],
+    rename: Mapping[str, str] | str | None,
 ) -> dict[str, str]:
+    if isinstance(rename, str):
+        if len(names) != 1:
+            msg = (
+                f"{quoted(rename)} is the name of one array, and there are {len(names):,}: "
+                f"{listed(list(names))}; choose one with arrays=, or use rename={{name: new}}"
+            )
+            raise InvalidValueError(msg)
+        rename = {names[0]: rename}
     new = {}
     for name, given in _of_arrays("rename", names, arrays, rename or {}).items():
         new[name] = checked_name(given)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InvalidValueError
 from ...store import NumPack
 from ...store.format.naming import listed, quoted
-from .._convert import Into, convert, convert_into
+from .._convert import convert
 
 if TYPE_CHECKING:
     import os
@@ -44,8 +44,9 @@ def to_store(
         Of the source.
     """
     _check_chunk_size(chunk_size)
-    into = Into(array_name, drop_if_exists)
-    convert_into(source, npk_path, into, format=(format, "npk"), **options)
+    if array_name is not None:
+        options = {**options, "rename": array_name}
+    convert(source, npk_path, format=(format, "npk"), drop_others=drop_if_exists, **options)
 
 
 def _check_chunk_size(chunk_size: int | None) -> None:

@@ -55,49 +55,6 @@ def from_parquet(
     to_store(file, npk_path, array_name, drop_if_exists, chunk_size, options, "parquet")
 
 
-def from_parquet_table(
-    file: StorePath,
-    npk_path: StorePath,
-    array_name: str | None = None,
-    drop_if_exists: bool = False,
-    chunk_size: int | None = None,
-    **options: Any,
-) -> None:
-    """Store the columns of a Parquet file, as `convert` does.
-
-    Parameters
-    ----------
-    file : str or os.PathLike
-    npk_path : str or os.PathLike
-        The store, which keeps its other arrays; it is created if it does not exist.
-    array_name : str, optional
-        The name of the array, if the file has only one.
-    drop_if_exists : bool, default False
-        Drop the other arrays of the store, in the same commit.
-    chunk_size : int, optional
-        Without effect: about 8 MiB are read at a time.
-    **options
-        Of `convert`, such as ``columns`` and ``dtype``, and of the format.
-
-    Raises
-    ------
-    InvalidValueError, UnsupportedError, OSError
-        As `convert`; the store is as it was.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> import pyarrow.parquet as pq
-    >>> from numpack import NumPack, from_parquet_table
-    >>> pq.write_table(pa.table({"x": [0, 1, 2]}), "t.parquet")
-    >>> from_parquet_table("t.parquet", "parquet_table.npk", drop_if_exists=True)
-    >>> with NumPack("parquet_table.npk", mode="r") as npk:
-    ...     npk["x"].tolist()
-    [0, 1, 2]
-    """
-    to_store(file, npk_path, array_name, drop_if_exists, chunk_size, options, "parquet")
-
-
 def from_feather(
     file: StorePath,
     npk_path: StorePath,
@@ -181,46 +138,6 @@ def to_parquet(
     to_file(npk_path, file, array_name, chunk_size, options, "parquet")
 
 
-def to_parquet_table(
-    npk_path: StorePath,
-    file: StorePath,
-    array_name: str | Sequence[str] | None = None,
-    chunk_size: int | None = None,
-    **options: Any,
-) -> None:
-    """Write arrays of a store to a Parquet file, as `convert` does.
-
-    Parameters
-    ----------
-    npk_path : str or os.PathLike
-    file : str or os.PathLike
-        It is replaced once the new one is complete.
-    array_name : str or sequence of str, optional
-        The arrays, by default all.
-    chunk_size : int, optional
-        Without effect: about 8 MiB are read at a time.
-    **options
-        Of `convert`, such as ``dtype``, and of the format.
-
-    Raises
-    ------
-    InvalidValueError, UnsupportedError, OSError
-        As `convert`; the file is as it was.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import pyarrow.parquet as pq
-    >>> from numpack import NumPack, to_parquet_table
-    >>> with NumPack("written.npk", drop_if_exists=True) as npk:
-    ...     npk.save({"x": np.arange(3)})
-    >>> to_parquet_table("written.npk", "u.parquet")
-    >>> pq.read_table("u.parquet")["x"].to_pylist()
-    [0, 1, 2]
-    """
-    to_file(npk_path, file, array_name, chunk_size, options, "parquet")
-
-
 def to_feather(
     npk_path: StorePath,
     file: StorePath,
@@ -259,3 +176,7 @@ def to_feather(
     [0, 1, 2]
     """
     to_file(npk_path, file, array_name, chunk_size, options, "arrow")
+
+
+from_parquet_table = from_parquet
+to_parquet_table = to_parquet

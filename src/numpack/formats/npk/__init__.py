@@ -60,9 +60,10 @@ class ReadOptions(TypedDict, total=False):
 
 
 class WriteOptions(TypedDict, total=False):
-    """Options of writing: those of `NumPack`, and `append`."""
+    """Options of writing: those of `NumPack`, and of `create_target`."""
 
     append: bool
+    drop_others: bool
     durability: Literal["process", "power"]
     lock_timeout: float | None
 
