@@ -6,12 +6,12 @@ import pickle
 
 import numpy as np
 import pytest
+import xarray
 
 import numpack
 from numpack import NumPack, errors
 from numpack.distributed.dask import from_store, to_store
 
-xarray = pytest.importorskip("xarray")
 ROWS = np.arange(64_000, dtype="f4").reshape(1000, 64)
 
 

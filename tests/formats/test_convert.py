@@ -308,7 +308,6 @@ assert np.load("x.npy").tolist() == [7] * 3
 
 
 def test_stores_at_urls_are_read(store):
-    pytest.importorskip("obstore")
     url = Path("published.npk").absolute().as_uri()
     store.save({"big": np.arange(3 << 20)})
     store.drop("big", [1, 5])

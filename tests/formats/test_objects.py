@@ -110,15 +110,23 @@ def test_other_tables(kind):
     )
     given = table
     if kind == "polars":
-        given = pytest.importorskip("polars").from_arrow(table)
+        import polars as pl
+
+        given = pl.from_arrow(table)
     elif kind == "batch":
         [given] = table.to_batches()
     elif kind == "duckdb":
-        given = pytest.importorskip("duckdb").from_arrow(table)
+        import duckdb
+
+        given = duckdb.from_arrow(table)
     elif kind == "nanoarrow":
-        given = pytest.importorskip("nanoarrow").ArrayStream(table).read_all()
+        import nanoarrow
+
+        given = nanoarrow.ArrayStream(table).read_all()
     elif kind == "arro3":
-        given = pytest.importorskip("arro3.core").Table.from_arrow(table)
+        from arro3.core import Table
+
+        given = Table.from_arrow(table)
     found = converted(given)
     assert_same(found["n"], np.array([1, 2, 3], "i2"))
     assert_same(found["s"], np.array(["a", "bcd", ""]))
