@@ -1,5 +1,6 @@
 """Fixtures and hooks shared by all tests; each test runs in an empty folder."""
 
+import contextlib
 import gc
 import os
 import sys
@@ -73,8 +74,9 @@ def _has_cuda() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def _own_folder(tmp_path):
+    with contextlib.chdir(tmp_path):  # a test may undo what `monkeypatch` has done
+        yield
 
 
 @pytest.fixture

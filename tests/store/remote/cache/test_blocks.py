@@ -168,6 +168,7 @@ def test_a_full_disk_ends_the_keeping_not_the_reading(monkeypatch):
     assert blocks.verified()[:3].tolist() == [True, False, False]
     monkeypatch.undo()
     again, objects = make()
+    assert again.are_verified(numbers(0, 1, 2)).tolist() == [True, False, False]
     again.ensure_bytes(0, NBYTES)
     assert (again.file.map() == objects.content).all()
 
