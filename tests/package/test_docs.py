@@ -207,8 +207,8 @@ def test_architecture_page_lists_every_module():
             expected.setdefault(str(path.relative_to(package).parent), set()).add(path.stem)
     expected["adapters"].add("__init__")
     named = {
-        room.strip("`"): set(re.findall(r"`(\w+)`", modules))
-        for room, modules in table_rows("The rooms")
+        name.strip("`"): set(re.findall(r"`(\w+)`", modules))
+        for name, modules in table_rows("The layout")
     }
     assert named == expected
 

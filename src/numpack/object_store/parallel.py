@@ -59,9 +59,10 @@ def for_all(count: int, fetch: Fetch, use: Use, width: int = WIDTH) -> None:
     """Call `fetch` and then `use` with its result for each number below `count`.
 
     Return when all are done, or raise the first error when every call that had begun has ended.
-    A thread that calls this works as well, and waits for no other that has not begun: it may
-    be one of the pool. The main thread only waits, since a library does not return from a
-    request when Ctrl-C is pressed; then it returns at once, and `use` is not called any more.
+    The calling thread makes calls too, and does not wait for threads that have not begun, so
+    it may itself be a thread of the pool. The main thread only waits, since a library does not
+    return from a request when Ctrl-C is pressed; then this function returns at once, and `use`
+    is not called any more.
     """
     jobs = _Jobs(range(count), fetch, use)
     helpers: list[Future[None]] = []

@@ -25,7 +25,7 @@ class Renamer(Writer):
         overwrite: bool = False,
         progress: ProgressCallback | None = None,
     ) -> None:
-        """Give an array another name, in one commit and without rewriting its rows.
+        """Rename an array, in one commit and without rewriting its rows.
 
         Its attributes go with it. Lazy arrays that were loaded before stay valid.
 

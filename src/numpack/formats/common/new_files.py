@@ -104,7 +104,7 @@ def require_replaceable(target: Path, *, is_folder: bool) -> None:
 
 
 def keep_mode(old: Path, new: Path) -> None:
-    """Give a new file or folder the permissions of the one that it replaces, if any."""
+    """Copy the permissions of a file or folder, if it exists, to the one that replaces it."""
     with contextlib.suppress(FileNotFoundError):
         new.chmod(stat.S_IMODE(old.stat().st_mode))
 

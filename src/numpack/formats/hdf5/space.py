@@ -77,7 +77,7 @@ class Space:
         self.reserve(stop - _STEP if stop > _STEP else stop)
 
     def release(self) -> None:
-        """Give back what is reserved after the end of the file, once it is closed."""
+        """Free what is reserved after the end of the file, once it is closed."""
         if self._reserved:
             os.truncate(self._path, self._path.stat().st_size)
 

@@ -119,7 +119,7 @@ class _Moves:
         self._before.rename(old, new, to=self._after)
 
     def undo(self) -> None:
-        """Give the files their old names, also after a move that failed."""
+        """Move the files back to their old names, also after a move that failed."""
         for old, new in reversed(self._done):
             with contextlib.suppress(OSError):
                 if not self._before.has(old):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def rename(
     session: Session, old: str, new: str, progress: Progress, *, overwrite: bool
 ) -> None:
-    """Give an array another name, with its attributes.
+    """Rename an array, with its attributes.
 
     Its files get a second name, that of a new id, before the commit, and lose the first one
     after it, so that a crash leaves an orphan at most. Where the file system has no hard links
@@ -55,7 +55,7 @@ def _check(session: Session, old: str, entry: Entry, new: str, *, is_taken: bool
 
 
 def _linked(session: Session, entry: Entry, made: Entry, progress: Progress) -> Entry:
-    """Give the files of an array those names that another id has; return its entry."""
+    """Link the files of an array to the names of another id; return its entry."""
     try:
         session.folder.link(entry.data_file, made.data_file)
         if session.folder.has(entry.checksum_file):

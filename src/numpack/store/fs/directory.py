@@ -187,7 +187,7 @@ class Folder:
             raise store_error(f"{target.path}/{new}", error, new) from error
 
     def link(self, name: str, new: str) -> None:
-        """Give a file a second name, replacing any file that has it.
+        """Link a file to a second name, replacing any file that has it.
 
         Raises
         ------

@@ -99,7 +99,7 @@ cdef class WriteTransaction:
 
 
 cdef class TryLock:
-    """Context manager that acquires the write lock if it is free; returns whether it was.
+    """Context manager that acquires the write lock if it is free; `as` binds whether it was.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
 /* Running of tasks on the calling thread and on helpers, which are started for each call.
  *
- * The tasks are dealt in shares of consecutive ones, one share for each thread, so that threads
- * work on different parts of the memory. A thread that has done its share takes tasks from the
- * ends of the others. The caller waits for tasks that a helper has begun, but not for a helper
- * that has not: other processes may occupy its core, and then the caller does all tasks itself.
- * Such a helper finds no task when it begins, and uses nothing of the call but `numpack_job`,
- * which the last of the threads frees. It runs for less than a microsecond, so forks and the exit
- * of the interpreter need no special handling.
+ * The tasks are divided into shares of consecutive ones, one share for each thread, so that
+ * threads work on different parts of the memory. A thread that has finished its share takes tasks
+ * from the ends of the others. The caller waits until the tasks that helpers have begun are done.
+ * It does not wait for helpers to begin: if other processes occupy their cores, it runs all tasks
+ * itself. A helper that begins afterwards finds no task, and accesses only `numpack_job`, which
+ * the last thread frees. It runs for less than a microsecond, so forks and the exit of the
+ * interpreter need no special handling.
  */
 #ifndef NUMPACK_PARALLEL_H
 #define NUMPACK_PARALLEL_H
