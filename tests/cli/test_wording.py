@@ -18,6 +18,7 @@ from numpack.cli._wording import worded
     [
         ("name it, such as format='npy'", "name it with --from or --to, such as --to npy"),
         ("read it with format='hdf5', which", "read it with --from hdf5, which"),
+        ("read it with format=('npz', None)", "read it with --from npz"),
         ("name its format with format=", "name its format with --from"),
         ("pass format='csv'", "pass --from csv"),
         ("or pass format=", "or pass --from"),
@@ -109,6 +110,21 @@ def test_errors_of_commands(run):
         ],
         check,
     )
+
+
+def test_paths_of_stores_that_are_something_else(run):
+    with Path("x.npk").open("wb") as file:
+        np.savez(file, x=np.arange(3))
+    err = run("convert", "x.npk", "o.npk", expect=2).err
+    assert "is a file, and a numpack store is a folder; rename it" in err
+    assert err.endswith("or read it with --from npz\n")
+    run("convert", "x.npk", "o.npk", "--from", "npz")
+    err = run("convert", "o.npk", "x.npk", expect=2).err
+    assert err.endswith("is a file, and a store is a folder; choose another path\n")
+    err = run("convert", "o.npk", "none.npk", "--append", expect=2).err
+    assert err.endswith("none.npk; leave out --append to make one\n")
+    run("convert", "o.npk", "none.npk")
+    run("convert", "o.npk", "none.npk", "--append")
 
 
 def test_a_folder_of_something_else(run, tmp_path):

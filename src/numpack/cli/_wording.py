@@ -41,6 +41,7 @@ _FIXES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^NumPack: ", ""),
     (r", and mode='[^']*' writes; pass mode=\"r\"(?:, or|; NumPack\.publish)", r"; or"),
     (r"name it, such as format='npy'", "name it with --from or --to, such as --to npy"),
+    (r"read it with format=\('(\w*)', None\)", r"read it with --from \1"),
     (r"(read it|its format) with format='?(\w*)'?", r"\1 with --from \2"),
     (r"; or writes one", "; `numpack publish` writes one"),
     (r"; or make a store", "; make a store"),

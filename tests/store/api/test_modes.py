@@ -61,10 +61,10 @@ def test_each_mode_with_an_existing_store(filled, mode):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_mode_x_refuses_a_store_created_meanwhile(monkeypatch, before):
-    check = folder._check_creatable
+    check = folder.check_creatable
 
     def create_meanwhile(path):
-        monkeypatch.setattr(folder, "_check_creatable", check)
+        monkeypatch.setattr(folder, "check_creatable", check)
         if not before:
             check(path)
         with NumPack("s.npk") as other:
@@ -72,7 +72,7 @@ def test_mode_x_refuses_a_store_created_meanwhile(monkeypatch, before):
         if before:
             check(path)
 
-    monkeypatch.setattr(folder, "_check_creatable", create_meanwhile)
+    monkeypatch.setattr(folder, "check_creatable", create_meanwhile)
     with pytest.raises(NotAStoreError):
         NumPack("s.npk", mode="x").open()
     with NumPack("s.npk") as store:

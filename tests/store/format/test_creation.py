@@ -128,7 +128,7 @@ def test_threads_create_the_same_store_concurrently():
 
 @pytest.mark.parametrize("filled", [False, True])
 def test_store_created_meanwhile_is_opened(monkeypatch, filled):
-    check = folder._check_creatable
+    check = folder.check_creatable
     calls = []
 
     def slow(path):
@@ -139,7 +139,7 @@ def test_store_created_meanwhile_is_opened(monkeypatch, filled):
                     faster.save({"x": ROWS})
         return check(path)
 
-    monkeypatch.setattr(folder, "_check_creatable", slow)
+    monkeypatch.setattr(folder, "check_creatable", slow)
     with NumPack(FOLDER) as store:
         assert store.get_member_list() == (["x"] if filled else [])
     assert calls

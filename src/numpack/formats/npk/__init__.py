@@ -26,6 +26,7 @@ from ...store.fs.lock import SharedLock
 from ...store.fs.temporary import TemporaryFolder
 from ...store.reading.checked_rows import CheckedRows
 from .._protocol import ArrayInfo
+from ..common import stores
 from ..common.new_files import beside, keep_mode, resolved
 from ..common.sources import PART_BYTES, SlicedSource
 
@@ -87,8 +88,7 @@ def open_source(
     """
     if isinstance(path, NumPack):
         return StoreSource(path, names)
-    store = NumPack(path, mode="r", **options)
-    store.open()
+    store = stores.open_source(path, **options)
     try:
         return StoreSource(store, names, closes=True)
     except BaseException:
@@ -262,7 +262,8 @@ class StoreTarget:
             not path.exists() or (path.is_dir() and not any(path.iterdir()))
         ):
             return None
-        return _writable(stack.enter_context(NumPack(path, mode="r+", **self._options)))
+        store = stores.open_target(path, append=self._append, **self._options)
+        return _writable(stack.enter_context(store))
 
     def _require_rows(self) -> None:
         """Check that the rows can be appended, before they are read."""

@@ -75,7 +75,7 @@ def create_store(
         Nothing on disk was changed.
     """
     try:
-        _check_creatable(path)
+        check_creatable(path)
         path.mkdir(parents=True, exist_ok=True)
         folder = Folder(os.fspath(path))
         folder.lock_timeout = lock_timeout
@@ -93,7 +93,7 @@ def create_store(
         raise store_error(os.fspath(path), error) from error
     with WriteLock(folder):
         if not is_store(folder):
-            _check_creatable(path)
+            check_creatable(path)
             write_store(folder, new_catalog(), durable=durable)
         elif exclusive:
             raise store_exists_error(os.fspath(path))
@@ -305,12 +305,19 @@ def read_header(text: bytes, path: str) -> int:
     return int(version)
 
 
-def _check_creatable(path: Path) -> None:
-    """Check that a store can be created at a path without affecting existing files."""
+def check_creatable(path: Path) -> None:
+    """Check that a store can be created at a path without affecting existing files.
+
+    Raises
+    ------
+    NotAStoreError, CorruptStoreError
+        It cannot; the message says what is there.
+    """
     if not path.exists():
         return
     if not path.is_dir():
-        msg = f"{path} is a file, and a store is a folder; choose another path"
+        kind = "a file" if path.is_file() else "a device, a FIFO or a socket"
+        msg = f"{path} is {kind}, and a store is a folder; choose another path"
         raise NotAStoreError(msg)
     names = {entry.name for entry in path.iterdir()}
     if NUMPACK0_METADATA in names:
