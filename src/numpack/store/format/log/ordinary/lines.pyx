@@ -222,7 +222,7 @@ cdef bint checksum_of_journal(numpack_text *text, int64_t *journal) noexcept:
     journal[0] = -1
     if not numpack_skip(text, b',"journal":'):
         return True
-    return numpack_number(text, journal) and journal[0] <= 0xFFFFFFFF
+    return numpack_number(text, journal) and journal[0] <= <int64_t>0xFFFFFFFF
 
 
 cdef bint read_arrays(
