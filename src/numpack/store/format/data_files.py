@@ -14,7 +14,8 @@ from ..._core.file_mapping import READABLE, FileMapping
 from ..._core.memory import aligned_empty, normalize_strides
 from ..._core.pages import reading_may_allocate
 from ...errors import CorruptStoreError
-from ..fs.directory import read_between, store_error, too_large_error, write_all
+from ..fs.directory import read_between, write_all
+from ..fs.errors import store_error, too_large_error
 from ..fs.syscalls import size_of
 from ..kernels.checksums import BLOCK, read_into, write_checksummed
 
@@ -264,7 +265,7 @@ def read_part(folder: Folder, name: str, descriptor: int, part: Array, start: in
     except OSError as error:
         if error.errno is None:  # raised by a signal handler
             raise
-        raise store_error(f"{folder.path}/{name}", error, name) from error
+        raise store_error(f"{folder.path}/{name}", error) from error
 
 
 def map_rows(folder: Folder, entry: Entry) -> tuple[Array, str]:
@@ -297,7 +298,7 @@ def map_rows(folder: Folder, entry: Entry) -> tuple[Array, str]:
     except ValueError:  # the file is too short
         raise too_short_error(folder, entry) from None
     except OSError as error:
-        raise store_error(path, error, name) from error
+        raise store_error(path, error) from error
 
 
 def as_rows(memory: Array, dtype: DType, shape: tuple[int, ...]) -> Array:

@@ -16,7 +16,8 @@ from ...errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from ..fs.directory import DATA, Folder, store_error, write_all
+from ..fs.directory import DATA, Folder, write_all
+from ..fs.errors import store_error
 from ..fs.lock import LOCK, WriteLock
 from ..fs.syscalls import read_small
 from .dtype_codes import InvalidRecordError, brief
@@ -263,7 +264,7 @@ def is_store(folder: Folder) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise store_error(f"{folder.path}/{HEADER}", error, HEADER) from error
+        raise store_error(f"{folder.path}/{HEADER}", error) from error
     read_header(text, folder.path)
     return True
 

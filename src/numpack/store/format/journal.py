@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...errors import CorruptStoreError
-from ..fs.directory import is_sparse, read_between, too_large_error, write_all
+from ..fs.directory import is_sparse, read_between, write_all
+from ..fs.errors import too_large_error
 from ..fs.lock import SharedLock
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32

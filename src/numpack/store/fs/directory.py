@@ -1,21 +1,14 @@
-"""The store's folder held open, complete reads and writes at an offset, and their errors."""
+"""The store's folder held open, and complete reads and writes at an offset."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ...errors import (
-    CorruptStoreError,
-    MissingFileError,
-    NotAStoreError,
-    StoreError,
-    StoreMemoryError,
-    StorePermissionError,
-)
+from ...errors import StoreError
+from .errors import store_error
 from .syscalls import (
     Directory,
     OpenFile,
@@ -36,16 +29,6 @@ DATA = "data"
 
 _DATA = f"{DATA}/"
 _IN_DATA = len(_DATA)
-_NOT_REGULAR = (
-    errno.ELOOP,
-    errno.EMLINK,
-    errno.EISDIR,
-    errno.ENXIO,
-    errno.ENODEV,
-    errno.EEXIST,
-)
-_DENIED = (errno.EACCES, errno.EPERM)
-_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 _CLAMPED_BYTES = 1 << 20  # longer reads are limited to the size of the file first
 _SPARSE_BYTES = 16 << 20  # a file longer than this is sparse if its length exceeds
 _SPARSE_FACTOR = 1000  # this many times its allocated bytes
@@ -154,7 +137,7 @@ class Folder:
         except StoreError:
             raise
         except OSError as error:
-            raise store_error(f"{self.path}/{name}", error, name) from error
+            raise store_error(f"{self.path}/{name}", error) from error
 
     def unlink_large(self, name: str) -> None:
         """Remove a large file; its disk space is freed by a background thread."""
@@ -184,7 +167,7 @@ class Folder:
         except StoreError:
             raise
         except OSError as error:
-            raise store_error(f"{target.path}/{new}", error, new) from error
+            raise store_error(f"{target.path}/{new}", error) from error
 
     def link(self, name: str, new: str) -> None:
         """Link a file to a second name, replacing any file that has it.
@@ -252,7 +235,7 @@ class Folder:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(DATA, dir_fd=self.descriptor)
         except OSError as error:
-            raise store_error(f"{self.path}/{DATA}", error, DATA) from error
+            raise store_error(f"{self.path}/{DATA}", error, is_folder=True) from error
         self._open_data()
 
     def sync(self) -> None:
@@ -302,13 +285,13 @@ class Folder:
         except FileNotFoundError as error:
             if self._release_replaced_data():
                 return self._open(use, name, flags)
-            raise store_error(f"{self.path}/{name}", error, name) from None
+            raise store_error(f"{self.path}/{name}", error) from None
         except StoreError:
             raise
         except OSError as error:
             if error.errno is None:  # raised by a signal handler
                 raise
-            raise store_error(f"{self.path}/{name}", error, name) from error
+            raise store_error(f"{self.path}/{name}", error) from error
 
     def _place(self, name: str) -> tuple[Directory, str]:
         if name.startswith(_DATA):
@@ -324,7 +307,7 @@ class Folder:
             except OSError as error:
                 if error.errno is None:
                     raise
-                raise store_error(f"{self.path}/{DATA}", error, DATA) from error
+                raise store_error(f"{self.path}/{DATA}", error, is_folder=True) from error
             self._data = held
         return held
 
@@ -353,72 +336,6 @@ class Folder:
                 os.fchown(descriptor, wanted.st_uid, -1)
         if wanted.st_mode != found.st_mode:
             os.fchmod(descriptor, stat.S_IMODE(wanted.st_mode) & 0o777)
-
-
-def store_error(path: str, error: OSError, name: str | None = None) -> StoreError:
-    """Convert an `OSError` of a system call to an error of the store.
-
-    Parameters
-    ----------
-    path : str
-    error : OSError
-    name : str, optional
-        Name of the file in the store.
-
-    Returns
-    -------
-    StoreError
-        With the same `errno`. It is a `CorruptStoreError` only if a file is missing or is not
-        a regular file.
-
-    Raises
-    ------
-    OSError
-        `error` itself, if it has no `errno`.
-    """
-    number = error.errno
-    if number is None:  # not from a system call: a signal handler may raise `TimeoutError`
-        raise error
-    made: StoreError
-    if number == errno.ENOENT:
-        made = MissingFileError(
-            f"the file {path} is missing; restore it from a backup", file=path
-        )
-    elif number in _NOT_REGULAR or (number == errno.ENOTDIR and name == DATA):
-        kind = "folder" if name == DATA else "regular file"
-        made = CorruptStoreError(
-            f"{path} is damaged: it is not a {kind}, and a store holds no links, pipes or "
-            "devices; restore it from a backup, or obtain it from a source that you trust"
-        )
-    elif number in _DENIED:
-        made = StorePermissionError(
-            f"this user is not permitted to use {path} ({error.strerror}); change its "
-            "permissions, or open the store with mode='r' to read it only"
-        )
-    elif number in _MANY_OPEN:
-        made = StoreError(
-            f"{path} cannot be opened: too many files are open; close some, or raise the limit "
-            "(ulimit -n)"
-        )
-    elif number == errno.ENOMEM:
-        made = StoreMemoryError(f"there is too little memory to map {path}; load fewer rows")
-    else:
-        made = StoreError(f"{path} cannot be used: {error.strerror or error}; try again")
-    made.errno = number
-    return made
-
-
-def too_large_error(path: str, nbytes: int) -> StoreMemoryError:
-    """Return the error for data that does not fit in memory."""
-    return StoreMemoryError(
-        f"{nbytes:,} bytes of {path} do not fit in memory; load it with lazy=True, or some of "
-        "its rows with getitem or stream_load"
-    )
-
-
-def removed_error(path: str) -> NotAStoreError:
-    """Return the error for a store whose folder was removed."""
-    return NotAStoreError(f"the store {path} was removed; open another")
 
 
 def has_hole(descriptor: int, start: int, end: int) -> bool:

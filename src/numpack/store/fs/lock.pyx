@@ -16,7 +16,7 @@ from posix.stat cimport S_ISREG, fstat, struct_stat
 from posix.unistd cimport close
 
 from ...errors import LockError, LockTimeoutError, StoreError
-from .directory import removed_error
+from .errors import removed_error
 from .forks import register, registered
 from .lock_errors import lock_timeout_error, no_locks_error, reentrant_error
 

@@ -15,7 +15,8 @@ from ...errors import (
     StoreNotFoundError,
     UnsupportedError,
 )
-from ..fs.directory import read_between, store_error
+from ..fs.directory import read_between
+from ..fs.errors import store_error
 from .layout import (
     ALIGNMENT,
     LOCAL,

@@ -10,7 +10,8 @@ from ..._core.memory import aligned_empty
 from ..._core.pages import reading_may_allocate
 from ..format import data_files
 from ..fs import resources
-from ..fs.directory import store_error, write_all
+from ..fs.directory import write_all
+from ..fs.errors import store_error
 from ..kernels.checksums import BLOCK
 from ..lazy.array import LazyArray
 from ..session import Session

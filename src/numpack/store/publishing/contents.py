@@ -13,7 +13,8 @@ from ...errors import CorruptStoreError, StoreError
 from ...object_store.objects import Stream
 from ..format import data_files
 from ..format.naming import quoted
-from ..fs.directory import read_between, store_error
+from ..fs.directory import read_between
+from ..fs.errors import store_error
 from ..kernels.checksums import BLOCK, checksum_blocks, crc32
 from ..reading.held import copy_rows, read_checksums
 

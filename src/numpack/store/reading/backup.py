@@ -23,7 +23,8 @@ from ..format.log.reader import NAME as LOG
 from ..format.log.state import Catalog
 from ..format.naming import quoted
 from ..fs.copying import copy_start
-from ..fs.directory import DATA, Folder, store_error, write_all
+from ..fs.directory import DATA, Folder, write_all
+from ..fs.errors import store_error
 from ..fs.lock import LOCK, WriteLock
 from ..rows import deleted_rows
 from .held import committed_files, compute_checksums, copy_rows

@@ -10,7 +10,8 @@ from ..._core.mapped_files import mapping_of
 from ..._core.memory import aligned_empty
 from ...errors import CorruptStoreError
 from ..format import data_files
-from ..fs.directory import Folder, store_error
+from ..fs.directory import Folder
+from ..fs.errors import store_error
 from ..fs.syscalls import size_of
 from ..lazy.array import stored_rows
 from .snapshot import Snapshot
@@ -115,7 +116,7 @@ class CommittedRows(Snapshot):
                 f"the data file {path} is damaged: it is shorter than the {entry.nbytes:,} "
                 "bytes that it should have; restore it from a backup"
             )
-        return store_error(path, error, entry.data_file)
+        return store_error(path, error)
 
 
 def _read_live(

@@ -10,7 +10,8 @@ from ..._core.memory import aligned_copy, aligned_empty
 from ...errors import MovedError
 from ..format import data_files
 from ..format.naming import quoted
-from ..fs.directory import too_large_error, write_all
+from ..fs.directory import write_all
+from ..fs.errors import too_large_error
 from ..kernels.checksums import BLOCK
 from ..session import Session
 from .array import RemoteArray

@@ -16,7 +16,8 @@ import numpy as np
 
 from ...errors import CorruptStoreError
 from ..format import data_files
-from ..fs.directory import has_hole, too_large_error, write_all
+from ..fs.directory import has_hole, write_all
+from ..fs.errors import too_large_error
 from ..fs.syscalls import size_of
 from ..kernels.checksums import crc32
 from ..kernels.deleted import (

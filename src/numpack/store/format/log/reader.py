@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 from ....errors import CorruptStoreError, StoreError
-from ...fs.directory import has_hole, read_between, removed_error, store_error
+from ...fs.directory import has_hole, read_between
+from ...fs.errors import removed_error, store_error
 from ...fs.syscalls import open_head_and_tail, size_of
 from ..extents import require_whole
 from ..naming import listed

@@ -16,7 +16,8 @@ import time
 from typing import TYPE_CHECKING
 
 from ....errors import CorruptStoreError, StoreError, WriteEndedError
-from ...fs.directory import DATA, read_between, store_error, write_all
+from ...fs.directory import DATA, read_between, write_all
+from ...fs.errors import store_error
 from ...fs.lock_errors import lock_timeout_error, no_locks_error, reentrant_error
 from ...fs.syscalls import OpenFile, size_of
 from ...kernels.checksums import BLOCK
@@ -193,7 +194,7 @@ class StagedFiles:
             self.folder.unlink(new)  # an orphan
             if self.folder.has(new):
                 error = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-                raise store_error(f"{self.folder.path}/{new}", error, new)
+                raise store_error(f"{self.folder.path}/{new}", error)
             self._moved.append((self._path(extension), new))
             self.folder.rename(*self._moved[-1])
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from ...._core.mapped_files import map_open
 from ...format.data_files import read_exactly
-from ...fs.directory import store_error, write_all
+from ...fs.directory import write_all
+from ...fs.errors import store_error
 from ...fs.resources import map_with_retry
 from ...kernels.checksums import BLOCK
 
