@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from numpack import NumPack
 from support.arrays import dtype_of
 
 NUMBERS = ["bool", *(f"{kind}int{bits}" for bits in (8, 16, 32, 64) for kind in ("", "u"))]
@@ -65,3 +66,10 @@ def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
     assert found.dtype == expected.dtype, (found.dtype, expected.dtype)
     assert found.shape == expected.shape
     assert found.tobytes() == expected.tobytes(), (found, expected)
+
+
+def arrays_of(path: str = "t.npk") -> dict[str, np.ndarray]:
+    """Return the arrays of a store, whose checksums are right."""
+    with NumPack(path, mode="r") as found:
+        assert found.verify().ok
+        return dict(found)
