@@ -12,6 +12,7 @@ def test_options_stand_between_other_arguments(run):
     expected = run("ls", "features.npk", "x", "flag", "--json").json
     assert run("ls", "features.npk", "--json", "x", "flag").json == expected
     assert run("ls", "--json", "features.npk", "x", "flag").json == expected
+    assert run("--json", "ls", "features.npk", "x", "flag").json == expected
     shown = run("show", "features.npk", "--json", "x[0]", "-H", "flag").json
     assert [each["name"] for each in shown] == ["x", "flag"]
     assert "1 array copied" in run("cp", "features.npk:x", "-f", "features.npk:y").out
@@ -40,6 +41,14 @@ def test_wrong_arguments_show_the_usage_of_the_command(run):
         ],
         check,
     )
+
+
+def test_no_command_shows_all_of_them(run):
+    done = run(expect=2)
+    assert done.err == run("--help").out
+    assert not done.out
+    why = "error: the following arguments are required: COMMAND"
+    assert run("--json", expect=2).err.endswith(f"{why}\n")
 
 
 def test_control_characters_in_the_name_of_a_command(run):

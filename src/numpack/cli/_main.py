@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -111,13 +112,18 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parsed(given: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; options may stand between the others."""
-    if not given or given[0] not in COMMANDS:
+    """Parse the arguments; options may stand between the others, and `--json` first."""
+    if not given:
+        parser = _parser()
+        parser.print_help(sys.stderr)
+        parser.exit(ERROR)
+    json = list(itertools.takewhile("--json".__eq__, given))
+    name, *others = given[len(json) :] or [""]
+    if name not in COMMANDS:
         return _parser().parse_args(given)
-    name = given[0]
     parser = _Parser(prog=f"numpack {name}", **_described(command(name)))
     _add_arguments(parser, command(name))
-    return parser.parse_intermixed_args(given[1:], argparse.Namespace(command=name))
+    return parser.parse_intermixed_args([*json, *others], argparse.Namespace(command=name))
 
 
 def _parser() -> argparse.ArgumentParser:
