@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.csv
 import pytest
 from support.each import assert_each
@@ -246,16 +247,14 @@ def test_nulls_wherever_they_are():
 
 
 def test_a_file_without_nulls_is_parsed_once(monkeypatch):
-    opened = []
-    original = pyarrow.csv.open_csv
-    monkeypatch.setattr(
-        "pyarrow.csv.open_csv", lambda *a, **k: opened.append(a[0]) or original(*a, **k)
-    )
+    parsed = []
+    original = pyarrow.csv.read_csv
+    monkeypatch.setattr("pyarrow.csv.read_csv", lambda *a: parsed.append(a) or original(*a))
     for text, times in (("Nn#,b\n1,2\n3,4\n", 1), ("a,b\n1,\n3,4\n", 2), ("a,b\nx,2\n", 2)):
         write(text)
-        opened.clear()
+        parsed.clear()
         convert("x.csv", "s.npk")
-        assert opened.count(Path("x.csv")) == times
+        assert len(parsed) == times
     convert("x.csv", "s.npk", null_values=["x"])
     assert np.isnan(stored()["a"]).all()
 
@@ -298,6 +297,41 @@ def test_quotes_newlines_and_columns_without_a_name():
     convert("x.csv", "s.npk")
     assert set(stored()["s"].tolist()) == {"a\nb"}
     assert len(stored()["n"]) == 300_000
+
+
+def test_pieces_of_lines_are_parsed_as_the_whole(monkeypatch):
+    """Compare with pyarrow's own reader, wherever pieces and blocks end."""
+    rng = np.random.default_rng(1)
+    lines = ["1,2.5,x", "-3,,yy", "40,1e9,", '5,6,"z"', '7,8,"a,b"', '9,0,"c\nd"', ""]
+
+    def check(number, size):
+        weights = [8, 4, 4, *rng.integers(0, 2, 4)]
+        chosen = rng.choice(len(lines), rng.integers(1, 40), p=weights / np.sum(weights))
+        ends = rng.choice(["\n", "\r\n", "\r"] if number % 3 else ["\n"], len(chosen) + 1)
+        header = '"a",b,"c"' if number % 2 else "a,b,c"
+        text = "".join(
+            map("".join, zip([header, *(lines[i] for i in chosen)], ends, strict=True))
+        )
+        text = text.rstrip("\r\n") if number % 5 == 0 else text
+        Path("x.csv").write_bytes(text.encode())
+        monkeypatch.setattr("numpack.formats.csv.segments._SEGMENT", size)
+        types = {"a": "int64", "b": "float64", "c": "string"}
+        expected = pyarrow.csv.read_csv(
+            "x.csv",
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={"a": pa.int64(), "b": pa.float64(), "c": pa.string()}
+            ),
+        )
+        convert("x.csv", "s.npk", types=types, drop_others=True)
+        found = stored()
+        assert {name: each.tolist() for name, each in found.items()} == {
+            "a": expected["a"].to_pylist(),
+            "b": pytest.approx(expected["b"].to_numpy().tolist(), nan_ok=True),
+            "c": expected["c"].to_pylist(),
+        }
+
+    assert_each([(n, size) for n in range(60) for size in (1, 7, 64, 1 << 20)], check)
 
 
 def test_damage_is_named():

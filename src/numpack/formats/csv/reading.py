@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,7 @@ from .._protocol import ArrayInfo
 from ..columns.columns import require_columns
 from ..columns.types import as_types
 from .nulls import may_have_nulls
+from .segments import Segments, parse_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +65,11 @@ class CsvLayout:
         """Whether a character of ASCII takes several bytes."""
         return self.encoding.lower().replace("-", "").startswith(("utf16", "utf32"))
 
+    @property
+    def has_plain_lines(self) -> bool:
+        """Whether a line feed is a byte of its own, which ends a line outside of quotes."""
+        return self.block_size is None and self.encoding.lower().replace("-", "") == "utf8"
+
     def reading(self, names: Sequence[str] | None, block: int) -> pc.ReadOptions:
         """Return pyarrow's options, with the names of the columns once they are known."""
         return pc.ReadOptions(
@@ -70,6 +79,14 @@ class CsvLayout:
             skip_rows_after_names=int(names is not None and self.header),  # the header itself
             column_names=names,
             autogenerate_column_names=names is None and not self.header,
+        )
+
+    def parsing(self, *, is_alone: bool) -> pc.ParseOptions:
+        """Return pyarrow's options; the lines of a column that is alone may be empty."""
+        return pc.ParseOptions(
+            delimiter=self.delimiter,
+            newlines_in_values=True,
+            ignore_empty_lines=not is_alone,
         )
 
     def converting(
@@ -123,11 +140,41 @@ class CsvColumns:
         """Parse columns, a block at a time; see `ColumnFile.batches`."""
         types = {field.name: field.type for field in self.schema}
         floats = [name for name in tops if name in self._unchecked_floats]
-        for batch in self._blocks(self._open(types, list(tops), _BLOCK)):
+        for batch in self._parsed(types, list(tops)):
             if floats and any(_has_large(batch.column(name)) for name in floats):
                 self._require_exact(floats)
                 floats = []
             yield batch
+
+    def _parsed(
+        self, types: Mapping[str, pa.DataType], tops: Sequence[str]
+    ) -> Iterator[pa.RecordBatch]:
+        """Parse all lines: those before the first quote in threads, the others as a stream.
+
+        A piece that cannot be parsed alone, such as empty lines, is parsed as a part of the
+        stream.
+        """
+        rows, segments = 0, Segments(self._path, self._layout.delimiter)
+        if self._layout.has_plain_lines:
+            converting = self._layout.converting(types, tops)
+            parse = functools.partial(self._parse, converting)
+            with contextlib.suppress(pa.ArrowException, ValueError):
+                for batch in parse_in_threads(segments, parse):
+                    yield batch
+                    rows += batch.num_rows
+                if segments.reach_the_end:
+                    return
+        for batch in self._blocks(self._open(types, tops, _BLOCK)):
+            if rows < batch.num_rows:
+                yield batch.slice(rows)
+            rows = max(0, rows - batch.num_rows)
+
+    def _parse(self, converting: pc.ConvertOptions, lines: bytes, is_first: bool) -> pa.Table:
+        layout = self._layout if is_first else replace(self._layout, skip_rows=0, header=False)
+        reading = layout.reading(self._names, len(lines))
+        reading.use_threads = False
+        parsing = layout.parsing(is_alone=self._is_alone)
+        return pc.read_csv(pa.BufferReader(lines), reading, parsing, converting)
 
     def null_count(self, column: Column) -> int | None:  # noqa: ARG002 -- that of all
         """Return 0 if no value can be null; see `ColumnFile.null_count`."""
@@ -164,9 +211,13 @@ class CsvColumns:
             )
 
     def _blocks(self, reader: pc.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
+        """Iterate over batches; a thread parses the next one meanwhile."""
         try:
-            with reader:
-                yield from reader
+            with reader, ThreadPoolExecutor(1, "numpack-csv") as thread:
+                following = thread.submit(next, reader, None)
+                while (batch := following.result()) is not None:
+                    following = thread.submit(next, reader, None)
+                    yield batch
         except (pa.ArrowException, ValueError) as error:
             raise self._error(error) from error
 
@@ -181,11 +232,7 @@ class CsvColumns:
             return pc.open_csv(
                 self._path if text is None else text,
                 read_options=self._layout.reading(self._names, block),
-                parse_options=pc.ParseOptions(
-                    delimiter=self._layout.delimiter,
-                    newlines_in_values=True,
-                    ignore_empty_lines=not self._is_alone,
-                ),
+                parse_options=self._layout.parsing(is_alone=self._is_alone),
                 convert_options=self._layout.converting(types, tops),
             )
         except (NumpackError, MemoryError):
@@ -280,6 +327,9 @@ class CsvColumns:
 
 def _has_large(numbers: pa.Array) -> bool:
     """Check whether floats reach beyond the integers that all are floats."""
+    lowest, highest = (end.as_py() for end in pa.compute.min_max(numbers).values())
+    if lowest is None or (lowest > -_EXACT_IN_FLOAT64 and highest < _EXACT_IN_FLOAT64):
+        return False  # without NumPy, for whose sake pyarrow would import pandas
     values = np.abs(numbers.drop_null().to_numpy(zero_copy_only=False))
     return bool(((values >= _EXACT_IN_FLOAT64) & (values < np.inf)).any())
 
