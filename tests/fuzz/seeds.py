@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from unittest import mock
 
 import numpy as np
@@ -42,6 +42,8 @@ PADDED = np.dtype(
 )
 DTYPES = ["?", "i1", "<u2", "<i4", "<f4", "<f8", "<c16", "<f2", "S5", "<U3", "V3", "<M8[ns]"]
 DTYPES += ["<m8[s]", "S0", "bfloat16", "float8_e4m3fn", STRUCT, PADDED]
+# An environment with NumPy alone has nothing that compresses.
+COMPRESSIONS = (None, "zstd") if importlib.util.find_spec("zstandard") else (None,)
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,11 @@ def build(folder: Path, seed: int = 0) -> list[Seed]:
             kind = OLD if make in _OLD else STORE
             made.append(Seed(make.__name__, kind, _timeless(tree), arrays))
             shutil.rmtree(path)
-        made += [_package(folder, compress) for compress in (None, "zstd")]
+        made += [_package(folder, compress) for compress in COMPRESSIONS]
     return [*made, *map(_tensors, range(2))]
 
 
-def _package(folder: Path, compress: Literal["zstd"] | None) -> Seed:
+def _package(folder: Path, compress: str | None) -> Seed:
     """Make a package of a store with several kinds of arrays."""
     arrays = {"x": np.arange(300_000, dtype="<f4"), "e": np.zeros((0, 3)), "z": np.array(5)}
     arrays |= {str(dtype): np.zeros(3, dtype) for dtype in (STRUCT, "<U3", "?")}
