@@ -178,8 +178,13 @@ def test_a_reader_that_ends_is_no_error(made):
 
 def test_a_full_disk_is_an_error(made):
     full = os.open("/dev/full", os.O_WRONLY)  # never created or replaced
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}  # so that the last flush fails
     done = subprocess.run(
-        [*MODULE, "ls", "features.npk"], stdout=full, stderr=subprocess.PIPE, check=False
+        [*MODULE, "ls", "features.npk"],
+        stdout=full,
+        stderr=subprocess.PIPE,
+        env=environment,
+        check=False,
     )
     os.close(full)
     assert done.returncode == 2
