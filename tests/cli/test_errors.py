@@ -191,6 +191,15 @@ def test_a_full_disk_is_an_error(made):
     assert done.stderr == b"numpack: No space left on device\n"
 
 
+def test_errors_leave_the_output_of_a_program_that_calls_main(run_python):
+    script = """
+from numpack.cli import main
+assert main(["ls", "missing.npk"]) == 2
+print("after it")
+"""
+    assert run_python(script) == "after it\n"
+
+
 def test_help_imports_neither_frameworks_nor_rich(run_python):
     for arguments in (["--help"], ["ls", "features.npk"], ["ls", "--help"], ["--version"]):
         out = run_python(

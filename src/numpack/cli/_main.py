@@ -107,8 +107,6 @@ def _run(options: argparse.Namespace) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 -- a traceback is of no use in a shell
         complain(message_of(error, options.command))
-        if isinstance(error, OSError):  # what cannot be written would be tried again at the end
-            output.discard()
         return ERROR
     return status
 

@@ -6,6 +6,7 @@ without escape sequences, and in a pipe without shortened cells.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -19,7 +20,7 @@ from ._progress import Bar
 from ._tables import text_width
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ._tables import Column, Table
 
@@ -117,10 +118,8 @@ class Output:
         OutputClosedError
             Nobody reads it.
         """
-        try:
+        with self._errors():
             self._stream.flush()
-        except BrokenPipeError as error:
-            raise OutputClosedError from error
 
     def discard(self) -> None:
         """Let the interpreter flush standard output into nothing when it ends."""
@@ -139,10 +138,19 @@ class Output:
     def _write(self, text: str) -> None:
         if not text.isascii():
             text = text.encode(self._encoding, "backslashreplace").decode(self._encoding)
-        try:
+        with self._errors():
             self._stream.write(text)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise for a closed pipe; discard what the interpreter could not write at its end."""
+        try:
+            yield
         except BrokenPipeError as error:
             raise OutputClosedError from error
+        except OSError:
+            self.discard()
+            raise
 
     def _draw(self, content: object, style: str) -> None:
         from rich.console import Console  # noqa: PLC0415 -- optional, and takes long
