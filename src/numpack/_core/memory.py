@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,9 +107,13 @@ def hides_values(array: Array) -> bool:
         return True
 
 
-def is_masked_array(array: Array) -> bool:
-    """Check whether an array is a `numpy.ma.MaskedArray`, without running code of its class."""
-    return issubclass(type(array), np.ma.MaskedArray)
+def is_masked_array(array: object) -> bool:
+    """Check whether an array is a `numpy.ma.MaskedArray`, without running code of its class.
+
+    Nothing is one before `numpy.ma` is imported, which NumPy does at first use.
+    """
+    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    return kind is not None and issubclass(type(array), kind)
 
 
 def _masks_something(mask: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._core.memory import is_masked_array
 from .._core.policy import wrong_type
 from ..errors import (
     InvalidValueError,
@@ -277,7 +278,7 @@ def _plain_values(value: Any) -> Any:
     """Return a NumPy scalar or array of booleans, numbers or strings as Python's values."""
     if value.dtype.kind not in "biufU" or value.dtype == np.longdouble:
         raise _attribute_error(f"{value.dtype} of NumPy")
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked_array(value):
         raise _attribute_error("a masked array")
     return value.tolist()
 

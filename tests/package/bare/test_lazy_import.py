@@ -19,3 +19,22 @@ print(len(early))
 """
     )
     assert out.strip() == "0"
+
+
+def test_plain_arrays_do_not_import_masked_ones(run_python):
+    """A process that has changed its user may not read NumPy's files any more."""
+    run_python(
+        """
+import sys, numpy as np
+before = "numpy.ma" in sys.modules
+from numpack import NumPack
+with NumPack("x.npk") as npk:
+    npk.save({"x": np.arange(10)})
+    npk.attrs["x"]["scale"] = np.array([1, 2])
+    npk.replace({"x": np.array([7])}, [0])
+    assert npk.getitem("x", [0, 9]).tolist() == [7, 9]
+    assert npk.load("x", lazy=True)[[1]].tolist() == [1]
+    npk.load("x")
+assert ("numpy.ma" in sys.modules) == before
+"""
+    )

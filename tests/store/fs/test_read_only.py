@@ -18,7 +18,6 @@ from support.store.numpack0_store import FIXTURES
 READ = """
 import json, os, sys
 import numpy as np
-import numpy.ma  # at once: the user below may not read this installation
 from numpack import NumPack
 from numpack.errors import StoreError
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._core.memory import is_masked_array
 from ...errors import IndexRangeError, InvalidIndexError, NumpackError
 from ...io import share
 
@@ -61,7 +62,7 @@ def _refuse(indexes: Any) -> None:
         )
     if indexes is None or isinstance(indexes, bool | np.bool_ | float):
         raise invalid_index_error(repr(indexes))
-    if isinstance(indexes, np.ma.MaskedArray):
+    if is_masked_array(indexes):
         raise invalid_index_error("a masked array; pass indexes.compressed(), or indexes.data")
 
 
