@@ -244,3 +244,18 @@ import sys; from support.formats.limits import *; convert_within(64 * MIB, sys.a
     run_python(script, json.dumps([(pair, {}) for pair in pairs]))
     with NumPack("s.npk", mode="r") as store:
         assert_same(store["x"][...], rows)
+
+
+def test_rows_of_arrays_whose_chunks_end_at_different_rows():
+    arrays = {}
+    for name, height in (("x", 100_000), ("y", 130_000)):
+        arrays[name] = np.arange(300_000 * 16, dtype="i4").reshape(-1, 16) + height
+        made = zarr.open_group("x.zarr").create_array(
+            name, shape=(300_000, 16), chunks=(height, 1), dtype="i4"
+        )
+        made[...] = arrays[name]
+    convert("x.zarr", "x.parquet")  # the same rows of all at a time
+    convert("x.parquet", "s.npk")
+    with NumPack("s.npk", mode="r") as store:
+        for name, array in arrays.items():
+            assert_same(store[name][...], array)

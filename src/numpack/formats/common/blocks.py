@@ -100,15 +100,16 @@ class _Block:
 
     def rows(self, start: int, stop: int) -> Array:
         """Return rows; those of more than one block are a copy."""
-        found = [self._piece(start, stop)]
-        while (start := start + len(found[-1])) < stop:
+        found: list[Array] = []
+        while (end := start // self._height * self._height + self._height) < stop:
             # A view would keep the memory of a block while the next one is read.
-            found[-1] = found[-1].copy()
-            found.append(self._piece(start, stop))
+            found.append(self._of_block(start, end).copy())
+            start = end
+        found.append(self._of_block(start, stop))
         return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def _piece(self, start: int, stop: int) -> Array:
-        """Return the rows of them that are in the block of the first one."""
+    def _of_block(self, start: int, stop: int) -> Array:
+        """Return rows that are in one block."""
         number = start // self._height
         first = number * self._height
         if number != self._number:

@@ -5,11 +5,12 @@ Without quotes each line feed ends a line, so that a file can be divided anywher
 
 from __future__ import annotations
 
-import os
 import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+from ...store.format.data_files import thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -75,7 +76,7 @@ def parse_in_threads(
     parse : callable
         Takes a piece, and whether it is the first one.
     """
-    count = min(_MAX_THREADS, len(os.sched_getaffinity(0)))
+    count = min(_MAX_THREADS, thread_count())
     waiting: deque[Future[pa.Table]] = deque()
     with ThreadPoolExecutor(count, "numpack-csv") as threads:
         for i, segment in enumerate(segments):
