@@ -10,7 +10,8 @@ shuffled batches of them:
 3. on two processes with torch.distributed: each row comes once in an epoch. One process then
    resumes their third epoch from the state of the two.
 
-It fails if anything differs. Run it with ``make demo``, or ``python examples/train.py``.
+It fails if anything differs. Run it with ``make demo``, or, where PyTorch and scikit-learn are
+installed, ``python examples/train.py``.
 """
 
 from __future__ import annotations

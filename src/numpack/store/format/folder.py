@@ -110,7 +110,7 @@ def store_exists_error(path: str) -> StoreExistsError:
 
 def not_found_error(path: str) -> StoreNotFoundError:
     """Return the error for a store that must exist but does not."""
-    msg = f"there is no store at {path}; mode='a', the default, creates one"
+    msg = f"there is no store at {path}; NumPack(path) creates one"
     return StoreNotFoundError(msg)
 
 
