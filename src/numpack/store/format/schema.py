@@ -120,5 +120,5 @@ def _unreadable(code: Any, why: str) -> CorruptStoreError:
 
 
 def _refuse(array: np.ndarray[Any, Any], why: str, fix: str) -> None:
-    msg = f"a {describe(array)} cannot be stored: {why}; {fix}"
+    msg = f"an array cannot be stored ({describe(array)}): {why}; {fix}"
     raise UnsupportedError(msg, reason=why, fix=fix)
